@@ -1,0 +1,235 @@
+"""The description of a network: sub-blocks, the application table, numbers, stem and read-out. It validates itself.
+
+Everything else in sigprop is a function of an ``Architecture``: theory derives and predicts from it, simulations
+build finite networks from it, the verdict compares the two. Neither engine ever asks for its name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sigprop.errors import InputError, near_miss
+from sigprop.expression import (
+    Activate,
+    Bias,
+    Linear,
+    Normalise,
+    Read,
+    Scale,
+    State,
+    Stem,
+    Sum,
+    Vector,
+    Write,
+    numbers_in,
+    rows_of,
+    walk,
+)
+from sigprop.scalar import Number, evaluate
+
+MOST_APPLICATIONS = 10**6
+READOUTS = ("each", "last", "mean")
+
+
+@dataclass(frozen=True)
+class SubBlock:
+    """One kind of sub-block: r_a = read(states), f_a = branch(r_a), next states = rule(states, f_a).
+
+    read: expression in State(j), Stem(); branch: expression in Read(); rule: one expression per lane in State(j),
+    Stem(), Write(). read and rule hold no activation: they are linear, with numbers that may depend on norms.
+    """
+
+    read: Vector
+    branch: Vector
+    rule: tuple[Vector, ...]
+
+    @cached_property
+    def weights(self) -> dict[str, Linear | Bias]:
+        """The branch's matrices and biases by name."""
+        return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias))}
+
+
+@dataclass(frozen=True)
+class Readout:
+    """z = n^-1/2 sum_t sum_a weight v_t . branch(read(states before application a)), v ~ N(0, 1) independent.
+
+    tokens: 'each' (independent v_t per token), 'last', 'mean' (one v, weight 1/T); at: applications, 0 the stem's
+    output and D (or -1) the last state; branch may hold activations, not matrices.
+    """
+
+    tokens: str = "each"
+    read: Vector = State(0)
+    branch: Vector = Read()
+    at: tuple[int, ...] = (-1,)
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """A network of D applications.
+
+    name         how it is shown
+    sub_blocks   the kinds of sub-block
+    kinds        length D: which kind each application is (default: cycle through sub_blocks)
+    slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
+    numbers      value of every named number: a float, or a length-D table (one value per application)
+    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output
+    initial      the lanes before application 0, in Stem()
+    readout      a ``Readout``
+    bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
+    sizes        N, L, S, for formulas and for expressions in them
+    parameters   what the user chose, for tables and JSON
+    """
+
+    name: str
+    sub_blocks: tuple[SubBlock, ...]
+    slots: Sequence[int] | Mapping[str, Sequence[int]]
+    numbers: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
+    kinds: Sequence[int] | None = None
+    input_gram: Any = 1.0
+    initial: tuple[Vector, ...] = (Stem(),)
+    readout: Readout = Readout()
+    bands: tuple[float, ...] = (1.0,)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        put("input_gram", np.atleast_2d(np.asarray(self.input_gram, dtype=np.float64)))
+        tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.weights, self.slots)
+        missing = set(self.weights) - set(tables)
+        if missing:
+            raise InputError(f"slots: no table for weight {sorted(missing)[0]!r}; accepted: a table, or one per weight")
+        put("slots", {weight: tuple(int(s) for s in tables[weight]) for weight in self.weights})
+        lengths = {len(table) for table in self.slots.values()}  # type: ignore[union-attr]
+        depth = len(self.kinds) if self.kinds is not None else max(lengths, default=0)
+        if lengths != {depth} or not 1 <= depth <= MOST_APPLICATIONS:
+            raise InputError(f"slots: tables of lengths {sorted(lengths)}; accepted: one entry per application, 1 to 10^6 of them")
+        kinds = self.kinds if self.kinds is not None else [a % len(self.sub_blocks) for a in range(depth)]
+        put("kinds", tuple(int(k) for k in kinds))
+        put("numbers", dict(self.numbers))
+        put("readout", replace(self.readout, at=tuple(sorted({a % (depth + 1) for a in self.readout.at}))))
+        _check(self)
+
+    @cached_property
+    def weights(self) -> dict[str, Linear | Bias]:
+        """Every matrix and bias by name; each name belongs to one kind of sub-block."""
+        found: dict[str, Linear | Bias] = {}
+        for block in self.sub_blocks:
+            if set(block.weights) & set(found):
+                raise InputError(f"weight {sorted(set(block.weights) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")
+            found |= block.weights
+        return found
+
+    @property
+    def depth(self) -> int:
+        """D, the number of applications."""
+        return len(self.kinds)  # type: ignore[arg-type]
+
+    @property
+    def tokens(self) -> int:
+        """T, the number of tokens."""
+        return len(self.input_gram)
+
+    @property
+    def lanes(self) -> int:
+        """How many vectors the state holds."""
+        return len(self.initial)
+
+    @cached_property
+    def number_tables(self) -> dict[str, np.ndarray]:
+        """Every named number as a float64 array over applications, shape (D,)."""
+        return {name: np.broadcast_to(np.asarray(value, dtype=np.float64), (self.depth,)) for name, value in self.numbers.items()}
+
+    @cached_property
+    def tied(self) -> bool:
+        """Whether any weight is used by more than one application."""
+        return any(len(set(slots)) < len(slots) for slots in self._used_slots().values())
+
+    def _used_slots(self) -> dict[str, list[int]]:
+        """Per weight, the slots of the applications whose kind holds it."""
+        holds = [set(block.weights) for block in self.sub_blocks]
+        return {w: [s for s, k in zip(self.slots[w], self.kinds, strict=True) if w in holds[k]] for w in self.weights}  # type: ignore[index,call-overload]
+
+    def applications_of(self, weight: str) -> dict[int, list[int]]:
+        """slot -> the applications that use that slot of ``weight``, in order."""
+        found: dict[int, list[int]] = {}
+        for a, (slot, kind) in enumerate(zip(self.slots[weight], self.kinds, strict=True)):  # type: ignore[index,call-overload]
+            if weight in self.sub_blocks[kind].weights:
+                found.setdefault(slot, []).append(a)
+        return found
+
+
+def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ...], where: str) -> None:
+    for node in walk(expression):
+        if not isinstance(node, allowed + nodes):
+            accepted = ", ".join(t.__name__ for t in allowed + nodes)
+            raise InputError(f"{where}: {type(node).__name__} cannot stand here; accepted: {accepted}")
+
+
+def _check(arch: Architecture) -> None:
+    linear = (Sum, Scale, Normalise)
+    for lane in arch.initial:
+        _leaves(lane, (Stem,), linear, "initial")
+    _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
+    for node in walk(arch.readout.branch):
+        if isinstance(node, (Linear, Bias, State, Stem, Write)):
+            raise InputError(f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations of Read")
+    if arch.readout.tokens not in READOUTS:
+        raise InputError(f"readout={arch.readout.tokens!r}{near_miss(str(arch.readout.tokens), READOUTS)}")
+    used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
+    for block in arch.sub_blocks:
+        _leaves(block.read, (State, Stem), linear, "read")
+        for node in walk(block.branch):
+            if isinstance(node, (State, Stem, Write)):
+                raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
+        for lane in block.rule:
+            _leaves(lane, (State, Stem, Write), linear, "rule")
+        if len(block.rule) != arch.lanes:
+            raise InputError(f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one expression per lane")
+        for expression in (block.read, block.branch, *block.rule):
+            used |= numbers_in(expression)
+        states = [n.lane for e in (block.read, *block.rule) for n in walk(e) if isinstance(n, State)]
+        if any(not 0 <= lane < arch.lanes for lane in states):
+            raise InputError(f"State({max(states)}): accepted: a lane from 0 to {arch.lanes - 1}")
+        if rows_of(block.branch) != 1:
+            raise InputError(f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1")
+    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kinds):  # type: ignore[union-attr]
+        raise InputError(f"kinds: {max(arch.kinds)}; accepted: an index of sub_blocks, 0 to {len(arch.sub_blocks) - 1}")  # type: ignore[arg-type,type-var]
+    _check_numbers(arch, {number.name for number in used})
+    _check_gram(arch)
+
+
+def _check_numbers(arch: Architecture, used: set[str]) -> None:
+    for name in sorted(used - set(arch.numbers)):
+        raise InputError(f"numbers: no value for {name!r}; accepted: a float or one per application")
+    for name, value in arch.numbers.items():
+        table = np.asarray(value, dtype=np.float64)
+        if table.shape not in ((), (arch.depth,)):
+            raise InputError(f"{name}: {table.size} values; accepted: one, or one for each of the {arch.depth} applications")
+        if not np.all(np.isfinite(table)):
+            raise InputError(f"{name}={value}: not finite; accepted: a finite number")
+    for weight, node in arch.weights.items():
+        for slot, applications in arch.applications_of(weight).items():
+            variances = {float(evaluate(node.variance, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
+            if min(variances) < 0 or len(variances) > 1:
+                raise InputError(f"variance of weight {weight!r}, slot {slot}: {sorted(variances)}; accepted: one number >= 0")
+
+
+def _check_gram(arch: Architecture) -> None:
+    gram = arch.input_gram
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.all(np.isfinite(gram)) or not np.allclose(gram, gram.T):
+        raise InputError(f"input_gram of shape {gram.shape}: accepted: a finite symmetric T x T matrix")
+    if np.linalg.eigvalsh(gram).min() < -1e-10 * max(1.0, abs(gram).max()) or np.diag(gram).min() <= 0:
+        raise InputError("input_gram: not positive semi-definite with a positive diagonal; accepted: a covariance matrix")
+    if any(w <= 0 for w in arch.bands) or not math.isclose(sum(arch.bands), 1.0):
+        raise InputError(f"bands={arch.bands}: accepted: positive relative widths that sum to 1")
+
+
+NORM_EPSILON = Number("norm_eps", r"\epsilon")

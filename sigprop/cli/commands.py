@@ -1,0 +1,91 @@
+"""The app and its commands; ``verify`` has a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from sigprop.cli import inputs
+from sigprop.cli.options import Chosen, Engine, Memory, Name, Rows, Samples, Seed, Width
+from sigprop.cli.output import check_out, remark, show
+from sigprop.cli.verify import verify
+from sigprop.progress import bar
+from sigprop.table import check_path, write
+
+app = App(
+    name="sigprop",
+    help="Signal propagation of deep residual networks: theory, finite networks, and whether they agree.",
+    help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive.",
+    version_flags=[],
+)
+app.command(verify)
+
+
+@app.command(name="list")
+def list_(*, json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False) -> int:
+    """The registered architectures, their parameters and the quantities predicted for them."""
+    from sigprop.cli.listing import as_json, as_text
+
+    print(as_json() if json else as_text())
+    return 0
+
+
+@app.command
+def derive(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    latex: Annotated[bool, Parameter(negative="", show_default=False, help="Print LaTeX.")] = False,
+) -> int:
+    """The architecture's recursions as equations."""
+    suffixes = {".json": "to_json", ".tex": "to_latex", ".txt": "__str__"}
+    suffix = check_path(chosen.out, suffixes) if chosen.out is not None else ""
+    arch = inputs.architecture(name, chosen)
+    import sigprop as sp
+
+    derivation = sp.derive(arch)
+    if chosen.out is not None:
+        write(chosen.out, getattr(derivation, suffixes[suffix])() + "\n")
+        remark(f"wrote the equations to {chosen.out}")
+    print(derivation.to_json() if chosen.json else derivation.to_latex() if latex else derivation)
+    return 0
+
+
+@app.command
+def predict(name: Name = None, /, *, chosen: Chosen = Chosen(), rows: Rows = Rows()) -> int:  # noqa: B008
+    """The numbers of the infinitely wide network."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
+    import sigprop as sp
+
+    show(sp.predict(arch, quantities=quantities, applications=applications), chosen)
+    return 0
+
+
+@app.command
+def measure(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    rows: Rows = Rows(),  # noqa: B008
+    width: Annotated[Width, Parameter(help="Width n of the networks.")] = 256,
+    samples: Annotated[Samples, Parameter(help="How many networks.")] = 512,
+    seed: Annotated[Seed, Parameter(help="Seed of their weights and inputs.")] = 0,
+    engine: Annotated[Engine, Parameter(help="How networks are simulated.")] = "auto",
+    memory_mib: Annotated[Memory, Parameter(help="Memory that one batch of networks may take.")] = 1024,
+) -> int:
+    """The numbers of finite networks, each with its standard error."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
+    import sigprop as sp
+
+    options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
+    with bar(not chosen.json) as progress:
+        table = sp.measure(arch, **options, quantities=quantities, applications=applications, progress=progress)
+    show(table, chosen)
+    return 0

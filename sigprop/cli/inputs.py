@@ -1,0 +1,74 @@
+"""From what was typed to an architecture, its quantities and its applications. Text is only ever compared and parsed."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from sigprop.architecture import Architecture
+from sigprop.cli.options import Chosen
+from sigprop.errors import InputError
+from sigprop.registry import entries, entry
+from sigprop.rows import check_quantities
+
+
+def pairs(items: Sequence[str], option: str = "set") -> dict[str, str]:
+    """``key=value`` items as a dict; the last of a key counts."""
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"{option}={item!r}; accepted: key=value, such as depth=4")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def config(path: str) -> dict[str, Any]:
+    """The parameters of a TOML file."""
+    accepted = "accepted: a TOML file of parameters, such as depth = 4"
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"config={path!r}: {error.strerror}; {accepted}") from None
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"config={path!r} is not TOML: {error or 'nested too deep'}; {accepted}") from None
+
+
+def chosen(name: str | None, options: Chosen) -> tuple[str | None, dict[str, Any]]:
+    """The architecture's name (the argument, else the file's; None when neither) and its parameters as given."""
+    given = config(options.config) if options.config is not None else {}
+    named = given.pop("architecture", None)
+    if named is not None and not isinstance(named, str):
+        raise InputError(f"architecture={named!r} in {options.config}; accepted: a name, one of {', '.join(entries())}")
+    return (named if name is None else name), {**given, **pairs(options.set)}
+
+
+def architecture(name: str | None, options: Chosen) -> Architecture:
+    """The architecture that the command was given."""
+    name, given = chosen(name, options)
+    if name is None:
+        raise InputError(f"architecture: none given; accepted: one of {', '.join(entries())}")
+    return entry(name).build(**given)
+
+
+def quantities(asked: Sequence[str]) -> tuple[str, ...] | None:
+    """The asked quantities, each known; None when none was asked."""
+    names = [name.strip() for text in asked for name in text.split(",")]
+    return check_quantities(list(dict.fromkeys(names))) if names else None
+
+
+def applications(text: str | None, depth: int) -> tuple[int, ...] | None:
+    """``0,4,8..16`` or ``all`` as numbers from 0 (the stem's output) to ``depth`` (the last state)."""
+    if text is None:
+        return None
+    found: set[int] = set()
+    for item in text.split(","):
+        match = re.fullmatch(r"\s*(?:(all)|([0-9]{1,9})(?:\.\.([0-9]{1,9}))?)\s*", item)
+        first, last = (0, depth) if match and match[1] else (int(match[2]), int(match[3] or match[2])) if match else (1, 0)
+        if not 0 <= first <= last <= depth:
+            raise InputError(f"applications={text!r}: {item.strip()!r}; accepted: numbers and ranges a..b from 0 to {depth}, such as 0,{depth}, or all")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))

@@ -1,0 +1,28 @@
+"""Where results go: the table or one JSON document to stdout, the file when one was asked for, remarks to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from sigprop.cli.options import Chosen
+from sigprop.table import SUFFIXES, Table, check_path
+
+
+def remark(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr)
+
+
+def check_out(options: Chosen) -> None:
+    """Refuse an ``--out`` that cannot be written before anything is computed for it."""
+    if options.out is not None:
+        check_path(options.out, SUFFIXES)
+
+
+def show(table: Table, options: Chosen, print_text: bool = True) -> None:
+    """Write the file when one was asked for, then print (with ``--json`` the document, else the text unless told not to)."""
+    if options.out is not None:
+        table.save(options.out)
+        remark(f"wrote {len(table)} rows to {options.out}")
+    if options.json or print_text:
+        print(table.to_json() if options.json else table)

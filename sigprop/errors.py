@@ -1,0 +1,29 @@
+"""The two ways a run can end badly that a user has to read: bad input, and a network that overflows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used; the message is one line and names the parameter, what came, what would do."""
+
+
+class NoRule(NotImplementedError):
+    """The calculus met an inner product that none of its rules covers (zero is never a default)."""
+
+
+class Diverged(ArithmeticError):
+    """A finite network overflowed. application: the first one whose state is not finite; None where it is not known."""
+
+    def __init__(self, application: int | None = None) -> None:
+        self.application = application
+        super().__init__("diverged" if application is None else f"diverged at application {application}")
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"

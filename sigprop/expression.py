@@ -1,0 +1,168 @@
+"""Vector expressions: the one language in which a network is described, and which every part of sigprop reads.
+
+A *sub-block* is three expressions (what it reads, its branch, its residual rule); the theory expands inner products
+of them, the simulation evaluates them on vectors. Leaves:
+
+    Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
+    Read()     the branch's input                    Write()    the branch's output f_a
+
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+from sigprop.activation import Activation
+from sigprop.scalar import Constant, Number, Scalar, as_scalar, names
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Base of vector expressions: ``+``, ``-`` with vectors, ``*``, ``/`` with scalars."""
+
+    def __add__(self, other: Vector) -> Vector:
+        return Sum(_terms(self) + _terms(other))
+
+    def __sub__(self, other: Vector) -> Vector:
+        return self + (-1) * other
+
+    def __neg__(self) -> Vector:
+        return (-1) * self
+
+    def __mul__(self, factor: Any) -> Vector:
+        return Scale(as_scalar(factor), self)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Vector:
+        return Scale(1 / as_scalar(divisor), self)
+
+
+def _terms(vector: Vector) -> tuple[Vector, ...]:
+    if not isinstance(vector, Vector):
+        raise TypeError(f"a vector expression adds to vector expressions, not to {type(vector).__name__}")
+    return vector.terms if isinstance(vector, Sum) else (vector,)
+
+
+@dataclass(frozen=True)
+class Stem(Vector):
+    """w_0: the stem's output, i.i.d. Gaussian coordinates with the architecture's ``input_gram`` between tokens."""
+
+
+@dataclass(frozen=True)
+class State(Vector):
+    """Lane ``lane`` of the state that the application finds."""
+
+    lane: int = 0
+
+
+@dataclass(frozen=True)
+class Write(Vector):
+    """f_a, the output of the application's branch."""
+
+
+@dataclass(frozen=True)
+class Read(Vector):
+    """r_a, what the branch is applied to."""
+
+
+@dataclass(frozen=True)
+class Linear(Vector):
+    """W of, W_ij ~ N(0, variance / n_in) of the application's slot; ``rows``: n_out as a multiple of the width n."""
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    rows: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Bias(Vector):
+    """b, b_i ~ N(0, variance) of the application's slot, the same for every token; ``rows`` as in ``Linear``."""
+
+    weight: str
+    variance: Scalar
+    rows: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Activate(Vector):
+    """phi(of) elementwise; ``order`` = 1 is its derivative phi'(of)."""
+
+    activation: Activation
+    of: Vector
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class Product(Vector):
+    """u * v elementwise; the factors must come from different matrices."""
+
+    left: Vector
+    right: Vector
+
+
+@dataclass(frozen=True)
+class Normalise(Vector):
+    """of / sqrt(<of, of> + epsilon), token by token; kind 'layer' first subtracts the mean over coordinates."""
+
+    of: Vector
+    kind: str = "rms"
+    epsilon: Scalar = Constant(0)
+
+
+@dataclass(frozen=True)
+class Scale(Vector):
+    """factor * of."""
+
+    factor: Scalar
+    of: Vector
+
+
+@dataclass(frozen=True)
+class Sum(Vector):
+    """The sum of ``terms``."""
+
+    terms: tuple[Vector, ...]
+
+
+def children(expression: Vector) -> Iterator[Vector]:
+    """The vector expressions directly inside ``expression``."""
+    for field in fields(expression):
+        value = getattr(expression, field.name)
+        if isinstance(value, Vector):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (v for v in value if isinstance(v, Vector))
+
+
+def walk(expression: Vector) -> Iterator[Vector]:
+    """``expression`` and everything inside it, parents first."""
+    yield expression
+    for child in children(expression):
+        yield from walk(child)
+
+
+def rows_of(expression: Vector) -> Fraction:
+    """The expression's length as a multiple of the width n."""
+    if isinstance(expression, (Linear, Bias)):
+        return expression.rows
+    lengths = {rows_of(child) for child in children(expression)} or {Fraction(1)}
+    if len(lengths) > 1:
+        raise ValueError(f"vectors of different lengths meet in {type(expression).__name__}: {sorted(lengths)}")
+    return lengths.pop()
+
+
+def numbers_in(expression: Vector) -> frozenset[Number]:
+    """All named numbers of an expression."""
+    found: set[Number] = set()
+    for node in walk(expression):
+        for field in fields(node):
+            value = getattr(node, field.name)
+            if isinstance(value, Scalar):
+                found |= names(value)
+    return frozenset(found)

@@ -1,0 +1,148 @@
+"""The one table of parameters: what each means, which values it takes, how text becomes a value."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+
+from sigprop import activation
+from sigprop.errors import InputError, near_miss
+from sigprop.grammar import parse
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: ``help`` in a line, ``accepts`` in words, ``read`` from text or Python to a checked value."""
+
+    help: str
+    accepts: str
+    read: Callable[[Any], Any]
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if not number.is_integer() or not low <= number <= high:
+            raise ValueError
+        return int(number)
+
+    return read
+
+
+def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if not math.isfinite(number) or not low <= number <= high:
+            raise ValueError
+        return number
+
+    return read
+
+
+def _scale(name: str) -> Callable[[Any], float | str]:
+    """A finite number, or text of the grammar (kept as text: its value depends on the sizes)."""
+
+    def read(value: Any) -> float | str:
+        if isinstance(value, str):
+            try:
+                return _number()(value)
+            except ValueError:
+                if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                    raise
+                parse(value, name)
+                return value
+        return _number()(value)
+
+    return read
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None or value == "none" else read(value)
+
+
+def _choice(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
+
+    return read
+
+
+def _text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
+    lines = [line.split("#")[0] for line in file.read().decode("utf-8-sig").splitlines()]
+    return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
+
+
+def _gram(value: Any) -> np.ndarray | None:
+    """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        try:
+            with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
+                value = np.load(file, allow_pickle=False) if path.endswith(".npy") else _text(file, "," if path.endswith(".csv") else None)
+        except OSError:
+            raise ValueError("no such file") from None
+        except EOFError:
+            raise ValueError("empty") from None
+    return np.atleast_2d(np.asarray(value, dtype=np.float64))
+
+
+_ANY_SCALE = "a finite number or an expression in N, L, S such as 1/(N*sqrt(L))"
+_VARIANCE = "a number >= 0 or an expression in N, L, S"
+
+PARAMETERS: dict[str, Parameter] = {
+    "depth": Parameter("L, number of distinct blocks", "an integer from 1 to 10^6", _integer(1, 10**6)),
+    "loops": Parameter("N, how often the blocks are looped", "an integer from 1 to 10^6", _integer(1, 10**6)),
+    "tokens": Parameter("T, number of tokens (or inputs)", "an integer from 1 to 4096", _integer(1, 4096)),
+    "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", _number(0, 1)),
+    "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", _gram),
+    "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", _integer(1, 2)),
+    "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
+    "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
+    "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
+    "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _number(0)),
+    "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, _scale("residual_scale")),
+    "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, _scale("skip_scale")),
+    "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_w"))),
+    "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_x"))),
+    "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", _optional(_scale("c_b"))),
+    "readout": Parameter("which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", _choice("each", "last", "mean")),
+}
+
+
+def _shown(value: Any) -> str:
+    """The value's repr on one short line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python refuses to print integers of more than 4300 digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def read_parameter(name: str, value: Any) -> Any:
+    """The checked value of parameter ``name``; raises ``InputError`` with what came and what would be accepted."""
+    parameter = PARAMETERS[name]
+    try:
+        return parameter.read(value)
+    except InputError:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:
+        detail = f" ({error})" if str(error) == "no such file" else ""
+        raise InputError(f"{name}={_shown(value)}{detail}; accepted: {parameter.accepts}") from None
+
+
+def read_parameters(owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults overlaid with what was given, all checked; an unknown name raises with the nearest known one."""
+    for name in given:
+        if name not in defaults:
+            raise InputError(f"{owner} has no parameter {name!r}{near_miss(name, defaults)}")
+    merged = {**defaults, **given}
+    return {name: read_parameter(name, value) if name in given or value is not None else None for name, value in merged.items()}

@@ -1,0 +1,123 @@
+"""Rows: which numbers a table holds. Theory and simulation fill the same rows, so they can be compared one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError, near_miss
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', DESIGN section 5)."""
+
+    help: str
+    scale: str
+    backward: bool
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "residual_variance": Quantity("<h_a, h_a> of a token", "value", False),
+    "token_covariance": Quantity("<h_a[t], h_a[s]> between tokens", "diagonal", False),
+    "state_cosine": Quantity("cosine of h_a and h_b", "one", False),
+    "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
+    "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
+    "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
+    "weight_gradient": Quantity("n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first", "value", True),
+    "ntk": Quantity("sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total", "diagonal", True),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a number is: quantity, application (0: the stem's output), and where they apply the others."""
+
+    quantity: str
+    application: int | None = None
+    application_2: int | None = None
+    token: int | None = None
+    token_2: int | None = None
+    group: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row's keys that apply."""
+        return {key: value for key, value in self.__dict__.items() if value is not None}
+
+    def __str__(self) -> str:
+        keys = self.to_dict()
+        return f"{keys.pop('quantity')}[{', '.join(f'{k}={v}' for k, v in keys.items())}]"
+
+
+def check_quantities(quantities: Sequence[str] | None) -> tuple[str, ...]:
+    """The asked quantities (default: all), each known."""
+    for name in quantities or ():
+        if name not in QUANTITIES:
+            raise InputError(f"quantity={name!r}{near_miss(name, QUANTITIES)}")
+    return tuple(quantities) if quantities else tuple(QUANTITIES)
+
+
+def default_applications(depth: int) -> tuple[int, ...]:
+    """All of 0..D up to 64 applications, else 65 evenly spaced ones with both ends."""
+    return tuple(range(depth + 1)) if depth <= 64 else tuple(int(a) for a in np.unique(np.linspace(0, depth, 65).round()))
+
+
+def spread(depth: int, count: int = 4) -> tuple[int, ...]:
+    """``count`` depths for a verdict: the stem, the last state, and evenly between."""
+    return tuple(int(a) for a in np.unique(np.linspace(0, depth, count).round()))
+
+
+def select(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
+    """The rows of these quantities at these applications (0..D); the default is every application, diagonals only.
+
+    With ``applications`` given, cosines come for all pairs of them; without, against the stem (state_cosine) and
+    between neighbours (write_cosine). Token pairs: upper triangle. Raises ``InputError``.
+    """
+    names = check_quantities(quantities)
+    for a in applications or ():
+        if not 0 <= a <= arch.depth:
+            raise InputError(f"applications={a}; accepted: 0 (the stem's output) to {arch.depth}")
+    at = tuple(sorted(set(applications))) if applications else default_applications(arch.depth)
+    pairs = [(t, s) for t in range(arch.tokens) for s in range(t + 1, arch.tokens)]
+    rows: list[Row] = []
+    for name in names:
+        if name in ("residual_variance", "gradient_variance"):
+            rows += [Row(name, a, token=t) for a in at for t in range(arch.tokens)]
+        elif name in ("token_covariance", "gradient_covariance"):
+            rows += [Row(name, a, token=t, token_2=s) for a in at for t, s in pairs]
+        elif name in ("state_cosine", "write_cosine"):
+            rows += _cosines(arch, name, at, bool(applications))
+        elif name == "weight_gradient":
+            rows += _weights(arch, at, bool(applications))
+        else:
+            groups = [*arch.weights, "readout", "stem", None]
+            both = [(t, s) for t in range(arch.tokens) for s in range(t, arch.tokens)]
+            rows += [Row(name, group=g, token=t, token_2=s) for g in groups for t, s in both]
+    return tuple(rows)
+
+
+def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
+    if name == "write_cosine":
+        at = tuple(a for a in at if a > 0)
+    if asked:
+        pairs = [(a, b) for i, a in enumerate(at) for b in at[i + 1 :]]
+    elif name == "state_cosine":
+        pairs = [(0, a) for a in at if a > 0]
+    else:
+        pairs = list(zip(at[:-1], at[1:], strict=True))
+    return [Row(name, a, b, token=t) for a, b in pairs for t in range(arch.tokens)]
+
+
+def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
+    """One row a weight and slot; when applications are asked for, the slots nearest to them."""
+    rows = []
+    for weight in arch.weights:
+        firsts = [used[0] for used in arch.applications_of(weight).values()]
+        if asked or len(firsts) > 65:
+            firsts = sorted({min(firsts, key=lambda f: abs(f - a)) for a in at})
+        rows += [Row("weight_gradient", a, group=weight) for a in firsts]
+    return rows

@@ -1,0 +1,112 @@
+"""Scalars of a description: named numbers and arithmetic on them, read under any algebra (floats, arrays, sympy).
+
+A vector expression never holds the *value* of a parameter, only its name, so one structure (and one compilation)
+serves all values. ``evaluate`` gives the scalar a meaning: floats for a network, traced arrays for the engines,
+symbols for a derivation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """Base of scalar expressions; ``+ - * / **`` build larger ones, with each other and with plain numbers."""
+
+    def __add__(self, other: Any) -> Scalar:
+        return Operation("+", self, as_scalar(other))
+
+    def __radd__(self, other: Any) -> Scalar:
+        return Operation("+", as_scalar(other), self)
+
+    def __sub__(self, other: Any) -> Scalar:
+        return Operation("-", self, as_scalar(other))
+
+    def __rsub__(self, other: Any) -> Scalar:
+        return Operation("-", as_scalar(other), self)
+
+    def __mul__(self, other: Any) -> Any:
+        if not isinstance(other, (Scalar, int, float, Fraction)):
+            return NotImplemented  # scalar * vector is the vector's business
+        return Operation("*", self, as_scalar(other))
+
+    def __rmul__(self, other: Any) -> Any:
+        return self.__mul__(other)
+
+    def __truediv__(self, other: Any) -> Scalar:
+        return Operation("/", self, as_scalar(other))
+
+    def __rtruediv__(self, other: Any) -> Scalar:
+        return Operation("/", as_scalar(other), self)
+
+    def __pow__(self, other: Any) -> Scalar:
+        return Operation("**", self, as_scalar(other))
+
+    def __neg__(self) -> Scalar:
+        return Operation("*", Constant(-1), self)
+
+
+@dataclass(frozen=True)
+class Constant(Scalar):
+    """A plain number; fractions stay exact in derivations."""
+
+    value: int | float | Fraction
+
+
+@dataclass(frozen=True)
+class Number(Scalar):
+    """A named number, e.g. ``Number("residual_scale", r"\\varepsilon")``; its value lives in ``Architecture.numbers``."""
+
+    name: str
+    latex: str = ""
+
+
+@dataclass(frozen=True)
+class Operation(Scalar):
+    """``left op right`` with op one of ``+ - * / **``."""
+
+    op: str
+    left: Scalar
+    right: Scalar
+
+
+def as_scalar(value: Any) -> Scalar:
+    """A scalar as it is; an int, float or Fraction as a constant."""
+    if isinstance(value, Scalar):
+        return value
+    if isinstance(value, (int, float, Fraction)) and not isinstance(value, bool):
+        return Constant(value)
+    raise TypeError(f"a scalar expression takes numbers and sp.Number, not {type(value).__name__}")
+
+
+def evaluate(scalar: Scalar, values: Mapping[str, Any], constant: Callable[[Any], Any] = float) -> Any:
+    """The scalar's value where ``values[name]`` gives each named number and ``constant`` reads the plain ones."""
+    match scalar:
+        case Constant(value):
+            return constant(value)
+        case Number(name, _):
+            return values[name]
+        case Operation(op, left, right):
+            x, y = evaluate(left, values, constant), evaluate(right, values, constant)
+            if op == "+":
+                return x + y
+            if op == "-":
+                return x - y
+            if op == "*":
+                return x * y
+            return x / y if op == "/" else x**y
+    raise TypeError(f"not a scalar: {scalar!r}")
+
+
+def names(scalar: Scalar) -> frozenset[Number]:
+    """The named numbers that a scalar holds."""
+    match scalar:
+        case Number():
+            return frozenset((scalar,))
+        case Operation(_, left, right):
+            return names(left) | names(right)
+    return frozenset()

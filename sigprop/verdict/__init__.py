@@ -1,0 +1,10 @@
+"""The statistical verdict: does a finite network's limit agree with a theory to a stated tolerance? (DESIGN section 5)
+
+Nothing here knows about networks. A sampler hands over independent vectors of rows; ``judge`` returns a ``Judgement``.
+"""
+
+from sigprop.verdict.judge import judge
+from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, Judgement
+from sigprop.verdict.sampling import Draw, Sampler
+
+__all__ = ["CONFIRMED", "INCONCLUSIVE", "REJECTED", "Draw", "Judgement", "Sampler", "judge"]

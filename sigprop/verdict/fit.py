@@ -1,0 +1,83 @@
+"""Extrapolation to infinite width: fits of a row's mean deviation over the ladder in powers of x = n1/n.
+
+Every estimate is a linear combination sum_i W_i dbar_i of the rungs' means whose weights were fixed before the run
+(they come from the pilot's variances). So it is exactly unbiased whatever the skewness, its covariance across rows is
+sum_i W_ir W_is S_i,rs / m_i from the run's own covariances, and pooling two runs of equal design halves that covariance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from sigprop.verdict.moments import Moments
+
+
+def powers(x: np.ndarray, degree: int) -> np.ndarray:
+    """[k, degree + 1]: 1, x, x^2, ... at the k rungs."""
+    return np.vander(x, degree + 1, increasing=True)
+
+
+def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
+    """W = (X^T V^-1 X)^-1 X^T V^-1 per row: weighted least squares, [degree + 1, k, R].
+
+    x: [k]. variance: [k, R], of the rungs' means; infinite for a rung without networks. The estimate of the
+    coefficient of x^p is sum_i W[p, i, r] dbar[i, r]. Raises ``numpy.linalg.LinAlgError`` with fewer usable rungs than
+    coefficients. Source: DESIGN section 5 step 5.
+    """
+    basis = powers(x, degree)
+    information = 1.0 / variance
+    information = information / information.max(axis=0)
+    normal = np.einsum("ip,ir,iq->rpq", basis, information, basis)
+    return np.einsum("rpq,iq,ir->pir", np.linalg.inv(normal), basis, information)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients [degree + 1, R] of x^p, their standard errors, the intercept's covariance [R, R] and degrees of freedom [R]."""
+
+    coefficients: np.ndarray
+    errors: np.ndarray
+    covariance: np.ndarray
+    freedom: np.ndarray
+
+    @property
+    def intercept(self) -> np.ndarray:
+        return self.coefficients[0]
+
+    @property
+    def se(self) -> np.ndarray:
+        return self.errors[0]
+
+
+def fit(rungs: Sequence[Moments], weight: np.ndarray) -> Fit:
+    """sum_i W_i dbar_i with its errors. weight: [degree + 1, k, R] from ``weights``.
+
+    Degrees of freedom by Satterthwaite: (sum_i e_i)^2 / sum_i e_i^2/(m_i - 1), e_i = W_i^2 v_i/m_i.
+    """
+    mean = np.stack([rung.mean for rung in rungs])
+    count = np.array([rung.count for rung in rungs], dtype=float)
+    variance = np.stack([rung.variance for rung in rungs]) / count[:, None]
+    parts = weight**2 * variance
+    errors = np.sqrt(parts.sum(axis=1))
+    covariance = sum(np.outer(w, w) * rung.covariance / rung.count for w, rung in zip(weight[0], rungs, strict=True))
+    spread = (parts[0] ** 2 / (count[:, None] - 1)).sum(axis=0)
+    freedom = np.where(spread > 0, parts[0].sum(axis=0) ** 2 / np.where(spread > 0, spread, 1.0), np.inf)
+    return Fit(np.einsum("pir,ir->pr", weight, mean), errors, np.asarray(covariance), freedom)
+
+
+def lack_of_fit(rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: float) -> np.ndarray:
+    """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree - 1 degrees of freedom.
+
+    negligible: a misfit of the rungs' means (in d) that could not change a verdict. Ones without degrees of freedom.
+    Source: DESIGN section 5 step 5.
+    """
+    mean = np.stack([rung.mean for rung in rungs])
+    variance = np.stack([rung.variance / rung.count for rung in rungs]) + negligible**2
+    if len(rungs) <= degree + 1:
+        return np.ones(mean.shape[1])
+    fitted = powers(x, degree) @ np.einsum("pir,ir->pr", weights(x, variance, degree), mean)
+    return stats.chi2.sf(((mean - fitted) ** 2 / variance).sum(axis=0), len(rungs) - degree - 1)

@@ -1,0 +1,200 @@
+"""Inner products of vector expressions, in the limit of infinite width (DESIGN section 3, rules 1-6 and 8).
+
+``inner(u, i, v, j, env)`` is <u_i, v_j>, u at place i and v at place j (two applications of one sub-block, or twice
+the same). Bilinearity is built in; every other rule is an entry of ``RULES`` keyed by the two node types. A pair
+without a rule is zero only where rule 2 *proves* it (``independent``); otherwise ``NoRule`` is raised.
+
+The same rules run on sympy symbols and on arrays, where a block carries the token axes [..., T, T'] last.
+Array values are mantissas: the true inner product is exp(log_i[t] + log_j[s]) times the value, log = ``log_scale``,
+so that no growth of the state overflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sigprop.errors import NoRule
+from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
+from sigprop.theory.algebra import exp, sqrt
+from sigprop.theory.environment import Environment
+from sigprop.theory.transpose import Cotangent, Divide, Transposed
+
+Rule = Callable[[Any, str, Any, str, Environment], Any]
+RULES: dict[tuple[type, type], Rule] = {}
+
+
+def inner(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
+    """<u_i, v_j> as a block of ``env``'s algebra; raises ``NoRule`` with the two expressions where no rule applies."""
+    key = (u, i, v, j)
+    if key not in env.memo:
+        env.memo[key] = _expand(u, i, v, j, env)
+    return env.memo[key]
+
+
+def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
+    if isinstance(u, Scale):
+        return env.number(u.factor, i) * inner(u.of, i, v, j, env)
+    if isinstance(v, Scale):
+        return env.number(v.factor, j) * inner(u, i, v.of, j, env)
+    if isinstance(u, Sum):
+        return _total(inner(t, i, v, j, env) * env.left(_shift(t, u, i, env)) for t in u.terms)
+    if isinstance(v, Sum):
+        return _total(inner(u, i, t, j, env) * env.right(_shift(t, v, j, env)) for t in v.terms)
+    rule = RULES.get((type(u), type(v)))
+    if rule is not None:
+        return rule(u, i, v, j, env)
+    if independent(u, v):
+        return 0
+    raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+
+
+def _total(values: Any) -> Any:
+    total: Any = 0
+    for value in values:
+        total = value if isinstance(total, int) else total if isinstance(value, int) else total + value
+    return total
+
+
+def log_scale(u: Vector, i: str, env: Environment) -> Any:
+    """The natural log of the factor that mantissas of u_i leave out, per token; 0 on symbols."""
+    match u:
+        case Read() | Cotangent():
+            return env.log(u, i)
+        case Linear() | Transposed() | Scale():
+            return log_scale(u.of, i, env)
+        case Activate(order=order):
+            return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)
+        case Product(left, right):
+            return log_scale(left, i, env) + log_scale(right, i, env)
+        case Divide():
+            return log_scale(u.of, i, env) - log_scale(u.by.of, i, env)
+        case Sum(terms):
+            return env.maximum([log_scale(t, i, env) for t in terms])
+    return 0 * env.log(Read(), i)  # Normalise, Bias: of order one
+
+
+def _shift(term: Vector, whole: Vector, i: str, env: Environment) -> Any:
+    """exp(log of the term - log of the sum): 1 on symbols."""
+    return exp(log_scale(term, i, env) - log_scale(whole, i, env))
+
+
+def variance(u: Vector, i: str, env: Environment) -> Any:
+    """<u_i[t], u_i[t]> per token (mantissa)."""
+    return env.diagonal(inner(u, i, u, i, env))
+
+
+def roots(u: Vector) -> frozenset[object]:
+    """What a vector's coordinates are random through: the outermost matrices, or the bare read or cotangent."""
+    match u:
+        case Linear(weight=weight) | Bias(weight=weight):
+            return frozenset((weight,))
+        case Transposed(weight=weight):
+            return frozenset(((weight, "transposed"),))
+        case Read() | Cotangent():
+            return frozenset((type(u),))
+    return frozenset().union(*(roots(child) for child in children(u)))
+
+
+def independent(u: Vector, v: Vector) -> bool:
+    """Rule 2's zero: one of the two is zero-mean through a matrix of its own that the other does not depend on.
+
+    A read holds earlier writes, so it may depend on any matrix; a cotangent likewise on any transposed one.
+    """
+    for x, y in ((u, v), (v, u)):
+        if isinstance(x, (Linear, Bias)) and not roots(y) & (roots(x) | {Read}):
+            return True
+        if isinstance(x, Transposed) and not roots(y) & (roots(x) | {Cotangent}):
+            return True
+    return False
+
+
+def require_fresh(branch: Vector) -> None:
+    """Raise unless the branch's output is zero-mean through its last matrix (so its overlap with older writes is 0)."""
+    match branch:
+        case Linear() | Bias():
+            return
+        case Scale(of=of) | Normalise(of=of):
+            return require_fresh(of)
+        case Sum(terms):
+            for term in terms:
+                require_fresh(term)
+            return
+    raise NoRule(f"the write {branch!r} does not end in a zero-mean matrix: its overlap with older writes has no rule")
+
+
+def rule(left: type, right: type) -> Callable[[Rule], Rule]:
+    """Decorator: the inner product of a ``left`` node with a ``right`` node."""
+
+    def add(function: Rule) -> Rule:
+        RULES[left, right] = function
+        return function
+
+    return add
+
+
+@rule(Read, Read)
+def _read(u: Read, i: str, v: Read, j: str, env: Environment) -> Any:
+    return env.read(i, j)
+
+
+@rule(Cotangent, Cotangent)
+def _cotangent(u: Cotangent, i: str, v: Cotangent, j: str, env: Environment) -> Any:
+    return env.cotangent(i, j)
+
+
+@rule(Linear, Linear)
+def _linear(u: Linear, i: str, v: Linear, j: str, env: Environment) -> Any:
+    """<W x, W' y> = C_W <x, y> if W is W', else 0."""
+    if u.weight != v.weight:
+        return 0
+    return env.number(u.variance, i) * env.tied(u.weight, i, j) * inner(u.of, i, v.of, j, env)
+
+
+@rule(Bias, Bias)
+def _bias(u: Bias, i: str, v: Bias, j: str, env: Environment) -> Any:
+    """<b, b'> = C_b if b is b', else 0, the same for all tokens."""
+    if u.weight != v.weight:
+        return 0
+    return env.number(u.variance, i) * env.tied(u.weight, i, j) * env.ones(i, j)
+
+
+@rule(Transposed, Transposed)
+def _transposed(u: Transposed, i: str, v: Transposed, j: str, env: Environment) -> Any:
+    """<W^T g, W'^T g'> = C_W (n_out / n_in) <g, g'> if W is W', else 0."""
+    if u.weight != v.weight:
+        return 0
+    return env.number(u.variance * u.ratio, i) * env.tied(u.weight, i, j) * inner(u.of, i, v.of, j, env)
+
+
+@rule(Activate, Activate)
+def _activate(u: Activate, i: str, v: Activate, j: str, env: Environment) -> Any:
+    """<phi(x), phi(y)> = V_phi(<x, x>, <x, y>, <y, y>), likewise V_phi' for the derivatives."""
+    if (u.activation, u.order) != (v.activation, v.order):
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+    cross = inner(u.of, i, v.of, j, env)
+    return env.dual(u.activation, u.order, env.features(u.activation, u.of, i), env.block(cross, i, j), env.features(v.activation, v.of, j))
+
+
+@rule(Product, Product)
+def _product(u: Product, i: str, v: Product, j: str, env: Environment) -> Any:
+    """<x * y, x' * y'> = <x, x'> <y, y'> for independent factors."""
+    if roots(u.left) & (roots(u.right) | roots(v.right)) or roots(v.left) & roots(v.right):
+        raise NoRule(f"the factors of {u!r} and {v!r} share a matrix: no rule for their product")
+    return inner(u.left, i, v.left, j, env) * inner(u.right, i, v.right, j, env)
+
+
+def _norm(u: Normalise, i: str, env: Environment) -> Any:
+    """sqrt(<x, x> + epsilon) per token; the mean that LayerNorm subtracts vanishes with the width."""
+    log = log_scale(u.of, i, env)
+    return sqrt(env.variance(u.of, i) + env.per_token(u.epsilon, i) * exp(-2 * log))
+
+
+@rule(Normalise, Normalise)
+def _normalise(u: Normalise, i: str, v: Normalise, j: str, env: Environment) -> Any:
+    return inner(u.of, i, v.of, j, env) / (env.left(_norm(u, i, env)) * env.right(_norm(v, j, env)))
+
+
+@rule(Divide, Divide)
+def _divide(u: Divide, i: str, v: Divide, j: str, env: Environment) -> Any:
+    return inner(u.of, i, v.of, j, env) / (env.left(_norm(u.by, i, env)) * env.right(_norm(v.by, j, env)))

@@ -1,0 +1,104 @@
+"""Closed forms of V_phi(qa, c, qb) = E[phi(x) phi(y)], (x, y) ~ N(0, [[qa, c], [c, qb]]), and of V_phi' (order 1).
+
+Every rule takes (qa, c, qb), sympy expressions or arrays of one broadcastable shape, and is checked against quadrature
+in the tests. Arc-cosine kernels: Cho, Saul 2009; erf: Williams 1997; gelu: Tsuchida et al. 2020, derived below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sigprop.activation import Activation
+from sigprop.theory.algebra import angle, atan, determinant, one, pi, rational, sqrt
+
+Rule = Callable[[Any, Any, Any], Any]
+
+
+def linear(qa: Any, c: Any, qb: Any) -> Any:
+    """V = c."""
+    return c
+
+
+def linear_1(qa: Any, c: Any, qb: Any) -> Any:
+    """V' = 1."""
+    return one(c)
+
+
+def relu(qa: Any, c: Any, qb: Any) -> Any:
+    """V = sqrt(qa qb) (sin theta + (pi - theta) cos theta) / (2 pi), cos theta = c / sqrt(qa qb)."""
+    return (sqrt(determinant(qa, c, qb)) + (pi(qa, c, qb) - angle(qa, c, qb)) * c) / (2 * pi(qa, c, qb))
+
+
+def relu_1(qa: Any, c: Any, qb: Any) -> Any:
+    """V' = (pi - theta) / (2 pi)."""
+    return (pi(qa, c, qb) - angle(qa, c, qb)) / (2 * pi(qa, c, qb))
+
+
+def leaky_relu(qa: Any, c: Any, qb: Any) -> Any:
+    """V = s c + (1 - s)^2 V_relu, slope s = 1/100 below zero: phi = s x + (1 - s) relu, and E[x relu(y)] = c / 2."""
+    slope = rational(1, 100, qa, c, qb)
+    return slope * c + (1 - slope) ** 2 * relu(qa, c, qb)
+
+
+def leaky_relu_1(qa: Any, c: Any, qb: Any) -> Any:
+    """V' = s + (1 - s)^2 V'_relu: phi' = s + (1 - s) 1{x > 0}, and E 1{x > 0} = 1/2."""
+    slope = rational(1, 100, qa, c, qb)
+    return slope + (1 - slope) ** 2 * relu_1(qa, c, qb)
+
+
+def erf(qa: Any, c: Any, qb: Any) -> Any:
+    """V = (2/pi) asin(2 c / sqrt((1 + 2 qa)(1 + 2 qb))), as an arctangent (stable at large variances)."""
+    return 2 / pi(qa, c, qb) * atan(2 * c / sqrt(_erf_determinant(qa, c, qb)))
+
+
+def erf_1(qa: Any, c: Any, qb: Any) -> Any:
+    """V' = (4/pi) / sqrt((1 + 2 qa)(1 + 2 qb) - 4 c^2)."""
+    return 4 / pi(qa, c, qb) / sqrt(_erf_determinant(qa, c, qb))
+
+
+def _erf_determinant(qa: Any, c: Any, qb: Any) -> Any:
+    return 1 + 2 * (qa + qb) + 4 * determinant(qa, c, qb)
+
+
+def gelu(qa: Any, c: Any, qb: Any) -> Any:
+    """V = c A + P (qa qb - c^2 + c^2 / (1 + qa) + c^2 / (1 + qb)), with the A and P of ``_gelu_parts``.
+
+    Stein's lemma on x, then on y: E[x y Phi(x) Phi(y)] = c A + qa E[y p(x) Phi(y)] + c E[y p(y) Phi(x)], where p = Phi',
+    E[y p(y) Phi(x)] = c P / (1 + qb) and E[y p(x) Phi(y)] = qb P - c^2 P / (1 + qa).
+    """
+    both, density, _ = _gelu_parts(qa, c, qb)
+    return c * both + density * (determinant(qa, c, qb) + c**2 / (1 + qa) + c**2 / (1 + qb))
+
+
+def gelu_1(qa: Any, c: Any, qb: Any) -> Any:
+    """V' = A + c P (1 / (1 + qa) + 1 / (1 + qb) + 1 / Delta): phi' = Phi(x) + x p(x), E[x y p(x) p(y)] = c P / Delta."""
+    both, density, delta = _gelu_parts(qa, c, qb)
+    return both + c * density * (1 / (1 + qa) + 1 / (1 + qb) + 1 / delta)
+
+
+def _gelu_parts(qa: Any, c: Any, qb: Any) -> tuple[Any, Any, Any]:
+    """A = E[Phi(x) Phi(y)] = 1/4 + asin(c / sqrt((1 + qa)(1 + qb))) / (2 pi), P = E[p(x) p(y)] = 1 / (2 pi sqrt(Delta)),
+    Delta = (1 + qa)(1 + qb) - c^2; the arcsine as atan(c / sqrt(Delta))."""
+    delta = 1 + qa + qb + determinant(qa, c, qb)
+    root = sqrt(delta)
+    return rational(1, 4, qa, c, qb) + atan(c / root) / (2 * pi(qa, c, qb)), 1 / (2 * pi(qa, c, qb) * root), delta
+
+
+CLOSED: dict[str, dict[int, Rule]] = {
+    "linear": {0: linear, 1: linear_1},
+    "relu": {0: relu, 1: relu_1},
+    "leaky-relu": {0: leaky_relu, 1: leaky_relu_1},
+    "erf": {0: erf, 1: erf_1},
+    "gelu": {0: gelu, 1: gelu_1},
+}
+
+HOMOGENEOUS = frozenset({"linear", "relu", "leaky-relu"})
+"""phi(r x) = r phi(x) for r > 0: a log scale drops out exactly."""
+
+
+def has_closed_form(activation: Activation) -> bool:
+    """Whether the table is about this very function: not about a user's function that has one of its names, or took it over."""
+    from sigprop import activations
+
+    return activation.name in CLOSED and activation.function is getattr(activations, activation.name.replace("-", "_"))

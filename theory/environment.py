@@ -1,0 +1,155 @@
+"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties; in one of two algebras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sigprop.activation import Activation
+from sigprop.expression import Vector
+from sigprop.scalar import Scalar, evaluate
+
+
+class Environment:
+    """Symbols: every value is one sympy expression (one pair of tokens), logs are 0.
+
+    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {name: symbol}; ties: weight -> indicator that the two places
+    use the same slot (1 within one place).
+    """
+
+    def __init__(self, reads: Mapping[tuple[str, str], Any], cotangents: Mapping[tuple[str, str], Any], numbers: Mapping[str, Any], ties: Callable[[str], Any]):
+        self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
+        self.memo: dict[Any, Any] = {}
+        self.known: dict[Any, Any] = {}
+
+    def read(self, i: str, j: str) -> Any:
+        return self.reads[i, j]
+
+    def cotangent(self, i: str, j: str) -> Any:
+        return self.cotangents[i, j]
+
+    def tied(self, weight: str, i: str, j: str) -> Any:
+        return 1 if i == j else self.ties(weight)
+
+    def number(self, scalar: Scalar, i: str) -> Any:
+        from sigprop.theory.algebra import exact
+
+        return evaluate(scalar, self.numbers, exact)
+
+    per_token = number
+
+    def log(self, leaf: Vector, i: str) -> Any:
+        return 0
+
+    def features(self, activation: Activation, of: Vector, i: str) -> Any:
+        """What the dual activation needs to know of phi's argument at one place; computed once a place."""
+        from sigprop.theory import dual
+        from sigprop.theory.calculus import log_scale
+
+        key = (activation, of, i)
+        if key not in self.known:
+            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self))
+        return self.known[key]
+
+    def variance(self, of: Vector, i: str) -> Any:
+        """<x_i[t], x_i[t]> of an expression at one place; computed once a place."""
+        from sigprop.theory.calculus import variance
+
+        key = (None, of, i)
+        if key not in self.known:
+            self.known[key] = variance(of, i, self)
+        return self.known[key]
+
+    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any) -> Any:
+        from sigprop.theory import dual
+
+        return dual.dual(activation, order, left, cross, right)
+
+    def ones(self, i: str, j: str) -> Any:
+        return 1
+
+    def block(self, value: Any, i: str, j: str) -> Any:
+        return value
+
+    @staticmethod
+    def left(value: Any) -> Any:
+        return value
+
+    @staticmethod
+    def right(value: Any) -> Any:
+        return value
+
+    @staticmethod
+    def diagonal(value: Any) -> Any:
+        return value
+
+    @staticmethod
+    def maximum(values: list[Any]) -> Any:
+        return values[0]
+
+
+class ArrayEnvironment(Environment):
+    """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
+
+    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U, T]; numbers are
+    [1] at a and [U] at b; ties [U].
+    """
+
+    def __init__(self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], degree: int = 128):
+        super().__init__(reads, cotangents, {}, ties)
+        self.at, self.logs, self.degree = numbers, logs, degree
+
+    def tied(self, weight: str, i: str, j: str) -> Any:
+        return 1 if i == j else self.ties(weight)[:, None, None]
+
+    def number(self, scalar: Scalar, i: str) -> Any:
+        value = evaluate(scalar, self.at[i])
+        return value if isinstance(value, float) else value[:, None, None]
+
+    def per_token(self, scalar: Scalar, i: str) -> Any:
+        value = evaluate(scalar, self.at[i])
+        return value if isinstance(value, float) else value[:, None]
+
+    def log(self, leaf: Vector, i: str) -> Any:
+        return self.logs[type(leaf), i]
+
+    def features(self, activation: Activation, of: Vector, i: str) -> Any:
+        from sigprop.theory import dual
+        from sigprop.theory.calculus import log_scale
+
+        key = (activation, of, i)
+        if key not in self.known:
+            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), degree=self.degree)
+        return self.known[key]
+
+    def block(self, value: Any, i: str, j: str) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value
+
+    def ones(self, i: str, j: str) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.ones_like(self.reads[i, j])
+
+    @staticmethod
+    def left(value: Any) -> Any:
+        return value[..., :, None]
+
+    @staticmethod
+    def right(value: Any) -> Any:
+        return value[..., None, :]
+
+    @staticmethod
+    def diagonal(value: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.diagonal(value, axis1=-2, axis2=-1)
+
+    @staticmethod
+    def maximum(values: list[Any]) -> Any:
+        import functools
+
+        import jax.numpy as jnp
+
+        return functools.reduce(jnp.maximum, values)

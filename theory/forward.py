@@ -1,0 +1,114 @@
+"""Forward steps of the Gram scan: reads, branches and rules of the description, with numbers from the calculus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+
+from sigprop.architecture import SubBlock
+from sigprop.expression import Activate, Normalise, Read, Vector, walk
+from sigprop.scalar import evaluate
+from sigprop.theory.calculus import inner, log_scale
+from sigprop.theory.environment import ArrayEnvironment
+from sigprop.theory.linear import WRITE, Coefficients, Form
+from sigprop.theory.program import Structure
+from sigprop.theory.recursion import Partners, Written
+
+
+def summary_keys(branch: Vector) -> list[tuple[Any, Vector]]:
+    """What a partner must know of a branch: (activation, argument) of activations, (None, argument) of norms."""
+    keys = {}
+    for node in walk(branch):
+        if isinstance(node, Activate):
+            keys[node.activation, node.of] = None
+        elif isinstance(node, Normalise):
+            keys[None, node.of] = None
+    return list(keys)
+
+
+def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
+    """The summary of a branch at one place: features of its activations, variances under its norms."""
+    return tuple(env.features(act, of, i) if act is not None else env.variance(of, i) for act, of in summary_keys(branch))
+
+
+def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
+    """Give the environment what ``summarise`` found at that place."""
+    env.known.update({(act, of, i): known for (act, of), known in zip(summary_keys(branch), summary, strict=True)})
+
+
+def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], Any], stem: int | None, bands: Any) -> Form:
+    """A ``Form`` on arrays: Gram entries [K, T], logs [1, T]."""
+    return Form(
+        gram,
+        log,
+        number=lambda scalar: evaluate(scalar, x["numbers"]),
+        stem=stem,
+        over_bands=lambda value: jnp.einsum("k,kt->t", bands, value)[None],
+        maximum=jnp.maximum,
+    )
+
+
+def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:
+    """Coefficients as an array [len(leaves), K, T]."""
+    return jnp.stack([jnp.broadcast_to(jnp.asarray(form.get(leaf, 0.0), dtype=jnp.float64), shape) for leaf in leaves])
+
+
+class ForwardKind:
+    """One kind of sub-block (or the read-out tap, whose rule leaves the state alone)."""
+
+    def __init__(self, index: int, structure: Structure, degree: int, bands: Any, blank: list[Any] | None = None):
+        self.index, self.structure, self.degree, self.bands, self.blank = index, structure, degree, bands, blank
+        self.block: SubBlock = structure.blocks[index]
+
+    def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
+        """rho and log of r_a = read(states)."""
+        form, read_log = self._form(x, gram, log)(self.block.read)
+        return dense(form, list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])), jnp.broadcast_to(jnp.asarray(read_log, dtype=jnp.float64), log.shape)
+
+    def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
+        """Gamma_aa and Gamma_ab of f = branch(r)."""
+        branch = self.block.branch
+        reads, logs = {("a", "a"): own}, {(Read, "a"): log}
+        if partners is not None:
+            reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
+        env = environment(x, self.degree, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
+        if partners is not None:
+            recall(env, branch, partners.summary[self.index], "b")
+        gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
+        pairs = env.block(inner(branch, "a", branch, "b", env), "a", "b") if partners is not None else None
+        summary = summarise(env, branch, "a")
+        every = tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank)) if self.blank is not None else summary
+        return Written(gram, pairs, log_scale(branch, "a", env), every, ())
+
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any]:
+        """M, B and the common log of the next lanes; the stem's lane, if there is one, stays."""
+        lanes, shape = list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
+        form = self._form(x, gram, log, cross, own, write_log)
+        results = [form(expression) for expression in self.block.rule]
+        if self.structure.stem_lane is not None:
+            results.append(({self.structure.stem_lane: 1}, log))
+        common = results[0][1]
+        for _, own_log in results[1:]:
+            common = jnp.maximum(common, own_log)
+        common = jnp.broadcast_to(jnp.asarray(common, dtype=jnp.float64), log.shape)
+        scaled = [{leaf: c * jnp.exp(own_log - common) for leaf, c in coefficients.items()} for coefficients, own_log in results]
+        return jnp.stack([dense(c, lanes, shape) for c in scaled]), jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]), common
+
+    def _form(self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None) -> Form:
+        def entry(i: int, j: int) -> Any:
+            if i == WRITE and j == WRITE:
+                return jnp.broadcast_to(jnp.diagonal(own)[None], (gram.shape[2], gram.shape[3]))
+            block = cross[max(i, j)] if WRITE in (i, j) else gram[i, j]
+            return jnp.diagonal(block, axis1=-2, axis2=-1)
+
+        return numeric_form(x, entry, lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
+
+
+def environment(x: Any, degree: int, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
+    """The array environment of one step ('a') and, where ``numbers`` of its partners are given, of those ('b')."""
+    at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
+    if numbers is not None:
+        at["b"] = numbers
+    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, degree)

@@ -1,0 +1,164 @@
+"""Kernels of an architecture: state, write and gradient Grams, weight gradients and NTK; one compilation a structure."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.theory.backward import BackwardKind
+from sigprop.theory.calculus import require_fresh
+from sigprop.theory.forward import ForwardKind, dense, numeric_form
+from sigprop.theory.program import Program, Structure, compile_program
+from sigprop.theory.recursion import gram_scan
+
+DEGREE = 128  # terms of the Hermite series where there is no closed form
+COARSE = 64  # the second resolution, whose difference is the stated numerical error
+
+
+@dataclass(frozen=True, eq=False)
+class Kernels:
+    """Grams in the wide limit, as mantissas with log scales: true <u[t], v[s]> = exp(log_u[t] + log_v[s]) * mantissa.
+
+    states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
+    writes [D, T, T], write_log; write_pairs [P, U, T, T] by ``program.partners``;
+    gradients [2, D+1, T, T], gradient_log [2, D+1, T]: read-out as described, and with one v shared by all tokens;
+    groups {group: (mantissa [2, P, T, T], log [2, P, T])}: per step, products with itself and its later partners.
+    """
+
+    program: Program
+    states: np.ndarray
+    state_log: np.ndarray
+    crossed: np.ndarray
+    columns: tuple[int, ...]
+    writes: np.ndarray
+    write_log: np.ndarray
+    write_pairs: np.ndarray | None
+    gradients: np.ndarray
+    gradient_log: np.ndarray
+    groups: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def readout_gram(arch: Architecture) -> np.ndarray:
+    """<g_t, g_s> that the read-out hands to the states: v_t for each token, the last one, or the mean."""
+    t = arch.tokens
+    if arch.readout.tokens == "each":
+        return np.eye(t)
+    weight = np.eye(t)[-1] if arch.readout.tokens == "last" else np.full(t, 1 / t)
+    return np.outer(weight, weight)
+
+
+def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE) -> Kernels:
+    """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come anyway).
+
+    Raises ``NoRule`` where an overlap has no rule. Source: DESIGN section 2; tests compare with independent recursions.
+    """
+    for block in arch.sub_blocks:
+        require_fresh(block.branch)
+    program = compile_program(arch)
+    every = tuple(range(arch.depth + 1))
+    columns = every if program.coupled else columns or (0,)
+    boundaries = np.arange(program.steps + 1) if program.coupled else program.boundary[list(columns)]
+    tables = {
+        "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
+        "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
+    }  # fmt: skip
+    shared = np.ones((arch.tokens, arch.tokens))
+    with jax.enable_x64(True):
+        out = jax.device_get(_run(program.structure, program.coupled, degree, tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared])))
+    at, steps = program.boundary, np.flatnonzero(~program.taps)
+    seen = at if program.coupled else np.arange(len(columns))
+    reverse = program.steps - at
+    return Kernels(
+        program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"][steps], out["write_log"][steps],
+        out["write_pairs"], out["gradients"][:, reverse], out["gradient_log"][:, reverse] - out["state_log"][at][None],
+        {name: (amount[:, ::-1], log[:, ::-1]) for name, (amount, log) in out["groups"].items()},
+    )  # fmt: skip
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
+    start, first = _start(structure, tables, input_gram, bands)
+    tokens = input_gram.shape[0]
+    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
+    plain = [ForwardKind(k, structure, degree, bands) for k in range(len(structure.blocks))]
+    shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
+    kinds = [ForwardKind(k, structure, degree, bands, list(blank)) for k in range(len(structure.blocks))]
+    used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers")}
+    forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank)
+
+    def with_start(value: Any, initial: Any) -> Any:
+        return jnp.concatenate([initial[None], value])
+
+    rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
+    backward = jax.vmap(lambda gram: _backward(structure, coupled, degree, tables, forward, bands, gram))(cotangents)
+    return {
+        "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
+        "state_log": with_start(forward["log"], zero_log[0]),
+        "crossed": with_start(forward["rows"], rows0),
+        "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
+        **backward,
+    }  # fmt: skip
+
+
+def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any]:
+    """Grams of the initial lanes (and of the stem's own lane), and the first step's slice of the numbers."""
+    first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
+    shape = (structure.bands, input_gram.shape[0])
+    diagonal = jnp.broadcast_to(jnp.diagonal(input_gram)[None], shape)
+    form = numeric_form(first, lambda i, j: diagonal, lambda leaf: jnp.zeros((1, shape[1]), dtype=jnp.float64), 0, bands)
+    results = [form(lane) for lane in structure.initial]
+    coefficients = [dense({0: c[0] * jnp.exp(log)}, [0], shape)[0] for c, log in results]
+    if structure.injects:
+        coefficients.append(jnp.ones(shape, dtype=jnp.float64))
+    lanes = jnp.stack(coefficients)  # [m, K, T]
+    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first
+
+
+def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any) -> dict[str, Any]:
+    """The reversed scan for one read-out Gram [T, T]."""
+    steps, lanes, _, n_bands, tokens = forward["transition"].shape
+    flip = functools.partial(jax.tree.map, lambda table: table[::-1])
+    tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(jnp.float64)
+    transposed = jnp.swapaxes(forward["transition"], 1, 2)
+    padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed).at[:, lanes, lanes].set(1.0)
+    delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
+    given = {
+        "kind": tables["kind"], "numbers": tables["numbers"], "ties_later": tables["ties_later"],
+        "back_into": jnp.concatenate([forward["into"], tap], axis=1),
+        "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
+        "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
+        "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
+    }  # fmt: skip
+    reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
+    if coupled:  # the partners' forward data, looked up by each step as it runs
+        reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
+    kinds = [_Looking(BackwardKind(k, structure, degree), forward, delta_log, coupled) for k in range(len(structure.blocks))]
+    start = jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64).at[lanes, lanes].set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
+    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
+    columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
+    out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
+    gram = jnp.einsum("k,pkts->pts", bands, out["gram"][:, 0, 0])
+    return {"gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]), "gradient_log": jnp.concatenate([zero_log, out["log"]]), "groups": out["extra"]}
+
+
+class _Looking:
+    """A backward kind that first looks up its later partners' forward data (the forward pair table, transposed)."""
+
+    def __init__(self, kind: BackwardKind, forward: dict[str, Any], delta_log: Any, coupled: bool):
+        self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
+        self.read, self.rule = kind.read, kind.rule
+
+    def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
+        if self.coupled:
+            q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
+            reads = jnp.swapaxes(self.forward["pairs"][x["row"], x["column"]], -1, -2)
+            summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
+            x = x | {"partner": {"reads": reads, "logs": self.forward["read_log"][q], "delta_log": self.delta_log[q], "summary": summary}}
+        return self.kind.write(x, own, log, partners)

@@ -1,0 +1,136 @@
+"""The steps that a Gram scan runs over: applications and read-out taps in order, and which steps share a weight.
+
+A read-out tap is a step like any other whose rule leaves the state alone and whose output meets the read-out vector
+v; so taps at several depths share the slot "readout", and the backward scan meets v at each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from sigprop.architecture import Architecture, SubBlock
+from sigprop.expression import Scale, State, Stem, Vector, walk
+from sigprop.scalar import Constant
+
+READOUT = "readout"
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What one compilation depends on: the expressions, never the numbers. ``blocks[-1]`` is the read-out tap."""
+
+    blocks: tuple[SubBlock, ...]
+    initial: tuple[Vector, ...]
+    bands: int
+    weights: tuple[tuple[str, ...], ...]  # per block
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the scan: the states', and the stem's own where a rule or read injects it."""
+        return len(self.initial) + self.injects
+
+    @cached_property
+    def injects(self) -> bool:
+        """Whether the stem enters after application 0."""
+        return any(isinstance(node, Stem) for b in self.blocks for e in (b.read, *b.rule) for node in walk(e))
+
+    @property
+    def stem_lane(self) -> int | None:
+        """The lane that holds the stem's write, if it has one."""
+        return len(self.initial) if self.injects else None
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """An architecture as P steps.
+
+    kinds [P]; application [P] (the tap at state a: a); boundary [D+1]: the step boundary at which state a is found;
+    taps [P] bool; partners [P, U]: earlier steps that share a weight, ascending, padded with P; row, column [P, U]:
+    for the *later* partners of step p, in order, where the pair stands in the forward tables; ties {weight: [P, U]}.
+    """
+
+    structure: Structure
+    kinds: np.ndarray
+    application: np.ndarray
+    boundary: np.ndarray
+    taps: np.ndarray
+    partners: np.ndarray
+    later: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    ties: dict[str, np.ndarray]
+    ties_later: dict[str, np.ndarray]
+    numbers: dict[str, np.ndarray]
+
+    @property
+    def steps(self) -> int:
+        """P."""
+        return len(self.kinds)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether any two steps share a weight, so that writes overlap."""
+        return self.partners.shape[1] > 0
+
+
+def compile_program(arch: Architecture) -> Program:
+    """The step table of an architecture."""
+    readout = arch.readout
+    tap = SubBlock(readout.read, Scale(Constant(1 / len(readout.at)), readout.branch), tuple(State(i) for i in range(arch.lanes)))
+    structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), tuple(tuple(b.weights) for b in arch.sub_blocks) + ((READOUT,),))
+    kinds, application, boundary = [], [], []
+    for a in range(arch.depth + 1):
+        boundary.append(len(kinds))
+        if a in readout.at:
+            kinds.append(len(arch.sub_blocks))
+            application.append(a)
+        if a < arch.depth:
+            kinds.append(arch.kinds[a])  # type: ignore[index]
+            application.append(a)
+    kind, at = np.array(kinds), np.array(application)
+    taps = kind == len(arch.sub_blocks)
+    slots = {w: np.where(taps, -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
+    held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.weights, READOUT)}
+    slots[READOUT] = np.where(taps, 0, -1)
+    numbers = {name: np.append(table, table[-1])[at] for name, table in arch.number_tables.items()}
+    pairs = _pairs(slots, held) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
+    return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers)
+
+
+def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple:
+    none = np.zeros((steps, 0), dtype=np.int32)
+    empty = {w: np.zeros((steps, 0)) for w in held}
+    return none, none, none, none, empty, empty
+
+
+def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> tuple:
+    """Partner tables from 'same slot of some weight', earlier and later, with each pair's place in the forward table."""
+    steps = len(next(iter(held.values())))
+    same = {w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :] for w in held}
+    shared = np.any(list(same.values()), axis=0)
+    earlier, place = np.tril(shared, -1), np.cumsum(np.tril(shared, -1), axis=1) - 1
+    most = int(earlier.sum(axis=1).max())
+    partners = _listed(earlier, most, steps)
+    later = _listed(np.triu(shared, 1), most, steps)
+    valid = later < steps
+    row = np.where(valid, later, 0).astype(np.int32)
+    column = np.where(valid, place[row, np.arange(steps)[:, None]], 0).astype(np.int32)
+    ties = {w: _looked_up(same[w], partners) for w in held}
+    return partners, later, row, column, ties, {w: _looked_up(same[w], later) for w in held}
+
+
+def _listed(mask: np.ndarray, most: int, steps: int) -> np.ndarray:
+    """Column indices where the mask holds, row by row, padded with ``steps``."""
+    table = np.full((steps, max(most, int(mask.sum(axis=1).max()))), steps, dtype=np.int32)
+    rows, columns = np.nonzero(mask)
+    table[rows, (np.cumsum(mask, axis=1) - 1)[rows, columns]] = columns
+    return table
+
+
+def _looked_up(same: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    steps = len(same)
+    inside = np.minimum(partners, steps - 1)
+    return np.where(partners < steps, same[np.arange(steps)[:, None], inside], False).astype(np.float64)

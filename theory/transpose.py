@@ -1,0 +1,85 @@
+"""Reverse mode on expressions: the branch's transposed Jacobian applied to a cotangent, and every weight's gradient.
+
+For f = F(r) and delta = the gradient that arrives at f, ``transpose`` writes (df/dr)^T delta as a vector expression
+again, so the rules that expand the forward pass expand the backward pass too. Terms that the derivative of a norm
+adds are multiples of an overlap of the gradient with a state: they vanish as n^-1/2 and are not written (DESIGN
+section 2, backward).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from sigprop.errors import NoRule
+from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
+from sigprop.scalar import Constant, Scalar
+
+
+@dataclass(frozen=True)
+class Cotangent(Vector):
+    """delta: the gradient sqrt(n) dz/df that arrives at the branch's output."""
+
+
+@dataclass(frozen=True)
+class Transposed(Vector):
+    """W^T of; ``ratio`` = n_out / n_in of W."""
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    ratio: Constant = Constant(Fraction(1))
+
+
+@dataclass(frozen=True)
+class Divide(Vector):
+    """of / sqrt(<x, x> + epsilon), x = by.of: what is left of a norm's Jacobian in the limit."""
+
+    of: Vector
+    by: Normalise
+
+
+@dataclass
+class Gradient:
+    """read: the terms of (df/dr)^T delta; uses: weight -> its (input x or None for a bias, output cotangent d) pairs."""
+
+    read: list[Vector] = field(default_factory=list)
+    uses: dict[str, list[tuple[Vector | None, Vector]]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Vector | None:
+        """(df/dr)^T delta, or None where the branch does not depend on its read."""
+        return None if not self.read else self.read[0] if len(self.read) == 1 else Sum(tuple(self.read))
+
+
+def transpose(branch: Vector) -> Gradient:
+    """The gradient of <delta, branch> with respect to the read and to each weight, as vector expressions."""
+    gradient = Gradient()
+    _pull(branch, Cotangent(), gradient)
+    return gradient
+
+
+def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
+    match u:
+        case Read():
+            gradient.read.append(d)
+        case Linear():
+            gradient.uses.setdefault(u.weight, []).append((u.of, d))
+            ratio = Constant(u.rows / rows_of(u.of))
+            _pull(u.of, Transposed(u.weight, d, u.variance, ratio), gradient)
+        case Bias():
+            gradient.uses.setdefault(u.weight, []).append((None, d))
+        case Activate(order=0):
+            _pull(u.of, Product(Activate(u.activation, u.of, 1), d), gradient)
+        case Product(left, right):
+            _pull(left, Product(right, d), gradient)
+            _pull(right, Product(left, d), gradient)
+        case Scale(factor, of):
+            _pull(of, Scale(factor, d), gradient)
+        case Sum(terms):
+            for term in terms:
+                _pull(term, d, gradient)
+        case Normalise():
+            _pull(u.of, Divide(d, u), gradient)
+        case _:
+            raise NoRule(f"no transposed Jacobian for {u!r}")
