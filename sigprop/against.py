@@ -30,15 +30,13 @@ def theory_of(network: str | Architecture, name: str, given: Mapping[str, Any] |
     other, chosen = entry(name), dict(against_set or {})
     numbers = {key: value for key, value in arch.numbers.items() if key in other.defaults and np.ndim(value) == 0}
     shared = {key: value for key, value in arch.parameters.items() if key in other.defaults and key not in _SIZES}
-    taken = {**shared, **numbers, **_sizes(arch, other, {})}
-    base = other.build(**taken) if not chosen else None
-    theory = base or other.build(**{**taken, **_sizes(arch, other, chosen), **chosen})
-    untouched = base or _plain(other, taken)
-    theory = replace(theory, numbers=_numbers(arch, theory, untouched))
+    theory = other.build(**{**shared, **numbers, **_sizes(arch, other, chosen), **chosen})
     if theory.depth != arch.depth:
         raise InputError(
             f"against={name!r}: {theory.depth} applications where {arch.name!r} has {arch.depth}; accepted: as many (set depth or loops with against-set)"
         )
+    untouched = _plain(other, {**shared, **numbers, **_sizes(arch, other, {})})
+    theory = replace(theory, numbers=_numbers(arch, theory, untouched))
     common_quantities(arch, theory, [quantity for quantity in QUANTITIES if quantity not in WEIGHT_QUANTITIES])
     return theory
 

@@ -189,6 +189,8 @@ def _check(arch: Architecture) -> None:
         for node in walk(block.branch):
             if isinstance(node, (State, Stem, Write)):
                 raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
+            if isinstance(node, (Linear, Bias)) and node is not block.weights[node.weight]:
+                raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
         for lane in block.rule:
             _leaves(lane, (State, Stem, Write), linear, "rule")
         if len(block.rule) != arch.lanes:

@@ -54,7 +54,7 @@ def grid(columns: Mapping[str, list[Any]], gap: str | None = None, at: int = 0) 
     lines, rule = [], []
     for name, values in columns.items():
         cells = [cell(value) for value in values]
-        right = all(isinstance(plain(value), (int, float)) for value in values if value is not None)
+        right = all(isinstance(value, (int, float)) or hasattr(value, "dtype") for value in values if value is not None)
         size = max(len(name), *map(len, cells), 0) if cells else len(name)
         lines.append([text.rjust(size) if right else text.ljust(size) for text in (name, *cells)])
         rule.append("-" * size)
@@ -74,6 +74,8 @@ def text(table: Table) -> str:
     kept = [name for name, values in columns.items() if name not in shared and any(value is not None for value in values)]
     if not table.rows:
         return "\n".join([*out, "no rows"])
+    if all(isinstance(row.get("value"), (int, float)) for row in table.rows):
+        kept = [name for name in kept if name != "log_value"]  # there for what is too large to be a float
     gap = f"... {len(table) - len(shown)} of {len(table)} rows left out; .json, .csv and .md files hold all ..." if long else None
     out += ["", *grid({name: [row.get(name) for row in shown] for name in kept}, gap, HEAD)]
     shared = {name: value for name, value in shared.items() if value is not None}

@@ -28,6 +28,7 @@ class Kernels:
     states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
     writes [D, T, T], write_log; write_pairs [P, U, T, T] by ``program.partners``;
     gradients [2, D+1, T, T], gradient_log [2, D+1, T]: read-out as described, and with one v shared by all tokens;
+    stem [T, T], stem_log [T]: <dz/dw_0[t], dz/dw_0[s]> with the shared v, through every place where the stem enters;
     groups {group: (mantissa [2, P, T, T], log [2, P, T])}: per step, products with itself and its later partners.
     """
 
@@ -41,6 +42,8 @@ class Kernels:
     write_pairs: np.ndarray | None
     gradients: np.ndarray
     gradient_log: np.ndarray
+    stem: np.ndarray
+    stem_log: np.ndarray
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -77,13 +80,14 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     return Kernels(
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"][steps], out["write_log"][steps],
         out["write_pairs"], out["gradients"][:, reverse], out["gradient_log"][:, reverse] - out["state_log"][at][None],
+        out["stem"][1], out["stem_log"][1],
         {name: (amount[:, ::-1], log[:, ::-1]) for name, (amount, log) in out["groups"].items()},
     )  # fmt: skip
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
-    start, first = _start(structure, tables, input_gram, bands)
+    start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     plain = [ForwardKind(k, structure, degree, bands) for k in range(len(structure.blocks))]
@@ -97,7 +101,7 @@ def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any
         return jnp.concatenate([initial[None], value])
 
     rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
-    backward = jax.vmap(lambda gram: _backward(structure, coupled, degree, tables, forward, bands, gram))(cotangents)
+    backward = jax.vmap(lambda gram: _backward(structure, coupled, degree, tables, forward, bands, gram, initial))(cotangents)
     return {
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),
@@ -107,8 +111,8 @@ def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any
     }  # fmt: skip
 
 
-def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any]:
-    """Grams of the initial lanes (and of the stem's own lane), and the first step's slice of the numbers."""
+def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any]:
+    """Grams of the initial lanes (and of the stem's own lane), the first step's numbers, and the lanes in the stem [m, K, T]."""
     first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
     shape = (structure.bands, input_gram.shape[0])
     diagonal = jnp.broadcast_to(jnp.diagonal(input_gram)[None], shape)
@@ -118,10 +122,10 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
     if structure.injects:
         coefficients.append(jnp.ones(shape, dtype=jnp.float64))
     lanes = jnp.stack(coefficients)  # [m, K, T]
-    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first
+    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes
 
 
-def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any) -> dict[str, Any]:
+def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]."""
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
     flip = functools.partial(jax.tree.map, lambda table: table[::-1])
@@ -145,7 +149,9 @@ def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str
     columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
     out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
     gram = jnp.einsum("k,pkts->pts", bands, out["gram"][:, 0, 0])
-    return {"gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]), "gradient_log": jnp.concatenate([zero_log, out["log"]]), "groups": out["extra"]}
+    stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
+    found = {"stem": stem, "stem_log": out["log"][-1]}
+    return found | {"gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]), "gradient_log": jnp.concatenate([zero_log, out["log"]]), "groups": out["extra"]}
 
 
 class _Looking:

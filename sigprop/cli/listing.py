@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from sigprop.parameters import PARAMETERS
 from sigprop.plain import plain
 from sigprop.registry import entries
 from sigprop.rows import QUANTITIES
-from sigprop.table_text import cell, grid
+from sigprop.table_text import cell
 
 
 def as_json() -> str:
@@ -31,23 +34,25 @@ def as_json() -> str:
 
 
 def as_text() -> str:
-    """Architectures, then the table of parameters with each architecture's default, then quantities."""
+    """Architectures with their defaults, then the table of parameters, then quantities; wrapped to the terminal."""
+    width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 160))
     known = entries()
-    out = ["Architectures", ""]
-    out += [f"  {line}" for line in grid({"name": list(known), "reference": [e.reference for e in known.values()], "what": [e.summary for e in known.values()]})]
-    used = {name: None for entry in known.values() for name in entry.defaults}
-    columns: dict[str, list[Any]] = {"key": list(used)}
-    for name, entry in known.items():
-        columns[name] = [_default(entry.defaults, key) for key in used]
-    columns |= {"accepts": [PARAMETERS[key].accepts for key in used], "what": [PARAMETERS[key].help for key in used]}
-    out += ["", "Parameters (--set key=value) and their defaults; -: not a parameter of this architecture", ""]
-    out += [f"  {line}" for line in grid(columns)]
+    out = ["Architectures, and the defaults of their parameters (--set key=value)"]
+    for entry in known.values():
+        defaults = " ".join(f"{key}={'none' if value is None else cell(value)}" for key, value in entry.defaults.items())
+        out += ["", *_wrap(f"  {entry.name}  ({entry.reference})", width, "    "), *_wrap("    " + entry.summary, width, "    ")]
+        out += _wrap("    " + defaults, width, "    ")
+    used = dict.fromkeys(name for entry in known.values() for name in entry.defaults)
+    out += ["", "Parameters [accepted values]", ""]
+    out += _entries({key: f"{PARAMETERS[key].help} [{PARAMETERS[key].accepts}]" for key in used}, width)
     out += ["", "Quantities (--quantity)", ""]
-    out += [f"  {line}" for line in grid({"name": list(QUANTITIES), "what": [quantity.help for quantity in QUANTITIES.values()]})]
-    return "\n".join(out)
+    return "\n".join(out + _entries({name: quantity.help for name, quantity in QUANTITIES.items()}, width))
 
 
-def _default(defaults: Any, key: str) -> str:
-    if key not in defaults:
-        return "-"
-    return "none" if defaults[key] is None else cell(defaults[key])
+def _entries(texts: Mapping[str, str], width: int) -> list[str]:
+    size = max(map(len, texts), default=0)
+    return [line for key, text in texts.items() for line in _wrap(f"  {key:<{size}}  {text}", width, " " * (size + 4))]
+
+
+def _wrap(text: str, width: int, indent: str) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)

@@ -44,8 +44,8 @@ def verify(
     options: dict[str, Any] = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
     options["quantities"] = inputs.quantities(rows.quantity)
     if given_name is None or all:
-        alone = {"set": chosen.set[0] if chosen.set else None, "config": chosen.config if given else None, "against": against, "applications": rows.applications}
-        for option, value in alone.items():
+        alone = {"set": next(iter(chosen.set), None), "config": chosen.config if given else None, "against": against}
+        for option, value in {**alone, "applications": rows.applications}.items():
             if value is not None:
                 raise InputError(f"{option}={value!r} without one architecture to apply it to; accepted: with a name and without --all")
         table = _cases(given_name, quick, tolerance, options, chosen)

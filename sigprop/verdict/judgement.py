@@ -1,0 +1,60 @@
+"""What a verdict says: one entry a row, and the answer for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sigprop.verdict.sampling import Draw
+
+CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict and its evidence; arrays are [R] (rows), deviations d = (x - theory)/scale.
+
+    measured: theory + a * scale, the value extrapolated to infinite width. deviation, se: a and its standard error.
+    lower, upper: 90 % interval of a (repeated over the two looks, widened by the theory's error). simultaneous_lower,
+    simultaneous_upper: 99 % for all rows at once. slope, slope_se: b of d = a + b/n, in units of width. linear: a of
+    the fit without a 1/n^2 term, for comparison. detectable: smallest |a| estimate that would have been rejected.
+    misfit: p-values of lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
+    that would decide it, None where no number would. draws: every sampler call. Identity rows: a is the
+    networks' mean, the intervals their range. Source: DESIGN section 5 step 11.
+    """
+
+    verdict: str
+    reason: str
+    row: int | None
+    tolerance: float
+    rows: tuple[str, ...]
+    measured: np.ndarray
+    deviation: np.ndarray
+    se: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    simultaneous_lower: np.ndarray
+    simultaneous_upper: np.ndarray
+    slope: np.ndarray
+    slope_se: np.ndarray
+    linear: np.ndarray
+    detectable: np.ndarray
+    misfit: np.ndarray
+    widths: tuple[int, ...] = ()
+    samples: tuple[int, ...] = ()
+    looks: int = 0
+    needed: tuple[int, ...] | None = None
+    cost: float = 0.0
+    draws: tuple[Draw, ...] = field(default=(), repr=False)
+
+
+ARRAYS = (
+    "measured", "deviation", "se", "lower", "upper", "simultaneous_lower", "simultaneous_upper",
+    "slope", "slope_se", "linear", "detectable", "misfit",
+)  # fmt: skip
+
+
+def empty(rows: int) -> dict[str, np.ndarray]:
+    """Every array full of NaN: not measured."""
+    return {name: np.full(rows, np.nan) for name in ARRAYS}

@@ -1,0 +1,102 @@
+"""The pilot: raise the smallest width until finite networks are close enough to the limit to be extrapolated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sigprop.verdict.fit import fit, weights
+from sigprop.verdict.moments import Moments
+from sigprop.verdict.sampling import Source
+
+SPREAD_LIMIT = 0.5  # relative standard deviation of one network at n1
+SHARE_LIMIT = 0.05  # part of a row's sum that one network may carry
+SLACK = 1.05  # of the spread: its own sampling error must not double n1
+TINY = 1e-18  # variance floor for rows that hardly fluctuate
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """n1, the ladder's pilot moments (all rows), and at the ceiling the row (index) that kept it from passing, and why."""
+
+    n1: int
+    rungs: tuple[Moments, ...]
+    row: int | None = None
+    reason: str = ""
+
+
+def pilot_samples(factor: float, tolerance: float) -> int:
+    """Networks for the rung of width factor * n1: 1000 * (1 %/tolerance) within 200..4000, divided by factor, at least 100."""
+    base = float(np.clip(1000 * 0.01 / tolerance, 200, 4000))
+    return int(max(100, np.ceil(base / max(factor, 1.0))))
+
+
+def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tolerance: float, keep: np.ndarray) -> Pilot:
+    """Double n1 from ``start`` until, on every row of ``keep`` ([R] boolean),
+
+        |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
+
+    u = mean |x|/scale (``Moments.size``), so a theory that is far too small is not held to its own scale: its row may
+    be as noisy, relative to itself, as a right one. |b| counts by its 97.5 % lower confidence bound and sd with 5 % slack: noise does
+    not raise n1, and the quadratic fit forgives |b|/n1 up to several times the limit. b: the linear fit's slope over
+    the whole ladder, so it contains the curvature at these widths. ladder: factors of n1. ceiling: largest width
+    that may be sampled; there the worst row is named. Widths sampled once are kept. Source: DESIGN section 5 step 4.
+    """
+    have: dict[int, Moments] = {}
+    n1 = start
+
+    def rung(factor: float) -> Moments:
+        width = round(factor * n1)
+        missing = pilot_samples(factor, tolerance) - (have[width].count if width in have else 0)
+        if missing > 0:
+            fresh = source.draw("pilot", width, missing)
+            have[width] = have[width] + fresh if width in have else fresh
+        return have[width]
+
+    rows = np.flatnonzero(keep)
+    while True:
+        last = 2 * n1 * max(ladder) > ceiling
+        row, reason = _noisy(rung(1.0).rows(rows))
+        if row is None or last:
+            rungs = tuple(rung(factor) for factor in ladder)
+            if row is None:
+                row, reason = _steep([r.rows(rows) for r in rungs], np.array(ladder, dtype=float), tolerance)
+            if row is None:
+                return Pilot(n1, rungs)
+            if last:
+                return Pilot(n1, rungs, int(rows[row]), f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows")
+        n1 *= 2
+
+
+def _noisy(moments: Moments) -> tuple[int | None, str]:
+    """The row whose single networks fluctuate too much, if any."""
+    spread = np.sqrt(moments.variance) / np.where(moments.size > 0, moments.size, 1.0)
+    row = int(np.argmax(spread))
+    if spread[row] > SPREAD_LIMIT * SLACK:
+        return row, f"relative standard deviation {spread[row]:.2g} > {SPREAD_LIMIT}"
+    return _carried(moments)
+
+
+def _carried(moments: Moments) -> tuple[int | None, str]:
+    row = int(np.argmax(moments.share))
+    if moments.share[row] > SHARE_LIMIT:
+        return row, f"one network carries {moments.share[row]:.0%} of the row's sum"
+    return None, ""
+
+
+def _steep(rungs: Sequence[Moments], ladder: np.ndarray, tolerance: float) -> tuple[int | None, str]:
+    """The row whose 1/n term is too large for the ladder, or that one network of another rung carries, if any."""
+    for moments in rungs:
+        row, reason = _carried(moments)
+        if row is not None:
+            return row, reason
+    variance = np.stack([np.maximum(r.variance, TINY) / r.count for r in rungs])
+    line = fit(rungs, weights(1 / ladder, variance, 1))
+    size = np.maximum(1.0, rungs[int(np.argmin(abs(ladder - 1)))].size)
+    low = np.maximum(0.0, abs(line.coefficients[1]) - 2 * line.errors[1]) / size
+    row = int(np.argmax(low))
+    if low[row] > np.sqrt(tolerance) / 2:
+        return row, f"1/n term |b|/n1 >= {low[row]:.2g} > sqrt(tolerance)/2 = {np.sqrt(tolerance) / 2:.2g}"
+    return None, ""

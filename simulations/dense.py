@@ -1,0 +1,105 @@
+"""The dense engine: batches of finite networks, every matrix drawn (or drawn again) in full.
+
+Any architecture. Randomness is a function of (description, seed, stream, sample index) alone: batch size and device
+count change nothing but rounding. Networks are float32; sums over samples are float64 (``monte_carlo``).
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.rows import Row
+from sigprop.simulations.observables import network_rows
+from sigprop.simulations.weights import Shape, shapes, slot_tables, stored
+
+NAME = "dense"
+DTYPE = "float32"
+
+
+def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
+    """The key of one stream of networks: a hash of the description, the seed and the stream."""
+    described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.weights)}|{width}"
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(described.encode()))), np.uint32(stream))
+
+
+def bytes_per_network(arch: Architecture, width: int, keep: bool = True) -> int:
+    """An estimate of a network's memory: its matrices (all, or one application's), and its vectors forward and backward."""
+    all_shapes = shapes(arch, width)
+    matrices = sum(s.size for s in all_shapes) if keep else sum(s.size // s.slots for s in all_shapes)
+    held = arch.lanes + 3 + 3 * len(all_shapes)
+    return 4 * (2 * matrices + 2 * sum(s.size // s.slots for s in all_shapes) + 2 * (arch.depth + 1) * arch.tokens * width * held * (1 + arch.tokens))
+
+
+class DenseEngine:
+    """Networks of one description and width: ``batch(samples)`` gives their rows, one compilation per structure and shape."""
+
+    name, dtype = NAME, DTYPE
+
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
+        self.arch, self.rows, self.width = arch, rows, width
+        self.keep = bytes_per_network(arch, width) <= memory_bytes or arch.tied
+        self.batch_size = int(np.clip(memory_bytes // bytes_per_network(arch, width, self.keep), 1, 4096))
+        self.tables = {
+            "kind": np.array(arch.kinds, dtype=np.int32),
+            "slots": slot_tables(arch),
+            "numbers": {name: table.astype(np.float32) for name, table in arch.number_tables.items()},
+        }
+        self.root = _root(arch.input_gram)
+        self.static = _Static(arch, rows, width, self.keep)
+
+    def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
+        """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
+        key = base_key(self.arch, self.width, seed, stream)
+        indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
+        return _batch(self.static, key, indices, self.tables, self.root)
+
+
+def _root(gram: np.ndarray) -> np.ndarray:
+    """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
+    values, vectors = np.linalg.eigh(gram)
+    return (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
+
+
+def _sharding(samples: int) -> Any:
+    devices = jax.local_devices()
+    count = max(k for k in range(1, len(devices) + 1) if samples % k == 0)
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:count]), ("samples",)), jax.sharding.PartitionSpec("samples"))
+
+
+class _Static:
+    """What one compilation depends on: the description's structure, never its numbers."""
+
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, keep: bool):
+        self.arch, self.rows, self.width, self.keep = arch, rows, width, keep
+        self.shapes: tuple[Shape, ...] = shapes(arch, width)
+        uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
+        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.input_gram.tobytes(), uses, rows, width, keep)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and self.key == other.key
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _batch(static: _Static, key: Any, samples: Any, tables: Any, root: Any) -> Any:
+    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, root))(samples)
+
+
+def _network(static: _Static, key: Any, tables: Any, root: Any) -> Any:
+    arch, width = static.arch, static.width
+    stem_key, readout_key, *weight_keys = [jax.random.fold_in(key, i) for i in range(2 + len(static.shapes))]
+    normal = functools.partial(jax.random.normal, dtype=jnp.float32)
+    stem = jnp.matmul(root, normal(stem_key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)
+    readout = normal(readout_key, (arch.tokens, width))
+    readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
+    sources = {s.name: stored(k, s) if static.keep or len(s.shape) == 1 else k for s, k in zip(static.shapes, weight_keys, strict=True)}
+    return network_rows(arch, static.rows, static.shapes, width, stem, sources, readout, tables)

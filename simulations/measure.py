@@ -1,0 +1,65 @@
+"""``measure``: the table of what finite networks do, every number with its standard error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError
+from sigprop.rows import QUANTITIES, select
+from sigprop.simulations.monte_carlo import engine_for, moments
+from sigprop.table import Table
+
+LEAST = {"width": 1, "samples": 2, "seed": 0, "memory_mib": 1}
+
+
+def check_sizes(**given: int | None) -> None:
+    """Raise ``InputError`` for a width, samples, seed or memory_mib that is not a whole number in range."""
+    for name, value in given.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or int(value) != value or not LEAST[name] <= value < 2**32:
+            raise InputError(f"{name}={value}; accepted: an integer from {LEAST[name]} to {2**32 - 1}")
+
+
+def measure(
+    arch: Architecture,
+    *,
+    width: int = 256,
+    samples: int = 512,
+    seed: int = 0,
+    engine: str = "auto",
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+    progress: Any = None,
+) -> Table:
+    """Mean and standard error, over ``samples`` independent networks of width n, of every selected row.
+
+    arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the description and the sample's
+    index it fixes every random number, whatever the chunking or device count; engine: 'auto' or 'dense'; quantities,
+    applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object with start and advance.
+
+    A network that overflows float32 is not averaged away: rows at and after its application (and everything backward)
+    have value null and the table's note says at which application. Raises ``InputError``.
+    """
+    check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
+    rows = select(arch, quantities, applications)
+    runner = engine_for(engine, arch, rows, width, memory_mib)
+    if progress is not None:
+        progress.start(samples, f"width {width}")
+    found = moments(runner, samples, seed, progress.advance if progress is not None else None)
+    diverged = found["diverged"]
+    error = np.sqrt(found["variance"] / samples)
+    fixed = {"samples": samples, "width": width, "seed": seed, "engine": runner.name, "dtype": runner.dtype}
+    table = []
+    for row, value, se in zip(rows, found["mean"], error, strict=True):
+        lost = diverged is not None and (QUANTITIES[row.quantity].backward or max(row.application or 0, row.application_2 or 0) >= diverged)
+        usable = not lost and math.isfinite(value) and math.isfinite(se)
+        table.append(row.to_dict() | {"value": float(value) if usable else None, "se": float(se) if usable else None} | fixed)
+    notes = {"diverged": f"networks diverged at application {diverged} (float32)"} if diverged is not None else {}
+    return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes)

@@ -1,0 +1,62 @@
+"""Many networks in chunks under a memory ceiling; sums over networks in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.errors import Diverged, InputError, near_miss
+from sigprop.rows import Row
+from sigprop.simulations.dense import DenseEngine
+
+ENGINES = {"dense": DenseEngine}
+Advance = Callable[[int], None]
+
+
+def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int) -> DenseEngine:
+    """The engine of that name ('auto': the cheaper one for the job) for networks of this description and width."""
+    chosen = "dense" if name == "auto" else name
+    if chosen not in ENGINES:
+        raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
+    return ENGINES[chosen](arch, rows, width, memory_mib * 2**20)
+
+
+def chunks(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done."""
+    size = min(engine.batch_size, 1 << (samples - 1).bit_length())
+    if size > len(jax.local_devices()):
+        size -= size % len(jax.local_devices())
+    for start in range(0, samples, size):
+        count = min(size, samples - start)
+        rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))  # one shape, one compilation
+        yield np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
+        if advance is not None:
+            advance(count)
+
+
+def sample(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> np.ndarray:
+    """[samples, R] float64; raises ``Diverged`` with the first application at which a network was not finite."""
+    parts = []
+    for rows, diverged in chunks(engine, samples, seed, stream, advance):
+        if (diverged <= engine.arch.depth).any():
+            raise Diverged(int(diverged.min()))
+        parts.append(rows)
+    return np.concatenate(parts)
+
+
+def moments(engine: DenseEngine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
+    """Mean and variance of every row by Welford's update over chunks, and the first diverged application (or None)."""
+    count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
+    for rows, diverged in chunks(engine, samples, seed, 0, advance):
+        with np.errstate(invalid="ignore", over="ignore"):  # a diverged row is reported as such
+            own = rows.mean(axis=0)
+            shift = own - mean
+            scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (count + len(rows))
+            mean += shift * len(rows) / (count + len(rows))
+        count += len(rows)
+        first = min(first, int(diverged.min()))
+    return {"mean": mean, "variance": scatter / (count - 1), "diverged": first if first <= engine.arch.depth else None}

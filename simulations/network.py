@@ -1,0 +1,117 @@
+"""One finite network: the description's expressions evaluated on vectors, scanned over applications."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sigprop.architecture import Architecture
+from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.scalar import evaluate
+from sigprop.simulations.weights import Shape, matvec
+
+
+class Trace(NamedTuple):
+    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n]."""
+
+    lanes: Any
+    writes: Any
+    inputs: Any
+    taps: Any
+
+
+class Probes(NamedTuple):
+    """Zeros added on the way, whose gradients are dz/dh: states [D + 1, T, n] (lane 0), outputs {weight: [D, T, n_out]}, stem [T, n]."""
+
+    states: Any
+    outputs: Any
+    stem: Any
+
+
+def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Probes:
+    """The probes of a pass."""
+    zeros = lambda *shape: jnp.zeros(shape, dtype=jnp.float32)  # noqa: E731
+    return Probes(
+        zeros(arch.depth + 1, arch.tokens, width),
+        {s.name: zeros(arch.depth, arch.tokens, s.shape[0]) for s in shapes},
+        zeros(arch.tokens, width),
+    )
+
+
+class _Evaluation:
+    """Vector expressions on arrays [T, n]; collects each weight's input as it goes."""
+
+    def __init__(self, leaves: dict[Vector, Any], numbers: Any, sources: Any = None, slots: Any = None, shapes: Any = None, probes: Any = None):
+        self.leaves, self.numbers, self.sources, self.slots, self.shapes, self.probes = leaves, numbers, sources, slots, shapes, probes
+        self.inputs: dict[str, Any] = {}
+
+    def __call__(self, u: Vector) -> Any:
+        if u in self.leaves:
+            return self.leaves[u]
+        match u:
+            case Scale(factor, of):
+                return jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32) * self(of)
+            case Sum(terms):
+                result = self(terms[0])
+                for term in terms[1:]:
+                    result = result + self(term)
+                return result
+            case Product(left, right):
+                return self(left) * self(right)
+            case Activate(activation, of, order):
+                return activation.function(self(of)) if order == 0 else activation.derivative(self(of))
+            case Normalise(of, kind, epsilon):
+                x = self(of)
+                x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
+                return x / jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32))
+            case Linear():
+                x = self(u.of)
+                self.inputs[u.weight] = x
+                std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32) / x.shape[-1])
+                return std * matvec(self.shapes[u.weight], self.sources[u.weight], self.slots[u.weight], x) + self.probes[u.weight]
+            case Bias():
+                std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
+                return std * self.sources[u.weight][self.slots[u.weight]][None, :] + self.probes[u.weight]
+        raise TypeError(f"cannot evaluate {u!r}")
+
+
+def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, tables: Any, probes: Probes) -> Trace:
+    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications."""
+    by_name = {s.name: s for s in shapes}
+    stem = stem + probes.stem
+    first = {name: table[0] for name, table in tables["numbers"].items()}
+    lanes = tuple(_Evaluation({Stem(): stem}, first)(lane) for lane in arch.initial)
+
+    def application(kind: int, lanes: Any, x: Any) -> Any:
+        block = arch.sub_blocks[kind]
+        leaves: dict[Vector, Any] = {State(i): lane for i, lane in enumerate(lanes)} | {Stem(): stem}
+        read = _Evaluation(leaves, x["numbers"])(block.read)
+        branch = _Evaluation({Read(): read}, x["numbers"], sources, x["slots"], by_name, x["probes"])
+        write = branch(block.branch)
+        rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
+        inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
+        return tuple(rule(lane) for lane in block.rule), write, inputs
+
+    def step(lanes: Any, x: Any) -> Any:
+        lanes = (lanes[0] + x["state_probe"], *lanes[1:])
+        kinds = [lambda lanes, x, kind=kind: application(kind, lanes, x) for kind in range(len(arch.sub_blocks))]
+        new, write, inputs = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
+        return new, (lanes, write, inputs)
+
+    xs = {**tables, "probes": probes.outputs, "state_probe": probes.states[:-1]}
+    final, (states, writes, inputs) = jax.lax.scan(step, lanes, xs)
+    final = (final[0] + probes.states[-1], *final[1:])
+    states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
+    taps = []
+    for a in arch.readout.at:
+        numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
+        read = _Evaluation({State(i): s[a] for i, s in enumerate(states)} | {Stem(): stem}, numbers)(arch.readout.read)
+        taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
+    return Trace(states, writes, inputs, jnp.stack(taps))
+
+
+def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:
+    """The input of every matrix, [T, n_in] (biases have none)."""
+    return {name: (arch.tokens, shapes[name].shape[1]) for name, node in arch.weights.items() if isinstance(node, Linear)}

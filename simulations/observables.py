@@ -1,0 +1,145 @@
+"""From one network's vectors to the rows of a table: every number is an inner product of vectors of that network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.expression import Linear
+from sigprop.rows import QUANTITIES, Row
+from sigprop.simulations.network import Probes, Trace, run, zero_probes
+from sigprop.simulations.weights import Shape
+
+
+def network_rows(arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any) -> tuple[Any, Any]:
+    """([rows] values, first application whose state is not finite or D + 1) of one network.
+
+    stem [T, n]; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK).
+    """
+    forward = lambda probes: _taps_first(run(arch, shapes, stem, sources, tables, probes))  # noqa: E731
+    probes = zero_probes(arch, shapes, width)
+    trace, gradients = _pass(forward, probes, arch, readout, rows)
+    values: dict[str, Any] = {}
+    finite = jnp.isfinite(trace.lanes[0]).all(axis=(1, 2))
+    diverged = jnp.where(finite.all(), arch.depth + 1, jnp.argmin(finite))
+    for name in dict.fromkeys(row.quantity for row in rows):
+        own = [row for row in rows if row.quantity == name]
+        values[name] = _MEASURE[name](own, arch, shapes, trace, gradients, tables)
+    order = [(name, i) for name in values for i, row in enumerate(rows) if row.quantity == name]
+    flat = jnp.concatenate([values[name] for name in values])
+    place = np.empty(len(rows), dtype=np.int32)
+    place[[i for _, i in order]] = np.arange(len(rows), dtype=np.int32)
+    return flat[place], diverged
+
+
+def _taps_first(trace: Trace) -> tuple[Any, Trace]:
+    return trace.taps, trace
+
+
+def _pass(forward: Any, probes: Probes, arch: Architecture, readout: Any, rows: Sequence[Row]) -> tuple[Trace, Any]:
+    """The forward trace, and gradients for the cotangents asked for: 'v' as described, 'ntk' one token at a time."""
+    if not any(QUANTITIES[row.quantity].backward for row in rows):
+        return forward(probes)[1], {}
+    taps, vjp, trace = jax.vjp(forward, probes, has_aux=True)
+    tokens = arch.tokens
+    weight = {"each": np.eye(tokens), "last": np.eye(tokens)[-1:].repeat(tokens, 0), "mean": np.full((tokens, tokens), 1 / tokens)}[arch.readout.tokens]
+    v = readout[:tokens] if arch.readout.tokens == "each" else jnp.asarray(np.diag(weight[0]), dtype=jnp.float32) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
+    gradients = {"v": vjp(jnp.broadcast_to(v[None], taps.shape))[0]}
+    if any(row.quantity == "ntk" for row in rows):
+        alone = jnp.eye(tokens, dtype=jnp.float32)[:, None, :, None] * readout[-1][None, None, None, :]
+        gradients["ntk"] = jax.vmap(lambda c: vjp(jnp.broadcast_to(c, taps.shape))[0])(alone)
+    return trace, gradients
+
+
+def _dot(x: Any, y: Any) -> Any:
+    """<x, y> = (1/n) sum_i x_i y_i over the last axis of arrays [..., n], pairwise over the axis before."""
+    return jnp.einsum("...tn,...sn->...ts", x, y, precision=jax.lax.Precision.HIGHEST) / x.shape[-1]
+
+
+def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:
+    """gram[a, t, s] for every row; ``second``: gram[a, b, t]."""
+    first = np.array([row.application for row in rows])
+    t = np.array([row.token for row in rows])
+    if second:
+        return gram[first, np.array([row.application_2 for row in rows]), t]
+    return gram[first, t, np.array([row.token if row.token_2 is None else row.token_2 for row in rows])]
+
+
+def _state_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _entries(_dot(trace.lanes[0], trace.lanes[0]), rows)
+
+
+def _gradient_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _entries(_dot(gradients["v"].states, gradients["v"].states), rows)
+
+
+def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
+    """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row."""
+    t = np.array([row.token for row in rows])
+    x = vectors[np.array([(row.application or 0) - offset for row in rows]), t]
+    y = vectors[np.array([(row.application_2 or 0) - offset for row in rows]), t]
+    return (x * y).sum(-1) / jnp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+
+
+def _state_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _cosines(rows, trace.lanes[0], 0)
+
+
+def _write_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _cosines(rows, trace.writes, 1)
+
+
+def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:
+    """The applications of each slot [slots, U], padded, and which entries are real."""
+    tables = list(arch.applications_of(weight).values())
+    most = max(len(t) for t in tables)
+    padded = np.array([t + [0] * (most - len(t)) for t in tables])
+    return padded, np.array([[1.0] * len(t) + [0.0] * (most - len(t)) for t in tables], dtype=np.float32)
+
+
+def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, right: Probes) -> Any:
+    """sum over uses a, b and tokens t, s of <x_at, x_bs> <d_at, d_bs> for each slot: |dz/dW|^2 from its low-rank form, exactly."""
+    use, real = _uses(arch, weight)
+    flat = lambda array: array[use].reshape(len(use), -1, array.shape[-1])  # noqa: E731  [slots, U T, n]
+    mask = np.repeat(real, arch.tokens, axis=1)
+    cotangents = _dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
+    both = mask[:, :, None] * mask[:, None, :]
+    if isinstance(arch.weights[weight], Linear):
+        cotangents = cotangents * _dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
+    return (cotangents * both).sum(axis=(1, 2))
+
+
+def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    found = []
+    totals = {w: _slot_products(arch, w, trace, gradients["v"], gradients["v"]) for w in dict.fromkeys(row.group or "" for row in rows)}
+    for row in rows:
+        firsts = [used[0] for used in arch.applications_of(row.group or "").values()]
+        found.append(totals[row.group or ""][firsts.index(row.application or 0)])
+    return jnp.stack(found)
+
+
+def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    pairs = sorted({(row.token or 0, row.token_2 or 0) for row in rows})
+    passes = gradients["ntk"]
+    one = lambda t: jax.tree.map(lambda array: array[t], passes)  # noqa: E731
+    gram = jnp.asarray(arch.input_gram, dtype=jnp.float32)
+    output = trace.taps.sum(axis=0)
+    values: dict[Any, Any] = {}
+    for t, s in pairs:
+        for weight, node in arch.weights.items():
+            values[weight, t, s] = float(node.rows) * _slot_products(arch, weight, trace, one(t), one(s)).sum()
+        values["stem", t, s] = (_dot(passes.stem[t], passes.stem[s]) * gram).sum()
+        values["readout", t, s] = _dot(output, output)[t, s]
+        values[None, t, s] = sum(values[g, t, s] for g in (*arch.weights, "stem", "readout"))
+    return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
+
+
+_MEASURE = {
+    "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
+    "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
+}  # fmt: skip

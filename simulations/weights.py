@@ -1,0 +1,95 @@
+"""Random matrices of a finite network: drawn once a slot and stored, or drawn again from (key, slot) at every use."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.expression import Bias, Linear, rows_of
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One weight of a network of width n: standard normals of shape [slots, *shape]; fan_in as a number."""
+
+    name: str
+    slots: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Entries over all slots."""
+        return self.slots * int(np.prod(self.shape))
+
+
+def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
+    """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..)."""
+    found = []
+    for name, node in arch.weights.items():
+        out = width * node.rows
+        inside = width * rows_of(node.of) if isinstance(node, Linear) else None
+        for length in (out, inside):
+            if length is not None and length.denominator != 1:
+                raise ValueError(f"width {width} does not give weight {name!r} a whole number of rows")
+        found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, Bias) else (int(out), int(inside or 0))))
+    return tuple(found)
+
+
+def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
+    """weight -> [D] index of the slot among the used ones (0 where the application does not hold the weight)."""
+    tables = {}
+    for name in arch.weights:
+        table = np.zeros(arch.depth, dtype=np.int32)
+        for index, applications in enumerate(arch.applications_of(name).values()):
+            table[applications] = index
+        tables[name] = table
+    return tables
+
+
+def draw(key: Any, shape: Shape, slot: Any) -> Any:
+    """The standard normals of one slot, float32; a function of (key, slot) alone."""
+    return jax.random.normal(jax.random.fold_in(key, slot), shape.shape, dtype=jnp.float32)
+
+
+def stored(key: Any, shape: Shape) -> Any:
+    """All slots' normals, [slots, *shape]."""
+    return jax.vmap(lambda slot: draw(key, shape, slot))(jnp.arange(shape.slots, dtype=jnp.uint32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def matvec(shape: Shape, source: Any, slot: Any, x: Any) -> Any:
+    """W x for every token: [T, n_in] -> [T, n_out]; source: stored normals, or the key they are drawn from.
+
+    The reverse pass looks the matrix up (or draws it) again, so no copy of it is kept per application.
+    """
+    return jnp.einsum("oi,ti->to", _matrix(shape, source, slot), x, precision=jax.lax.Precision.HIGHEST)
+
+
+def _matrix(shape: Shape, source: Any, slot: Any) -> Any:
+    if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
+        return draw(source, shape, slot)
+    return source[0] if shape.slots == 1 else source[slot]
+
+
+def _forward(shape: Shape, source: Any, slot: Any, x: Any) -> Any:
+    return matvec(shape, source, slot, x), (source, slot)
+
+
+def _reverse(shape: Shape, kept: Any, g: Any) -> Any:
+    source, slot = kept
+    back = jnp.einsum("oi,to->ti", _matrix(shape, source, slot), g, precision=jax.lax.Precision.HIGHEST)
+    return _no_gradient(source), np.zeros((), dtype=jax.dtypes.float0), back
+
+
+def _no_gradient(source: Any) -> Any:
+    """The weights' own gradient is not needed here (observables takes it from x and d); none is formed."""
+    return np.zeros(source.shape, dtype=jax.dtypes.float0) if jnp.issubdtype(source.dtype, jax.dtypes.prng_key) else None
+
+
+matvec.defvjp(_forward, _reverse)
