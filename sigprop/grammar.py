@@ -107,9 +107,7 @@ def parse(text: str, parameter: str) -> Scalar:
         if parser.peek():
             raise ValueError(f"'{parser.peek()}' left over")
     except ValueError as error:
-        raise InputError(
-            f"{parameter}={shown!r}: {error}; accepted: a number or an expression in N, L, S such as 1/(N*sqrt(L))"
-        ) from None
+        raise InputError(f"{parameter}={shown!r}: {error}; accepted: a number or an expression in N, L, S such as 1/(N*sqrt(L))") from None
     return scalar
 
 

@@ -26,7 +26,7 @@ SYMBOLS = {
     "weight_gradient": r"$n\,|dz/dW|^2 / (n_{in} n_{out})$",
     "ntk": r"$\Theta(t, s)$",
 }
-FORMATS = dict.fromkeys((".png", ".pdf", ".svg"))
+FORMATS: dict[str, str] = {".png": "png", ".pdf": "pdf", ".svg": "svg"}
 MOST_LABELS = 8
 
 
@@ -54,12 +54,14 @@ def plot(table: Table, path: str | os.PathLike[str] | None = None) -> Figure:
     figure.suptitle(f"{table.architecture} ({table.kind})" + (f": {table.verdict}" if table.verdict else ""), fontsize="medium")
     if path is not None:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix[1:], dpi=150)
+        figure.savefig(buffer, format=FORMATS[suffix], dpi=150)
         write(Path(path), buffer.getvalue())
     return figure
 
 
 def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     pairs = any(row.get("application_2") is not None for row in rows)
     partners: dict[Any, set[Any]] = {}
     for row in rows:
@@ -80,12 +82,13 @@ def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         _series(axes, points, _colour(index, len(series)), label, "theory" if index == 0 else None, applied)
     if applied:
         axes.set_xlabel("application $b$" if pairs else "application $a$")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.set_xticks(range(len(groups)), groups)
         axes.set_xlabel("group")
     axes.set_ylabel(SYMBOLS.get(name, name))
-    axes.set_title(name + (f" ({len(series)} series)" if len(series) > MOST_LABELS else ""), fontsize="small")
+    fixed = f", $a$ = {next(iter(partners))}" if pairs and len(partners) == 1 else ""
+    axes.set_title(name + fixed + (f" ({len(series)} series)" if len(series) > MOST_LABELS else ""), fontsize="small")
     shown = [y for row in rows for y in (row.get("theory"), _value(row)) if y is not None and math.isfinite(y)]
     if shown and min(shown) > 0 and max(shown) > 100 * min(shown):
         axes.set_yscale("log")

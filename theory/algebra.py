@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from fractions import Fraction
 from typing import Any
 
 
@@ -30,8 +31,15 @@ def _apply(name: str, x: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """e^x."""
-    return _apply("exp", x)
+    """e^x; of the integer 0 (no scale) the integer 1, in either algebra."""
+    return 1 if isinstance(x, int) and x == 0 else _apply("exp", x)
+
+
+def exact(value: Any) -> Any:
+    """A plain number as a sympy number: integers and fractions exactly, floats as they are."""
+    import sympy
+
+    return sympy.Rational(value.numerator, value.denominator) if isinstance(value, (int, Fraction)) else sympy.Float(value)
 
 
 def log(x: Any) -> Any:

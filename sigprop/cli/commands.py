@@ -18,6 +18,7 @@ app = App(
     help="Signal propagation of deep residual networks: theory, finite networks, and whether they agree.",
     help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive.",
     version_flags=[],
+    suppress_keyboard_interrupt=False,  # run() reports it
 )
 app.command(verify)
 

@@ -60,7 +60,7 @@ class Chosen:
     """Which architecture, and where the answer goes."""
 
     set: Annotated[Repeated, Parameter(negative="", show_default=False, help="A parameter as key=value; repeatable; wins over --config.")] = ()
-    config: Annotated[str | None, Parameter(help="TOML file of parameters, optionally with architecture = \"name\".")] = None
+    config: Annotated[str | None, Parameter(help='TOML file of parameters, optionally with architecture = "name".')] = None
     json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document on stdout, nothing else.")] = False
     out: Annotated[str | None, Parameter(help="Also write the result to this file (.json, .csv, .md; derive: .json, .tex, .txt).")] = None
 

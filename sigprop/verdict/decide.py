@@ -46,7 +46,7 @@ def weigh_up(rungs: Sequence[Moments], plan: Plan, n1: int, ladder: np.ndarray, 
     variance = np.stack([np.maximum(r.variance, TINY) / r.count for r in rungs])
     line = fit(rungs, weights(x, variance, 1))
     size = np.maximum(1.0, rungs[int(np.argmin(abs(ladder - 1)))].size)
-    misfit = lack_of_fit(rungs, x, 2, tolerance / 50 * float(size.max()))
+    misfit = lack_of_fit(rungs, x, 2, tolerance / 50 * size)
     unfit = misfit < MISFIT_LEVEL / len(misfit)
     shares = np.stack([r.variance_share for r in rungs]).max(axis=0)
     heavy = shares > HEAVY

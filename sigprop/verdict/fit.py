@@ -69,10 +69,10 @@ def fit(rungs: Sequence[Moments], weight: np.ndarray) -> Fit:
     return Fit(np.einsum("pir,ir->pr", weight, mean), errors, np.asarray(covariance), freedom)
 
 
-def lack_of_fit(rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: float) -> np.ndarray:
+def lack_of_fit(rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: np.ndarray | float) -> np.ndarray:
     """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree - 1 degrees of freedom.
 
-    negligible: a misfit of the rungs' means (in d) that could not change a verdict. Ones without degrees of freedom.
+    negligible: [R] or one number, a misfit of the rungs' means (in d) that could not change a verdict. Ones without degrees of freedom.
     Source: DESIGN section 5 step 5.
     """
     mean = np.stack([rung.mean for rung in rungs])

@@ -56,10 +56,27 @@ def renamed(name: str) -> Activation:
     return Activation(f"my-{name}", find(name).function)
 
 
-def at(activation: str | Activation, order: int, point: Point, /, **options: Any) -> float:
-    """V or V' at one point."""
-    qa, c, qb = (jnp.asarray([v]) for v in point)
-    return float(dual(activation, order, features(activation, qa, **options), c[None], features(activation, qb, **options))[0, 0])
+def pair(activation: str | Activation, order: int, qa: Any, c: Any, qb: Any, sa: Any = 0.0, sb: Any = 0.0, /, **options: int) -> Any:
+    """V or V' at one point; every argument an array without dimensions."""
+    fa, fb = features(activation, qa[None], sa, **options), features(activation, qb[None], sb, **options)
+    return dual(activation, order, fa, c[None, None], fb)[0, 0]
+
+
+@functools.cache
+def compiled(activation: str | Activation, order: int, options: tuple[tuple[str, int], ...] = ()) -> Callable[..., Any]:
+    return jax.jit(functools.partial(pair, activation, order, **dict(options)))
+
+
+def at(activation: str | Activation, order: int, point: Point, /, *logs: float, **options: int) -> float:
+    """V or V' at one point (order 0: its mantissa if there are logs)."""
+    return float(compiled(activation, order, tuple(options.items()))(*(jnp.asarray(float(v)) for v in (*point, *logs))))
+
+
+def gradients(activation: str, order: int, points: list[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """The values at the points, [P], and their gradients by (qa, c, qb), [3, P]."""
+    function = jax.vmap(jax.value_and_grad(functools.partial(pair, activation, order, degree=64), argnums=(0, 1, 2)))
+    values, slopes = function(*(jnp.asarray(v) for v in zip(*points, strict=True)))
+    return np.asarray(values), np.asarray(jnp.stack(slopes))
 
 
 def normal(x: float) -> float:
@@ -95,9 +112,9 @@ def integral(name: str, order: int, point: Point) -> float:
         mean = c / qa * x
         ends = [mean - 9 * spread, mean + 9 * spread]
         ends = [ends[0], 0.0, ends[1]] if ends[0] < 0 < ends[1] else ends
-        return phi(x) * normal(x / width) / width * fp.quad(lambda y: phi(y) * normal((y - mean) / spread) / spread, ends)
+        return phi(x) * normal(x / width) / width * fp.quad(lambda y: phi(y) * normal((y - mean) / spread) / spread, ends, maxdegree=5)
 
-    return fp.quad(inner, [-9 * width, 0, 9 * width])
+    return fp.quad(inner, [-9 * width, 0, 9 * width], maxdegree=5)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -162,9 +179,9 @@ def test_a_kink_anywhere() -> None:
     assert value == pytest.approx(truth, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", [*SERIES, "relu"])
-@pytest.mark.parametrize("q", [0.3, 1.0, 40.0])
-@pytest.mark.parametrize("degree", [9, 64, 128])
+@pytest.mark.parametrize("name", ["tanh", "silu", "relu"])
+@pytest.mark.parametrize("q", [0.3, 40.0])
+@pytest.mark.parametrize("degree", [9, 32])
 def test_exact_at_both_ends(name: str, q: float, degree: int) -> None:
     """rho = 1 and -1 with qa = qb: E[phi^2] and E[phi(x) phi(-x)], at any degree."""
     from sigprop.activation import gaussian_nodes
@@ -190,25 +207,15 @@ def test_zero_variance_with_a_constant() -> None:
 
 
 @pytest.mark.parametrize("name", [*CLOSED, *SERIES])
-@pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("c", [1.0, 1 + 2**-52, 1 - 2**-53, 1 + 1e-12, -1 - 2**-52])
-def test_finite_value_and_gradient_on_the_diagonal(name: str, order: int, c: float) -> None:
-    def value(qa: Any, c: Any, qb: Any) -> Any:
-        return dual(name, order, features(name, qa[None]), c[None, None], features(name, qb[None]))[0, 0]
-
-    found, slopes = jax.value_and_grad(value, argnums=(0, 1, 2))(*(jnp.asarray(v) for v in (1.0, c, 1.0)))
-    assert np.isfinite([found, *slopes]).all()
-    if order == 0:
-        assert float(slopes[1]) == pytest.approx(at(name, 1, (1.0, np.clip(c, -1, 1), 1.0)), abs=1e-7)
-
-
-@pytest.mark.parametrize("name", [*CLOSED, *SERIES])
-@pytest.mark.parametrize("point", POINTS)
-def test_price(name: str, point: Point) -> None:
-    """dV_phi/dc = V_phi'."""
-    qa, c, qb = point
-    slope = jax.grad(lambda c: dual(name, 0, features(name, jnp.asarray([qa])), c[None, None], features(name, jnp.asarray([qb])))[0, 0])
-    assert float(slope(jnp.asarray(c))) == pytest.approx(at(name, 1, point), rel=1e-8)
+def test_finite_on_the_diagonal_and_price(name: str) -> None:
+    """dV_phi/dc = V_phi' (Price), inside and where rho is 1 or -1 up to rounding; every value and gradient is finite."""
+    edges: list[Point] = [(1.0, c, 1.0) for c in (1.0, 1 + 2**-52, 1 - 2**-53, 1 + 1e-12, -1 - 2**-52)]
+    _, slopes = gradients(name, 0, POINTS + edges)
+    values, more = gradients(name, 1, POINTS + edges)
+    assert np.isfinite(values).all()
+    assert np.isfinite(slopes).all()
+    assert np.isfinite(more).all()
+    np.testing.assert_allclose(slopes[1], values, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -263,8 +270,7 @@ def test_log_scale_law(name: str, order: int, logs: tuple[float, float]) -> None
     """(variance q, log s) is (variance q e^2s, log 0), up to the mantissa's e^(-s_a - s_b)."""
     qa, c, qb = 0.3, -0.2, 0.6
     sa, sb = logs
-    fa, fb = (features(name, jnp.asarray([q]), jnp.asarray([s])) for q, s in ((qa, sa), (qb, sb)))
-    value = float(dual(name, order, fa, jnp.asarray([[c]]), fb)[0, 0])
+    value = at(name, order, (qa, c, qb), sa, sb)
     plain = at(name, order, (qa * np.exp(2 * sa), c * np.exp(sa + sb), qb * np.exp(2 * sb)))
     assert value == pytest.approx(plain * (np.exp(-sa - sb) if order == 0 else 1), rel=1e-12, abs=1e-14)
 
@@ -273,10 +279,9 @@ def test_log_scale_law(name: str, order: int, logs: tuple[float, float]) -> None
 @pytest.mark.parametrize("s", [30.0, 150.0, 5000.0, -50.0, -500.0, -5000.0])
 def test_extreme_log_scales(name: str, s: float) -> None:
     """Large: the homogeneous part (gelu, silu -> relu; erf, tanh -> 0); small: phi'(0) x."""
-    qa, c, qb = 1.3, 0.4, 0.7
-    point = (qa, c, qb)
-    fa, fb = (features(name, jnp.asarray([q]), jnp.asarray([s])) for q in (qa, qb))
-    found = [float(dual(name, order, fa, jnp.asarray([[c]]), fb)[0, 0]) for order in (0, 1)]
+    c = 0.4
+    point = (1.3, c, 0.7)
+    found = [at(name, order, point, s, s) for order in (0, 1)]
     if name in HOMOGENEOUS:
         expected = [at(name, order, point) for order in (0, 1)]
     elif s < 0:
@@ -302,7 +307,7 @@ def test_extreme_diagonal_is_exact() -> None:
     np.testing.assert_allclose(diagonal("erf"), 2 / np.pi / np.sqrt(np.asarray(q) * np.exp([200.0, 180.0])), rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu", "tanh"])
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_broadcasting(name: str, scaled: bool) -> None:
     """Left [T], right [U, T'], cross [U, T, T'] is the loop over U; also through jit and vmap; result [U, T, T']."""
@@ -311,7 +316,7 @@ def test_broadcasting(name: str, scaled: bool) -> None:
     rho = jnp.asarray(rng.uniform(-1, 1, (4, 3, 2)))
     cross = rho * jnp.sqrt(qa[None, :, None] * qb[:, None, :])
     sa, sb = (jnp.asarray(rng.normal(size=q.shape)) if scaled else 0.0 for q in (qa, qb))
-    fa, fb = features(name, qa, sa), features(name, qb, sb)
+    fa, fb = features(name, qa, sa, degree=16), features(name, qb, sb, degree=16)
     for order in (0, 1):
         value = jax.jit(dual, static_argnums=(0, 1))(name, order, fa, cross, fb)
         assert value.shape == (4, 3, 2)

@@ -1,0 +1,117 @@
+"""What the commands pass on, what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sigprop
+from sigprop.cli import run
+from sigprop.errors import NoRule
+from sigprop.registry import entry
+
+
+def fake_cases(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    cases = [SimpleNamespace(label=f"{name} default", architecture=entry(name).build(), tolerance=0.02) for name in names]
+    module = SimpleNamespace(quick=lambda: cases[:1], full=lambda: cases)
+    monkeypatch.setitem(sys.modules, "sigprop.cases", module)
+    monkeypatch.setattr(sigprop, "cases", module, raising=False)
+
+
+def test_set_wins_over_the_file_and_the_file_may_name_the_architecture(tmp_path: Path, calls: list, capfd: pytest.CaptureFixture[str]):
+    path = tmp_path / "config.toml"
+    path.write_text('architecture = "looped-mlp"\ndepth = 2\nloops = 3\nresidual_scale = "1/N"\n')
+    assert run(["predict", "--config", str(path), "--set", "loops=5", "--json"]) == 0
+    out, err = capfd.readouterr()
+    parameters = json.loads(out)["parameters"]
+    assert (parameters["depth"], parameters["loops"], parameters["residual_scale"]) == (2, 5, "1/N")
+    assert err == ""
+
+
+def test_measure_passes_its_options_on(calls: list, capfd: pytest.CaptureFixture[str]):
+    words = "measure looped-mlp --width 64 --samples 10 --seed 3 --engine dense --memory-mib 99 --quantity ntk,state_cosine --applications 0,2..4"
+    assert run(words.split()) == 0
+    _, _, options = calls[0]
+    assert options.pop("progress") is not None
+    expected = {"width": 64, "samples": 10, "seed": 3, "engine": "dense", "memory_mib": 99}
+    assert options == expected | {"quantities": ("ntk", "state_cosine"), "applications": (0, 2, 3, 4)}
+    out, err = capfd.readouterr()
+    assert "looped-mlp (measure)" in out and err == ""
+
+
+@pytest.mark.parametrize(("name", "code"), [("looped-mlp", 0), ("mlp", 1), ("residual-mlp", 3)])
+def test_exit_codes_of_verify(name: str, code: int, calls: list, capfd: pytest.CaptureFixture[str]):
+    assert run(["verify", name, "--json"]) == code
+    assert json.loads(capfd.readouterr().out)["verdict"] in ("confirmed", "rejected", "inconclusive")
+    assert calls[0][2]["tolerance"] == 0.01
+
+
+def test_quick_and_tolerance(calls: list):
+    run(["verify", "looped-mlp", "--quick"])
+    run(["verify", "looped-mlp", "--quick", "--tolerance", "0.02"])
+    assert [options["tolerance"] for _, _, options in calls] == [0.05, 0.02]
+
+
+def test_against_passes_the_other_theory_with_the_same_numbers(calls: list):
+    run(["verify", "looped-mlp", "--set", "loops=4", "--set", "depth=2", "--against", "residual-mlp", "--against-set", "activation=tanh"])
+    _, arch, options = calls[0]
+    theory = options["theory"]
+    assert (theory.depth, theory.sizes["L"], theory.parameters["activation"]) == (arch.depth, 8, "tanh")
+    assert theory.numbers["residual_scale"] == arch.numbers["residual_scale"] == 1 / (4 * 2**0.5)
+    assert "weight_gradient" not in options["quantities"] and "ntk" in options["quantities"]
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "verdict"),
+    [(["looped-mlp"], 0, "confirmed"), (["looped-mlp", "residual-mlp"], 3, "inconclusive"), (["residual-mlp", "mlp", "looped-mlp"], 1, "rejected")],
+)
+def test_verify_without_a_name(names: list[str], code: int, verdict: str, calls: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    fake_cases(monkeypatch, *names)
+    assert run(["verify"]) == code
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == len(names) + 1 and lines[-1] == f"verdict: {verdict} ({len(names)} cases)"
+    assert all("residual_variance[application=8, token=0]: 0.001" in line for line in lines[:-1])
+    assert [options["tolerance"] for _, _, options in calls] == [0.02] * len(names)
+    assert run(["verify", "--all", "--json"]) == code
+    out, err = capfd.readouterr()
+    document = json.loads(out)
+    assert document["verdict"] == verdict and [row["case"] for row in document["rows"]] == [f"{name} default" for name in names]
+    assert len(err.splitlines()) == len(names) + 1
+
+
+def test_all_cases_of_one_architecture_and_quick_ones(calls: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    fake_cases(monkeypatch, "looped-mlp", "mlp")
+    assert run(["verify", "mlp", "--all"]) == 1
+    assert run(["verify", "--quick", "--tolerance", "0.07"]) == 0
+    assert [(arch.name, options["tolerance"]) for _, arch, options in calls] == [("mlp", 0.02), ("looped-mlp", 0.07)]
+
+
+def test_out_writes_the_table_and_says_so_on_stderr(tmp_path: Path, calls: list, capfd: pytest.CaptureFixture[str]):
+    path = tmp_path / "rows.csv"
+    assert run(["predict", "looped-mlp", "--json", "--out", str(path)]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["rows"] and path.read_text().startswith("quantity,application,") and err == f"wrote 1 rows to {path}\n"
+
+
+def test_derive_prints_what_the_derivation_says(tmp_path: Path, calls: list, capfd: pytest.CaptureFixture[str]):
+    assert run(["derive", "looped-mlp", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == {"equations": []}
+    assert run(["derive", "looped-mlp", "--latex", "--out", str(tmp_path / "x.tex")]) == 0
+    assert capfd.readouterr().out == "q_{a+1}\n" == (tmp_path / "x.tex").read_text()
+
+
+@pytest.mark.parametrize(("error", "code", "says"), [(KeyboardInterrupt(), 130, "interrupted"), (NoRule("<W x, x>"), 2, "no rule for <W x, x>")])
+def test_interruption_and_missing_rules_are_one_line(error: BaseException, code: int, says: str, monkeypatch: Any, tmp_path: Path, capfd: Any):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sigprop, "predict", fail, raising=False)
+    assert run(["predict", "looped-mlp", "--out", str(tmp_path / "x.json")]) == code
+    out, err = capfd.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and says in err
+    assert not list(tmp_path.iterdir())
