@@ -2,7 +2,43 @@
 
     arch = sp.architectures.looped_mlp(depth=2, loops=4)
     sp.derive(arch)      the recursions, as sympy equations and LaTeX
-    sp.predict(arch)     the infinite-width numbers
+    sp.predict(arch)     the infinite-width numbers, as a table
     sp.measure(arch)     finite networks, each number with its standard error
-    sp.verify(arch)      an equivalence test of the two
+    sp.verify(arch)      an equivalence test of the two: confirmed, rejected or inconclusive
+
+A network of your own is an ``Architecture`` of ``SubBlock``s, written in vector expressions.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.verify",
+    "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
+    "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
+    "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",
+    "Normalise": "sigprop.expression", "Number": "sigprop.scalar", "Activation": "sigprop.activation", "activation": "sigprop.activation:find",
+    "register": "sigprop.registry", "Table": "sigprop.table", "InputError": "sigprop.errors", "NoRule": "sigprop.errors", "Diverged": "sigprop.errors",
+    "architectures": "sigprop.architectures:",
+}  # fmt: skip
+
+__all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when first used, so that ``import sigprop`` imports neither jax nor sympy."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'sigprop' has no attribute {name!r}")
+    module, _, attribute = _WHERE[name].partition(":")
+    loaded = importlib.import_module(module)
+    value = loaded if _WHERE[name].endswith(":") else getattr(loaded, attribute or name)
+    globals()[name] = value  # also over the submodule of that name, which the import has put here
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

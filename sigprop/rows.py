@@ -71,6 +71,19 @@ def spread(depth: int, count: int = 4) -> tuple[int, ...]:
     return tuple(int(a) for a in np.unique(np.linspace(0, depth, count).round()))
 
 
+VERIFIED = tuple(name for name in QUANTITIES if name != "ntk")  # the NTK on request: one backward pass a token
+
+
+def judged(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
+    """The rows of a verdict: as ``select``, by default at the four depths that say something (not the given stem's own
+    variance, nor the gradient at the last state), cosines against the stem and between successive of those writes."""
+    if applications:
+        return select(arch, quantities or VERIFIED, applications)
+    at = spread(arch.depth, 5)
+    rows = [row for name in check_quantities(quantities or VERIFIED) for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)]
+    return tuple(rows)
+
+
 def select(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
     """The rows of these quantities at these applications (0..D); the default is every application, diagonals only.
 
@@ -82,22 +95,22 @@ def select(arch: Architecture, quantities: Sequence[str] | None = None, applicat
         if not 0 <= a <= arch.depth:
             raise InputError(f"applications={a}; accepted: 0 (the stem's output) to {arch.depth}")
     at = tuple(sorted(set(applications))) if applications else default_applications(arch.depth)
-    pairs = [(t, s) for t in range(arch.tokens) for s in range(t + 1, arch.tokens)]
-    rows: list[Row] = []
-    for name in names:
-        if name in ("residual_variance", "gradient_variance"):
-            rows += [Row(name, a, token=t) for a in at for t in range(arch.tokens)]
-        elif name in ("token_covariance", "gradient_covariance"):
-            rows += [Row(name, a, token=t, token_2=s) for a in at for t, s in pairs]
-        elif name in ("state_cosine", "write_cosine"):
-            rows += _cosines(arch, name, at, bool(applications))
-        elif name == "weight_gradient":
-            rows += _weights(arch, at, bool(applications))
-        else:
-            groups = [*arch.weights, "readout", "stem", None]
-            both = [(t, s) for t in range(arch.tokens) for s in range(t, arch.tokens)]
-            rows += [Row(name, group=g, token=t, token_2=s) for g in groups for t, s in both]
-    return tuple(rows)
+    return tuple(row for name in names for row in _rows(arch, name, at, bool(applications)))
+
+
+def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
+    """The rows of one quantity."""
+    tokens = range(arch.tokens)
+    if name in ("residual_variance", "gradient_variance"):
+        return [Row(name, a, token=t) for a in at for t in tokens]
+    if name in ("token_covariance", "gradient_covariance"):
+        return [Row(name, a, token=t, token_2=s) for a in at for t in tokens for s in tokens if t < s]
+    if name in ("state_cosine", "write_cosine"):
+        return _cosines(arch, name, at, asked)
+    if name == "weight_gradient":
+        return _weights(arch, at, asked)
+    groups = [*arch.weights, "readout", "stem", None]
+    return [Row(name, group=g, token=t, token_2=s) for g in groups for t in tokens for s in tokens if t <= s]
 
 
 def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
@@ -117,7 +130,7 @@ def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
     rows = []
     for weight in arch.weights:
         firsts = [used[0] for used in arch.applications_of(weight).values()]
-        if asked or len(firsts) > 65:
+        if asked or len(firsts) > len(at):
             firsts = sorted({min(firsts, key=lambda f: abs(f - a)) for a in at})
         rows += [Row("weight_gradient", a, group=weight) for a in firsts]
     return rows

@@ -81,6 +81,8 @@ def text(table: Table) -> str:
     shared = {name: value for name, value in shared.items() if value is not None}
     if shared:
         out += ["", "all rows: " + ", ".join(f"{name}={cell(value)}" for name, value in shared.items())]
+    if (diverged := (table.notes or {}).get("diverged")) is not None:
+        out += ["", f"diverged: {cell(diverged)}" if not isinstance(diverged, str) else diverged]
     if table.verdict is not None:
         out += ["", verdict_line(table)]
     return "\n".join(out)

@@ -21,6 +21,7 @@ from sigprop.simulations.weights import Shape, shapes, slot_tables, stored
 
 NAME = "dense"
 DTYPE = "float32"
+BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 
 def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
@@ -45,7 +46,6 @@ class DenseEngine:
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
         self.arch, self.rows, self.width = arch, rows, width
         self.keep = bytes_per_network(arch, width) <= memory_bytes or arch.tied
-        self.batch_size = int(np.clip(memory_bytes // bytes_per_network(arch, width, self.keep), 1, 4096))
         self.tables = {
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
@@ -53,12 +53,25 @@ class DenseEngine:
         }
         self.root = _root(arch.input_gram)
         self.static = _Static(arch, rows, width, self.keep)
+        self.batch_size = _batch_size(memory_bytes // bytes_per_network(arch, width, self.keep), BATCH_SECONDS / self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """Roughly what a network costs on two cores: its normals, its matrix products forward and backward, its vectors."""
+        normals = sum(s.size for s in self.static.shapes)
+        products = 2 * self.arch.tokens * sum(len(used) * s.size // s.slots for s in self.static.shapes for used in self.arch.applications_of(s.name).values())
+        return 12e-9 * normals + 0.25e-9 * products + 25e-9 * self.arch.depth * self.arch.tokens * self.width
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
         """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
         key = base_key(self.arch, self.width, seed, stream)
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
         return _batch(self.static, key, indices, self.tables, self.root)
+
+
+def _batch_size(fits: float, quick: float) -> int:
+    """Networks a call: a power of two (so any device count up to it divides it), as many as are quick and fit."""
+    return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
 
 
 def _root(gram: np.ndarray) -> np.ndarray:

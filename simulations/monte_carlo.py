@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
 from sigprop.architecture import Architecture
@@ -27,9 +26,7 @@ def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int,
 
 def chunks(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done."""
-    size = min(engine.batch_size, 1 << (samples - 1).bit_length())
-    if size > len(jax.local_devices()):
-        size -= size % len(jax.local_devices())
+    size = engine.batch_size
     for start in range(0, samples, size):
         count = min(size, samples - start)
         rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))  # one shape, one compilation

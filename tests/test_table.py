@@ -181,3 +181,8 @@ def test_plot_refuses_what_it_cannot_draw(tmp_path: Path):
         Table("mlp", {}, [], "predict").plot(tmp_path / "f.png")
     with pytest.raises(InputError, match="suffix '.xyz'"):
         measured().plot(tmp_path / "f.xyz")
+
+
+def test_text_says_where_networks_diverged():
+    rows = [{"quantity": "residual_variance", "application": 0, "value": None}]
+    assert str(Table("mlp", {}, rows, "measure", notes={"diverged": "networks diverged at application 3"})).endswith("\nnetworks diverged at application 3")

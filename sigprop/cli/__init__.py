@@ -14,7 +14,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from cyclopts import CycloptsError
 
     from sigprop.cli.commands import app
-    from sigprop.errors import InputError, NoRule
+    from sigprop.errors import Diverged, InputError, NoRule
 
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -26,6 +26,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _complain(error)
     except NoRule as error:
         return _complain(f"the calculus has no rule for {error}; accepted: architectures whose inner products the rules cover")
+    except Diverged as error:
+        _complain(f"a network {error}; accepted: parameters at which it stays finite")
+        return INCONCLUSIVE
     except KeyboardInterrupt:
         print("sigprop: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED

@@ -26,8 +26,8 @@ def verify(
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     rows: Rows = Rows(),  # noqa: B008
     tolerance: Annotated[Tolerance | None, Parameter(help="Largest relative deviation that counts as agreement [default: 0.01].")] = None,
-    quick: Annotated[bool, Parameter(negative="", show_default=False, help="Tolerance 0.05; of everything registered, the quick cases.")] = False,
-    all: Annotated[bool, Parameter(negative="", show_default=False, help="All cases: of everything registered, or of the named one.")] = False,
+    quick: Annotated[bool, Parameter(negative="", show_default=False, help="Tolerance 0.05.")] = False,
+    all: Annotated[bool, Parameter(negative="", show_default=False, help="The whole product of cases, or the named architecture's part of it.")] = False,
     width: Annotated[Width | None, Parameter(help="Smallest width of the ladder [default: chosen by a pilot].")] = None,
     samples: Annotated[Samples | None, Parameter(help="Networks a rung [default: sized by a pilot].")] = None,
     seed: Annotated[Seed, Parameter(help="Seed of weights and inputs.")] = 0,
@@ -48,7 +48,7 @@ def verify(
         for option, value in {**alone, "applications": rows.applications}.items():
             if value is not None:
                 raise InputError(f"{option}={value!r} without one architecture to apply it to; accepted: with a name and without --all")
-        table = _cases(given_name, quick, tolerance, options, chosen)
+        table = _cases(given_name, all, quick, tolerance, options, chosen)
     else:
         tolerance = tolerance or (QUICK_TOLERANCE if quick else TOLERANCE)
         table = _one(given_name, given, rows, against, against_set, options | {"tolerance": tolerance}, chosen)
@@ -71,13 +71,13 @@ def _one(name: str, given: dict[str, Any], rows: Rows, against: str | None, agai
     return table
 
 
-def _cases(name: str | None, quick: bool, tolerance: float | None, options: dict[str, Any], chosen: Chosen) -> Table:
+def _cases(name: str | None, every: bool, quick: bool, tolerance: float | None, options: dict[str, Any], chosen: Chosen) -> Table:
     """Every case, one summary line each as it ends, then the overall verdict."""
     import sigprop as sp
     from sigprop import cases
     from sigprop.table_text import cell, label, worst
 
-    listed = cases.quick() if quick else cases.full()
+    listed = cases.product() if every else cases.registered(cases.QUICK if quick else cases.STRICT)
     if name is not None:
         entry(name)
         listed = [case for case in listed if case.architecture.name == name]

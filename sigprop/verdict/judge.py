@@ -49,7 +49,8 @@ def judge(
     """
     theory, scale = np.asarray(theory, dtype=float), np.asarray(scale, dtype=float)
     rows = len(theory)
-    relative = np.broadcast_to(np.asarray(error, dtype=float), (rows,)) / scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.broadcast_to(np.asarray(error, dtype=float), (rows,)) / (scale if scale.shape == theory.shape else 1.0)
     fixed = np.zeros(rows, dtype=bool) if identities is None else np.asarray(identities, dtype=bool)
     n1 = 32 if start_width is None else int(start_width)
     factors = np.array(([0.5] if half_rung else []) + [float(w) for w in widths])

@@ -12,7 +12,7 @@ import pytest
 
 import sigprop
 from sigprop.cli import run
-from sigprop.errors import NoRule
+from sigprop.errors import Diverged, NoRule
 from sigprop.registry import entry
 
 
@@ -105,8 +105,11 @@ def test_derive_prints_what_the_derivation_says(tmp_path: Path, calls: list, cap
     assert capfd.readouterr().out == "q_{a+1}\n" == (tmp_path / "x.tex").read_text()
 
 
-@pytest.mark.parametrize(("error", "code", "says"), [(KeyboardInterrupt(), 130, "interrupted"), (NoRule("<W x, x>"), 2, "no rule for <W x, x>")])
-def test_interruption_and_missing_rules_are_one_line(error: BaseException, code: int, says: str, monkeypatch: Any, tmp_path: Path, capfd: Any):
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [(KeyboardInterrupt(), 130, "interrupted"), (Diverged(7), 3, "a network diverged at application 7"), (NoRule("<W x, x>"), 2, "no rule for <W x, x>")],
+)
+def test_what_ends_a_run_early_is_one_line(error: BaseException, code: int, says: str, monkeypatch: Any, tmp_path: Path, capfd: Any):
     def fail(*_: object, **__: object) -> None:
         raise error
 

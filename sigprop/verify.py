@@ -1,0 +1,112 @@
+"""``verify``: the theory's rows against finite networks, as an equivalence test (``sigprop.verdict``, DESIGN section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError
+from sigprop.rows import Row, judged
+from sigprop.simulations.measure import check_sizes
+from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.table import Table
+from sigprop.theory.predict import evaluate, unscaled
+from sigprop.verdict import INCONCLUSIVE, Judgement, judge
+
+CEILING = 1024  # widest network of a ladder
+FIXED, FIXED_SAMPLES, FIXED_WIDTH = 1e-5, 16, 32  # spread below which a row is an identity, and what it is looked for on
+SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
+
+
+def verify(
+    arch: Architecture,
+    *,
+    tolerance: float = 0.01,
+    theory: Architecture | None = None,
+    width: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    engine: str = "auto",
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+    progress: Any = None,
+) -> Table:
+    """Is |lim_n (mean - theory)/scale| <= tolerance on every row? The table's ``verdict`` says, and each row its evidence.
+
+    arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
+    relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8} (default: found by a pilot); samples: networks a rung
+    (default: sized so that a true theory is confirmed with probability 0.95); seed, engine, memory_mib, progress: as in
+    ``measure``; quantities, applications: see ``rows.judged``.
+
+    Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
+    slope b (deviation a + b/n) and slope_se, detectable, verdict. Raises ``InputError``.
+    """
+    check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
+    if width is not None and (width % 2 or 8 * width > CEILING):
+        raise InputError(f"width={width}; accepted: an even smallest width of the ladder, 2 to {CEILING // 8}")
+    rows = judged(arch, quantities, applications)
+    if not rows:
+        raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
+    values, scales, errors = evaluate(theory or arch, rows)
+    predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
+    sampler = _Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
+    notes: dict[str, Any] = {"seed": seed, "engine": sampler.engine(FIXED_WIDTH).name, "dtype": sampler.engine(FIXED_WIDTH).dtype, "theory": (theory or arch).name}
+    lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
+    if lost:
+        return Table(arch.name, dict(arch.parameters), [r.to_dict() for r in rows], "verify", INCONCLUSIVE, notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"})
+    ruler = np.array([s if s else 1.0 for s in scale])  # a row that is zero by symmetry is measured as it is
+    fixed = _identities(sampler(FIXED_WIDTH, FIXED_SAMPLES, SCOUT) / ruler)
+    found = judge(
+        sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
+        tolerance=tolerance, start_width=width, ceiling=CEILING, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
+    )  # fmt: skip
+    return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes | _about(rows, found))
+
+
+def _identities(deviations: np.ndarray) -> np.ndarray:
+    """Rows that every network has alike: their spread over networks is rounding."""
+    return deviations.std(axis=0) < FIXED
+
+
+class _Sampler:
+    """(width, samples, stream) -> rows; one engine a width."""
+
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory: int, progress: Any):
+        self.arch, self.rows, self.seed, self.name, self.memory, self.progress = arch, rows, seed, engine, memory, progress
+        self.engines: dict[int, Any] = {}
+
+    def engine(self, width: int) -> Any:
+        if width not in self.engines:
+            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory // 2**20)
+        return self.engines[width]
+
+    def cost(self, width: int) -> float:
+        """Seconds of a network, roughly."""
+        return float(self.engine(width).seconds)
+
+    def __call__(self, width: int, samples: int, stream: int) -> np.ndarray:
+        if self.progress is not None:
+            self.progress.start(samples, f"width {width}")
+        return sample(self.engine(width), samples, self.seed, stream, self.progress.advance if self.progress is not None else None)
+
+
+def _table(rows: Sequence[Row], predicted: Sequence[Any], scale: np.ndarray, found: Judgement) -> list[dict[str, Any]]:
+    shown = ("measured", "deviation", "se", "lower", "upper", "slope", "slope_se", "detectable")
+    return [
+        row.to_dict() | {"theory": predicted[i], "scale": float(scale[i])} | {name: float(getattr(found, name)[i]) for name in shown}
+        | {"tolerance": found.tolerance, "verdict": str(found.rows[i])}
+        for i, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+def _about(rows: Sequence[Row], found: Judgement) -> dict[str, Any]:
+    about: dict[str, Any] = {"reason": found.reason, "widths": list(found.widths), "samples": list(found.samples), "looks": found.looks}
+    if found.row is not None:
+        about["deciding_row"] = str(rows[found.row])
+    return about | ({"samples_needed": list(found.needed)} if found.needed else {})
