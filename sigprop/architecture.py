@@ -16,7 +16,7 @@ import numpy as np
 
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import (
-    Activate,
+
     Bias,
     Linear,
     Normalise,

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.compiling import jit
 from sigprop.rows import Row
 from sigprop.simulations.observables import network_rows
 from sigprop.simulations.weights import Shape, shapes, slot_tables, stored
@@ -102,7 +103,7 @@ class _Static:
         return isinstance(other, _Static) and self.key == other.key
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jit(static=(0,))
 def _batch(static: _Static, key: Any, samples: Any, tables: Any, root: Any) -> Any:
     return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, root))(samples)
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.compiling import jit
 from sigprop.theory.backward import BackwardKind
 from sigprop.theory.calculus import require_fresh
 from sigprop.theory.forward import ForwardKind, dense, numeric_form
@@ -85,7 +86,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@jit(static=(0, 1, 2))
 def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
