@@ -17,13 +17,13 @@ from typing import Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.verify",
+    "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.comparison",
     "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
     "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
     "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",
-    "Normalise": "sigprop.expression", "Number": "sigprop.scalar", "Activation": "sigprop.activation", "activation": "sigprop.activation:find",
+    "Normalise": "sigprop.expression", "Number": "sigprop.scalar", "Activation": "sigprop.activation",
     "register": "sigprop.registry", "Table": "sigprop.table", "InputError": "sigprop.errors", "NoRule": "sigprop.errors", "Diverged": "sigprop.errors",
-    "architectures": "sigprop.architectures:",
+    "architectures": "sigprop.architectures",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
@@ -33,11 +33,8 @@ def __getattr__(name: str) -> Any:
     """Public names are loaded when first used, so that ``import sigprop`` imports neither jax nor sympy."""
     if name not in _WHERE:
         raise AttributeError(f"module 'sigprop' has no attribute {name!r}")
-    module, _, attribute = _WHERE[name].partition(":")
-    loaded = importlib.import_module(module)
-    value = loaded if _WHERE[name].endswith(":") else getattr(loaded, attribute or name)
-    globals()[name] = value  # also over the submodule of that name, which the import has put here
-    return value
+    module = importlib.import_module(_WHERE[name])
+    return module if _WHERE[name] == f"{__name__}.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

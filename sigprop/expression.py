@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
-from sigprop.activation import Activation
+from sigprop.activation import Activation, find
 from sigprop.scalar import Constant, Number, Scalar, as_scalar, names
 
 
@@ -91,11 +91,14 @@ class Bias(Vector):
 
 @dataclass(frozen=True)
 class Activate(Vector):
-    """phi(of) elementwise; ``order`` = 1 is its derivative phi'(of)."""
+    """phi(of) elementwise, phi an ``Activation`` or the name of a registered one; ``order`` = 1 is its derivative phi'(of)."""
 
     activation: Activation
     of: Vector
     order: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activation", find(self.activation))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def check_sizes(**given: int | None) -> None:
     for name, value in given.items():
         if value is None:
             continue
-        if isinstance(value, bool) or int(value) != value or not LEAST[name] <= value < 2**32:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not LEAST[name] <= value < 2**32:
             raise InputError(f"{name}={value}; accepted: an integer from {LEAST[name]} to {2**32 - 1}")
 
 
@@ -62,4 +63,6 @@ def measure(
         usable = not lost and math.isfinite(value) and math.isfinite(se)
         table.append(row.to_dict() | {"value": float(value) if usable else None, "se": float(se) if usable else None} | fixed)
     notes = {"diverged": f"networks diverged at application {diverged} (float32)"} if diverged is not None else {}
+    if diverged is None and any(row["value"] is None for row in table):
+        notes = {"diverged": "gradients of networks diverged (float32)"}
     return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes)

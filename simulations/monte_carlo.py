@@ -41,6 +41,8 @@ def sample(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advanc
     for rows, diverged in chunks(engine, samples, seed, stream, advance):
         if (diverged <= engine.arch.depth).any():
             raise Diverged(int(diverged.min()))
+        if not np.isfinite(rows).all():
+            raise Diverged  # states are finite, a gradient is not
         parts.append(rows)
     return np.concatenate(parts)
 

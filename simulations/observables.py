@@ -17,7 +17,7 @@ from sigprop.simulations.weights import Shape
 
 
 def network_rows(arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any) -> tuple[Any, Any]:
-    """([rows] values, first application whose state is not finite or D + 1) of one network.
+    """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
     stem [T, n]; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK).
     """
@@ -25,7 +25,7 @@ def network_rows(arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, .
     probes = zero_probes(arch, shapes, width)
     trace, gradients = _pass(forward, probes, arch, readout, rows)
     values: dict[str, Any] = {}
-    finite = jnp.isfinite(trace.lanes[0]).all(axis=(1, 2))
+    finite = jnp.stack([jnp.isfinite((lane * lane).sum(-1)).all(-1) for lane in trace.lanes]).all(axis=0)  # <h, h> overflows before h does
     diverged = jnp.where(finite.all(), arch.depth + 1, jnp.argmin(finite))
     for name in dict.fromkeys(row.quantity for row in rows):
         own = [row for row in rows if row.quantity == name]
@@ -79,11 +79,12 @@ def _gradient_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
 
 
 def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
-    """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row."""
+    """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row; 0 with a zero vector (every unit of a narrow relu layer may be off)."""
     t = np.array([row.token for row in rows])
     x = vectors[np.array([(row.application or 0) - offset for row in rows]), t]
     y = vectors[np.array([(row.application_2 or 0) - offset for row in rows]), t]
-    return (x * y).sum(-1) / jnp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+    unit = lambda u, size: u / jnp.where(size == 0, jnp.ones_like(size), size)[:, None]  # noqa: E731  (one by one: their product may overflow)
+    return (unit(x, jnp.sqrt((x * x).sum(-1))) * unit(y, jnp.sqrt((y * y).sum(-1)))).sum(-1)
 
 
 def _state_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:

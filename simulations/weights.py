@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.errors import InputError
 from sigprop.expression import Bias, Linear, rows_of
 
 
@@ -36,7 +37,7 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
         inside = width * rows_of(node.of) if isinstance(node, Linear) else None
         for length in (out, inside):
             if length is not None and length.denominator != 1:
-                raise ValueError(f"width {width} does not give weight {name!r} a whole number of rows")
+                raise InputError(f"width={width}: weight {name!r} would have {length} rows or columns; accepted: a multiple of {length.denominator}")
         found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, Bias) else (int(out), int(inside or 0))))
     return tuple(found)
 

@@ -93,15 +93,28 @@ class Deriver:
         places = {"a": (A, T), "b": (B, S)}
         name = self.named("R", kind)
         pair = lambda head: {(i, j): self.function(head, p, q, t, s) for i, (p, t) in places.items() for j, (q, s) in places.items()}  # noqa: E731
-        ties = (lambda weight: sympy.KroneckerDelta(self.slot(weight)(A), self.slot(weight)(B))) if tied else (lambda weight: sympy.Integer(1))
+        ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
         environment = Environment(pair(name), pair(self.named("Delta", kind)), {}, ties)
         environment.number = lambda scalar, i: self.number(places[i][0])(scalar)  # type: ignore[method-assign]
         environment.per_token = environment.number  # type: ignore[method-assign]
         return environment
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all weights share one slot table: then every product carries the same indicator, written once in front."""
+        return len(set(self.arch.slots.values())) <= 1  # type: ignore[union-attr]
+
+    def tie(self, weight: str) -> Any:
+        """1 where a and b use the same slot of a weight, else 0."""
+        return sympy.KroneckerDelta(self.slot(weight)(A), self.slot(weight)(B))
+
+    def masked(self, value: Any) -> Any:
+        """The indicator in front, where it is the same for all weights."""
+        return self.tie("") * value if self.uniform else value
+
     def slot(self, weight: str) -> Any:
         """slot(a); slot_w(a) where weights have tables of their own."""
-        return SLOT if len(set(self.arch.slots.values())) <= 1 else sympy.Function(f"slot_{weight}")  # type: ignore[union-attr]
+        return SLOT if self.uniform else sympy.Function(f"slot_{weight}")
 
     def named(self, head: str, kind: int) -> str:
         """The head, with the kind's number where there are several."""
@@ -130,7 +143,7 @@ class Deriver:
         left, right = self.read(kind, A, T), self.read(kind, B, S)
         yield self.label("read", kind), sympy.Eq(self.function(self.named("R", kind), A, B), overlap(left, right, lambda i, j: self.state(i, j, A, B)))
         branch = self.structure.blocks[kind].branch
-        yield self.label("write", kind), sympy.Eq(self.function("Gamma", A + 1, B + 1), inner(branch, "a", branch, "b", self.environment(kind)))
+        yield self.label("write", kind), sympy.Eq(self.function("Gamma", A + 1, B + 1), self.masked(inner(branch, "a", branch, "b", self.environment(kind))))
         overlaps = [self.function(self.lane("X", i), A + 1, B) for i in self.lanes]
         transition, into = self.rule(kind, B, S)
         for i, value in enumerate(advance(transition, into, overlaps, self.function("Gamma", A + 1, B + 1))):
@@ -167,7 +180,7 @@ class Deriver:
         later = lambda i, j: self.function(self.lane("H", i, j), A + 1, B + 1)  # noqa: E731
         yield self.label("cotangent", kind), sympy.Eq(self.function(self.named("Delta", kind), A, B), overlap(ba, bb, later))
         y = transpose(self.structure.blocks[kind].branch).total
-        value = inner(y, "a", y, "b", self.environment(kind)) if y is not None else sympy.Integer(0)
+        value = self.masked(inner(y, "a", y, "b", self.environment(kind))) if y is not None else sympy.Integer(0)
         yield self.label("backward_write", kind), sympy.Eq(self.function("Y", A, B), value)
         turned = {(j, i): c for (i, j), c in mb.items()}
         old = [self.function(self.lane("Z", i), A, B + 1) for i in self.lanes]
@@ -232,8 +245,7 @@ class Deriver:
                         amount += cotangents * (1 if x is None or x2 is None else inner(x, "a", x2, "b", environment)) if cotangents != 0 else 0
                 both = sympy.KroneckerDelta(self.slot(weight)(A), slot) * sympy.KroneckerDelta(self.slot(weight)(B), slot)
                 yield f"weight_gradient[{weight}]", sympy.Eq(sympy.Function("W_" + weight)(slot), self.summed(both * amount, tokens=True))
-                tie = sympy.KroneckerDelta(self.slot(weight)(A), self.slot(weight)(B))
-                total += exact(block.weights[weight].rows) * self.summed(tie * amount, tokens=False)
+                total += exact(block.weights[weight].rows) * self.summed(self.tie(weight) * amount, tokens=False)
         first = [self.first(token) for token in (T, S)]
         total += self.stem * sum(first[0][i] * first[1][j] * self.function(self.lane("H", i, j), 0, 0) for i in self.lanes for j in self.lanes)
         output = self.function("O", A, B)

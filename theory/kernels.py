@@ -29,6 +29,7 @@ class Kernels:
     states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
     writes [D, T, T], write_log; write_pairs [P, U, T, T] by ``program.partners``;
     gradients [2, D+1, T, T], gradient_log [2, D+1, T]: read-out as described, and with one v shared by all tokens;
+    gradients_crossed [2, D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
     stem [T, T], stem_log [T]: <dz/dw_0[t], dz/dw_0[s]> with the shared v, through every place where the stem enters;
     groups {group: (mantissa [2, P, T, T], log [2, P, T])}: per step, products with itself and its later partners.
     """
@@ -43,6 +44,7 @@ class Kernels:
     write_pairs: np.ndarray | None
     gradients: np.ndarray
     gradient_log: np.ndarray
+    gradients_crossed: np.ndarray | None
     stem: np.ndarray
     stem_log: np.ndarray
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -81,7 +83,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     return Kernels(
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"][steps], out["write_log"][steps],
         out["write_pairs"], out["gradients"][:, reverse], out["gradient_log"][:, reverse] - out["state_log"][at][None],
-        out["stem"][1], out["stem_log"][1],
+        out["gradient_rows"][:, reverse][:, :, reverse] if program.coupled else None, out["stem"][1], out["stem_log"][1],
         {name: (amount[:, ::-1], log[:, ::-1]) for name, (amount, log) in out["groups"].items()},
     )  # fmt: skip
 
@@ -152,6 +154,8 @@ def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str
     gram = jnp.einsum("k,pkts->pts", bands, out["gram"][:, 0, 0])
     stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
     found = {"stem": stem, "stem_log": out["log"][-1]}
+    if coupled:
+        found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
     return found | {"gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]), "gradient_log": jnp.concatenate([zero_log, out["log"]]), "groups": out["extra"]}
 
 

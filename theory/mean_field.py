@@ -6,18 +6,19 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy import optimize
 
 from sigprop.architecture import Architecture
 from sigprop.expression import Read, State, Write
 
-LARGEST, MOST_STEPS = 1e12, 20000
+LARGEST, MOST_STEPS = 1e12, 5000
 
 
 def mean_field(arch: Architecture) -> dict[str, float] | None:
     """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*); None unless untied and skipless.
 
-    K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the stem's variance; c* from
-    c = 1/2; q* = inf where the variance diverges. chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
+    K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the stem's variance, inf where it
+    diverges; c* is the attracting fixed point: 1 where chi_1 <= 1 (the map of cosines is convex), else the root below 1. chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
     """
     skipless = len(arch.sub_blocks) == 1 and arch.sub_blocks[0].rule == (Write(),) and arch.sub_blocks[0].read == State(0)
     if not skipless or arch.tied or any(not (t == t[0]).all() for t in arch.number_tables.values()):
@@ -32,18 +33,14 @@ def mean_field(arch: Architecture) -> dict[str, float] | None:
     q = math.inf if not new < LARGEST else 0.0 if new <= 1e-12 else new
     if not 0 < q < math.inf:
         return {"q_star": q}
-    cosine = lambda c: kernel(q, c)[1] / kernel(q, c)[0]  # noqa: E731
-    c = 0.5
-    for _ in range(MOST_STEPS):
-        new = cosine(c)
-        if abs(new - c) <= 1e-14:
-            break
-        c = min(new, 1.0)
+    chi_1 = kernel(q, 1.0)[2]
+    gap = lambda c: kernel(q, c)[1] / kernel(q, c)[0] - c  # noqa: E731
+    c = 1.0 if chi_1 <= 1 + 1e-9 else 0.0 if gap(0.0) <= 1e-14 else float(optimize.brentq(gap, 0.0, 1 - 1e-9, xtol=1e-14))
     step = 1e-6
     slope_c = kernel(q, c)[2] / kernel(q, c)[0] * q
     slope_q = (kernel(q * (1 + step), 1.0)[0] - kernel(q * (1 - step), 1.0)[0]) / (2 * step * q)
     depth = lambda slope: math.inf if abs(slope - 1) < 1e-6 else -1 / math.log(abs(slope)) if slope else 0.0  # noqa: E731
-    return {"q_star": q, "c_star": c, "chi_1": kernel(q, 1.0)[2], "depth_scale_q": depth(slope_q), "depth_scale_c": depth(slope_c)}
+    return {"q_star": q, "c_star": c, "chi_1": chi_1, "depth_scale_q": depth(slope_q), "depth_scale_c": depth(slope_c)}
 
 
 def _kernel(arch: Architecture) -> Any:

@@ -7,6 +7,7 @@ v; so taps at several depths share the slot "readout", and the backward scan mee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -79,7 +80,7 @@ class Program:
 def compile_program(arch: Architecture) -> Program:
     """The step table of an architecture."""
     readout = arch.readout
-    tap = SubBlock(readout.read, Scale(Constant(1 / len(readout.at)), readout.branch), tuple(State(i) for i in range(arch.lanes)))
+    tap = SubBlock(readout.read, readout.branch if len(readout.at) == 1 else Scale(Constant(Fraction(1, len(readout.at))), readout.branch), tuple(State(i) for i in range(arch.lanes)))
     structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), tuple(tuple(b.weights) for b in arch.sub_blocks) + ((READOUT,),))
     kinds, application, boundary = [], [], []
     for a in range(arch.depth + 1):

@@ -16,6 +16,7 @@ from sigprop.verdict.sizing import Plan
 
 MISFIT_LEVEL = 0.001
 HEAVY = 0.25  # part of a rung's scatter that one network may carry; a standard error beyond it is luck
+PULL = 20  # ... unless all that this network moves the estimate by is below tolerance / 20
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def weigh_up(rungs: Sequence[Moments], plan: Plan, n1: int, ladder: np.ndarray, 
     misfit = lack_of_fit(rungs, x, 2, tolerance / 50 * size)
     unfit = misfit < MISFIT_LEVEL / len(misfit)
     shares = np.stack([r.variance_share for r in rungs]).max(axis=0)
-    heavy = shares > HEAVY
+    pull = np.stack([abs(w) * r.reach / r.count for w, r in zip(plan.weight[0], rungs, strict=True)]).max(axis=0)
+    heavy = (shares > HEAVY) & (pull > tolerance / PULL)  # what one network moves a by: too little to matter, or not
     a, se = best.intercept, best.se
     wide = error + np.where(unfit, abs(a - line.intercept), 0.0)
     critical = student(boundary(plan.looks), best.freedom)

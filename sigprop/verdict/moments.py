@@ -83,11 +83,15 @@ class Moments:
         return self.heaviest / np.where(self.weight > 0, self.weight, 1.0)
 
     @property
+    def reach(self) -> np.ndarray:
+        """[R] how far the furthest network is from the mean."""
+        return np.maximum(self.high - self.mean, self.mean - self.low)
+
+    @property
     def variance_share(self) -> np.ndarray:
         """[R] the largest part of a row's scatter that a single network carries: large when the standard error is luck."""
-        reach = np.maximum(self.high - self.mean, self.mean - self.low) ** 2
         scatter = np.diag(self.scatter)
-        return np.where(scatter > 0, reach / np.where(scatter > 0, scatter, 1.0), 0.0)
+        return np.where(scatter > 0, self.reach**2 / np.where(scatter > 0, scatter, 1.0), 0.0)
 
 
 def weigh(values: np.ndarray, theory: np.ndarray, scale: np.ndarray) -> np.ndarray:
