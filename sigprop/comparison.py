@@ -55,7 +55,7 @@ def verify(
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
     values, scales, errors = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
-    sampler = _Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
+    sampler = Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
     notes: dict[str, Any] = {"seed": seed, "engine": sampler.engine(FIXED_WIDTH).name, "dtype": sampler.engine(FIXED_WIDTH).dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
     if lost:
@@ -74,7 +74,7 @@ def _identities(deviations: np.ndarray) -> np.ndarray:
     return deviations.std(axis=0) < FIXED
 
 
-class _Sampler:
+class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory: int, progress: Any):
