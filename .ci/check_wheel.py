@@ -15,7 +15,9 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", out, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
         with zipfile.ZipFile(next(Path(out).glob("*.whl"))) as wheel:
             held = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations"], check=True, capture_output=True, text=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations"], check=True, capture_output=True, text=True
+    ).stdout.split()
     tree = {}
     for name in tracked:
         path = ROOT / name

@@ -30,15 +30,16 @@ QUANTITIES = ["residual_variance", "gradient_variance", "weight_gradient"]
 
 
 class Remembered:
-    """A sampler whose draws are kept: four theories judge the same networks."""
+    """A sampler whose draws are kept: four theories judge the same networks (the first k of a stream are the same for any k)."""
 
     def __init__(self, sampler: Sampler):
-        self.sampler, self.kept = sampler, {}
+        self.sampler: Sampler = sampler
+        self.kept: dict[tuple[int, int], np.ndarray] = {}
 
-    def __call__(self, *call: int) -> np.ndarray:
-        if call not in self.kept:
-            self.kept[call] = self.sampler(*call)
-        return self.kept[call]
+    def __call__(self, width: int, samples: int, stream: int) -> np.ndarray:
+        if len(self.kept.get((width, stream), ())) < samples:
+            self.kept[width, stream] = self.sampler(width, samples + samples // 8, stream)
+        return self.kept[width, stream][:samples]
 
 
 def values(arch: sp.Architecture, rows: Any) -> np.ndarray:
@@ -54,7 +55,11 @@ def repetition(arch: sp.Architecture, theories: dict[str, np.ndarray], rows: Any
     for name, theory in theories.items():
         found[name] = judge(remembered, theory, np.abs(theory), tolerance=tolerance, cost=sampler.cost, ceiling=CEILING)
     true = found["true"]
-    return {name: f.verdict for name, f in found.items()} | {"covered": [bool(c) for c in (true.lower <= 0) & (true.upper >= 0)], "looks": true.looks, "cost": true.cost}
+    return {name: f.verdict for name, f in found.items()} | {
+        "covered": [bool(c) for c in (true.lower <= 0) & (true.upper >= 0)],
+        "looks": true.looks,
+        "cost": true.cost,
+    }
 
 
 def main() -> None:

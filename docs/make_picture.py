@@ -1,6 +1,6 @@
 """The README's picture: residual variance of untied and looped stacks under two residual scales, theory and measurement.
 
-    python docs/make_picture.py
+python docs/make_picture.py
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ import numpy as np
 
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import (
-
     Bias,
     Linear,
     Normalise,

@@ -35,7 +35,7 @@ def verify(
     memory_mib: int = 1024,
     progress: Any = None,
 ) -> Table:
-    """Is |lim_n (mean - theory)/scale| <= tolerance on every row? The table's ``verdict`` says, and each row its evidence.
+    """Is abs(lim_n (mean - theory)/scale) <= tolerance on every row? The table's ``verdict`` says, and each row its evidence.
 
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
     relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8} (default: found by a pilot); samples: networks a rung
@@ -56,10 +56,22 @@ def verify(
     values, scales, errors = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
     sampler = Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
-    notes: dict[str, Any] = {"seed": seed, "engine": sampler.engine(FIXED_WIDTH).name, "dtype": sampler.engine(FIXED_WIDTH).dtype, "theory": (theory or arch).name}
+    notes: dict[str, Any] = {
+        "seed": seed,
+        "engine": sampler.engine(FIXED_WIDTH).name,
+        "dtype": sampler.engine(FIXED_WIDTH).dtype,
+        "theory": (theory or arch).name,
+    }
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
     if lost:
-        return Table(arch.name, dict(arch.parameters), [r.to_dict() for r in rows], "verify", INCONCLUSIVE, notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"})
+        return Table(
+            arch.name,
+            dict(arch.parameters),
+            [r.to_dict() for r in rows],
+            "verify",
+            INCONCLUSIVE,
+            notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
+        )
     ruler = np.array([s if s else 1.0 for s in scale])  # a row that is zero by symmetry is measured as it is
     fixed = _identities(sampler(FIXED_WIDTH, FIXED_SAMPLES, SCOUT) / ruler)
     found = judge(

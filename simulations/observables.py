@@ -16,7 +16,9 @@ from sigprop.simulations.network import Probes, Trace, run, zero_probes
 from sigprop.simulations.weights import Shape
 
 
-def network_rows(arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any) -> tuple[Any, Any]:
+def network_rows(
+    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any
+) -> tuple[Any, Any]:
     """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
     stem [T, n]; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK).
@@ -48,7 +50,11 @@ def _pass(forward: Any, probes: Probes, arch: Architecture, readout: Any, rows: 
     taps, vjp, trace = jax.vjp(forward, probes, has_aux=True)
     tokens = arch.tokens
     weight = {"each": np.eye(tokens), "last": np.eye(tokens)[-1:].repeat(tokens, 0), "mean": np.full((tokens, tokens), 1 / tokens)}[arch.readout.tokens]
-    v = readout[:tokens] if arch.readout.tokens == "each" else jnp.asarray(np.diag(weight[0]), dtype=jnp.float32) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
+    v = (
+        readout[:tokens]
+        if arch.readout.tokens == "each"
+        else jnp.asarray(np.diag(weight[0]), dtype=jnp.float32) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
+    )
     gradients = {"v": vjp(jnp.broadcast_to(v[None], taps.shape))[0]}
     if any(row.quantity == "ntk" for row in rows):
         alone = jnp.eye(tokens, dtype=jnp.float32)[:, None, :, None] * readout[-1][None, None, None, :]

@@ -68,7 +68,9 @@ class BackwardKind:
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one weight."""
         zero = jnp.zeros_like(env.cotangent("a", "a")[0])
-        uses: list[tuple[Vector | None, Vector]] = [(self.block.branch, Cotangent())] if group == READOUT and self.index == len(self.structure.blocks) - 1 else self.gradient.uses.get(group, [])
+        uses: list[tuple[Vector | None, Vector]] = (
+            [(self.block.branch, Cotangent())] if group == READOUT and self.index == len(self.structure.blocks) - 1 else self.gradient.uses.get(group, [])
+        )
         if not uses:
             return zero, zero[0]
         logs = [self._use_log(env, use, "a") for use in uses]

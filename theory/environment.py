@@ -95,7 +95,9 @@ class ArrayEnvironment(Environment):
     [1] at a and [U] at b; ties [U].
     """
 
-    def __init__(self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], degree: int = 128):
+    def __init__(
+        self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], degree: int = 128
+    ):
         super().__init__(reads, cotangents, {}, ties)
         self.at, self.logs, self.degree = numbers, logs, degree
 

@@ -14,7 +14,7 @@ from sigprop.theory.calculus import inner, require_fresh
 from sigprop.theory.environment import Environment
 from sigprop.theory.linear import WRITE, Coefficients, Form, advance, overlap
 from sigprop.theory.program import Structure, compile_program
-from sigprop.theory.transpose import Cotangent, transpose
+from sigprop.theory.transpose import transpose
 
 A, B, D = sympy.symbols("a b D", integer=True, nonnegative=True)
 T, S = sympy.symbols("t s", integer=True, nonnegative=True)

@@ -76,7 +76,9 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     }  # fmt: skip
     shared = np.ones((arch.tokens, arch.tokens))
     with jax.enable_x64(True):
-        out = jax.device_get(_run(program.structure, program.coupled, degree, tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared])))
+        out = jax.device_get(
+            _run(program.structure, program.coupled, degree, tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared]))
+        )
     at, steps = program.boundary, np.flatnonzero(~program.taps)
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at
@@ -89,7 +91,9 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
 
 
 @jit(static=(0, 1, 2))
-def _run(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
+def _run(
+    structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any
+) -> dict[str, Any]:
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
@@ -128,7 +132,9 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
     return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes
 
 
-def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any) -> dict[str, Any]:
+def _backward(
+    structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
+) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]."""
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
     flip = functools.partial(jax.tree.map, lambda table: table[::-1])
@@ -147,7 +153,11 @@ def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str
     if coupled:  # the partners' forward data, looked up by each step as it runs
         reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
     kinds = [_Looking(BackwardKind(k, structure, degree), forward, delta_log, coupled) for k in range(len(structure.blocks))]
-    start = jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64).at[lanes, lanes].set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
+    start = (
+        jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
+        .at[lanes, lanes]
+        .set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
+    )
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
     out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
@@ -156,7 +166,11 @@ def _backward(structure: Structure, coupled: bool, degree: int, tables: dict[str
     found = {"stem": stem, "stem_log": out["log"][-1]}
     if coupled:
         found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
-    return found | {"gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]), "gradient_log": jnp.concatenate([zero_log, out["log"]]), "groups": out["extra"]}
+    return found | {
+        "gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]),
+        "gradient_log": jnp.concatenate([zero_log, out["log"]]),
+        "groups": out["extra"],
+    }
 
 
 class _Looking:

@@ -18,7 +18,8 @@ def mean_field(arch: Architecture) -> dict[str, float] | None:
     """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*); None unless untied and skipless.
 
     K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the stem's variance, inf where it
-    diverges; c* is the attracting fixed point: 1 where chi_1 <= 1 (the map of cosines is convex), else the root below 1. chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
+    diverges; c* is the attracting fixed point: 1 where chi_1 <= 1 (the map of cosines is convex), else the root below 1.
+    chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
     """
     skipless = len(arch.sub_blocks) == 1 and arch.sub_blocks[0].rule == (Write(),) and arch.sub_blocks[0].read == State(0)
     if not skipless or arch.tied or any(not (t == t[0]).all() for t in arch.number_tables.values()):
@@ -53,6 +54,7 @@ def _kernel(arch: Architecture) -> Any:
     from sigprop.theory.transpose import Cotangent, transpose
 
     branch = arch.sub_blocks[0].branch
+
     @jax.jit
     def compiled(block: Any, given: Any) -> Any:
         zero = jnp.zeros((1, 2), dtype=jnp.float64)

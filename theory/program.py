@@ -80,8 +80,11 @@ class Program:
 def compile_program(arch: Architecture) -> Program:
     """The step table of an architecture."""
     readout = arch.readout
-    tap = SubBlock(readout.read, readout.branch if len(readout.at) == 1 else Scale(Constant(Fraction(1, len(readout.at))), readout.branch), tuple(State(i) for i in range(arch.lanes)))
-    structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), tuple(tuple(b.weights) for b in arch.sub_blocks) + ((READOUT,),))
+    seen = len(readout.at)
+    output = readout.branch if seen == 1 else Scale(Constant(Fraction(1, seen)), readout.branch)
+    tap = SubBlock(readout.read, output, tuple(State(i) for i in range(arch.lanes)))
+    weights = (*(tuple(b.weights) for b in arch.sub_blocks), (READOUT,))
+    structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), weights)
     kinds, application, boundary = [], [], []
     for a in range(arch.depth + 1):
         boundary.append(len(kinds))

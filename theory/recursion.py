@@ -100,7 +100,8 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
         kept = dict(carry.tables)
         if coupled:
-            updates = {"reads": rho, "logs": read_log[0], "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()}
+            updates = {"reads": rho, "logs": read_log[0], "transition": m, "into": b}
+            updates["summary"] = jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()
             kept = jax.tree.map(lambda table, value: table.at[p].set(value), kept, updates)
         out = {
             "gram": gram, "log": log[0], "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]), "read": own[0], "read_log": read_log[0],
@@ -125,7 +126,8 @@ def _contract(left: Any, right: Any, gram: Any, bands: Any) -> Any:
 def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partners:
     q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
     reads = jnp.einsum("k,ikt,ujks,uijkts->uts", bands, rho, carry.tables["reads"][q], carry.rows[q])
-    return Partners(reads, carry.tables["logs"][q], jax.tree.map(lambda table: table[q], carry.tables["summary"]), {name: table[q] for name, table in numbers.items()})
+    summary = jax.tree.map(lambda table: table[q], carry.tables["summary"])
+    return Partners(reads, carry.tables["logs"][q], summary, {name: table[q] for name, table in numbers.items()})
 
 
 def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:

@@ -10,6 +10,7 @@ from sigprop.building import branch_numbers, looped_slots, sizes, stem_gram
 from sigprop.expression import State
 from sigprop.registry import register
 
+
 @register("mlp", reference="1611.01232")
 def mlp(
     *,
@@ -35,4 +36,3 @@ def mlp(
         sizes=size,
         parameters={"depth": depth, "activation": activation.name, **chosen, "tokens": tokens, "token_cosine": token_cosine, "readout": readout},
     )
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 import sigprop as sp
@@ -49,7 +48,7 @@ def test_linear_stack_without_norm():
     plain = {"activation": "linear", "matrices": 1, "norm": "none", "residual_scale": 32**-0.5}
     assert last(A.looped_mlp(depth=1, loops=32, **plain)) == pytest.approx(4687.5, rel=2e-6)
     assert last(A.residual_mlp(depth=32, **plain)) == pytest.approx((1 + 1 / 32) ** 32, rel=1e-12)
-    assert (1 + 1 / 32) ** 32 == pytest.approx(2.677, abs=5e-4)
+    assert pytest.approx(2.677, abs=5e-4) == (1 + 1 / 32) ** 32
 
 
 @pytest.mark.parametrize(("activation", "expected", "tolerance"), [("relu", 1, 1e-12), ("gelu", 1.3272, 5e-5), ("tanh", 1.9766, 5e-5)])

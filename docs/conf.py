@@ -1,0 +1,69 @@
+"""Sphinx configuration; the derived equations and the verdict tables of the system pages are written at build time."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+project = "sigprop"
+author = "the sigprop developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.napoleon"]
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+html_theme = "furo"
+exclude_patterns = ["_build", "_generated"]
+autodoc_typehints = "none"
+suppress_warnings = ["autodoc"]
+
+SYSTEMS = {
+    "mlp": ({"activation": "tanh", "c_w": 1.5, "c_b": 0.05}, "mlp "),
+    "residual-mlp": ({"activation": "relu"}, "untied "),
+    "looped-mlp": ({"depth": 2, "loops": 4, "activation": "relu"}, ("tied ", "looped ")),
+}
+
+
+def equations(name: str, parameters: dict) -> str:
+    """The derived equations of one system as MyST display math, one a line, and the closed forms."""
+    import sigprop as sp
+    from sigprop.registry import entry
+
+    derivation = sp.derive(entry(name).build(**parameters))
+    lines = [f"`{e.name}`\n\n$$\n{e.latex}\n$$\n" for e in derivation.equations]
+    if derivation.closed_form:
+        lines += ["**Closed form**\n"] + [f"`{e.name}`\n\n$$\n{e.latex}\n$$\n" for e in derivation.closed_form]
+    if derivation.mean_field:
+        lines += ["**Mean field** at these parameters: " + ", ".join(f"{key} = {value:.6g}" for key, value in derivation.mean_field.items()) + "\n"]
+    return "\n".join(lines)
+
+
+def verdicts(prefix: str | tuple[str, ...]) -> str:
+    """The cases of one system out of docs/verdicts.csv: per case, the row nearest to the tolerance."""
+    path = HERE / "verdicts.csv"
+    if not path.exists():
+        return "The product of cases has not been judged yet (`python docs/make_verdicts.py`).\n"
+    cases: dict[str, dict[str, str]] = {}
+    for row in csv.DictReader(path.open()):
+        reach = lambda r: max(float(r["upper"]), -float(r["lower"]))  # noqa: E731
+        if row["case"].startswith(prefix) and (row["case"] not in cases or reach(row) > reach(cases[row["case"]])):
+            cases[row["case"]] = row
+    head = "| case | tolerance | verdict | nearest row | a | se | 90 % interval |\n|---|---|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| {r['case']} | {r['tolerance']} | {r['verdict']} | {r['quantity']} {r['row']} | {r['a']} | {r['se']} | {r['lower']} .. {r['upper']} |\n"
+        for r in cases.values()
+    )
+
+
+def generate(app: object) -> None:
+    """Write docs/_generated (not committed)."""
+    out = HERE / "_generated"
+    out.mkdir(exist_ok=True)
+    for name, (parameters, prefix) in SYSTEMS.items():
+        (out / f"{name}-equations.md").write_text(equations(name, parameters))
+        (out / f"{name}-verdicts.md").write_text(verdicts(prefix))
+
+
+def setup(app) -> None:
+    """Hook into the build."""
+    app.connect("builder-inited", generate)
