@@ -1,4 +1,4 @@
-"""Build the wheel and compare it with the tree: every module of the package as a real file, and nothing else."""
+"""Build the sdist and from it the wheel, and compare that with the tree: every module of the package as a real file, and nothing else."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """0 if the wheel holds what the tree holds."""
     with tempfile.TemporaryDirectory() as out:
-        subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", out, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", out, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
         with zipfile.ZipFile(next(Path(out).glob("*.whl"))) as wheel:
             held = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
     tracked = subprocess.run(

@@ -2,7 +2,8 @@
 
     python docs/make_verdicts.py [--part I/N] [--seed S]
 
-``--part``: every N-th case from the I-th, into docs/verdicts.csv.I (for several processes); without it, parts are joined.
+``--part``: every N-th case from the I-th, into docs/verdicts.csv.I (for several processes; cases already there are kept, so an
+interrupted run continues); without it, parts are joined.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sigprop as sp
 from sigprop.cases import product
 
 FILE = Path(__file__).parent / "verdicts.csv"
-COLUMNS = ("case", "verdict", "tolerance", "seed", "engine", "widths", "samples", "quantity", "row", "theory", "a", "se", "lower", "upper", "b", "b_se")
+COLUMNS = ["case", "verdict", "tolerance", "seed", "engine", "widths", "samples", "quantity", "row", "theory", "a", "se", "lower", "upper", "b", "b_se"]
 
 
 def lines(label: str, table: sp.Table) -> list[dict[str, Any]]:
@@ -56,10 +57,13 @@ def main() -> None:
             writer.writerows(sorted(rows, key=lambda row: order[row["case"]]))
         return
     index, count = map(int, given.part.split("/"))
-    with FILE.with_suffix(f".csv.{index}").open("w", newline="") as out:
+    path = FILE.with_suffix(f".csv.{index}")
+    done = {row["case"] for row in csv.DictReader(path.open())} if path.exists() else set()
+    with path.open("a", newline="") as out:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for case in product()[index::count]:
+        if not done:
+            writer.writeheader()
+        for case in (case for case in product()[index::count] if case.label not in done):
             start = time.monotonic()
             table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed)
             print(f"{case.label:40} {table.verdict:12} {time.monotonic() - start:6.1f} s  {dict(table.notes or {}).get('reason')}", flush=True)

@@ -70,7 +70,7 @@ class _Evaluation:
                 x = self(u.of)
                 self.inputs[u.weight] = x
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32) / x.shape[-1])
-                return std * matvec(self.shapes[u.weight], self.sources[u.weight], self.slots[u.weight], x) + self.probes[u.weight]
+                return std * matvec(self.shapes[u.weight], self.sources[u.weight], self.slots[u.weight], x) + self.probes[u.weight]  # pyright: ignore[reportOperatorIssue]
             case Bias():
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
                 return std * self.sources[u.weight][self.slots[u.weight]][None, :] + self.probes[u.weight]
@@ -86,7 +86,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
 
     def application(kind: int, lanes: Any, x: Any) -> Any:
         block = arch.sub_blocks[kind]
-        leaves: dict[Vector, Any] = {State(i): lane for i, lane in enumerate(lanes)} | {Stem(): stem}
+        leaves: dict[Vector, Any] = {Stem(): stem, **{State(i): lane for i, lane in enumerate(lanes)}}
         read = _Evaluation(leaves, x["numbers"])(block.read)
         branch = _Evaluation({Read(): read}, x["numbers"], sources, x["slots"], by_name, x["probes"])
         write = branch(block.branch)
@@ -107,7 +107,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
     taps = []
     for a in arch.readout.at:
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
-        read = _Evaluation({State(i): s[a] for i, s in enumerate(states)} | {Stem(): stem}, numbers)(arch.readout.read)
+        read = _Evaluation({Stem(): stem, **{State(i): s[a] for i, s in enumerate(states)}}, numbers)(arch.readout.read)
         taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
     return Trace(states, writes, inputs, jnp.stack(taps))
 

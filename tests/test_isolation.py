@@ -84,5 +84,6 @@ def test_importing_sigprop_imports_no_heavy_package(lines: str):
 
 
 def test_a_missing_name_is_an_attribute_error():
-    done = python("import sigprop\nfor name in sigprop.__all__: getattr(sigprop, name)\ntry:\n    sigprop.nothing\nexcept AttributeError as error:\n    print(error)")
+    names = "import sigprop\nfor name in sigprop.__all__: getattr(sigprop, name)\n"
+    done = python(names + "try:\n    sigprop.nothing\nexcept AttributeError as error:\n    print(error)")
     assert (done.returncode, done.stdout) == (0, "module 'sigprop' has no attribute 'nothing'\n"), done.stderr

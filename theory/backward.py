@@ -25,8 +25,8 @@ from sigprop.theory.transpose import Cotangent, transpose
 class BackwardKind:
     """One kind of sub-block, transposed."""
 
-    def __init__(self, index: int, structure: Structure, degree: int):
-        self.index, self.structure, self.degree = index, structure, degree
+    def __init__(self, index: int, structure: Structure, keep: Any):
+        self.index, self.structure, self.keep = index, structure, keep
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
         self.groups = tuple(w for names in structure.weights for w in names)
@@ -44,7 +44,7 @@ class BackwardKind:
             forward = x["partner"]
             reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
             logs[Read, "b"], logs[Cotangent, "b"] = forward["logs"], partners.logs - forward["delta_log"]
-        env = environment(x, self.degree, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
+        env = environment(x, self.keep, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")

@@ -10,7 +10,7 @@ import sympy
 if TYPE_CHECKING:
     from sigprop.theory.equations import Deriver
 
-Named = tuple[str, sympy.Eq]
+Named = tuple[str, Any]  # a sympy.Eq
 
 
 def closed_form(deriver: Deriver) -> Iterator[Named]:
@@ -78,7 +78,7 @@ def _tied(one: Deriver, found: dict[str, sympy.Eq]) -> Iterator[Named]:
     write = write.subs(one.function("R", A, B), cross).replace(sympy.KroneckerDelta, lambda *_: sympy.Integer(1))
     kappa, m, b = sympy.simplify(write / cross), transition.get((0, 0), sympy.Integer(0)), into.get(0, sympy.Integer(0))
     plain = found["read"].rhs == one.function("G", A, B)
-    constants = sympy.sympify(kappa + m + b)
+    constants = sympy.Integer(0) + kappa + m + b
     if not plain or constants.atoms(sympy.core.function.AppliedUndef) or cross in constants.free_symbols or m == 0:
         return
     j = sympy.Symbol("j", integer=True, nonnegative=True)

@@ -48,7 +48,7 @@ class Environment:
 
         key = (activation, of, i)
         if key not in self.known:
-            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self))
+            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self))  # pyright: ignore[reportArgumentType]
         return self.known[key]
 
     def variance(self, of: Vector, i: str) -> Any:
@@ -57,7 +57,7 @@ class Environment:
 
         key = (None, of, i)
         if key not in self.known:
-            self.known[key] = variance(of, i, self)
+            self.known[key] = variance(of, i, self)  # pyright: ignore[reportArgumentType]
         return self.known[key]
 
     def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any) -> Any:
@@ -96,10 +96,10 @@ class ArrayEnvironment(Environment):
     """
 
     def __init__(
-        self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], degree: int = 128
+        self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], keep: Any = None
     ):
         super().__init__(reads, cotangents, {}, ties)
-        self.at, self.logs, self.degree = numbers, logs, degree
+        self.at, self.logs, self.keep = numbers, logs, keep
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -121,7 +121,7 @@ class ArrayEnvironment(Environment):
 
         key = (activation, of, i)
         if key not in self.known:
-            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), degree=self.degree)
+            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.keep)  # pyright: ignore[reportArgumentType]
         return self.known[key]
 
     def block(self, value: Any, i: str, j: str) -> Any:

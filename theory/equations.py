@@ -19,7 +19,7 @@ from sigprop.theory.transpose import transpose
 A, B, D = sympy.symbols("a b D", integer=True, nonnegative=True)
 T, S = sympy.symbols("t s", integer=True, nonnegative=True)
 SLOT, TAP = sympy.Function("slot"), sympy.Function("tap")
-Named = tuple[str, sympy.Eq]
+Named = tuple[str, Any]  # a sympy.Eq, which sympy's constructor is not typed to return
 
 
 class Deriver:
@@ -32,8 +32,6 @@ class Deriver:
         self.lanes = range(self.structure.lanes)
         for block in arch.sub_blocks:
             require_fresh(block.branch)
-
-    # symbols ------------------------------------------------------------------------------------------------------
 
     def symbol(self, name: str) -> sympy.Symbol:
         """The symbol of a named number (positive: it is a scale or a variance)."""
@@ -61,8 +59,6 @@ class Deriver:
     def state(self, i: int, j: int, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
         """<S_a[i], S_b[j]>."""
         return self.function(self.lane("G", i, j), a, b, t, s)
-
-    # linear forms -------------------------------------------------------------------------------------------------
 
     def form(self, place: Any, token: Any) -> Form:
         """Linear forms at one application and token."""
@@ -120,8 +116,6 @@ class Deriver:
         """The head, with the kind's number where there are several."""
         last = len(self.structure.blocks) - 1
         return head if len(self.arch.sub_blocks) == 1 and kind != last else f"{head}{'v' if kind == last else kind}"
-
-    # equations ----------------------------------------------------------------------------------------------------
 
     def equations(self) -> Iterator[Named]:
         """All equations, forward then backward."""
@@ -192,8 +186,6 @@ class Deriver:
             for i, value in enumerate(advance(turned, ra, rows, self.function(self.lane("Z", j), A, B))):
                 yield self.label(self.lane("gradient", i, j), kind), sympy.Eq(self.function(self.lane("H", i, j), A, B), value + self.tapped(i, j))
 
-    # the read-out -------------------------------------------------------------------------------------------------
-
     @property
     def pooled(self) -> bool:
         """Whether the read-out sees other states than the last."""
@@ -220,10 +212,10 @@ class Deriver:
             yield self.lane("backward_boundary", i), sympy.Eq(self.function(self.lane("Z", i), A, D), sympy.Integer(0))
             for j in self.lanes:
                 value = left.get(i, 0) * right.get(j, 0) * self.function("V", A, B)
-                yield self.lane("gradient_boundary", i, j), sympy.Eq(self.function(self.lane("H", i, j), D, D), sympy.sympify(value).subs({A: D, B: D}))
+                yield self.lane("gradient_boundary", i, j), sympy.Eq(self.function(self.lane("H", i, j), D, D), value.subs({A: D, B: D}))
             if self.pooled:
                 own = right.get(i, 0) * self.function("V", A, B)
-                yield self.lane("readout_boundary", i), sympy.Eq(self.function(self.lane("U", i), A, D), sympy.sympify(own).subs(B, D))
+                yield self.lane("readout_boundary", i), sympy.Eq(self.function(self.lane("U", i), A, D), own.subs(B, D))
         if self.pooled:
             for kind in range(len(self.arch.sub_blocks)):
                 turned = {(j, i): c for (i, j), c in self.rule(kind, B, S)[0].items()}

@@ -58,8 +58,8 @@ def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:
 class ForwardKind:
     """One kind of sub-block (or the read-out tap, whose rule leaves the state alone)."""
 
-    def __init__(self, index: int, structure: Structure, degree: int, bands: Any, blank: list[Any] | None = None):
-        self.index, self.structure, self.degree, self.bands, self.blank = index, structure, degree, bands, blank
+    def __init__(self, index: int, structure: Structure, keep: Any, bands: Any, blank: list[Any] | None = None):
+        self.index, self.structure, self.keep, self.bands, self.blank = index, structure, keep, bands, blank
         self.block: SubBlock = structure.blocks[index]
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
@@ -73,7 +73,7 @@ class ForwardKind:
         reads, logs = {("a", "a"): own}, {(Read, "a"): log}
         if partners is not None:
             reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
-        env = environment(x, self.degree, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
+        env = environment(x, self.keep, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
@@ -106,9 +106,9 @@ class ForwardKind:
         return numeric_form(x, entry, lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
 
 
-def environment(x: Any, degree: int, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
+def environment(x: Any, keep: Any, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
     """The array environment of one step ('a') and, where ``numbers`` of its partners are given, of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers
-    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, degree)
+    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, keep)

@@ -18,7 +18,7 @@ from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Program, Structure, compile_program
 from sigprop.theory.recursion import gram_scan
 
-DEGREE = 128  # terms of the Hermite series where there is no closed form
+DEGREE = 128  # of the Hermite series where there is no closed form
 COARSE = 64  # the second resolution, whose difference is the stated numerical error
 
 
@@ -77,7 +77,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     shared = np.ones((arch.tokens, arch.tokens))
     with jax.enable_x64(True):
         out = jax.device_get(
-            _run(program.structure, program.coupled, degree, tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared]))
+            _run(program.structure, program.coupled, np.int64(degree), tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared]))
         )
     at, steps = program.boundary, np.flatnonzero(~program.taps)
     seen = at if program.coupled else np.arange(len(columns))
@@ -90,17 +90,17 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     )  # fmt: skip
 
 
-@jit(static=(0, 1, 2))
+@jit(static=(0, 1))
 def _run(
-    structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any
+    structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any
 ) -> dict[str, Any]:
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
-    plain = [ForwardKind(k, structure, degree, bands) for k in range(len(structure.blocks))]
+    plain = [ForwardKind(k, structure, keep, bands) for k in range(len(structure.blocks))]
     shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
-    kinds = [ForwardKind(k, structure, degree, bands, list(blank)) for k in range(len(structure.blocks))]
+    kinds = [ForwardKind(k, structure, keep, bands, list(blank)) for k in range(len(structure.blocks))]
     used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers")}
     forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank)
 
@@ -108,7 +108,7 @@ def _run(
         return jnp.concatenate([initial[None], value])
 
     rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
-    backward = jax.vmap(lambda gram: _backward(structure, coupled, degree, tables, forward, bands, gram, initial))(cotangents)
+    backward = jax.vmap(lambda gram: _backward(structure, coupled, keep, tables, forward, bands, gram, initial))(cotangents)
     return {
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),
@@ -133,7 +133,7 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
 
 
 def _backward(
-    structure: Structure, coupled: bool, degree: int, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
+    structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]."""
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
@@ -152,7 +152,7 @@ def _backward(
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs
         reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
-    kinds = [_Looking(BackwardKind(k, structure, degree), forward, delta_log, coupled) for k in range(len(structure.blocks))]
+    kinds = [_Looking(BackwardKind(k, structure, keep), forward, delta_log, coupled) for k in range(len(structure.blocks))]
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
         .at[lanes, lanes]

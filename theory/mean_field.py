@@ -36,7 +36,7 @@ def mean_field(arch: Architecture) -> dict[str, float] | None:
         return {"q_star": q}
     chi_1 = kernel(q, 1.0)[2]
     gap = lambda c: kernel(q, c)[1] / kernel(q, c)[0] - c  # noqa: E731
-    c = 1.0 if chi_1 <= 1 + 1e-9 else 0.0 if gap(0.0) <= 1e-14 else float(optimize.brentq(gap, 0.0, 1 - 1e-9, xtol=1e-14))
+    c = 1.0 if chi_1 <= 1 + 1e-9 else 0.0 if gap(0.0) <= 1e-14 else float(optimize.brentq(gap, 0.0, 1 - 1e-9, xtol=1e-14))  # pyright: ignore[reportArgumentType]
     step = 1e-6
     slope_c = kernel(q, c)[2] / kernel(q, c)[0] * q
     slope_q = (kernel(q * (1 + step), 1.0)[0] - kernel(q * (1 - step), 1.0)[0]) / (2 * step * q)

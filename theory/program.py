@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -100,17 +101,17 @@ def compile_program(arch: Architecture) -> Program:
     held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.weights, READOUT)}
     slots[READOUT] = np.where(taps, 0, -1)
     numbers = {name: np.append(table, table[-1])[at] for name, table in arch.number_tables.items()}
-    pairs = _pairs(slots, held) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
-    return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers)
+    pairs: tuple[Any, ...] = _pairs(slots, held) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
+    return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers=numbers)
 
 
-def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple:
+def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple[Any, ...]:
     none = np.zeros((steps, 0), dtype=np.int32)
     empty = {w: np.zeros((steps, 0)) for w in held}
     return none, none, none, none, empty, empty
 
 
-def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> tuple:
+def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> tuple[Any, ...]:
     """Partner tables from 'same slot of some weight', earlier and later, with each pair's place in the forward table."""
     steps = len(next(iter(held.values())))
     same = {w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :] for w in held}

@@ -92,7 +92,7 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         own = _contract(rho, rho, carry.gram, bands)[None]
         partners = _partners(carry, x, rho, bands, tables["numbers"]) if coupled else None
         written = _switch(kinds, x, "write", own, read_log, partners)
-        cross_rows = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
+        cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
         m, b, log = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
         m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))

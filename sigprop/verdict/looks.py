@@ -24,8 +24,8 @@ def boundary(looks: int) -> float:
     """c with P(any of Z1, (Z1 + Z1')/sqrt 2 > c) = 5 %: 1.645 for one look, 1.875 for two."""
     if looks == 1:
         return float(stats.norm.isf(CONFIRM_LEVEL))
-    pair = stats.multivariate_normal(mean=[0, 0], cov=[[1, 0.5**0.5], [0.5**0.5, 1]])
-    return float(optimize.brentq(lambda c: 1 - pair.cdf([c, c]) - CONFIRM_LEVEL, 1.5, 2.5, xtol=1e-6))
+    pair = stats.multivariate_normal(mean=[0, 0], cov=[[1, 0.5**0.5], [0.5**0.5, 1]])  # pyright: ignore[reportArgumentType]
+    return float(optimize.brentq(lambda c: 1 - pair.cdf([c, c]) - CONFIRM_LEVEL, 1.5, 2.5, xtol=1e-6))  # pyright: ignore[reportArgumentType]
 
 
 def student(quantile: np.ndarray | float, freedom: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Run:
     rounding: float
     budget: float
     samples: Sequence[int] | None
-    about: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.keep = np.flatnonzero(~self.fixed)
@@ -94,7 +95,7 @@ class Run:
         """Widths, counts, and the identity rows: their range over these networks against rounding."""
         fixed, arrays = self.fixed, self.arrays
         low, high = np.min([r.low for r in rungs], axis=0)[fixed], np.max([r.high for r in rungs], axis=0)[fixed]
-        arrays["deviation"][fixed] = sum(r.mean * r.count for r in rungs)[fixed] / sum(r.count for r in rungs)
+        arrays["deviation"][fixed] = np.sum([r.mean * r.count for r in rungs], axis=0)[fixed] / sum(r.count for r in rungs)
         arrays["lower"][fixed] = arrays["simultaneous_lower"][fixed] = low
         arrays["upper"][fixed] = arrays["simultaneous_upper"][fixed] = high
         arrays["se"][fixed] = arrays["slope"][fixed] = arrays["slope_se"][fixed] = 0.0

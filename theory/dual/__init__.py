@@ -40,12 +40,12 @@ def status(activation: str | Activation) -> str:
     return "exact" if has_closed_form(find(activation)) else "quadrature"
 
 
-def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree: int = 128, order: int = 16) -> Features:
+def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree: int = 128, order: int = 16, keep: Any = None) -> Features:
     """a_k(q) of phi and phi' for a series activation; for a closed form only (q, s).
 
     variance: mantissa of the pre-activation's variance, [..., T], true variance = variance e^(2 log); or a sympy
     expression. log: [..., T] or broadcastable to it; the python number 0 or None: no scale anywhere. degree: last term of
-    the series; order: quadrature nodes a panel (``sigprop.activation.gaussian_nodes``). Variances between 1e-150 and 1e150
+    the series, of which a traced ``keep`` uses fewer; order: quadrature nodes a panel (``sigprop.activation.gaussian_nodes``). Variances between 1e-150 and 1e150
     (or 0): what is outside belongs into ``log``.
     """
     activation = find(activation)
@@ -62,11 +62,11 @@ def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree
         return Features(variance, s)
     deviation = sqrt(variance)
     if s is None:
-        value = series.coefficients(activation.function, deviation, degree, order)
-        return Features(variance, s, value, series.coefficients(activation.derivative, deviation, degree, order))
+        value = series.coefficients(activation.function, deviation, degree, order, keep)
+        return Features(variance, s, value, series.coefficients(activation.derivative, deviation, degree, order, keep))
     scale = _scale(s)
-    value = series.coefficients(activation.function, deviation * scale, degree, order) / jnp.expand_dims(scale, -1)
-    return Features(variance, s, value, series.coefficients(activation.derivative, deviation * scale, degree, order))
+    value = series.coefficients(activation.function, deviation * scale, degree, order, keep) / jnp.expand_dims(scale, -1)
+    return Features(variance, s, value, series.coefficients(activation.derivative, deviation * scale, degree, order, keep))
 
 
 def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb: Features) -> Any:

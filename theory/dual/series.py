@@ -17,6 +17,9 @@ from sigprop.activation import gaussian_nodes
 from sigprop.theory.algebra import sqrt
 
 
+UNROLL = 16
+
+
 @functools.cache
 def hermite(degree: int, order: int) -> np.ndarray:
     """he_k(z_i) w_i, [nodes, degree + 1], at the nodes and weights of ``gaussian_nodes(order)``.
@@ -32,11 +35,12 @@ def hermite(degree: int, order: int) -> np.ndarray:
     return np.ascontiguousarray(table.T)
 
 
-def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, order: int) -> Any:
+def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, order: int, keep: Any = None) -> Any:
     """a_0 .. a_P of ``function``(deviation z), and the square roots of the two tails as a_{P+1}, a_{P+2}.
 
     deviation: [..., T], the pre-activation's standard deviation; result [..., T, degree + 3]. The tail of one parity is
-    E[f^2] - sum_k a_k^2 over that parity's part f of the function and its degrees k <= P.
+    E[f^2] - sum_k a_k^2 over that parity's part f of the function and its degrees k <= P. keep: a traced number of degrees,
+    the rest go to the tails (a coarser series from the same program).
     """
     import jax.numpy as jnp
 
@@ -48,6 +52,9 @@ def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, or
     parities = []
     for parity, part in enumerate([(right + left) / 2, (right - left) / 2]):
         known = 2 * jnp.tensordot(part, table[:, parity::2], 1)
+        if keep is not None:
+            kept = jnp.arange(parity, degree + 1, 2) <= keep
+            known = jnp.where(kept.reshape((1,) * deviation.ndim + kept.shape), known, jnp.zeros_like(known))
         tail = sqrt(2 * jnp.tensordot(part**2, weight[half:], 1) - jnp.sum(known**2, axis=-1))
         parities.append(jnp.concatenate([known, jnp.expand_dims(tail, -1)], axis=-1))
     even, odd = parities
@@ -57,14 +64,15 @@ def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, or
 
 
 def evaluate(a: Any, rho: Any, b: Any) -> Any:
-    """sum_k a_k b_k rho^k by an unrolled Horner scheme. a: [K, ..., T, 1], rho: [..., T, T'], b: [K, ..., 1, T'].
+    """sum_k a_k b_k rho^k by Horner's scheme. a: [K, ..., T, 1], rho: [..., T, T'], b: [K, ..., 1, T'].
 
-    Degree first, so that XLA fuses the whole sum into one pass over the pairs.
+    A scan over degrees in blocks: unrolled in full it would take longer to compile than everything else.
     """
-    total = a[-1] * b[-1] * rho
-    for k in range(a.shape[0] - 2, 0, -1):
-        total = (total + a[k] * b[k]) * rho
-    return total + a[0] * b[0]
+    import jax
+    import jax.numpy as jnp
+
+    start = jnp.zeros(jnp.broadcast_shapes(a.shape[1:], rho.shape, b.shape[1:]), dtype=rho.dtype)
+    return jax.lax.scan(lambda total, k: (total * rho + k[0] * k[1], None), start, (a, b), reverse=True, unroll=UNROLL)[0]
 
 
 def bound(a: Any, rho: Any, b: Any) -> Any:
