@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 
 if TYPE_CHECKING:
-    from sigprop.theory.equations import Deriver
+    from sigprop.theory.symbolic import Deriver
 
 Named = tuple[str, Any]  # a sympy.Eq
 
@@ -18,10 +18,11 @@ def closed_form(deriver: Deriver) -> Iterator[Named]:
     arch = deriver.arch
     if len(arch.sub_blocks) > 1 or deriver.structure.lanes > 1 or any(not (t == t[0]).all() for t in arch.number_tables.values()):
         return
-    from sigprop.theory.equations import Deriver as One
+    from sigprop.theory.equations import backward, forward
+    from sigprop.theory.symbolic import Deriver as One
 
     one = One(_one_token(arch))
-    found = dict(one.forward(0)) | dict(one.backward(0))
+    found = dict(forward(one, 0)) | dict(backward(one, 0))
     if not arch.tied:
         yield from _untied(one, found)
     elif all(len(set(table)) == 1 for table in arch.slots.values()):  # type: ignore[union-attr]
@@ -36,7 +37,7 @@ def _one_token(arch: Any) -> Any:
 
 def _diagonal(one: Deriver, found: dict[str, sympy.Eq], q: sympy.Symbol) -> dict[Any, Any]:
     """Substitutions that turn the two-time equations into those of one application with <h, h> = q and no older overlap."""
-    from sigprop.theory.equations import A, B
+    from sigprop.theory.symbolic import A, B
 
     here = {one.function("G", A, A): q, one.function("X", A + 1, A): sympy.Integer(0)}
     read = found["read"].rhs.subs(B, A).subs(here)
@@ -46,7 +47,7 @@ def _diagonal(one: Deriver, found: dict[str, sympy.Eq], q: sympy.Symbol) -> dict
 
 def _untied(one: Deriver, found: dict[str, sympy.Eq]) -> Iterator[Named]:
     """q' = alpha q + beta with constants: q_a = alpha^a q_0 + beta (alpha^a - 1)/(alpha - 1); likewise a constant gradient factor."""
-    from sigprop.theory.equations import A, B, D
+    from sigprop.theory.symbolic import A, B, D
 
     q, q0 = sympy.Symbol("q", positive=True), sympy.Symbol("q_0", positive=True)
     here = _diagonal(one, found, q)
@@ -71,7 +72,7 @@ def _untied(one: Deriver, found: dict[str, sympy.Eq]) -> Iterator[Named]:
 
 def _tied(one: Deriver, found: dict[str, sympy.Eq]) -> Iterator[Named]:
     """One slot, a kernel linear in the cross Gram, lambda h + eps f: q_a = q_0 sum_j C(a, j)^2 lambda^(2(a - j)) (eps^2 kappa)^j."""
-    from sigprop.theory.equations import A, B
+    from sigprop.theory.symbolic import A, B
 
     q0, cross = sympy.Symbol("q_0", positive=True), sympy.Symbol("c", positive=True)
     (transition, into), write = one.rule(0, A, 0), found["write"].rhs

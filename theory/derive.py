@@ -20,7 +20,8 @@ import sympy
 from sigprop.architecture import Architecture
 from sigprop.expression import numbers_in
 from sigprop.theory.closed_forms import closed_form
-from sigprop.theory.equations import Deriver
+from sigprop.theory.equations import equations as derived
+from sigprop.theory.symbolic import Deriver
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,6 @@ def derive(arch: Architecture) -> Derivation:
 
     deriver = Deriver(arch)
     names = {deriver.symbol(n.name): n.latex for b in arch.sub_blocks for e in (b.read, b.branch, *b.rule) for n in numbers_in(e) if n.latex}
-    equations = [Equation(name, equation, names) for name, equation in deriver.equations()]
+    equations = [Equation(name, equation, names) for name, equation in derived(deriver)]
     closed = [Equation(name, equation, names) for name, equation in closed_form(deriver)]
     return Derivation(arch.name, tuple(equations), tuple(closed), mean_field(arch))

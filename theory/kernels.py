@@ -77,7 +77,16 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     shared = np.ones((arch.tokens, arch.tokens))
     with jax.enable_x64(True):
         out = jax.device_get(
-            _run(program.structure, program.coupled, np.int64(degree), tables, arch.input_gram, np.array(arch.bands), boundaries, np.stack([readout_gram(arch), shared]))
+            _run(
+                program.structure,
+                program.coupled,
+                np.int64(degree),
+                tables,
+                arch.input_gram,
+                np.array(arch.bands),
+                boundaries,
+                np.stack([readout_gram(arch), shared]),
+            )
         )
     at, steps = program.boundary, np.flatnonzero(~program.taps)
     seen = at if program.coupled else np.arange(len(columns))
@@ -91,9 +100,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
 
 
 @jit(static=(0, 1))
-def _run(
-    structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any
-) -> dict[str, Any]:
+def _run(structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)

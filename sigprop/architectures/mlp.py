@@ -14,7 +14,7 @@ from sigprop.registry import register
 @register("mlp", reference="1611.01232")
 def mlp(
     *,
-    depth: Any = 8,
+    depth: Any = 4,
     activation: Any = "relu",
     c_w: Any = None,
     c_b: Any = 0.0,

@@ -7,7 +7,7 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 from sigprop.theory import dual
-from sigprop.theory.equations import SLOT, TAP, A, B, D
+from sigprop.theory.symbolic import SLOT, TAP, A, B, D
 
 
 class Iterated:
@@ -21,7 +21,9 @@ class Iterated:
         self.equations = {}
         for equation in derivation.equations:
             if isinstance(equation.equation, sympy.Eq):
-                self.equations.setdefault(equation.equation.lhs.func.__name__, []).append((equation.name, equation.equation.lhs, equation.equation.rhs.subs(numbers)))
+                self.equations.setdefault(equation.equation.lhs.func.__name__, []).append(
+                    (equation.name, equation.equation.lhs, equation.equation.rhs.subs(numbers))
+                )
         self.stem = arch.input_gram
 
     def __call__(self, name, *indices):

@@ -142,7 +142,10 @@ def test_mean_field_of_feed_forward_networks():
     arch = A.mlp(depth=160, activation="tanh", c_w=1.5, c_b=0.05, **TWO)
     field = sp.derive(arch).mean_field
     assert field is not None and field["chi_1"] < 1 and field["c_star"] == pytest.approx(1)
-    rows = {(r["quantity"], r["application"], r["token"], r.get("token_2")): r["value"] for r in sp.predict(arch, ["residual_variance", "token_covariance"], [150, 160])}
+    rows = {
+        (r["quantity"], r["application"], r["token"], r.get("token_2")): r["value"]
+        for r in sp.predict(arch, ["residual_variance", "token_covariance"], [150, 160])
+    }
     gap = lambda a: 1 - rows["token_covariance", a, 0, 1] / rows["residual_variance", a, 0, None]  # noqa: E731
     assert rows["residual_variance", 150, 0, None] == pytest.approx(field["q_star"], rel=1e-9)
     assert -1 / np.log(gap(160) / gap(150)) * 10 == pytest.approx(field["depth_scale_c"], rel=1e-3)

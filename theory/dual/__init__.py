@@ -45,8 +45,8 @@ def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree
 
     variance: mantissa of the pre-activation's variance, [..., T], true variance = variance e^(2 log); or a sympy
     expression. log: [..., T] or broadcastable to it; the python number 0 or None: no scale anywhere. degree: last term of
-    the series, of which a traced ``keep`` uses fewer; order: quadrature nodes a panel (``sigprop.activation.gaussian_nodes``). Variances between 1e-150 and 1e150
-    (or 0): what is outside belongs into ``log``.
+    the series, of which a traced ``keep`` uses fewer; order: quadrature nodes a panel (``sigprop.activation.gaussian_nodes``).
+    Variances between 1e-150 and 1e150 (or 0): what is outside belongs into ``log``.
     """
     activation = find(activation)
     scaled = log is not None and not (isinstance(log, (int, float)) and log == 0)

@@ -16,7 +16,6 @@ import numpy as np
 from sigprop.activation import gaussian_nodes
 from sigprop.theory.algebra import sqrt
 
-
 UNROLL = 16
 
 

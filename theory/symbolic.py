@@ -1,0 +1,140 @@
+"""A description read on symbols: names for its Grams and numbers, its reads and rules as linear forms, its calculus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+
+from sigprop.architecture import Architecture
+from sigprop.scalar import Scalar, evaluate
+from sigprop.theory.algebra import exact
+from sigprop.theory.calculus import require_fresh
+from sigprop.theory.environment import Environment
+from sigprop.theory.linear import WRITE, Coefficients, Form
+from sigprop.theory.program import Structure, compile_program
+
+A, B, D = sympy.symbols("a b D", integer=True, nonnegative=True)
+T, S = sympy.symbols("t s", integer=True, nonnegative=True)
+SLOT, TAP = sympy.Function("slot"), sympy.Function("tap")
+
+
+class Deriver:
+    """Symbolic reading of one architecture."""
+
+    def __init__(self, arch: Architecture):
+        self.arch = arch
+        self.program = compile_program(arch)
+        self.structure: Structure = self.program.structure
+        self.lanes = range(self.structure.lanes)
+        for block in arch.sub_blocks:
+            require_fresh(block.branch)
+
+    def symbol(self, name: str) -> sympy.Symbol:
+        """The symbol of a named number (positive: it is a scale or a variance)."""
+        return sympy.Symbol(name, positive=True)
+
+    def number(self, place: Any) -> Callable[[Scalar], Any]:
+        """Named numbers at an application: 0 where the value is 0, f(a) where they vary, else a symbol."""
+
+        def value(name: str) -> Any:
+            table = self.arch.number_tables[name]
+            if not table.any():
+                return sympy.Integer(0)
+            return self.symbol(name) if (table == table[0]).all() else sympy.Function(name)(place)
+
+        return lambda scalar: evaluate(scalar, {name: value(name) for name in self.arch.numbers}, exact)
+
+    def function(self, name: str, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
+        """name(a, b), with tokens where there are several."""
+        return sympy.Function(name)(a, b, t, s) if self.arch.tokens > 1 else sympy.Function(name)(a, b)
+
+    def lane(self, name: str, *lanes: int) -> str:
+        """G, or G_01 with several lanes."""
+        return name if len(self.lanes) == 1 else f"{name}_{''.join(map(str, lanes))}"
+
+    def state(self, i: int, j: int, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
+        """<S_a[i], S_b[j]>."""
+        return self.function(self.lane("G", i, j), a, b, t, s)
+
+    def form(self, place: Any, token: Any) -> Form:
+        """Linear forms at one application and token."""
+
+        def gram(i: int, j: int) -> Any:
+            if i == WRITE and j == WRITE:
+                return self.function("Gamma", place + 1, place + 1, token, token)
+            if WRITE in (i, j):
+                return self.function(self.lane("X", max(i, j)), place + 1, place, token, token)
+            return self.state(i, j, place, place, token, token)
+
+        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane)
+
+    def rule(self, kind: int, place: Any, token: Any) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
+        """M and B of a kind at one application and token."""
+        forms = [self.form(place, token)(lane)[0] for lane in self.structure.blocks[kind].rule[: self.arch.lanes]]
+        if self.structure.stem_lane is not None:
+            forms.append({self.structure.stem_lane: sympy.Integer(1)})
+        transition = {(i, j): c for i, form in enumerate(forms) for j, c in form.items() if j != WRITE and c != 0}
+        return transition, {i: form[WRITE] for i, form in enumerate(forms) if form.get(WRITE, 0) != 0}
+
+    def read(self, kind: int, place: Any, token: Any) -> Coefficients:
+        """rho of a kind at one application and token."""
+        return self.form(place, token)(self.structure.blocks[kind].read)[0]
+
+    def environment(self, kind: int, tied: bool = True) -> Environment:
+        """The calculus at applications a (token t) and b (token s)."""
+        places = {"a": (A, T), "b": (B, S)}
+        name = self.named("R", kind)
+        pair = lambda head: {(i, j): self.function(head, p, q, t, s) for i, (p, t) in places.items() for j, (q, s) in places.items()}  # noqa: E731
+        ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
+        environment = Environment(pair(name), pair(self.named("Delta", kind)), {}, ties)
+        environment.number = lambda scalar, i: self.number(places[i][0])(scalar)  # type: ignore[method-assign]
+        environment.per_token = environment.number  # type: ignore[method-assign]
+        return environment
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all weights share one slot table: then every product carries the same indicator, written once in front."""
+        return len(set(self.arch.slots.values())) <= 1  # type: ignore[union-attr]
+
+    def tie(self, weight: str) -> Any:
+        """1 where a and b use the same slot of a weight, else 0."""
+        return sympy.KroneckerDelta(self.slot(weight)(A), self.slot(weight)(B))
+
+    def masked(self, value: Any) -> Any:
+        """The indicator in front, where it is the same for all weights."""
+        return self.tie("") * value if self.uniform else value
+
+    def slot(self, weight: str) -> Any:
+        """slot(a); slot_w(a) where weights have tables of their own."""
+        return SLOT if self.uniform else sympy.Function(f"slot_{weight}")
+
+    def named(self, head: str, kind: int) -> str:
+        """The head, with the kind's number where there are several."""
+        last = len(self.structure.blocks) - 1
+        return head if len(self.arch.sub_blocks) == 1 and kind != last else f"{head}{'v' if kind == last else kind}"
+
+    def label(self, name: str, kind: int) -> str:
+        """An equation's name, with the kind's number where there are several."""
+        return name if len(self.arch.sub_blocks) == 1 else f"{name}|{kind}"
+
+    @property
+    def stem(self) -> Any:
+        """<w_0[t], w_0[s]>."""
+        return sympy.Function("q")(T, S) if self.arch.tokens > 1 else sympy.Symbol("q_0", positive=True)
+
+    def first(self, token: Any) -> list[Any]:
+        """The lanes before application 0 (and the stem's own), as multiples of the stem."""
+        own = self.stem.subs(S, T).subs(T, token)
+        form = Form(lambda i, j: own, lambda leaf: 0, self.number(sympy.Integer(0)), 0)
+        return [form(lane)[0].get(0, sympy.Integer(0)) for lane in self.arch.initial] + [sympy.Integer(1)] * self.structure.injects
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the read-out sees other states than the last."""
+        return self.arch.readout.at != (self.arch.depth,)
+
+    def tapped(self, i: int, j: int) -> Any:
+        """What the read-out at state a adds to H(a, b): nothing unless it sees states before the last."""
+        return self.read(len(self.arch.sub_blocks), A, T).get(i, 0) * self.function(self.lane("U", j), A, B) if self.pooled else 0
