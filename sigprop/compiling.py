@@ -1,4 +1,4 @@
-"""How programs are compiled: on a CPU with light back-end optimisation, which halves compile time and costs no speed here."""
+"""How programs are compiled: on a CPU with light back-end optimisation, which halves the compile time of the engines' programs."""
 
 from __future__ import annotations
 
