@@ -65,7 +65,8 @@ class _Evaluation:
             case Normalise(of, kind, epsilon):
                 x = self(of)
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
-                return x / jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32))
+                square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
+                return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
             case Linear():
                 x = self(u.of)
                 self.inputs[u.weight] = x

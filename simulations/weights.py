@@ -30,7 +30,9 @@ class Shape:
 
 
 def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
-    """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..)."""
+    """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises ``InputError``."""
+    if len(arch.bands) > 1:
+        raise InputError(f"bands={arch.bands}: finite networks have one band of coordinates; accepted: (1.0,)")
     found = []
     for name, node in arch.weights.items():
         out = width * node.rows

@@ -298,3 +298,17 @@ def test_a_width_that_gives_no_whole_number_of_rows_is_bad_input():
     with pytest.raises(InputError, match="width=5"):
         sp.measure(arch, width=5, samples=2)
     assert sp.measure(arch, width=6, samples=2).rows
+
+
+def test_a_dead_branch_has_norm_zero_not_nan():
+    """Sandwich norm of a write that is exactly 0 (relu units all dead, likely at width 2): the convention is 0/0 = 0."""
+    arch = sp.architectures.residual_mlp(depth=6, norm="sandwich", residual_scale=1)
+    table = sp.measure(arch, width=2, samples=64, quantities=["residual_variance"])
+    assert not table.notes and all(row["value"] is not None for row in table)
+
+
+def test_several_bands_are_refused():
+    from dataclasses import replace
+
+    with pytest.raises(InputError, match="bands"):
+        sp.measure(replace(sp.architectures.mlp(depth=1), bands=(0.5, 0.5)), width=8, samples=2)
