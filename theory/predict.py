@@ -10,7 +10,7 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.expression import Activate, walk
-from sigprop.rows import Row, select
+from sigprop.rows import QUANTITIES, Row, select
 from sigprop.table import Table
 from sigprop.theory import dual
 from sigprop.theory.kernels import COARSE, DEGREE, Kernels, kernels
@@ -103,8 +103,6 @@ class _Values:
 
     def scale(self, row: Row, value: Scaled) -> Scaled:
         """|value| for variances, sqrt of the two diagonals for covariances, 1 for cosines."""
-        from sigprop.rows import QUANTITIES
-
         kind = QUANTITIES[row.quantity].scale
         if kind == "one":
             return 1.0, 0.0
