@@ -16,9 +16,7 @@ def momentum(depth=6, slots=None):
     """Momentum residual: v' = mu v + (1 - mu) f(norm h), h' = h + eps v'; lanes h, v with v_0 = 0."""
     velocity = MU * State(1) + (1 - MU) * Write()
     block = SubBlock(read=Normalise(State(0)), branch=branch(), rule=(State(0) + EPS * velocity, velocity))
-    return sp.Architecture(
-        "momentum", (block,), slots or range(depth), numbers={"epsilon": depth**-0.5, "mu": 0.6} | UNIT, initial=(Stem(), 0 * Stem())
-    )
+    return sp.Architecture("momentum", (block,), slots or range(depth), numbers={"epsilon": depth**-0.5, "mu": 0.6} | UNIT, initial=(Stem(), 0 * Stem()))
 
 
 def second_order(depth=6, slots=None):

@@ -62,6 +62,11 @@ def sqrt(x: Any) -> Any:
     return jnp.where(x <= 0, jnp.zeros_like(x), jnp.sqrt(jnp.where(x <= 0, jnp.ones_like(x), x)))
 
 
+def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
+    """What a norm divides a mantissa by: sqrt(<x, x> + epsilon), with <x, x> = exp(2 log) variance and exp(log) left out."""
+    return sqrt(variance + epsilon * exp(-2 * log))
+
+
 def acos(x: Any) -> Any:
     """Inverse cosine. Arrays: of x clipped to [-1, 1], with derivative 0 at both ends and outside."""
     return _apply("acos", x) if is_symbolic(x) else math.pi / 2 - asin(x)

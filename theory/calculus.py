@@ -16,7 +16,7 @@ from typing import Any
 
 from sigprop.errors import NoRule
 from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
-from sigprop.theory.algebra import exp, sqrt
+from sigprop.theory.algebra import exp, root_mean_square
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import Cotangent, Divide, Transposed
 
@@ -186,8 +186,7 @@ def _product(u: Product, i: str, v: Product, j: str, env: Environment) -> Any:
 
 def _norm(u: Normalise, i: str, env: Environment) -> Any:
     """sqrt(<x, x> + epsilon) per token; the mean that LayerNorm subtracts vanishes with the width."""
-    log = log_scale(u.of, i, env)
-    return sqrt(env.variance(u.of, i) + env.per_token(u.epsilon, i) * exp(-2 * log))
+    return root_mean_square(env.variance(u.of, i), env.per_token(u.epsilon, i), log_scale(u.of, i, env))
 
 
 @rule(Normalise, Normalise)

@@ -13,11 +13,17 @@ from sigprop.scalar import Scalar, evaluate
 class Environment:
     """Symbols: every value is one sympy expression (one pair of tokens), logs are 0.
 
-    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {name: symbol}; ties: weight -> indicator that the two places
-    use the same slot (1 within one place).
+    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {place: {name: symbol}}; ties: weight -> indicator that the two
+    places use the same slot (1 within one place).
     """
 
-    def __init__(self, reads: Mapping[tuple[str, str], Any], cotangents: Mapping[tuple[str, str], Any], numbers: Mapping[str, Any], ties: Callable[[str], Any]):
+    def __init__(
+        self,
+        reads: Mapping[tuple[str, str], Any],
+        cotangents: Mapping[tuple[str, str], Any],
+        numbers: Mapping[str, Mapping[str, Any]],
+        ties: Callable[[str], Any],
+    ):
         self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
         self.memo: dict[Any, Any] = {}
         self.known: dict[Any, Any] = {}
@@ -34,7 +40,7 @@ class Environment:
     def number(self, scalar: Scalar, i: str) -> Any:
         from sigprop.theory.algebra import exact
 
-        return evaluate(scalar, self.numbers, exact)
+        return evaluate(scalar, self.numbers[i], exact)
 
     per_token = number
 
@@ -98,18 +104,18 @@ class ArrayEnvironment(Environment):
     def __init__(
         self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], keep: Any = None
     ):
-        super().__init__(reads, cotangents, {}, ties)
-        self.at, self.logs, self.keep = numbers, logs, keep
+        super().__init__(reads, cotangents, numbers, ties)
+        self.logs, self.keep = logs, keep
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
 
     def number(self, scalar: Scalar, i: str) -> Any:
-        value = evaluate(scalar, self.at[i])
+        value = evaluate(scalar, self.numbers[i])
         return value if isinstance(value, float) else value[:, None, None]
 
     def per_token(self, scalar: Scalar, i: str) -> Any:
-        value = evaluate(scalar, self.at[i])
+        value = evaluate(scalar, self.numbers[i])
         return value if isinstance(value, float) else value[:, None]
 
     def log(self, leaf: Vector, i: str) -> Any:

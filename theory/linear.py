@@ -10,7 +10,7 @@ from typing import Any
 
 from sigprop.expression import Normalise, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import Scalar
-from sigprop.theory.algebra import exp, sqrt
+from sigprop.theory.algebra import exp, root_mean_square
 
 Coefficients = dict[int, Any]
 """leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band, token)."""
@@ -52,7 +52,7 @@ class Form:
                 return self.add([self(term) for term in terms])
             case Normalise(of, _, epsilon):
                 form, log = self(of)
-                norm = sqrt(self.square(form) + self.number(epsilon) * exp(-2 * log))
+                norm = root_mean_square(self.square(form), self.number(epsilon), log)
                 return {leaf: c / norm for leaf, c in form.items()}, 0 * log
         raise TypeError(f"not a linear expression: {expression!r}")
 

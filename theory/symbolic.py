@@ -35,7 +35,7 @@ class Deriver:
         """The symbol of a named number (positive: it is a scale or a variance)."""
         return sympy.Symbol(name, positive=True)
 
-    def number(self, place: Any) -> Callable[[Scalar], Any]:
+    def numbers(self, place: Any) -> dict[str, Any]:
         """Named numbers at an application: 0 where the value is 0, f(a) where they vary, else a symbol."""
 
         def value(name: str) -> Any:
@@ -44,7 +44,11 @@ class Deriver:
                 return sympy.Integer(0)
             return self.symbol(name) if (table == table[0]).all() else sympy.Function(name)(place)
 
-        return lambda scalar: evaluate(scalar, {name: value(name) for name in self.arch.numbers}, exact)
+        return {name: value(name) for name in self.arch.numbers}
+
+    def number(self, place: Any) -> Callable[[Scalar], Any]:
+        """A scalar's value at an application."""
+        return lambda scalar: evaluate(scalar, self.numbers(place), exact)
 
     def function(self, name: str, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
         """name(a, b), with tokens where there are several."""
@@ -88,10 +92,7 @@ class Deriver:
         name = self.named("R", kind)
         pair = lambda head: {(i, j): self.function(head, p, q, t, s) for i, (p, t) in places.items() for j, (q, s) in places.items()}  # noqa: E731
         ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
-        environment = Environment(pair(name), pair(self.named("Delta", kind)), {}, ties)
-        environment.number = lambda scalar, i: self.number(places[i][0])(scalar)  # type: ignore[method-assign]
-        environment.per_token = environment.number  # type: ignore[method-assign]
-        return environment
+        return Environment(pair(name), pair(self.named("Delta", kind)), {i: self.numbers(place) for i, (place, _) in places.items()}, ties)
 
     @property
     def uniform(self) -> bool:

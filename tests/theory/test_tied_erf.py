@@ -24,9 +24,7 @@ NTK = {"w": 0.21462485, "stem": 0.48747849, "readout": 0.37473256, None: 2.05179
 def network() -> sp.Architecture:
     branch = Linear("w", Activate("erf", Read()), Number("c_w", "C_W"))
     pooled = Readout(at=tuple(range(STEPS)), branch=Activate("erf", Read()))
-    return sp.Architecture(
-        "rnn", (SubBlock(State(0), branch, (Write() + Stem(),)),), [0] * (STEPS - 1), {"c_w": 1.5}, input_gram=0.5, readout=pooled
-    )
+    return sp.Architecture("rnn", (SubBlock(State(0), branch, (Write() + Stem(),)),), [0] * (STEPS - 1), {"c_w": 1.5}, input_gram=0.5, readout=pooled)
 
 
 def test_forward_kernel():

@@ -69,8 +69,6 @@ def test_pre_norm_gradient_of_untied_relu(loops: int):
         assert row["value"] == pytest.approx((loops + 1) / (row["application"] + 1), rel=1e-12)
 
 
-
-
 def test_ten_thousand_applications_stay_finite():
     arch = A.residual_mlp(depth=10000, norm="none", residual_scale=1)
     table = sp.predict(arch, ["residual_variance", "gradient_variance", "state_cosine"], [0, 1, 9999, 10000])
