@@ -23,7 +23,7 @@ import sigprop as sp
 from sigprop.against import theory_of
 from sigprop.comparison import CEILING, Sampler
 from sigprop.rows import judged
-from sigprop.theory.predict import evaluate, unscaled
+from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import judge
 
 QUANTITIES = ["residual_variance", "gradient_variance", "weight_gradient"]

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from sigprop.activation import Activation
-from sigprop.expression import Activate, Bias, Linear, Read, Vector
+from sigprop.expression import Activate, Attend, Bias, Linear, Product, Read, Vector
 from sigprop.scalar import Number
+from sigprop.scores import Scores
 
 C_W = Number("c_w", "C_W")
 C_X = Number("c_x", "C_X")
+C_G = Number("c_g", "C_G")
 C_B = Number("c_b", "C_b")
+C_Q, C_K, C_V, C_U = (Number(f"c_{name.lower()}", f"C_{name}") for name in "QKVU")
 
 
-def mlp(activation: Activation, matrices: int = 2, bias: bool = False) -> Vector:
-    """W phi(r) for one matrix, X phi(W r) for two; with ``bias``, b of variance c_b on each matrix's output."""
+def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fraction = Fraction(1), gated: bool = False) -> Vector:
+    """W phi(r) for one matrix, X phi(W r) for two, X (phi(W r) * G r) gated; the hidden layer has ratio n units.
+
+    ``bias``: b of variance c_b on each matrix's output.
+    """
     if matrices == 1:
         out: Vector = Linear("w", Activate(activation, Read()), C_W)
         return out + Bias("b", C_B) if bias else out
-    hidden: Vector = Linear("w", Read(), C_W)
-    hidden = hidden + Bias("b_w", C_B) if bias else hidden
-    out = Linear("x", Activate(activation, hidden), C_X)
+    hidden: Vector = Linear("w", Read(), C_W, ratio)
+    hidden = hidden + Bias("b_w", C_B, ratio) if bias else hidden
+    units: Vector = Activate(activation, hidden)
+    units = Product(units, Linear("g", Read(), C_G, ratio)) if gated else units
+    out = Linear("x", units, C_X)
     return out + Bias("b", C_B) if bias else out
+
+
+def attention(scores: Scores, group: int = 1) -> Vector:
+    """U o, o_t = sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
+
+    ``group``: query heads that share one head of keys and values.
+    """
+    shared = Fraction(1, group)
+    query, key, value = Linear("q", Read(), C_Q), Linear("k", Read(), C_K, shared), Linear("v", Read(), C_V, shared)
+    return Linear("u", Attend(query, key, value, scores), C_U)

@@ -1,14 +1,17 @@
-"""Pieces that several architectures are built from: resolved numbers, input Grams, slot tables."""
+"""Pieces that several architectures are built from: resolved numbers, input Grams, slot tables, residual stacks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from sigprop import rules
 from sigprop.activation import Activation, second_moment
-from sigprop.architecture import MOST_APPLICATIONS
+from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Readout, SubBlock
 from sigprop.errors import InputError
+from sigprop.expression import Normalise, State, Vector
 from sigprop.grammar import resolve
 
 
@@ -33,14 +36,43 @@ def stem_gram(tokens: int, token_cosine: float, gram: np.ndarray | None) -> np.n
     return (1 - token_cosine) * np.eye(tokens) + token_cosine * np.ones((tokens, tokens))
 
 
-def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int]) -> dict[str, float]:
-    """Values of c_w, c_x, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (DESIGN section 7, defaults)."""
+def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, float]:
+    """Values of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (DESIGN section 7, defaults)."""
     gain = 1 / second_moment(activation)
-    defaults = {"c_w": gain} if matrices == 1 else {"c_w": 1.0, "c_x": gain}
+    defaults = {"c_w": gain} if matrices == 1 else {"c_w": 1.0, "c_x": gain} | ({"c_g": 1.0} if gated else {})
+    return variances(defaults | ({"c_b": 0.0} if chosen.get("c_b") is not None else {}), chosen, sizes)
+
+
+def variances(defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[str, int]) -> dict[str, float]:
+    """The named variances, as chosen or else by default; raises ``InputError`` for a negative one."""
     numbers = {name: default if chosen.get(name) is None else resolve(chosen[name], name, sizes) for name, default in defaults.items()}
-    if chosen.get("c_b") is not None:
-        numbers["c_b"] = resolve(chosen["c_b"], "c_b", sizes)
     for name, value in numbers.items():
         if value < 0:
             raise InputError(f"{name}={chosen.get(name)!r}: {value} at these sizes; accepted: a variance >= 0")
     return numbers
+
+
+RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
+
+
+def residual_stack(
+    name: str, branches: Sequence[Vector], numbers: dict[str, float], size: dict[str, int], p: dict[str, Any], loops: int | None
+) -> Architecture:
+    """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
+
+    p: the user's parameters (norm, norm_kind, norm_eps, residual_scale, skip_scale, tokens, ..., readout).
+    """
+    plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
+    rule = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
+    read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
+    scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
+    return Architecture(
+        name=name,
+        sub_blocks=tuple(SubBlock(read, branch, rule) for branch in branches),
+        slots=looped_slots(size),
+        numbers=numbers | scales | {"norm_eps": p["norm_eps"]},
+        input_gram=stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]),
+        readout=Readout(p["readout"]),
+        sizes=size,
+        parameters=({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {}),
+    )

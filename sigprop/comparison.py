@@ -13,7 +13,7 @@ from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import engine_for, sample
 from sigprop.table import Table
-from sigprop.theory.predict import evaluate, unscaled
+from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 
 CEILING = 1024  # widest network of a ladder

@@ -6,7 +6,7 @@ of them, the simulation evaluates them on vectors. Leaves:
     Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Attend``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from fractions import Fraction
 from typing import Any
 
 from sigprop.activation import Activation, find
+from sigprop.errors import InputError
 from sigprop.scalar import Constant, Number, Scalar, as_scalar, names
+from sigprop.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,28 @@ class Normalise(Vector):
 
 
 @dataclass(frozen=True)
+class Attend(Vector):
+    """o_t = sum_s Omega_ts v_s, head by head, Omega the softmax of ``scores`` of queries and keys.
+
+    query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
+    serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value.
+    """
+
+    query: Vector
+    key: Vector
+    value: Vector
+    scores: Scores = Scores()
+
+    @property
+    def group(self) -> int:
+        """g: query heads that share one head of keys and values."""
+        ratio = rows_of(self.query) / rows_of(self.key)
+        if ratio.denominator != 1 or rows_of(self.key) != rows_of(self.value):
+            raise InputError(f"attention: {rows_of(self.query)}, {rows_of(self.key)}, {rows_of(self.value)} rows; accepted: query = g x key = g x value")
+        return int(ratio)
+
+
+@dataclass(frozen=True)
 class Scale(Vector):
     """factor * of."""
 
@@ -154,6 +178,8 @@ def rows_of(expression: Vector) -> Fraction:
     """The expression's length as a multiple of the width n."""
     if isinstance(expression, (Linear, Bias)):
         return expression.rows
+    if isinstance(expression, Attend):
+        return rows_of(expression.query)
     lengths = {rows_of(child) for child in children(expression)} or {Fraction(1)}
     if len(lengths) > 1:
         raise ValueError(f"vectors of different lengths meet in {type(expression).__name__}: {sorted(lengths)}")

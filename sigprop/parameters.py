@@ -13,6 +13,7 @@ import numpy as np
 from sigprop import activation
 from sigprop.errors import InputError, near_miss
 from sigprop.grammar import parse
+from sigprop.scores import MASKS, SCALES, as_mask
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,22 @@ def _gram(value: Any) -> np.ndarray | None:
     return np.atleast_2d(np.asarray(value, dtype=np.float64))
 
 
+def _mask(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)) and value not in MASKS:
+        value = _gram(value)
+    return as_mask(value)
+
+
+def _head_dim(value: Any) -> float:
+    return math.inf if value in ("inf", math.inf) else _integer(1, 4096)(value)
+
+
+def _boolean(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError
+    return str(value).lower() == "true"
+
+
 _ANY_SCALE = "a finite number or an expression in N, L, S such as 1/(N*sqrt(L))"
 _VARIANCE = "a number >= 0 or an expression in N, L, S"
 
@@ -106,11 +123,28 @@ PARAMETERS: dict[str, Parameter] = {
     "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", _gram),
     "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", _integer(1, 2)),
     "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
+    "block": Parameter(
+        "what a block holds: attention, an MLP, or one after the other", "mlp, attention or transformer", _choice("mlp", "attention", "transformer")
+    ),
+    "gated": Parameter("whether the MLP's units are gated, phi(W r) * G r", "true or false", _boolean),
+    "mlp_ratio": Parameter("hidden units of the MLP over the width", "a number from 1/64 to 64", _number(1 / 64, 64)),
+    "mask": Parameter("which tokens attend to which", "none, causal, or a T x T table of 0 and 1 (an array, or a .csv, .txt or .npy file)", _mask),
+    "score_scale": Parameter(
+        "of q . k: 1/sqrt(head_dim); 1/head_dim, with head_dim growing; or queries that are zero", "sqrt, linear or zero_query", _choice(*SCALES)
+    ),
+    "head_dim": Parameter("coordinates of a head, the same at every width", "an integer from 1 to 4096, or inf (theory only)", _head_dim),
+    "heads": Parameter("query heads: with kv_heads their ratio; at score_scale=linear their number", "an integer from 1 to 4096", _optional(_integer(1, 4096))),
+    "kv_heads": Parameter("heads of keys and values, each serving heads/kv_heads query heads", "a divisor of heads", _optional(_integer(1, 4096))),
     "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
     "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
     "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _number(0)),
     "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, _scale("residual_scale")),
     "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, _scale("skip_scale")),
+    "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_q"))),
+    "c_k": Parameter("variance of K times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_k"))),
+    "c_v": Parameter("variance of V times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_v"))),
+    "c_u": Parameter("variance of U, attention's output, times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_u"))),
+    "c_g": Parameter("variance of the gate G times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_g"))),
     "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_w"))),
     "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_x"))),
     "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", _optional(_scale("c_b"))),

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
+from sigprop.simulations.attention import attend
 from sigprop.simulations.weights import Shape, matvec
 
 
@@ -67,6 +68,8 @@ class _Evaluation:
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
                 return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
+            case Attend(query, key, value, scores):
+                return attend(scores, u.group, self(query), self(key), self(value))
             case Linear():
                 x = self(u.of)
                 self.inputs[u.weight] = x

@@ -12,7 +12,8 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.expression import Bias, Linear, rows_of
+from sigprop.expression import Attend, Bias, Linear, rows_of, walk
+from sigprop.simulations.attention import check_heads
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
     """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises ``InputError``."""
     if len(arch.bands) > 1:
         raise InputError(f"bands={arch.bands}: finite networks have one band of coordinates; accepted: (1.0,)")
+    for block in arch.sub_blocks:
+        for node in walk(block.branch):
+            if isinstance(node, Attend):
+                check_heads(node, width)
     found = []
     for name, node in arch.weights.items():
         out = width * node.rows

@@ -14,7 +14,7 @@ from sigprop.against import theory_of
 from sigprop.errors import InputError
 from sigprop.rows import Row, select
 from sigprop.simulations.monte_carlo import engine_for, sample
-from sigprop.theory.predict import evaluate, unscaled
+from sigprop.theory.numerics import evaluate, unscaled
 
 QUANTITIES = ("residual_variance", "state_cosine", "gradient_variance", "weight_gradient")
 EPS = Number("epsilon", r"\varepsilon")

@@ -2,3 +2,5 @@
 
 Imported only as ``sigprop.theory``; it and the finite networks never import each other.
 """
+
+from sigprop.theory import attention as attention  # its rules join the calculus

@@ -15,18 +15,19 @@ import jax.numpy as jnp
 from sigprop.architecture import SubBlock
 from sigprop.expression import Read, Vector
 from sigprop.theory.calculus import inner, log_scale
-from sigprop.theory.environment import ArrayEnvironment
-from sigprop.theory.forward import environment, recall
+from sigprop.theory.environment import ArrayEnvironment, Resolution
+from sigprop.theory.forward import environment
 from sigprop.theory.program import READOUT, Structure
 from sigprop.theory.recursion import Partners, Written
+from sigprop.theory.summary import recall
 from sigprop.theory.transpose import Cotangent, transpose
 
 
 class BackwardKind:
     """One kind of sub-block, transposed."""
 
-    def __init__(self, index: int, structure: Structure, keep: Any):
-        self.index, self.structure, self.keep = index, structure, keep
+    def __init__(self, index: int, structure: Structure, resolution: Resolution):
+        self.index, self.structure, self.resolution = index, structure, resolution
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
         self.groups = tuple(w for names in structure.weights for w in names)
@@ -44,7 +45,7 @@ class BackwardKind:
             forward = x["partner"]
             reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
             logs[Read, "b"], logs[Cotangent, "b"] = forward["logs"], partners.logs - forward["delta_log"]
-        env = environment(x, self.keep, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
+        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")

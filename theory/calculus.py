@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
+from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
 from sigprop.theory.algebra import exp, root_mean_square
 from sigprop.theory.environment import Environment
-from sigprop.theory.transpose import Cotangent, Divide, Transposed
+from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
 
 Rule = Callable[[Any, str, Any, str, Environment], Any]
 RULES: dict[tuple[type, type], Rule] = {}
@@ -71,7 +71,19 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
             return log_scale(u.of, i, env) - log_scale(u.by.of, i, env)
         case Sum(terms):
             return env.maximum([log_scale(t, i, env) for t in terms])
+        case Attend(value=value):
+            return env.widest(log_scale(value, i, env))
+        case AttendTransposed(node, of, leg):
+            return _leg_log(node, leg, log_scale(of, i, env), i, env)
     return 0 * env.log(Read(), i)  # Normalise, Bias: of order one
+
+
+def _leg_log(node: Attend, leg: str, log: Any, i: str, env: Environment) -> Any:
+    """Of attention's cotangent at a leg: tokens are mixed on the largest scale among them."""
+    of = lambda u: env.widest(log_scale(u, i, env))  # noqa: E731
+    if leg == "value":
+        return env.widest(log)
+    return of(node.value) + (log + of(node.key) if leg == "query" else env.widest(log) + of(node.query))
 
 
 def _shift(term: Vector, whole: Vector, i: str, env: Environment) -> Any:

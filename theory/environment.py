@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sigprop.activation import Activation
-from sigprop.expression import Vector
+from sigprop.expression import Attend, Vector
 from sigprop.scalar import Scalar, evaluate
 
 
@@ -14,7 +14,7 @@ class Environment:
     """Symbols: every value is one sympy expression (one pair of tokens), logs are 0.
 
     reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {place: {name: symbol}}; ties: weight -> indicator that the two
-    places use the same slot (1 within one place).
+    places use the same slot (1 within one place); places: {place: (application, token)}; tokens: T.
     """
 
     def __init__(
@@ -23,8 +23,11 @@ class Environment:
         cotangents: Mapping[tuple[str, str], Any],
         numbers: Mapping[str, Mapping[str, Any]],
         ties: Callable[[str], Any],
+        places: Mapping[str, tuple[Any, Any]] = {},
+        tokens: int = 1,
     ):
         self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
+        self.places, self.tokens = places, tokens
         self.memo: dict[Any, Any] = {}
         self.known: dict[Any, Any] = {}
 
@@ -93,6 +96,25 @@ class Environment:
     def maximum(values: list[Any]) -> Any:
         return values[0]
 
+    @staticmethod
+    def widest(log: Any) -> Any:
+        """The largest of a log scale over tokens, for every token."""
+        return log
+
+    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
+        """Grams of attention: 'forward', or with <d, d'> of its output's cotangents the legs 'value', 'query', 'key'."""
+        from sigprop.theory.attention.symbols import attention
+
+        (a, t), (b, s) = self.places[i], self.places[j]
+        return attention(node, self.tokens, (a, b), (t, s), values, cotangents)
+
+
+class Resolution(NamedTuple):
+    """How finely numbers without closed form are computed: degree of Hermite series, points {Scores: array} of sampled heads."""
+
+    degree: Any = None
+    points: Mapping[Any, Any] = {}
+
 
 class ArrayEnvironment(Environment):
     """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
@@ -102,10 +124,16 @@ class ArrayEnvironment(Environment):
     """
 
     def __init__(
-        self, reads: Any, cotangents: Any, numbers: Mapping[str, Mapping[str, Any]], ties: Callable[[str], Any], logs: Mapping[Any, Any], keep: Any = None
+        self,
+        reads: Any,
+        cotangents: Any,
+        numbers: Mapping[str, Mapping[str, Any]],
+        ties: Callable[[str], Any],
+        logs: Mapping[Any, Any],
+        resolution: Resolution | None = None,
     ):
         super().__init__(reads, cotangents, numbers, ties)
-        self.logs, self.keep = logs, keep
+        self.logs, self.resolution = logs, resolution or Resolution()
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -127,7 +155,7 @@ class ArrayEnvironment(Environment):
 
         key = (activation, of, i)
         if key not in self.known:
-            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.keep)  # pyright: ignore[reportArgumentType]
+            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.resolution.degree)  # pyright: ignore[reportArgumentType]
         return self.known[key]
 
     def block(self, value: Any, i: str, j: str) -> Any:
@@ -153,6 +181,17 @@ class ArrayEnvironment(Environment):
         import jax.numpy as jnp
 
         return jnp.diagonal(value, axis1=-2, axis2=-1)
+
+    @staticmethod
+    def widest(log: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.broadcast_to(jnp.max(log, axis=-1, keepdims=True), log.shape)
+
+    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
+        from sigprop.theory.attention.arrays import attention
+
+        return attention(self, node, i, j, values, cotangents, of)
 
     @staticmethod
     def maximum(values: list[Any]) -> Any:

@@ -104,8 +104,13 @@ def readout(d: Deriver) -> Iterator[Named]:
 
 
 def gradients(d: Deriver) -> Iterator[Named]:
-    """Weight gradients of a slot, and the NTK (its Delta and H are those of one read-out vector shared by all tokens)."""
+    """Weight gradients of a slot, and the NTK (its Delta and H are those of one read-out vector shared by all tokens).
+
+    Where attention mixes tokens the NTK is given by sum_ts P(t, s) Theta(t, s) for every read-out Gram P.
+    """
     total: Any = 0
+    mixes = bool(d.structure.scores) and d.arch.tokens > 1
+    both_tokens = lambda amount: over_tokens(d, amount) if mixes else amount  # noqa: E731
     slot = sympy.Symbol("sigma", integer=True)
     for kind, block in enumerate(d.arch.sub_blocks):
         environment = d.environment(kind, tied=False)
@@ -117,15 +122,21 @@ def gradients(d: Deriver) -> Iterator[Named]:
                     amount += cotangents * (1 if x is None or x2 is None else inner(x, "a", x2, "b", environment)) if cotangents != 0 else 0
             both = sympy.KroneckerDelta(d.slot(weight)(A), slot) * sympy.KroneckerDelta(d.slot(weight)(B), slot)
             yield f"weight_gradient[{weight}]", sympy.Eq(sympy.Function("W_" + weight)(slot), summed(d, both * amount, tokens=True))
-            total += exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=False)
+            total += exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
     first = [d.first(token) for token in (T, S)]
-    total += d.stem * sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes)
-    output = d.function("O", A, B)
+    total += both_tokens(d.stem * sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes))
+    shared = sympy.Function("P")(T, S) if mixes else sympy.Integer(1)
+    output = both_tokens(shared * d.function("O", A, B))
     total += sympy.Sum(output, (A, 0, D), (B, 0, D)) if d.pooled else output.subs({A: D, B: D})
-    yield "ntk", sympy.Eq(d.function("Theta", D, D), total)
+    yield "ntk", sympy.Eq(both_tokens(shared * d.function("Theta", D, D)), total)
 
 
 def summed(d: Deriver, amount: Any, tokens: bool) -> Any:
     """Over all applications (and tokens)."""
     amount = sympy.Sum(amount, (A, 0, D - 1), (B, 0, D - 1))
-    return sympy.Sum(amount, (T, 0, d.arch.tokens - 1), (S, 0, d.arch.tokens - 1)) if tokens and d.arch.tokens > 1 else amount
+    return over_tokens(d, amount) if tokens and d.arch.tokens > 1 else amount
+
+
+def over_tokens(d: Deriver, amount: Any) -> Any:
+    """Over all pairs of tokens."""
+    return sympy.Sum(amount, (T, 0, d.arch.tokens - 1), (S, 0, d.arch.tokens - 1))

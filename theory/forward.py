@@ -8,34 +8,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from sigprop.architecture import SubBlock
-from sigprop.expression import Activate, Normalise, Read, Vector, walk
+from sigprop.expression import Read
 from sigprop.scalar import evaluate
 from sigprop.theory.calculus import inner, log_scale
-from sigprop.theory.environment import ArrayEnvironment
+from sigprop.theory.environment import ArrayEnvironment, Resolution
 from sigprop.theory.linear import WRITE, Coefficients, Form
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
-
-
-def summary_keys(branch: Vector) -> list[tuple[Any, Vector]]:
-    """What a partner must know of a branch: (activation, argument) of activations, (None, argument) of norms."""
-    keys = {}
-    for node in walk(branch):
-        if isinstance(node, Activate):
-            keys[node.activation, node.of] = None
-        elif isinstance(node, Normalise):
-            keys[None, node.of] = None
-    return list(keys)
-
-
-def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
-    """The summary of a branch at one place: features of its activations, variances under its norms."""
-    return tuple(env.features(act, of, i) if act is not None else env.variance(of, i) for act, of in summary_keys(branch))
-
-
-def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
-    """Give the environment what ``summarise`` found at that place."""
-    env.known.update({(act, of, i): known for (act, of), known in zip(summary_keys(branch), summary, strict=True)})
+from sigprop.theory.summary import recall, summarise
 
 
 def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], Any], stem: int | None, bands: Any) -> Form:
@@ -58,8 +38,8 @@ def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:
 class ForwardKind:
     """One kind of sub-block (or the read-out tap, whose rule leaves the state alone)."""
 
-    def __init__(self, index: int, structure: Structure, keep: Any, bands: Any, blank: list[Any] | None = None):
-        self.index, self.structure, self.keep, self.bands, self.blank = index, structure, keep, bands, blank
+    def __init__(self, index: int, structure: Structure, resolution: Resolution, bands: Any, blank: list[Any] | None = None):
+        self.index, self.structure, self.resolution, self.bands, self.blank = index, structure, resolution, bands, blank
         self.block: SubBlock = structure.blocks[index]
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
@@ -73,7 +53,7 @@ class ForwardKind:
         reads, logs = {("a", "a"): own}, {(Read, "a"): log}
         if partners is not None:
             reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
-        env = environment(x, self.keep, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
+        env = environment(x, self.resolution, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
@@ -106,9 +86,9 @@ class ForwardKind:
         return numeric_form(x, entry, lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
 
 
-def environment(x: Any, keep: Any, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
+def environment(x: Any, resolution: Resolution, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
     """The array environment of one step ('a') and, where ``numbers`` of its partners are given, of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers
-    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, keep)
+    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, resolution)

@@ -12,8 +12,11 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.compiling import jit
+from sigprop.theory import tangent
+from sigprop.theory.attention.draws import draws
 from sigprop.theory.backward import BackwardKind
 from sigprop.theory.calculus import require_fresh
+from sigprop.theory.environment import Resolution
 from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Program, Structure, compile_program
 from sigprop.theory.recursion import gram_scan
@@ -28,10 +31,9 @@ class Kernels:
 
     states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
     writes [D, T, T], write_log; write_pairs [P, U, T, T] by ``program.partners``;
-    gradients [2, D+1, T, T], gradient_log [2, D+1, T]: read-out as described, and with one v shared by all tokens;
-    gradients_crossed [2, D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
-    stem [T, T], stem_log [T]: <dz/dw_0[t], dz/dw_0[s]> with the shared v, through every place where the stem enters;
-    groups {group: (mantissa [2, P, T, T], log [2, P, T])}: per step, products with itself and its later partners.
+    gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
+    groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
+    ntk {group, or 'stem': (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
     program: Program
@@ -45,9 +47,8 @@ class Kernels:
     gradients: np.ndarray
     gradient_log: np.ndarray
     gradients_crossed: np.ndarray | None
-    stem: np.ndarray
-    stem_log: np.ndarray
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
+    ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def readout_gram(arch: Architecture) -> np.ndarray:
@@ -59,8 +60,9 @@ def readout_gram(arch: Architecture) -> np.ndarray:
     return np.outer(weight, weight)
 
 
-def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE) -> Kernels:
-    """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come anyway).
+def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True) -> Kernels:
+    """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come
+    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; ntk: whether it is wanted.
 
     Raises ``NoRule`` where an overlap has no rule. Source: DESIGN section 2; tests compare with independent recursions.
     """
@@ -74,40 +76,33 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
         "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
         "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
     }  # fmt: skip
-    shared = np.ones((arch.tokens, arch.tokens))
+    points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
-        out = jax.device_get(
-            _run(
-                program.structure,
-                program.coupled,
-                np.int64(degree),
-                tables,
-                arch.input_gram,
-                np.array(arch.bands),
-                boundaries,
-                np.stack([readout_gram(arch), shared]),
-            )
-        )
+        given = (np.int64(degree), points, tables, arch.input_gram, np.array(arch.bands), boundaries, readout_gram(arch))
+        out = jax.device_get(_run(program.structure, program.coupled, ntk, *given))
     at, steps = program.boundary, np.flatnonzero(~program.taps)
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at
     return Kernels(
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"][steps], out["write_log"][steps],
-        out["write_pairs"], out["gradients"][:, reverse], out["gradient_log"][:, reverse] - out["state_log"][at][None],
-        out["gradient_rows"][:, reverse][:, :, reverse] if program.coupled else None, out["stem"][1], out["stem_log"][1],
-        {name: (amount[:, ::-1], log[:, ::-1]) for name, (amount, log) in out["groups"].items()},
+        out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
+        out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
+        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["ntk"],
     )  # fmt: skip
 
 
-@jit(static=(0, 1))
-def _run(structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, cotangents: Any) -> dict[str, Any]:
+@jit(static=(0, 1, 2))
+def _run(
+    structure: Structure, coupled: bool, ntk: bool, degree: Any, points: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, readout: Any
+) -> dict[str, Any]:
+    resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)))
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
-    plain = [ForwardKind(k, structure, keep, bands) for k in range(len(structure.blocks))]
+    plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
     shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
-    kinds = [ForwardKind(k, structure, keep, bands, list(blank)) for k in range(len(structure.blocks))]
+    kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
     used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers")}
     forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank)
 
@@ -115,13 +110,22 @@ def _run(structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any],
         return jnp.concatenate([initial[None], value])
 
     rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
-    backward = jax.vmap(lambda gram: _backward(structure, coupled, keep, tables, forward, bands, gram, initial))(cotangents)
+    run = lambda gram: _backward(structure, coupled, resolution, tables, forward, bands, gram, initial)  # noqa: E731
+    kernel: dict[str, Any] = {}
+    if ntk and not (structure.scores and tokens > 1):
+        both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
+        backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
+        kernel = tangent.apart(tangent.products(shared, input_gram))
+    else:
+        backward = run(readout)
+        if ntk:
+            kernel = tangent.mixed(lambda gram: tangent.products(run(gram), input_gram), tokens)
     return {
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        **backward,
+        "ntk": kernel, **backward,
     }  # fmt: skip
 
 
@@ -140,7 +144,7 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
 
 
 def _backward(
-    structure: Structure, coupled: bool, keep: Any, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
+    structure: Structure, coupled: bool, resolution: Resolution, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]."""
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
@@ -159,7 +163,7 @@ def _backward(
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs
         reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
-    kinds = [_Looking(BackwardKind(k, structure, keep), forward, delta_log, coupled) for k in range(len(structure.blocks))]
+    kinds = [_Looking(BackwardKind(k, structure, resolution), forward, delta_log, coupled) for k in range(len(structure.blocks))]
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
         .at[lanes, lanes]

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture, SubBlock
-from sigprop.expression import Scale, State, Stem, Vector, walk
+from sigprop.expression import Attend, Scale, State, Stem, Vector, walk
 from sigprop.scalar import Constant
+from sigprop.scores import Scores
 
 READOUT = "readout"
 
@@ -38,6 +39,11 @@ class Structure:
     def injects(self) -> bool:
         """Whether the stem enters after application 0."""
         return any(isinstance(node, Stem) for b in self.blocks for e in (b.read, *b.rule) for node in walk(e))
+
+    @cached_property
+    def scores(self) -> tuple[Scores, ...]:
+        """The kinds of attention scores that occur."""
+        return tuple(dict.fromkeys(node.scores for b in self.blocks for node in walk(b.branch) if isinstance(node, Attend)))
 
     @property
     def stem_lane(self) -> int | None:

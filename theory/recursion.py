@@ -165,6 +165,6 @@ def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
 
 def _normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:
     """Move the state's size into its log scale, so that its largest lane has unit variance per token."""
-    size = jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1))
+    size = jax.lax.stop_gradient(jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1)))  # a choice of units, not a function of the Gram
     scale = jnp.where(size > 0, jnp.sqrt(jnp.where(size > 0, size, 1.0)), 1.0)
     return m / scale[None, None, None, :], b / scale[None, None, :], log + jnp.log(scale)[None], gram / (scale[:, None] * scale[None, :])[None, None, None]

@@ -92,7 +92,9 @@ class Deriver:
         name = self.named("R", kind)
         pair = lambda head: {(i, j): self.function(head, p, q, t, s) for i, (p, t) in places.items() for j, (q, s) in places.items()}  # noqa: E731
         ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
-        return Environment(pair(name), pair(self.named("Delta", kind)), {i: self.numbers(place) for i, (place, _) in places.items()}, ties)
+        return Environment(
+            pair(name), pair(self.named("Delta", kind)), {i: self.numbers(place) for i, (place, _) in places.items()}, ties, places, self.arch.tokens
+        )
 
     @property
     def uniform(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
+from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
 from sigprop.scalar import Constant, Scalar
 
 
@@ -37,6 +37,19 @@ class Divide(Vector):
 
     of: Vector
     by: Normalise
+
+
+@dataclass(frozen=True)
+class AttendTransposed(Vector):
+    """What attention's output cotangent ``of`` becomes at its value, query or key (``leg``).
+
+    With A_ts = <of_t, v_s> of a head, and dS_ts = Omega_ts (A_ts - sum_u Omega_tu A_tu):
+    value: sum_t Omega_ts of_t; query: scale sum_s dS_ts k_s; key: scale sum_t dS_ts q_t.
+    """
+
+    attend: Attend
+    of: Vector
+    leg: str
 
 
 @dataclass
@@ -81,5 +94,8 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
                 _pull(term, d, gradient)
         case Normalise():
             _pull(u.of, Divide(d, u), gradient)
+        case Attend(query, key, value):
+            for leg, argument in (("value", value), ("query", query), ("key", key)):
+                _pull(argument, AttendTransposed(u, d, leg), gradient)
         case _:
             raise NoRule(f"no transposed Jacobian for {u!r}")

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop import branches, rules
-from sigprop.architecture import NORM_EPSILON, Architecture, Readout, SubBlock
-from sigprop.building import branch_numbers, looped_slots, sizes, stem_gram
-from sigprop.expression import Normalise, State
-from sigprop.grammar import resolve
+from sigprop import branches
+from sigprop.architecture import Architecture
+from sigprop.building import branch_numbers, residual_stack, sizes
 from sigprop.registry import register
-
-_RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
 def residual(name: str, loops: int | None = None, **p: Any) -> Architecture:
     """A residual MLP stack; untied is looped with N = 1 (a law, tested)."""
     size = sizes(p["depth"], loops or 1)
-    plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
-    rule = _RULES[p["norm"]](p["norm_kind"]) if p["norm"] in _RULES else rules.additive() if plain else rules.weighted()
-    normed = Normalise(State(0), p["norm_kind"], NORM_EPSILON)
-    numbers = branch_numbers(p["activation"], p["matrices"], p, size)
-    numbers["residual_scale"] = resolve(p["residual_scale"], "residual_scale", size)
-    numbers["skip_scale"] = resolve(p["skip_scale"], "skip_scale", size)
-    return Architecture(
-        name=name,
-        sub_blocks=(
-            SubBlock(
-                read=normed if p["norm"] in ("pre", "sandwich") else State(0),
-                branch=branches.mlp(p["activation"], p["matrices"], bias=p["c_b"] is not None),
-                rule=rule,
-            ),
-        ),
-        slots=looped_slots(size),
-        numbers=numbers | {"norm_eps": p["norm_eps"]},
-        input_gram=stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]),
-        readout=Readout(p["readout"]),
-        sizes=size,
-        parameters=({"loops": loops} if loops else {}) | p | {"activation": p["activation"].name},
-    )
+    branch = branches.mlp(p["activation"], p["matrices"], bias=p["c_b"] is not None)
+    return residual_stack(name, [branch], branch_numbers(p["activation"], p["matrices"], p, size), size, p, loops)
 
 
 @register("looped-mlp", reference="2606.18524")

@@ -8,7 +8,7 @@ import pytest
 import sigprop as sp
 from sigprop.rows import Row
 from sigprop.simulations.monte_carlo import engine_for, sample
-from sigprop.theory.predict import evaluate, unscaled
+from sigprop.theory.numerics import evaluate, unscaled
 
 WIDTHS = (32, 64, 128, 256)
 SAMPLES = 400

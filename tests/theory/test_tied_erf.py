@@ -42,10 +42,10 @@ def test_backward_kernel():
     q = k.states[:, 0, 0] * np.exp(2 * k.state_log[:, 0])
     cross = np.array([k.crossed[j, 0, 0, 0] for j in range(STEPS)]) * np.exp(k.state_log[:, 0] + k.state_log[0, 0])
     slope = lambda a, c, b: 4 / np.pi / np.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c)  # noqa: E731
-    log = k.gradient_log[0, :, 0]
-    g = k.gradients[0, :, 0, 0] * np.exp(2 * log)
+    log = k.gradient_log[:, 0]
+    g = k.gradients[:, 0, 0] * np.exp(2 * log)
     assert k.gradients_crossed is not None
-    row = k.gradients_crossed[0, 0, :, 0, 0] * np.exp(log[0] + log)
+    row = k.gradients_crossed[0, :, 0, 0] * np.exp(log[0] + log)
     assert STEPS**2 * g / slope(q, q, q) == pytest.approx(D_DIAGONAL, abs=1e-6)
     assert STEPS**2 * row / slope(q[0], cross, q) == pytest.approx(D_ROW, abs=1e-6)
 

@@ -1,0 +1,81 @@
+"""Transformers with weights of their own in every block (Dinan, Yaida, Zhang 2304.02034): attention, then MLP."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from sigprop import branches
+from sigprop.architecture import Architecture
+from sigprop.building import branch_numbers, residual_stack, sizes, variances
+from sigprop.errors import InputError
+from sigprop.registry import register
+from sigprop.scores import Scores
+
+
+def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
+    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested)."""
+    kinds = {"attention": ["attention"], "mlp": ["mlp"], "transformer": ["attention", "mlp"]}[p["block"]]
+    size = sizes(p["depth"], loops or 1, len(kinds))
+    numbers: dict[str, float] = {}
+    built = []
+    for kind in kinds:
+        if kind == "attention":
+            group = _group(p["heads"], p["kv_heads"])
+            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"])
+            built.append(branches.attention(scores, group))
+            numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
+            numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
+            scores.allowed(len(p["input_gram"]) if p["input_gram"] is not None else p["tokens"])
+        else:
+            ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
+            built.append(branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]))
+            numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
+    return residual_stack(name, built, numbers, size, p, loops)
+
+
+def _group(heads: int | None, kv_heads: int | None) -> int:
+    """g = heads / kv_heads, which a ladder of widths keeps."""
+    if kv_heads is None:
+        return 1
+    if heads is None:
+        raise InputError(f"kv_heads={kv_heads} without heads: a fixed number does not self-average; accepted: both, of which the ratio is kept")
+    if heads % kv_heads:
+        raise InputError(f"kv_heads={kv_heads}; accepted: a divisor of heads={heads}")
+    return heads // kv_heads
+
+
+@register("transformer", reference="2304.02034")
+def transformer(
+    *,
+    depth: Any = 2,
+    block: Any = "transformer",
+    activation: Any = "gelu",
+    gated: Any = False,
+    mlp_ratio: Any = 4,
+    norm: Any = "pre",
+    norm_kind: Any = "layer",
+    norm_eps: Any = 0.0,
+    mask: Any = "none",
+    score_scale: Any = "sqrt",
+    head_dim: Any = 16,
+    heads: Any = None,
+    kv_heads: Any = None,
+    residual_scale: Any = 1.0,
+    skip_scale: Any = 1.0,
+    c_q: Any = None,
+    c_k: Any = None,
+    c_v: Any = None,
+    c_u: Any = None,
+    c_w: Any = None,
+    c_x: Any = None,
+    c_g: Any = None,
+    c_b: Any = None,
+    tokens: Any = 4,
+    token_cosine: Any = 0.3,
+    input_gram: Any = None,
+    readout: Any = "each",
+) -> Architecture:
+    """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own weights."""
+    return stack("transformer", **locals())

@@ -1,0 +1,71 @@
+"""One head's scores: their scale, their mask, and how many coordinates a head has. Static: nothing here is random."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sigprop.errors import InputError
+
+MASKS = ("none", "causal")
+SCALES = ("sqrt", "linear", "zero_query")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """S_ts = scale q_t . k_s over head_dim coordinates; Omega = softmax of S over the tokens s that t may attend to.
+
+    head_dim: coordinates of a head, kept as the width grows, or ``inf``, the limit of Gaussian scores; scale: 'sqrt',
+    1/sqrt(head_dim); 'linear', 1/head_dim with ``heads`` heads whose head_dim grows with the width, so that scores
+    vanish; 'zero_query', queries that are zero, likewise uniform over the mask; mask: 'none', 'causal', or rows of
+    booleans [T][T], allowed[t][s]. A row that allows no token raises ``InputError``.
+    """
+
+    head_dim: float = math.inf
+    scale: str = "sqrt"
+    mask: str | tuple[tuple[bool, ...], ...] = "none"
+    heads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mask, str):
+            empty = [t for t, row in enumerate(self.mask) if not any(row)]
+            if empty:
+                raise InputError(f"mask: token {empty[0]} may attend to no token; accepted: at least one allowed token in every row")
+        if self.scale == "linear" and self.heads is None:
+            raise InputError("heads=None at score_scale=linear; accepted: a number of heads (head_dim grows with the width)")
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all allowed tokens get the same weight in the wide limit."""
+        return self.scale != "sqrt"
+
+    @property
+    def power(self) -> float:
+        """scale^2 head_dim in the wide limit: what the variance of a score's gradient by q or k is multiplied with."""
+        return 0.0 if self.scale == "linear" else 1.0
+
+    def allowed(self, tokens: int) -> np.ndarray:
+        """[T, T] bool; raises ``InputError`` for a mask of another size."""
+        if self.mask == "none":
+            return np.ones((tokens, tokens), dtype=bool)
+        if self.mask == "causal":
+            return np.tril(np.ones((tokens, tokens), dtype=bool))
+        table = np.array(self.mask, dtype=bool)
+        if table.shape != (tokens, tokens):
+            raise InputError(f"mask of shape {table.shape}; accepted: tokens x tokens = ({tokens}, {tokens})")
+        return table
+
+
+def as_mask(value: Any) -> str | tuple[tuple[bool, ...], ...]:
+    """'none', 'causal', or a T x T table of 0 and 1; raises ``ValueError``."""
+    if isinstance(value, str):
+        if value not in MASKS:
+            raise ValueError
+        return value
+    table = np.atleast_2d(np.asarray(value))
+    if table.ndim != 2 or table.shape[0] != table.shape[1] or not np.isin(table, (0, 1)).all():
+        raise ValueError
+    return tuple(tuple(bool(entry) for entry in row) for row in table)

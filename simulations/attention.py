@@ -1,0 +1,49 @@
+"""Softmax attention of one finite network: heads, masks, and which widths they allow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax, nn
+
+from sigprop.errors import InputError
+from sigprop.expression import Attend, rows_of
+from sigprop.scores import Scores
+
+
+def heads_of(scores: Scores, rows: int) -> int:
+    """How many heads share ``rows`` query coordinates."""
+    return scores.heads if scores.scale == "linear" else rows // int(scores.head_dim)  # type: ignore[return-value]
+
+
+def check_heads(node: Attend, width: int) -> None:
+    """Raise ``InputError`` where this width does not divide into whole heads of queries, and of keys and values."""
+    rows = width * rows_of(node.query)
+    if node.scores.scale == "linear":
+        step = node.scores.heads or 1
+    elif math.isinf(node.scores.head_dim):
+        raise InputError("head_dim=inf is a limit that only the theory knows; accepted for finite networks: a number")
+    else:
+        step = int(node.scores.head_dim)
+    least = step * node.group
+    if rows.denominator != 1 or rows % least or (node.scores.scale == "linear" and step % node.group):
+        what = f"{step} heads" if node.scores.scale == "linear" else f"head_dim={step} with {node.group} query heads a key head"
+        raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
+
+
+def attend(scores: Scores, group: int, q: Any, k: Any, v: Any) -> Any:
+    """[T, H d] from queries [T, H d], keys and values [T, H d / g]; head h reads the keys and values of head h // g."""
+    tokens, rows = q.shape
+    heads = heads_of(scores, rows)
+    split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
+    q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
+    size = q.shape[-1]
+    factor = 1 / size if scores.scale == "linear" else size**-0.5
+    q = q.reshape(tokens, heads // group, group, size)
+    highest = lax.Precision.HIGHEST
+    s = jnp.float32(factor) * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
+    allowed = jnp.asarray(scores.allowed(tokens))[None, None]
+    omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
+    return jnp.einsum("kgts,skd->tkgd", omega, v, precision=highest).reshape(tokens, rows)

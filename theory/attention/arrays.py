@@ -1,0 +1,46 @@
+"""Attention's Grams on arrays: the two places' Grams brought to one scale, and the expectation over sampled heads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from sigprop.expression import Attend, Vector
+from sigprop.theory.attention import mixing
+from sigprop.theory.attention.heads import Leg, expectation
+from sigprop.theory.calculus import inner, log_scale
+
+if TYPE_CHECKING:
+    from sigprop.theory.environment import ArrayEnvironment
+
+
+def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None) -> dict[str, Any]:
+    """{'forward'} or {'value', 'query', 'key'}: [B, T, T], mantissas on the scales of ``log_scale``."""
+    query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
+    batch = query.ab.shape[0]
+    r = _even(env, node.value, i, j, env.block(values, i, j))
+    same, points = i == j, env.resolution.points.get(node.scores)
+    if of is None:
+        spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
+        return expectation(node.scores, points, query, key, same, lambda head: {"forward": mixing.forward(head, spread)})
+    delta = env.block(cotangents, i, j)
+    level = _even(env, of, i, j, delta)
+    found = expectation(node.scores, points, query, key, same, lambda head: mixing.backward(head, r, level))
+    power = node.scores.power
+    return {"value": found["value"], "query": power * delta * found["query"], "key": power * found["key"]}
+
+
+def _leg(env: ArrayEnvironment, u: Vector, i: str, j: str) -> Leg:
+    ab = _even(env, u, i, j, env.block(inner(u, i, u, j, env), i, j))
+    if i == j:
+        log = env.widest(log_scale(u, i, env))[..., 0]
+        return Leg(ab, ab, ab, log, log)
+    own = [jnp.broadcast_to(_even(env, u, p, p, env.block(inner(u, p, u, p, env), p, p)), ab.shape) for p in (i, j)]
+    return Leg(own[0], ab, own[1], *(env.widest(log_scale(u, p, env))[..., 0] for p in (i, j)))
+
+
+def _even(env: ArrayEnvironment, u: Vector, i: str, j: str, gram: Any) -> Any:
+    """The Gram of u's mantissas, all tokens of a place on that place's largest scale."""
+    shift = lambda p: jnp.exp(log_scale(u, p, env) - env.widest(log_scale(u, p, env)))  # noqa: E731
+    return gram * env.left(shift(i)) * env.right(shift(j))

@@ -1,0 +1,38 @@
+"""The calculus rules of attention: <o, o'> of its output, and of its cotangents at value, query and key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sigprop.errors import NoRule
+from sigprop.expression import Attend, Linear, Vector
+from sigprop.theory.calculus import inner, roots, rule
+from sigprop.theory.environment import Environment
+from sigprop.theory.transpose import AttendTransposed
+
+
+@rule(Attend, Attend)
+def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
+    """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V of their own matrices, so values and scores are independent."""
+    _check(u, v)
+    return env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)["forward"]
+
+
+@rule(AttendTransposed, AttendTransposed)
+def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: Environment) -> Any:
+    """The three legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
+    _check(u.attend, v.attend)
+    if (u.leg, u.of) != (v.leg, v.of):
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+    key = ("attention", u.attend, u.of, i, j)
+    if key not in env.memo:
+        node = u.attend
+        env.memo[key] = env.attention(node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of)
+    found = env.memo[key][u.leg]
+    return found if u.leg == "query" else u.attend.group * found
+
+
+def _check(u: Attend, v: Attend) -> None:
+    legs: list[Vector] = [u.query, u.key, u.value]
+    if u != v or not all(isinstance(leg, Linear) for leg in legs) or len(frozenset().union(*map(roots, legs))) < 3:
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}: queries, keys and values must come from matrices of their own")

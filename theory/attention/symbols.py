@@ -1,0 +1,67 @@
+"""Attention's Grams on symbols: sums over tokens of one head's expectations, which stay unevaluated unless attention is uniform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from sigprop.errors import NoRule
+from sigprop.expression import Attend
+
+TOKENS = sympy.Symbol("T", integer=True, positive=True)
+
+
+class Weights(sympy.Function):
+    """E[Omega_ts Omega'_t's'] of one head at applications a and b: arguments a, b, t, s, t', s'."""
+
+    nargs = 6
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        a, b, t, s, t2, s2 = (printer.doprint(x) for x in self.args)
+        return rf"\mathbb{{E}}\left[\Omega^{{{a}}}_{{{t} {s}}}\Omega^{{{b}}}_{{{t2} {s2}}}\right]"
+
+
+class Jacobians(sympy.Function):
+    """E[J_t(s, u) J'_t'(s', u') x] of one head, J_t(s, u) = dOmega_ts/dS_tu; arguments a, b, t, s, u, t', s', u', x = k or q, and x's two tokens."""
+
+    nargs = 11
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        a, b, t, s, u, t2, s2, u2, x, p, r = (printer.doprint(y) for y in self.args)
+        return rf"\mathbb{{E}}\left[J^{{{a}}}_{{{t}, {s} {u}}}J^{{{b}}}_{{{t2}, {s2} {u2}}}\langle {x}^{{{a}}}_{{{p}}}, {x}^{{{b}}}_{{{r}}}\rangle\right]"
+
+
+def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, Any], values: Any, cotangents: Any) -> dict[str, Any]:
+    """'forward', or with cotangents the legs 'value', 'query', 'key', between token t at application a and t' at b.
+
+    at: (a, b); token: (t, t'); values, cotangents: <v_t, v'_t'>, <d_t, d'_t'> as expressions in t and t'.
+    """
+    if tokens == 1:
+        return {"forward": values} if cotangents is None else {"value": cotangents, "query": 0, "key": 0}
+    if at[0] == at[1] and token[0] == token[1]:
+        raise NoRule("attention's output has no symbolic variance of its own: it mixes pairs of tokens")
+    t, t2 = token
+    s, s2, u, u2 = sympy.symbols("s_1 s_2 u_1 u_2", integer=True, nonnegative=True)
+    on = lambda expression, x, y: sympy.sympify(expression).subs({t: x, t2: y}, simultaneous=True)  # noqa: E731
+    over = lambda expression, *dummies: sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])  # noqa: E731
+    weights = lambda p, q, r, v: _weights(node, at, p, q, r, v)  # noqa: E731
+    if cotangents is None:
+        return {"forward": over(weights(t, s, t2, s2) * on(values, s, s2), s, s2)}
+    found = {"value": over(weights(s, t, s2, t2) * on(cotangents, s, s2), s, s2), "query": sympy.Integer(0), "key": sympy.Integer(0)}
+    if node.scores.power == 0:
+        return found
+    w, w2 = sympy.symbols("w_1 w_2", integer=True, nonnegative=True)
+    k, q = sympy.symbols("k q")
+    found["query"] = cotangents * over(Jacobians(*at, t, s, u, t2, s2, u2, k, u, u2) * on(values, s, s2), s, s2, u, u2)
+    found["key"] = over(Jacobians(*at, w, s, t, w2, s2, t2, q, w, w2) * on(values, s, s2) * on(cotangents, w, w2), s, s2, w, w2)
+    return found
+
+
+def _weights(node: Attend, at: tuple[Any, Any], t: Any, s: Any, t2: Any, s2: Any) -> Any:
+    if node.scores.uniform and node.scores.mask == "none":
+        return 1 / TOKENS**2
+    if node.scores.uniform and node.scores.mask == "causal":
+        seen = lambda x, y: sympy.Piecewise((1 / (x + 1), y <= x), (0, True))  # noqa: E731
+        return seen(t, s) * seen(t2, s2)
+    return Weights(*at, t, s, t2, s2)

@@ -1,0 +1,83 @@
+"""``evaluate``: rows read off the kernels, at resolutions whose disagreement is the stated numerical error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import t as student
+
+from sigprop.architecture import Architecture
+from sigprop.expression import Activate, Attend, walk
+from sigprop.rows import Row
+from sigprop.theory import dual
+from sigprop.theory.kernels import COARSE, DEGREE, kernels
+from sigprop.theory.values import Scaled, Values
+
+LARGEST = 1e300  # beyond it a value is given by its logarithm only
+REPLICATES = 4  # independent sets of sampled heads, whose mean is the value and whose scatter is its error
+CONFIDENCE = 0.99  # of the error stated for sampled heads
+
+
+def status(arch: Architecture) -> str:
+    """'exact' where every activation has a closed form and attention is uniform, else 'quadrature'."""
+    return "quadrature" if _series(arch) or _sampled(arch) else "exact"
+
+
+def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
+    branches = [block.branch for block in arch.sub_blocks] + [arch.readout.branch]
+    return [node for branch in branches for node in walk(branch) if isinstance(node, kind)]
+
+
+def _series(arch: Architecture) -> bool:
+    return any(dual.status(node.activation) == "quadrature" for node in _nodes(arch, Activate))
+
+
+def _sampled(arch: Architecture) -> bool:
+    return arch.tokens > 1 and any(not node.scores.uniform for node in _nodes(arch, Attend))
+
+
+def unscaled(value: float, log: float) -> float | None:
+    """The plain number, or None beyond 1e300."""
+    if value == 0:
+        return 0.0
+    return math.copysign(math.exp(log + math.log(abs(value))), value) if log + math.log(abs(value)) < math.log(LARGEST) else None
+
+
+def evaluate(arch: Architecture, rows: Sequence[Row]) -> tuple[list[Scaled], list[Scaled], list[float | None]]:
+    """(values, scales, errors) of the rows; a scale is what a deviation is divided by (DESIGN section 5, step 2).
+
+    errors: rounding; where a Hermite series is used, the difference of two degrees; where heads are sampled, the
+    half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
+    """
+    columns = tuple(sorted({row.application for row in rows if row.application_2 is not None and row.application is not None})) or (0,)
+    ntk = any(row.quantity == "ntk" for row in rows)
+    sets = [Values(arch, kernels(arch, columns, DEGREE, seed, ntk)) for seed in range(REPLICATES if _sampled(arch) else 1)]
+    found = [[one.value(row) for row in rows] for one in sets]
+    values = [_mean([values[r] for values in found]) for r in range(len(rows))]
+    errors: list[float | None] = [None if (v := unscaled(*value)) is None else abs(v) * 1e-14 * (10 + arch.depth) for value in values]
+    others: list[list[float | None]] = []
+    if len(sets) > 1:
+        width = float(student.ppf((1 + CONFIDENCE) / 2, len(sets) - 1)) / math.sqrt(len(sets))
+        others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
+    if _series(arch):
+        coarse = Values(arch, kernels(arch, columns, COARSE, 0, ntk))
+        others.append([_difference(found[0][r], coarse.value(row)) for r, row in enumerate(rows)])
+    for other in others:
+        errors = [None if own is None or more is None else max(own, more) for own, more in zip(errors, other, strict=True)]
+    return values, [sets[0].scale(row, value) for row, value in zip(rows, values, strict=True)], errors
+
+
+def _mean(values: Sequence[Scaled]) -> Scaled:
+    top = max(log for _, log in values)
+    return float(np.mean([v * math.exp(log - top) for v, log in values])), top
+
+
+def _spread(values: Sequence[Scaled], log: float, width: float) -> float | None:
+    return unscaled(width * float(np.std([v * math.exp(own - log) for v, own in values], ddof=1)), log)
+
+
+def _difference(value: Scaled, other: Scaled) -> float | None:
+    a, b = unscaled(*value), unscaled(*other)
+    return None if a is None or b is None else abs(a - b)

@@ -1,0 +1,43 @@
+"""What a step must know of an earlier one that shares its weights, beside their mutual Gram: found once, kept by the scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sigprop.expression import Activate, Attend, Normalise, Vector, walk
+from sigprop.theory.calculus import inner
+from sigprop.theory.environment import ArrayEnvironment
+
+
+def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
+    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend, query or key): its own Gram."""
+    facts: dict[tuple[Any, Vector], None] = {}
+    for node in walk(branch):
+        match node:
+            case Activate(activation, of):
+                facts[activation, of] = None
+            case Normalise(of):
+                facts[None, of] = None
+            case Attend(query, key):
+                facts[Attend, query] = facts[Attend, key] = None
+    return list(facts)
+
+
+def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
+    """The facts of a branch at one place."""
+
+    def fact(kind: Any, of: Vector) -> Any:
+        if kind is Attend:
+            return env.block(inner(of, i, of, i, env), i, i)
+        return env.variance(of, i) if kind is None else env.features(kind, of, i)
+
+    return tuple(fact(kind, of) for kind, of in _facts(branch))
+
+
+def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
+    """Give the environment what ``summarise`` found at that place."""
+    for (kind, of), known in zip(_facts(branch), summary, strict=True):
+        if kind is Attend:
+            env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]  # [B, T, T]; a step's own comes without B
+        else:
+            env.known[kind, of, i] = known

@@ -1,0 +1,56 @@
+"""The tangent kernel from the backward pass: Theta_ts = sum over a group of <dz_t/dtheta, dz_s/dtheta>.
+
+A backward pass that starts from a read-out Gram P gives sum_ts P_ts Theta_ts as the sum of its gradient products, linear
+in P. Where tokens never mix, entry [t, s] of one pass with P = 1 1^T belongs to outputs t and s alone. Where attention
+mixes them, Theta is the derivative of that sum by P: one reverse sweep over the pass gives all pairs of outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Products = dict[str, tuple[Any, Any]]
+"""group -> (gradient products [P, T, T], log [P, T]) of one backward pass, and 'stem'."""
+
+
+def products(found: dict[str, Any], input_gram: Any) -> Products:
+    """What a backward pass says of every group, the stem's own included."""
+    return found["groups"] | {"stem": ((found["stem"] * input_gram)[None], found["stem_log"][None])}
+
+
+def apart(found: Products) -> dict[str, tuple[Any, Any]]:
+    """group -> (Theta [T, T], log [T, T]) where tokens do not mix, from the pass with P = 1 1^T."""
+
+    def total(amount: Any, log: Any) -> tuple[Any, Any]:
+        both = log[:, :, None] + log[:, None, :]
+        top = both.max(axis=0)
+        return (amount * jnp.exp(both - top)).sum(axis=0), top
+
+    return {name: total(*value) for name, value in found.items()}
+
+
+def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, Any]]:
+    """group -> (Theta [T, T], log [T, T]) where tokens mix: the derivative of every group's sum by the read-out Gram."""
+
+    def totals(gram: Any) -> tuple[Any, Any]:
+        sums, tops = [], []
+        for amount, log in _sorted(run(gram)).values():
+            both = jax.lax.stop_gradient(log[:, :, None] + log[:, None, :])
+            tops.append(both.max())
+            sums.append((amount * jnp.exp(both - tops[-1])).sum())
+        return jnp.stack(sums), jnp.stack(tops)
+
+    start = jnp.eye(tokens, dtype=jnp.float64) + 1
+    names = list(_sorted(jax.eval_shape(run, start)))
+    sums, pull, tops = jax.vjp(totals, start, has_aux=True)
+    theta = jax.vmap(lambda unit: pull(unit)[0])(jnp.eye(len(sums), dtype=jnp.float64))
+    theta = (theta + jnp.swapaxes(theta, -1, -2)) / 2
+    return {name: (theta[k], jnp.broadcast_to(tops[k], (tokens, tokens))) for k, name in enumerate(names)}
+
+
+def _sorted(found: Products) -> Products:
+    return dict(sorted(found.items()))

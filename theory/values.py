@@ -1,0 +1,88 @@
+"""Rows read off the kernels, as mantissa and logarithm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.rows import QUANTITIES, Row
+from sigprop.theory.kernels import Kernels
+from sigprop.theory.program import READOUT
+
+Scaled = tuple[float, float]
+"""(mantissa, log): the value mantissa * exp(log)."""
+
+
+class Values:
+    """Rows read off the kernels."""
+
+    def __init__(self, arch: Architecture, k: Kernels):
+        self.arch, self.k = arch, k
+        self.steps = np.flatnonzero(~k.program.taps)  # application -> step
+        self.column = {a: c for c, a in enumerate(k.columns)}
+
+    def value(self, row: Row) -> Scaled:
+        """(mantissa, log) of a row."""
+        a, b, t = row.application or 0, row.application_2, row.token or 0
+        s = t if row.token_2 is None else row.token_2
+        match row.quantity:
+            case "residual_variance" | "token_covariance":
+                return self._entry(self.k.states, self.k.state_log, (a,), t, s)
+            case "gradient_variance" | "gradient_covariance":
+                return self._entry(self.k.gradients, self.k.gradient_log, (a,), t, s)
+            case "state_cosine":
+                return self._state_cosine(a, b or 0, t), 0.0
+            case "write_cosine":
+                return self._write_cosine(a - 1, (b or 0) - 1, t), 0.0
+            case "weight_gradient":
+                used = next(u for u in self.arch.applications_of(row.group or "").values() if u[0] == a)
+                mantissa, log = self.k.groups[row.group or ""]
+                own = log[self.steps[used]]
+                return _sum(mantissa[self.steps[used]].ravel(), (own[:, :, None] + own[:, None, :]).ravel())
+            case "ntk":
+                return self._ntk(row.group, t, s)
+        raise KeyError(row.quantity)
+
+    def scale(self, row: Row, value: Scaled) -> Scaled:
+        """|value| for variances, sqrt of the two diagonals for covariances, 1 for cosines."""
+        kind = QUANTITIES[row.quantity].scale
+        if kind == "one":
+            return 1.0, 0.0
+        if kind == "value" or row.token == row.token_2:
+            return abs(value[0]), value[1]
+        ends = [self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group)) for t in (row.token, row.token_2)]
+        return math.sqrt(ends[0][0] * ends[1][0]), (ends[0][1] + ends[1][1]) / 2
+
+    @staticmethod
+    def _entry(gram: np.ndarray, log: np.ndarray, at: tuple[int, ...], t: int, s: int) -> Scaled:
+        return float(gram[*at, t, s]), float(log[*at, t] + log[*at, s])
+
+    def _state_cosine(self, a: int, b: int, t: int) -> float:
+        early, late = min(a, b), max(a, b)
+        cross = self.k.crossed[late, self.column[early], t, t]
+        return float(cross / math.sqrt(self.k.states[a, t, t] * self.k.states[b, t, t]))
+
+    def _write_cosine(self, a: int, b: int, t: int) -> float:
+        early, late = self.steps[min(a, b)], self.steps[max(a, b)]
+        found = np.flatnonzero(self.k.program.partners[late] == early)
+        if not len(found) or self.k.write_pairs is None:
+            return 0.0  # no weight in common: the writes are independent
+        return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[a, t, t] * self.k.writes[b, t, t]))
+
+    def _ntk(self, group: str | None, t: int, s: int) -> Scaled:
+        if group is None:
+            parts = [self._ntk(g, t, s) for g in (*self.arch.weights, READOUT, "stem")]
+            return _sum(np.array([p[0] for p in parts]), np.array([p[1] for p in parts]))
+        mantissa, log = self.k.ntk[group]
+        rows = float(self.arch.weights[group].rows) if group in self.arch.weights else 1.0
+        return rows * float(mantissa[t, s]), float(log[t, s])
+
+
+def _sum(mantissa: np.ndarray, log: np.ndarray) -> Scaled:
+    """sum mantissa exp(log), on the largest log."""
+    if not len(mantissa):
+        return 0.0, 0.0
+    top = float(log.max())
+    return float(np.sum(mantissa * np.exp(log - top))), top
