@@ -14,6 +14,7 @@ C_X = Number("c_x", "C_X")
 C_G = Number("c_g", "C_G")
 C_B = Number("c_b", "C_b")
 C_Q, C_K, C_V, C_U = (Number(f"c_{name.lower()}", f"C_{name}") for name in "QKVU")
+SOFTCAP, ROPE_BASE = Number("softcap", "c"), Number("rope_base", "b")
 
 
 def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fraction = Fraction(1), gated: bool = False) -> Vector:
@@ -32,11 +33,12 @@ def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fr
     return out + Bias("b", C_B) if bias else out
 
 
-def attention(scores: Scores, group: int = 1) -> Vector:
+def attention(scores: Scores, group: int = 1, cap: bool = False) -> Vector:
     """U o, o_t = sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
 
-    ``group``: query heads that share one head of keys and values.
+    ``group``: query heads that share one head of keys and values; ``cap``: soft-capped scores.
     """
     shared = Fraction(1, group)
     query, key, value = Linear("q", Read(), C_Q), Linear("k", Read(), C_K, shared), Linear("v", Read(), C_V, shared)
-    return Linear("u", Attend(query, key, value, scores), C_U)
+    attend = Attend(query, key, value, scores, SOFTCAP if cap else None, ROPE_BASE if scores.rotary else None)
+    return Linear("u", attend, C_U)

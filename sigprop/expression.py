@@ -125,13 +125,16 @@ class Attend(Vector):
     """o_t = sum_s Omega_ts v_s, head by head, Omega the softmax of ``scores`` of queries and keys.
 
     query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
-    serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value.
+    serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value. cap:
+    scores S become cap tanh(S / cap); base: of rotary positions.
     """
 
     query: Vector
     key: Vector
     value: Vector
     scores: Scores = Scores()
+    cap: Scalar | None = None
+    base: Scalar | None = None
 
     @property
     def group(self) -> int:

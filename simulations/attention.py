@@ -33,17 +33,30 @@ def check_heads(node: Attend, width: int) -> None:
         raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
 
 
-def attend(scores: Scores, group: int, q: Any, k: Any, v: Any) -> Any:
+def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None) -> Any:
     """[T, H d] from queries [T, H d], keys and values [T, H d / g]; head h reads the keys and values of head h // g."""
     tokens, rows = q.shape
     heads = heads_of(scores, rows)
     split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
     q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
     size = q.shape[-1]
+    if scores.rotary:
+        q, k = rotated(q, base), rotated(k, base)
     factor = 1 / size if scores.scale == "linear" else size**-0.5
     q = q.reshape(tokens, heads // group, group, size)
     highest = lax.Precision.HIGHEST
     s = jnp.float32(factor) * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
+    s = s if cap is None else cap * jnp.tanh(s / cap)
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
     omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
     return jnp.einsum("kgts,skd->tkgd", omega, v, precision=highest).reshape(tokens, rows)
+
+
+def rotated(x: Any, base: Any) -> Any:
+    """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token t."""
+    tokens, _, size = x.shape
+    frequency = base ** (-2 * jnp.arange(size // 2, dtype=jnp.float32) / size)
+    angle = (jnp.arange(tokens, dtype=jnp.float32)[:, None] * frequency[None])[:, None, :]  # [T, 1, d/2]
+    first, second = x[..., : size // 2], x[..., size // 2 :]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

@@ -69,7 +69,8 @@ class _Evaluation:
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
                 return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
             case Attend(query, key, value, scores):
-                return attend(scores, u.group, self(query), self(key), self(value))
+                cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
+                return attend(scores, u.group, self(query), self(key), self(value), cap, base)
             case Linear():
                 x = self(u.of)
                 self.inputs[u.weight] = x

@@ -23,8 +23,10 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
     for kind in kinds:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"])
-            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"])
-            built.append(branches.attention(scores, group))
+            rotary = p["positions"] == "rotary"
+            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary)
+            built.append(branches.attention(scores, group, p["softcap"] is not None))
+            numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
             numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
             numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
             scores.allowed(len(p["input_gram"]) if p["input_gram"] is not None else p["tokens"])
@@ -62,6 +64,9 @@ def transformer(
     head_dim: Any = 16,
     heads: Any = None,
     kv_heads: Any = None,
+    positions: Any = "none",
+    rope_base: Any = 1e4,
+    softcap: Any = None,
     residual_scale: Any = 1.0,
     skip_scale: Any = 1.0,
     c_q: Any = None,

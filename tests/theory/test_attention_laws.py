@@ -14,7 +14,7 @@ from sigprop.errors import InputError
 from sigprop.scores import Scores
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.attention.heads import Head, Leg, expectation
+from sigprop.theory.attention.heads import Form, Head, Leg, expectation
 
 RNG = np.random.default_rng(0)
 
@@ -34,7 +34,7 @@ def test_matrix_products_are_the_explicit_tensors():
     t = 4
     a, b = weights(t), weights(t)
     r, delta, k, q = (RNG.normal(size=(1, t, t)) for _ in range(4))
-    found = mixing.backward(Head(*map(jnp.asarray, (a, b, q[None], k[None]))), jnp.asarray(r), jnp.asarray(delta))
+    found = mixing.backward(Head(*map(jnp.asarray, (a, b, a, b, q[None], k[None]))), jnp.asarray(r), jnp.asarray(delta))
     jacobian = lambda w: np.einsum("ts,su->tsu", w, np.eye(t)) - np.einsum("ts,tu->tsu", w, w)  # noqa: E731
     covariance = np.einsum("tsu,uv,pqv->tspq", jacobian(a[0, 0]), r[0], jacobian(b[0, 0]))  # without delta_tp
     np.testing.assert_allclose(found["query"][0], np.einsum("tspq,sq->tp", covariance, k[0]), atol=1e-12)
@@ -58,7 +58,7 @@ def test_sampled_heads_have_the_laws_moments(head_dim: float):
         over = lambda x, y: jnp.einsum("cbts,cbus->btu", x, y)  # noqa: E731
         return {"w": over(h.omega_a, h.omega_b), "k": keys.sum(axis=0), "wk": over(h.omega_a, keys)}
 
-    found = [expectation(scores, jnp.asarray(draws(scores, t, seed)), leg, leg, False, sums) for seed in range(8)]
+    found = [expectation(scores, Form(), jnp.asarray(draws(scores, t, seed)), leg, leg, False, sums) for seed in range(8)]
     np.testing.assert_allclose(np.mean([one["k"][0] for one in found], axis=0), joint[:t, t:], atol=0.01)
     root = np.linalg.cholesky(joint)
     w, wk = [], []

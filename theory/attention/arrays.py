@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
 from sigprop.expression import Attend, Vector
 from sigprop.theory.attention import mixing
-from sigprop.theory.attention.heads import Leg, expectation
+from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.calculus import inner, log_scale
 
 if TYPE_CHECKING:
@@ -20,13 +21,16 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     batch = query.ab.shape[0]
     r = _even(env, node.value, i, j, env.block(values, i, j))
-    same, points = i == j, env.resolution.points.get(node.scores)
+    form = Form(
+        *(None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base))
+    )
+    over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
     if of is None:
         spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
-        return expectation(node.scores, points, query, key, same, lambda head: {"forward": mixing.forward(head, spread)})
+        return over(lambda head: {"forward": mixing.forward(head, spread)})
     delta = env.block(cotangents, i, j)
     level = _even(env, of, i, j, delta)
-    found = expectation(node.scores, points, query, key, same, lambda head: mixing.backward(head, r, level))
+    found = over(lambda head: mixing.backward(head, r, level))
     power = node.scores.power
     return {"value": found["value"], "query": power * delta * found["query"], "key": power * found["key"]}
 

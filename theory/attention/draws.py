@@ -18,12 +18,12 @@ FEWEST, MOST = 64, 8192  # points a replicate
 
 def coordinates(scores: Scores, tokens: int) -> int:
     """Coordinates of a head that are sampled: for head_dim >= 2T its 2T leading ones say all of q k^T (see ``draws``)."""
-    return 2 * tokens if scores.head_dim >= 2 * tokens else int(scores.head_dim)
+    return 2 * tokens if math.isinf(scores.head_dim) or scores.triangular(tokens) else int(scores.head_dim)
 
 
 def points(scores: Scores, tokens: int) -> int:
     """How many points a replicate has: a power of two that keeps an expectation near ``WORK`` operations."""
-    each = 60 * tokens**3 + 8 * tokens**2 * coordinates(scores, tokens)
+    each = 60 * tokens**3 * (scores.head_dim if scores.rotary else 1) + 8 * tokens**2 * coordinates(scores, tokens)
     return 1 if scores.uniform else int(np.clip(2 ** math.floor(math.log2(WORK / each)), FEWEST, MOST))
 
 
@@ -45,7 +45,7 @@ def draws(scores: Scores, tokens: int, seed: int) -> np.ndarray:
     rest = np.random.default_rng([seed, 2]).random((count, dimensions - uniform.shape[1]))
     uniform = np.clip(np.concatenate([uniform, rest], axis=1), 2.0**-54, 1 - 2.0**-53).reshape(count, *shape)
     normal = ndtri(uniform)
-    if 2 * tokens <= scores.head_dim < math.inf:
+    if scores.triangular(tokens):
         normal[:, :, 0] = np.tril(normal[:, :, 0], -1)
         for i in range(size):
             normal[:, i, 0, i] = np.sqrt(2 * gammaincinv((scores.head_dim - i) / 2, uniform[:, i, 0, i]))

@@ -32,13 +32,24 @@ class Leg(NamedTuple):
     log_b: Any
 
 
+class Form(NamedTuple):
+    """How scores become weights, beside ``Scores``: the soft cap and the rotary base [1, 1, 1], or None."""
+
+    cap: Any = None
+    base: Any = None
+
+
 class Head(NamedTuple):
-    """omega_a, omega_b [C, B, T, T]; queries, keys: <q_a, q_b>, <k_a, k_b> of the very head (law d) or their Grams (inf)."""
+    """omega_a, omega_b [C, B, T, T]; slope: Omega times the cap's slope; queries, keys: <q_a, q_b>, <k_a, k_b> of the very
+    head (law d) or their Grams (inf), with rotary one a frequency [d/2, C, B, T, T]; turns [d/2, T, T] or None."""
 
     omega_a: Any
     omega_b: Any
+    slope_a: Any
+    slope_b: Any
     queries: Any
     keys: Any
+    turns: Any = None
 
 
 def factor(leg: Leg, same: bool) -> Any:
@@ -52,7 +63,7 @@ def factor(leg: Leg, same: bool) -> Any:
     return (vectors * jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[..., None, :])[..., ::-1]
 
 
-def expectation(scores: Scores, points: Any, query: Leg, key: Leg, same: bool, function: Callable[[Head], Any]) -> Any:
+def expectation(scores: Scores, form: Form, points: Any, query: Leg, key: Leg, same: bool, function: Callable[[Head], Any]) -> Any:
     """E[function(head)], by the mean over ``points`` (``draws``), chunk by chunk; function: [C, B, ...] -> [B, ...] sums.
 
     same: the two places are one application (then a and b coincide).
@@ -61,46 +72,67 @@ def expectation(scores: Scores, points: Any, query: Leg, key: Leg, same: bool, f
     if scores.uniform:
         return function(_uniform(scores, query, key))
     a, b = factor(query, same), factor(key, same)
-    size = a.shape[-1]
-    count = points.shape[0]
-    chunk = max(1, min(count, CHUNK // (batch * tokens * max(2 * tokens, points.shape[-1]))))
-    chunk = 2 ** int(math.log2(chunk))
+    size, count, coordinates = a.shape[-1], *points.shape[:: points.ndim - 1]
+    held = batch * tokens * max(2 * tokens, coordinates) * (tokens if scores.rotary else 1)
+    chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // held))))
     z = points[:, :size].reshape(count // chunk, chunk, size, *points.shape[2:])
-    sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(scores, z, a, b, query, key, same))), z)  # heads are sampled again in reverse
+    sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(scores, form, z, a, b, query, key, same))), z)  # heads are sampled again in reverse
     return jax.tree.map(lambda leaf: leaf.sum(axis=0) / count, sums)
 
 
-def _head(scores: Scores, z: Any, a: Any, b: Any, query: Leg, key: Leg, same: bool) -> Head:
+def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: Leg, same: bool) -> Head:
     tokens = query.ab.shape[-1]
+    parts = [slice(0, tokens)] if same else [slice(0, tokens), slice(tokens, 2 * tokens)]
+    logs = [query.log_a + key.log_a, query.log_b + key.log_b]
+    turns = None
     if math.isinf(scores.head_dim):
-        size = a.shape[-1]
-        mixed = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, :size])
-        rows = [slice(0, tokens)] if same else [slice(0, tokens), slice(tokens, 2 * tokens)]
-        s = [jnp.einsum("cbtj,bsj->cbts", mixed[:, :, r], b[:, r]) for r in rows]
+        mixed = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, : a.shape[-1]])
+        s = [jnp.einsum("cbtj,bsj->cbts", mixed[:, :, part], b[:, part]) for part in parts]
         queries, keys = query.ab[None], key.ab[None]
     else:
-        d, size = scores.head_dim, min(a.shape[-1], z.shape[-1])
+        d, size = scores.head_dim, min(a.shape[-1], z.shape[-1]) if scores.triangular(tokens) else z.shape[-1]
         q = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, :size])
         k = jnp.einsum("bti,cij->cbtj", b, z[:, :, 1, :size])
-        qs = [q] if same else [q[:, :, :tokens], q[:, :, tokens:]]
-        ks = [k] if same else [k[:, :, :tokens], k[:, :, tokens:]]
-        s = [jnp.einsum("cbtj,cbsj->cbts", x, y) / d**0.5 for x, y in zip(qs, ks, strict=True)]
-        queries, keys = (jnp.einsum("cbtj,cbsj->cbts", x[0], x[-1]) / d for x in (qs, ks))
-        keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
-    omega_a = softmax(scores, s[0], query.log_a + key.log_a)
-    omega_b = omega_a if same else softmax(scores, s[1], query.log_b + key.log_b)
-    return Head(omega_a, omega_b, queries, keys)
+        qs, ks = ([x[:, :, part] for part in parts] for x in (q, k))
+        if scores.rotary:
+            angle = positions(tokens, int(d), form.base)
+            qs, ks = ([rotated(x, angle) for x in xs] for xs in (qs, ks))
+            turns = jnp.exp(1j * (angle[:, :, None] - angle[:, None, :]))
+            queries, keys = (jnp.einsum("cbtj,cbsj->jcbts", x[0].conj(), x[-1]) / d for x in (qs, ks))
+            s = [jnp.einsum("cbtj,cbsj->cbts", x.conj(), y).real / d**0.5 for x, y in zip(qs, ks, strict=True)]
+        else:
+            s = [jnp.einsum("cbtj,cbsj->cbts", x, y) / d**0.5 for x, y in zip(qs, ks, strict=True)]
+            queries, keys = (jnp.einsum("cbtj,cbsj->cbts", x[0], x[-1]) / d for x in (qs, ks))
+            keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
+    omega = [softmax(scores, form, x, log) for x, log in zip(s, logs, strict=False)]
+    (omega_a, slope_a), (omega_b, slope_b) = omega[0], omega[-1]
+    return Head(omega_a, omega_b, slope_a, slope_b, queries, keys, turns)
+
+
+def positions(tokens: int, size: int, base: Any) -> Any:
+    """Rotary angles [d/2, T]: theta_j t = base^(-2j/d) t."""
+    frequency = jnp.reshape(base, (1,)) ** (-2 * jnp.arange(size // 2, dtype=jnp.float64) / size)
+    return frequency[:, None] * jnp.arange(tokens, dtype=jnp.float64)[None]
+
+
+def rotated(x: Any, angle: Any) -> Any:
+    """Coordinates j and j + d/2 [C, B, T, d] as complex numbers [C, B, T, d/2], turned by each token's angle."""
+    half = x.shape[-1] // 2
+    return (x[..., :half] + 1j * x[..., half:]) * jnp.exp(1j * angle.T)[None, None]
 
 
 def _uniform(scores: Scores, query: Leg, key: Leg) -> Head:
     tokens = query.ab.shape[-1]
     omega = jnp.asarray(scores.allowed(tokens), dtype=jnp.float64)
     omega = jnp.broadcast_to(omega / omega.sum(axis=1, keepdims=True), (1, *query.ab.shape))
-    return Head(omega, omega, query.ab[None], key.ab[None])
+    return Head(omega, omega, omega, omega, query.ab[None], key.ab[None])
 
 
-def softmax(scores: Scores, s: Any, log: Any) -> Any:
-    """Omega [C, B, T, T] of scores exp(log) s over the allowed tokens."""
+def softmax(scores: Scores, form: Form, s: Any, log: Any) -> tuple[Any, Any]:
+    """Omega [C, B, T, T] of scores exp(log) s over the allowed tokens, and Omega times the cap's slope."""
     s = s * jnp.exp(jnp.minimum(log, LARGEST))[None, :, None, None]
+    if form.cap is not None:
+        s = form.cap[None] * jnp.tanh(s / form.cap[None])
     allowed = jnp.asarray(scores.allowed(s.shape[-1]))[None, None]
-    return jax.nn.softmax(jnp.where(allowed, s, -jnp.inf), axis=-1)
+    omega = jax.nn.softmax(jnp.where(allowed, s, -jnp.inf), axis=-1)
+    return omega, omega if form.cap is None else omega * (1 - (s / form.cap[None]) ** 2)

@@ -1,19 +1,21 @@
 """What attention does to Grams, forward and backward: products of Omega with T x T Grams, for one sampled head.
 
 With r = <v_a, v_b>, delta = <d_a, d_b> (d: the output's cotangent), k and q the head's <k_a, k_b>, <q_a, q_b>, and
-J_t = diag(Omega_t) - Omega_t Omega_t^T:
+C_tt' [s, s'] = W_ts W'_t's' (r - r Omega'^T - Omega r + Omega r Omega'^T), the covariance of dz/dS over delta_tt'
+(W = Omega, times the slope of a soft cap where there is one):
 
-    forward  E[Omega r Omega'^T]
-    value    E[Omega^T delta Omega']
-    query    sum_ss' (J_t r J'_t')_ss' k_ss' delta_tt',       key    sum_tt' (J_t r J'_t')_ss' q_tt' delta_tt'
+    forward  Omega r Omega'^T           value    Omega^T delta Omega'
+    query    delta_tt' sum_ss' C k_ss'  key      sum_tt' C q_tt' delta_tt'
 
-as matrix products, O(T^3) a head. Source: papers' attention_backward, section 2.
+as matrix products, O(T^3) a head. Source: papers' attention_backward, section 2; with a cap and rotary, derived here
+(tests/theory/test_attention_laws.py compares with tensors of four token indices, and with jax.grad).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from sigprop.theory.attention.heads import Head
@@ -26,15 +28,23 @@ def forward(head: Head, r: Any) -> Any:
 
 def backward(head: Head, r: Any, delta: Any) -> dict[str, Any]:
     """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still without its factor delta)."""
-    a, b = head.omega_a, head.omega_b
-    turned = lambda x: jnp.swapaxes(x, -1, -2)  # noqa: E731
-    r, delta, k = r[None], delta[None], head.keys
-    value = jnp.einsum("cbts,cbtu->bsu", a, delta @ b)
-    left_r, left_k = a @ r, a @ k  # Omega r, Omega k
-    right_r, right_k = r @ turned(b), k @ turned(b)  # r Omega'^T, k Omega'^T
-    both_r = left_r @ turned(b)
-    query = a @ (r * k) @ turned(b) - a @ (right_r * right_k) - (left_r * left_k) @ turned(b) + both_r * (left_k @ turned(b))
-    x = delta * head.queries
-    ax, xb = turned(a) @ x, x @ b
-    key = r * (ax @ b) - (ax * right_r) @ b - turned(a) @ (xb * left_r) + turned(a) @ (x * both_r) @ b
+    value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
+    if head.turns is None:
+        query, key = _legs(head, r[None], delta[None], head.keys, head.queries)
+    else:  # rotary: one Gram a frequency, and the legs turned back to where their tokens were before the rotation
+        legs = jax.vmap(lambda k, q: _legs(head, r[None], delta[None], k, q))(head.keys, head.queries)
+        query, key = ((leg * head.turns[:, None, None]).real.sum(axis=0) for leg in legs)
     return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
+
+
+def _legs(head: Head, r: Any, delta: Any, k: Any, q: Any) -> tuple[Any, Any]:
+    a, b, wa, wb = head.omega_a, head.omega_b, head.slope_a, head.slope_b
+    turned = lambda x: jnp.swapaxes(x, -1, -2)  # noqa: E731
+    left, right = a @ r, r @ turned(b)  # Omega r, r Omega'^T
+    both = left @ turned(b)
+    seen = wa @ k
+    query = (wa @ (r * k) - left * seen) @ turned(wb) - wa @ (right * (k @ turned(wb))) + both * (seen @ turned(wb))
+    x = delta * q
+    down, across = turned(wa) @ x, x @ wb
+    key = r * (down @ wb) - (down * right) @ wb - turned(wa) @ (across * left) + turned(wa) @ (x * both) @ wb
+    return query, key
