@@ -21,6 +21,8 @@ SYSTEMS = {
     "mlp": ({"activation": "tanh", "c_w": 1.5, "c_b": 0.05}, "mlp "),
     "residual-mlp": ({"activation": "relu"}, "untied "),
     "looped-mlp": ({"depth": 2, "loops": 4, "activation": "relu"}, ("tied ", "looped ")),
+    "transformer": ({"activation": "relu", "norm_kind": "rms"}, "transformer "),
+    "looped-transformer": ({"activation": "relu", "norm_kind": "rms"}, "looped-transformer "),
 }
 
 

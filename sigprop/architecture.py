@@ -16,6 +16,7 @@ import numpy as np
 
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import (
+    Attend,
     Bias,
     Linear,
     Normalise,
@@ -53,6 +54,11 @@ class SubBlock:
         """The branch's matrices and biases by name."""
         return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias))}
 
+    @cached_property
+    def attention(self) -> tuple[Attend, ...]:
+        """The branch's attention nodes."""
+        return tuple(node for node in walk(self.branch) if isinstance(node, Attend))
+
 
 @dataclass(frozen=True)
 class Readout:
@@ -77,7 +83,7 @@ class Architecture:
     kinds        length D: which kind each application is (default: cycle through sub_blocks)
     slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
     numbers      value of every named number: a float, or a length-D table (one value per application)
-    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output
+    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: T x T} of independent parts (embedding, position)
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
@@ -97,10 +103,13 @@ class Architecture:
     sizes: Mapping[str, int] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
+    stem_parts: Mapping[str, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        put("input_gram", np.atleast_2d(np.asarray(self.input_gram, dtype=np.float64)))
+        parts = self.input_gram if isinstance(self.input_gram, Mapping) else {"stem": self.input_gram}
+        put("stem_parts", {name: np.atleast_2d(np.asarray(gram, dtype=np.float64)) for name, gram in parts.items()})
+        put("input_gram", sum(self.stem_parts.values()))
         tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.weights, self.slots)
         missing = set(self.weights) - set(tables)
         if missing:

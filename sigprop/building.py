@@ -36,6 +36,22 @@ def stem_gram(tokens: int, token_cosine: float, gram: np.ndarray | None) -> np.n
     return (1 - token_cosine) * np.eye(tokens) + token_cosine * np.ones((tokens, tokens))
 
 
+def stem_parts(p: dict[str, Any]) -> Any:
+    """The stem's Gram; with words (token ids), an embedding's variance or positions: its independent parts.
+
+    embedding: c_we times 1 where two tokens are one word, else 0 (without ``words``: times the inputs' Gram, as a patch
+    embedding has it); position: c_pe for each token alone. Source: 2304.02034, section 2.3.
+    """
+    words, embedding, position = (p.get(name) for name in ("words", "c_we", "c_pe"))
+    if words is None and embedding is None and not position:
+        return stem_gram(p["tokens"], p["token_cosine"], p["input_gram"])
+    gram = stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]) if words is None else np.equal.outer(words, words).astype(np.float64)
+    if words is not None and p["tokens"] != len(words):
+        raise InputError(f"words: {len(words)} of them but tokens={p['tokens']}; accepted: the same number")
+    parts = {"embedding": (1.0 if embedding is None else embedding) * gram}
+    return parts | ({"position": position * np.eye(len(gram))} if position else {})
+
+
 def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, float]:
     """Values of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (DESIGN section 7, defaults)."""
     gain = 1 / second_moment(activation)
@@ -70,9 +86,9 @@ def residual_stack(
         name=name,
         sub_blocks=tuple(SubBlock(read, branch, rule) for branch in branches),
         slots=looped_slots(size),
-        numbers=numbers | scales | {"norm_eps": p["norm_eps"]},
-        input_gram=stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]),
-        readout=Readout(p["readout"]),
+        numbers=numbers | scales | {"norm_eps": p["norm_eps"] or 0.0},
+        input_gram=stem_parts(p),
+        readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
         sizes=size,
         parameters=({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {}),
     )

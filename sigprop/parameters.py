@@ -13,6 +13,7 @@ import numpy as np
 from sigprop import activation
 from sigprop.errors import InputError, near_miss
 from sigprop.grammar import parse
+from sigprop.initialisations import INITIALISATIONS
 from sigprop.scores import MASKS, SCALES, as_mask
 
 
@@ -102,6 +103,12 @@ def _mask(value: Any) -> Any:
     return as_mask(value)
 
 
+def _words(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [int(word) for word in value.split(",")] if "." not in value else (_gram(value) if value else [])
+    return tuple(int(word) for word in np.asarray(value, dtype=np.float64).ravel())
+
+
 def _head_dim(value: Any) -> float:
     return math.inf if value in ("inf", math.inf) else _integer(1, 4096)(value)
 
@@ -140,7 +147,7 @@ PARAMETERS: dict[str, Parameter] = {
     "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", _optional(_number(1e-9))),
     "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
     "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
-    "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _number(0)),
+    "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _optional(_number(0))),
     "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, _scale("residual_scale")),
     "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, _scale("skip_scale")),
     "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_q"))),
@@ -151,6 +158,14 @@ PARAMETERS: dict[str, Parameter] = {
     "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_w"))),
     "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_x"))),
     "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", _optional(_scale("c_b"))),
+    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", "a number >= 0, or none", _optional(_number(0))),
+    "c_pe": Parameter("variance of learned positions, added to every token's embedding", "a number >= 0, or none", _optional(_number(0))),
+    "words": Parameter("each token's word: equal words have equal embeddings", "a list of integers such as 0,1,0,2 (or a file of them)", _optional(_words)),
+    "final_norm": Parameter("whether the read-out sees the normalised last state", "true or false", _boolean),
+    "init": Parameter(
+        "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), _optional(_choice(*INITIALISATIONS))
+    ),
+    "model_width": Parameter("the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", _optional(_integer(1, 10**6))),
     "readout": Parameter("which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", _choice("each", "last", "mean")),
 }
 

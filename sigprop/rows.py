@@ -28,6 +28,7 @@ QUANTITIES: dict[str, Quantity] = {
     "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
+    "logit_variance": Quantity("variance of token t's output z_t = n^-1/2 v . o_t over the read-out vector v: <o_t, o_t>", "value", False),
     "weight_gradient": Quantity("n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first", "value", True),
     "ntk": Quantity("sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total", "diagonal", True),
 }
@@ -109,7 +110,9 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return _cosines(arch, name, at, asked)
     if name == "weight_gradient":
         return _weights(arch, at, asked)
-    groups = [*arch.weights, "readout", "stem", None]
+    if name == "logit_variance":
+        return [Row(name, token=t) for t in tokens]
+    groups = [*arch.weights, "readout", *arch.stem_parts, None]
     return [Row(name, group=g, token=t, token_2=s) for g in groups for t in tokens for s in tokens if t <= s]
 
 

@@ -41,6 +41,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.rows)
 

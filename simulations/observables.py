@@ -134,19 +134,25 @@ def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gra
     pairs = sorted({(row.token or 0, row.token_2 or 0) for row in rows})
     passes = gradients["ntk"]
     one = lambda t: jax.tree.map(lambda array: array[t], passes)  # noqa: E731
-    gram = jnp.asarray(arch.input_gram, dtype=jnp.float32)
     output = trace.taps.sum(axis=0)
     values: dict[Any, Any] = {}
     for t, s in pairs:
         for weight, node in arch.weights.items():
             values[weight, t, s] = float(node.rows) * _slot_products(arch, weight, trace, one(t), one(s)).sum()
-        values["stem", t, s] = (_dot(passes.stem[t], passes.stem[s]) * gram).sum()
+        for part, gram in arch.stem_parts.items():
+            values[part, t, s] = (_dot(passes.stem[t], passes.stem[s]) * jnp.asarray(gram, dtype=jnp.float32)).sum()
         values["readout", t, s] = _dot(output, output)[t, s]
-        values[None, t, s] = sum(values[g, t, s] for g in (*arch.weights, "stem", "readout"))
+        values[None, t, s] = sum(values[g, t, s] for g in (*arch.weights, *arch.stem_parts, "readout"))
     return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
+
+
+def _logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    output = trace.taps.sum(axis=0)
+    return jnp.diagonal(_dot(output, output))[np.array([row.token for row in rows])]
 
 
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
+    "logit_variance": _logit_variance,
 }  # fmt: skip

@@ -16,6 +16,8 @@ Named = tuple[str, Any]  # a sympy.Eq
 def closed_form(deriver: Deriver) -> Iterator[Named]:
     """(name, Eq) of every closed form found: one kind of sub-block, one lane, constant numbers, one token (or its diagonal)."""
     arch = deriver.arch
+    if deriver.structure.scores and arch.tokens > 1:  # no token's variance is a recursion of its own
+        return
     if len(arch.sub_blocks) > 1 or deriver.structure.lanes > 1 or any(not (t == t[0]).all() for t in arch.number_tables.values()):
         return
     from sigprop.theory.equations import backward, forward

@@ -6,7 +6,8 @@ Symbols (a, b: applications; t, s: tokens, where there are several; D: their num
     H(a, b)  <g_a, g_b>           Delta(a, b)  <delta_a, delta_b>   Y(a, b)  <y_a, y_b>, y = (df/dr)^T delta
     Z(a, b)  <y_a, g_b>
 
-States of several lanes carry lane indices, several kinds of sub-block the kind's number behind a bar.
+Where attention mixes tokens that are alike, every Gram has two entries, G_tt and G_ts (``theory.symmetric``); else sums
+over tokens stand. States of several lanes carry lane indices, several kinds of sub-block the kind's number behind a bar.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sigprop.expression import numbers_in
 from sigprop.theory.closed_forms import closed_form
 from sigprop.theory.equations import equations as derived
 from sigprop.theory.symbolic import Deriver
+from sigprop.theory.symmetric import PAIRS, SymmetricDeriver, alike, merged
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def derive(arch: Architecture) -> Derivation:
 
     deriver = Deriver(arch)
     names = {deriver.symbol(n.name): n.latex for b in arch.sub_blocks for e in (b.read, b.branch, *b.rule) for n in numbers_in(e) if n.latex}
-    equations = [Equation(name, equation, names) for name, equation in derived(deriver)]
+    found = merged({pair: list(derived(SymmetricDeriver(arch, pair))) for pair in PAIRS}) if alike(arch) else derived(deriver)
+    equations = [Equation(name, equation, names) for name, equation in found]
     closed = [Equation(name, equation, names) for name, equation in closed_form(deriver)]
     return Derivation(arch.name, tuple(equations), tuple(closed), mean_field(arch))

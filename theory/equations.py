@@ -80,7 +80,7 @@ def readout(d: Deriver) -> Iterator[Named]:
     left, right = d.read(kind, A, T), d.read(kind, B, S)
     yield "readout_read", sympy.Eq(d.function("Rv", A, B), overlap(left, right, lambda i, j: d.state(i, j, A, B)))
     environment = d.environment(kind, tied=False)
-    environment.cotangents = dict.fromkeys(environment.cotangents, sympy.Function("P")(T, S) if d.arch.tokens > 1 else sympy.Integer(1))
+    environment.cotangents = dict.fromkeys(environment.cotangents, d.readout_gram())
     branch = d.structure.blocks[kind].branch
     y = transpose(branch).total
     assert y is not None
@@ -110,7 +110,7 @@ def gradients(d: Deriver) -> Iterator[Named]:
     """
     total: Any = 0
     mixes = bool(d.structure.scores) and d.arch.tokens > 1
-    both_tokens = lambda amount: over_tokens(d, amount) if mixes else amount  # noqa: E731
+    both_tokens = lambda amount: d.over_tokens(amount) if mixes else amount  # noqa: E731
     slot = sympy.Symbol("sigma", integer=True)
     for kind, block in enumerate(d.arch.sub_blocks):
         environment = d.environment(kind, tied=False)
@@ -125,7 +125,7 @@ def gradients(d: Deriver) -> Iterator[Named]:
             total += exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
     first = [d.first(token) for token in (T, S)]
     total += both_tokens(d.stem * sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes))
-    shared = sympy.Function("P")(T, S) if mixes else sympy.Integer(1)
+    shared = d.readout_gram() if mixes else sympy.Integer(1)
     output = both_tokens(shared * d.function("O", A, B))
     total += sympy.Sum(output, (A, 0, D), (B, 0, D)) if d.pooled else output.subs({A: D, B: D})
     yield "ntk", sympy.Eq(both_tokens(shared * d.function("Theta", D, D)), total)
@@ -134,9 +134,4 @@ def gradients(d: Deriver) -> Iterator[Named]:
 def summed(d: Deriver, amount: Any, tokens: bool) -> Any:
     """Over all applications (and tokens)."""
     amount = sympy.Sum(amount, (A, 0, D - 1), (B, 0, D - 1))
-    return over_tokens(d, amount) if tokens and d.arch.tokens > 1 else amount
-
-
-def over_tokens(d: Deriver, amount: Any) -> Any:
-    """Over all pairs of tokens."""
-    return sympy.Sum(amount, (T, 0, d.arch.tokens - 1), (S, 0, d.arch.tokens - 1))
+    return d.over_tokens(amount) if tokens and d.arch.tokens > 1 else amount

@@ -30,10 +30,10 @@ class Kernels:
     """Grams in the wide limit, as mantissas with log scales: true <u[t], v[s]> = exp(log_u[t] + log_v[s]) * mantissa.
 
     states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
-    writes [D, T, T], write_log; write_pairs [P, U, T, T] by ``program.partners``;
+    writes [P, T, T], write_log [P, T]: of every step, a tap's being its output; write_pairs [P, U, T, T] by ``program.partners``;
     gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
-    ntk {group, or 'stem': (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
+    ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
     program: Program
@@ -78,13 +78,13 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     }  # fmt: skip
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
-        given = (np.int64(degree), points, tables, arch.input_gram, np.array(arch.bands), boundaries, readout_gram(arch))
+        given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, readout_gram(arch))
         out = jax.device_get(_run(program.structure, program.coupled, ntk, *given))
-    at, steps = program.boundary, np.flatnonzero(~program.taps)
+    at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at
     return Kernels(
-        program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"][steps], out["write_log"][steps],
+        program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"], out["write_log"],
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
         {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["ntk"],
@@ -93,8 +93,18 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
 
 @jit(static=(0, 1, 2))
 def _run(
-    structure: Structure, coupled: bool, ntk: bool, degree: Any, points: Any, tables: dict[str, Any], input_gram: Any, bands: Any, columns: Any, readout: Any
+    structure: Structure,
+    coupled: bool,
+    ntk: bool,
+    degree: Any,
+    points: Any,
+    tables: dict[str, Any],
+    stem: dict[str, Any],
+    bands: Any,
+    columns: Any,
+    readout: Any,
 ) -> dict[str, Any]:
+    input_gram = sum(stem.values())
     resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)))
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
@@ -115,11 +125,11 @@ def _run(
     if ntk and not (structure.scores and tokens > 1):
         both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
         backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
-        kernel = tangent.apart(tangent.products(shared, input_gram))
+        kernel = tangent.apart(tangent.products(shared, stem))
     else:
         backward = run(readout)
         if ntk:
-            kernel = tangent.mixed(lambda gram: tangent.products(run(gram), input_gram), tokens)
+            kernel = tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)
     return {
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),

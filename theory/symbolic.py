@@ -127,9 +127,21 @@ class Deriver:
         """<w_0[t], w_0[s]>."""
         return sympy.Function("q")(T, S) if self.arch.tokens > 1 else sympy.Symbol("q_0", positive=True)
 
+    def own_stem(self, token: Any) -> Any:
+        """<w_0[t], w_0[t]>."""
+        return self.stem.subs(S, T).subs(T, token)
+
+    def readout_gram(self) -> Any:
+        """P(t, s), the Gram of the read-out's vectors."""
+        return sympy.Function("P")(T, S) if self.arch.tokens > 1 else sympy.Integer(1)
+
+    def over_tokens(self, amount: Any) -> Any:
+        """The sum over all pairs of tokens."""
+        return sympy.Sum(amount, (T, 0, self.arch.tokens - 1), (S, 0, self.arch.tokens - 1))
+
     def first(self, token: Any) -> list[Any]:
         """The lanes before application 0 (and the stem's own), as multiples of the stem."""
-        own = self.stem.subs(S, T).subs(T, token)
+        own = self.own_stem(token)
         form = Form(lambda i, j: own, lambda leaf: 0, self.number(sympy.Integer(0)), 0)
         return [form(lane)[0].get(0, sympy.Integer(0)) for lane in self.arch.initial] + [sympy.Integer(1)] * self.structure.injects
 

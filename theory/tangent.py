@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 
 Products = dict[str, tuple[Any, Any]]
-"""group -> (gradient products [P, T, T], log [P, T]) of one backward pass, and 'stem'."""
+"""group, or part of the stem -> (gradient products [P, T, T], log [P, T]) of one backward pass."""
 
 
-def products(found: dict[str, Any], input_gram: Any) -> Products:
-    """What a backward pass says of every group, the stem's own included."""
-    return found["groups"] | {"stem": ((found["stem"] * input_gram)[None], found["stem_log"][None])}
+def products(found: dict[str, Any], stem: dict[str, Any]) -> Products:
+    """What a backward pass says of every group, the parts of the stem {part: Gram [T, T]} included."""
+    return found["groups"] | {part: ((found["stem"] * gram)[None], found["stem_log"][None]) for part, gram in stem.items()}
 
 
 def apart(found: Products) -> dict[str, tuple[Any, Any]]:

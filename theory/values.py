@@ -41,6 +41,8 @@ class Values:
                 mantissa, log = self.k.groups[row.group or ""]
                 own = log[self.steps[used]]
                 return _sum(mantissa[self.steps[used]].ravel(), (own[:, :, None] + own[:, None, :]).ravel())
+            case "logit_variance":
+                return self._outputs(t)
             case "ntk":
                 return self._ntk(row.group, t, s)
         raise KeyError(row.quantity)
@@ -69,11 +71,23 @@ class Values:
         found = np.flatnonzero(self.k.program.partners[late] == early)
         if not len(found) or self.k.write_pairs is None:
             return 0.0  # no weight in common: the writes are independent
-        return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[a, t, t] * self.k.writes[b, t, t]))
+        return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t]))
+
+    def _outputs(self, t: int) -> Scaled:
+        """<o_t, o_t> of the read-out's output: each tap's with itself and twice with every later one."""
+        k, taps = self.k, np.flatnonzero(self.k.program.taps)
+        found = [(k.writes[p, t, t], 2 * k.write_log[p, t]) for p in taps]
+        if k.write_pairs is not None:
+            for p in taps:
+                for u, q in enumerate(k.program.partners[p]):
+                    if q in taps:
+                        found.append((2 * k.write_pairs[p, u, t, t], k.write_log[p, t] + k.write_log[q, t]))
+        mantissa, log = np.array(found).T
+        return _sum(mantissa, log)
 
     def _ntk(self, group: str | None, t: int, s: int) -> Scaled:
         if group is None:
-            parts = [self._ntk(g, t, s) for g in (*self.arch.weights, READOUT, "stem")]
+            parts = [self._ntk(g, t, s) for g in (*self.arch.weights, READOUT, *self.arch.stem_parts)]
             return _sum(np.array([p[0] for p in parts]), np.array([p[1] for p in parts]))
         mantissa, log = self.k.ntk[group]
         rows = float(self.arch.weights[group].rows) if group in self.arch.weights else 1.0

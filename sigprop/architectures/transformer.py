@@ -10,12 +10,18 @@ from sigprop import branches
 from sigprop.architecture import Architecture
 from sigprop.building import branch_numbers, residual_stack, sizes, variances
 from sigprop.errors import InputError
+from sigprop.initialisations import initialised
 from sigprop.registry import register
 from sigprop.scores import Scores
+
+TOKENS = 4  # unless the inputs say
 
 
 def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
     """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested)."""
+    p = initialised(p, p["depth"])
+    said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
+    p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
     kinds = {"attention": ["attention"], "mlp": ["mlp"], "transformer": ["attention", "mlp"]}[p["block"]]
     size = sizes(p["depth"], loops or 1, len(kinds))
     numbers: dict[str, float] = {}
@@ -29,7 +35,7 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
             numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
             numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
             numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
-            scores.allowed(len(p["input_gram"]) if p["input_gram"] is not None else p["tokens"])
+            scores.allowed(p["tokens"])
         else:
             ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
             built.append(branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]))
@@ -58,7 +64,7 @@ def transformer(
     mlp_ratio: Any = 4,
     norm: Any = "pre",
     norm_kind: Any = "layer",
-    norm_eps: Any = 0.0,
+    norm_eps: Any = None,
     mask: Any = "none",
     score_scale: Any = "sqrt",
     head_dim: Any = 16,
@@ -77,9 +83,15 @@ def transformer(
     c_x: Any = None,
     c_g: Any = None,
     c_b: Any = None,
-    tokens: Any = 4,
+    c_we: Any = None,
+    c_pe: Any = None,
+    init: Any = None,
+    model_width: Any = None,
+    tokens: Any = None,
     token_cosine: Any = 0.3,
     input_gram: Any = None,
+    words: Any = None,
+    final_norm: Any = False,
     readout: Any = "each",
 ) -> Architecture:
     """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own weights."""

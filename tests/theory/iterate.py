@@ -13,9 +13,14 @@ from sigprop.theory.symbolic import SLOT, TAP, A, B, D
 class Iterated:
     """Values of the derived two-time functions: ``G(3, 2)`` is looked up by unifying with the equations' left-hand sides."""
 
-    def __init__(self, arch, derivation):
-        self.arch, self.memo = arch, {}
-        numbers = {sympy.Symbol(name, positive=True): sympy.Float(table[0], 30) for name, table in arch.number_tables.items()}
+    def __init__(self, arch, derivation, functions=None):
+        self.arch, self.memo, self.functions = arch, {}, functions or {}
+        numbers = {
+            sympy.Symbol("T", integer=True, positive=True): arch.tokens,
+            sympy.Symbol("q_0"): arch.input_gram[0, 0],
+            sympy.Symbol("c_0"): arch.input_gram[0, -1],
+        }
+        numbers |= {sympy.Symbol(name, positive=True): sympy.Float(table[0], 30) for name, table in arch.number_tables.items()}
         activations = {node.activation for b in arch.sub_blocks for node in _walk(b.branch) if type(node).__name__ == "Activate"}
         self.duals = {dual.symbols.name(act, order): dual.numeric(act, order) for act in activations for order in (0, 1)}
         self.equations = {}
@@ -34,20 +39,21 @@ class Iterated:
 
     def _value(self, name, indices):
         a, b, *tokens = indices
-        if name.startswith(("G", "R")) and name != "Gamma" and b > a:  # the equations hold for b <= a; Grams are symmetric
+        head = name.partition("_")[0]
+        if name.startswith(("G", "R")) and head != "Gamma" and b > a:  # the equations hold for b <= a; Grams are symmetric
             return self(_swapped(name), b, a, *tokens[::-1])
         if name.startswith(("H",)) and b < a:
             return self(_swapped(name), b, a, *tokens[::-1])
         if name.startswith("X") and b == 0:
             return 0.0
         kinds = self.arch.kinds
-        if name in ("Gamma", "Y"):  # two kinds of sub-block share no weight
-            first = 1 if name == "Gamma" else 0
+        if head in ("Gamma", "Y"):  # two kinds of sub-block share no weight
+            first = 1 if head == "Gamma" else 0
             if kinds[a - first] != kinds[b - first]:
                 return 0.0
         turning = B if name.startswith(("X", "Z", "U")) else A  # whose rule the equation applies
         for label, lhs, rhs in sorted(self.equations[name], key=lambda e: len(e[1].free_symbols - {D})):  # boundaries first
-            kind = int(label.split("|")[1]) if "|" in label else None
+            kind = next((int(part) for part in label.split("|")[1:] if part.isdigit()), None)
             solution = _solve(lhs, indices, self.arch.depth)
             if solution is None or min(solution.values(), default=0) < 0:
                 continue
@@ -67,6 +73,8 @@ class Iterated:
         return float(expression)
 
     def _call(self, call):
+        if call.func.__name__ in self.functions:
+            return self.functions[call.func.__name__](self, *map(int, call.args))
         if call.func == SLOT or call.func.__name__.startswith("slot"):
             weight = call.func.__name__.removeprefix("slot").removeprefix("_") or next(iter(self.arch.slots))
             return self.arch.slots[weight][int(call.args[0])]
@@ -86,7 +94,7 @@ def _walk(expression):
 
 def _swapped(name):
     head, _, lanes = name.partition("_")
-    return f"{head}_{lanes[::-1]}" if lanes else name
+    return f"{head}_{lanes[::-1]}" if lanes.isdigit() else name
 
 
 def _solve(lhs, indices, depth):
