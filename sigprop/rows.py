@@ -14,11 +14,13 @@ from sigprop.errors import InputError, near_miss
 
 @dataclass(frozen=True)
 class Quantity:
-    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', DESIGN section 5)."""
+    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', DESIGN section 5); judged:
+    whether a verdict looks at it unasked."""
 
     help: str
     scale: str
     backward: bool
+    judged: bool = True
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -28,9 +30,12 @@ QUANTITIES: dict[str, Quantity] = {
     "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
-    "logit_variance": Quantity("variance of token t's output z_t = n^-1/2 v . o_t over the read-out vector v: <o_t, o_t>", "value", False),
+    "logit_variance": Quantity("variance of token t's output z_t = n^-1/2 v . o_t over the read-out vector v: <o_t, o_t>", "value", False, False),
+    "participation": Quantity("sum over s of Omega_ts^2, mean over the heads of an attention application", "value", False, False),
+    "angle_exponent": Quantity("log of (1 - cos)/(1 - cos) of two tokens, after an application over before it", "one", False, False),
+    "gradient_exponent": Quantity("log of sum over tokens of <g_0, g_0> over that of the last state, per application", "one", True, False),
     "weight_gradient": Quantity("n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first", "value", True),
-    "ntk": Quantity("sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total", "diagonal", True),
+    "ntk": Quantity("sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total", "diagonal", True, False),  # one backward pass a token
 }
 
 
@@ -72,7 +77,7 @@ def spread(depth: int, count: int = 4) -> tuple[int, ...]:
     return tuple(int(a) for a in np.unique(np.linspace(0, depth, count).round()))
 
 
-VERIFIED = tuple(name for name in QUANTITIES if name != "ntk")  # the NTK on request: one backward pass a token
+VERIFIED = tuple(name for name, quantity in QUANTITIES.items() if quantity.judged)
 
 
 def judged(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
@@ -112,6 +117,16 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return _weights(arch, at, asked)
     if name == "logit_variance":
         return [Row(name, token=t) for t in tokens]
+    if name == "participation":
+        found = [a for a, kind in enumerate(arch.kinds or ()) if arch.sub_blocks[kind].attention]
+        found = sorted({min(found, key=lambda f: abs(f - a)) for a in at}) if found and (asked or len(found) > len(at)) else found
+        return [Row(name, a, token=t) for a in found for t in tokens]
+    if name == "angle_exponent":
+        g = arch.input_gram
+        pairs = [(t, s) for t in tokens for s in tokens if t < s and g[t, s] ** 2 < g[t, t] * g[s, s]]  # equal tokens stay equal
+        return [Row(name, a, token=t, token_2=s) for a in at if a < arch.depth for t, s in pairs]
+    if name == "gradient_exponent":
+        return [Row(name)]
     groups = [*arch.weights, "readout", *arch.stem_parts, None]
     return [Row(name, group=g, token=t, token_2=s) for g in groups for t in tokens for s in tokens if t <= s]
 

@@ -34,7 +34,10 @@ def check_heads(node: Attend, width: int) -> None:
 
 
 def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None) -> Any:
-    """[T, H d] from queries [T, H d], keys and values [T, H d / g]; head h reads the keys and values of head h // g."""
+    """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on average over heads.
+
+    Head h reads the keys and values of head h // g.
+    """
     tokens, rows = q.shape
     heads = heads_of(scores, rows)
     split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
@@ -49,7 +52,8 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     s = s if cap is None else cap * jnp.tanh(s / cap)
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
     omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
-    return jnp.einsum("kgts,skd->tkgd", omega, v, precision=highest).reshape(tokens, rows)
+    output = jnp.einsum("kgts,skd->tkgd", omega, v, precision=highest).reshape(tokens, rows)
+    return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
 
 
 def rotated(x: Any, base: Any) -> Any:

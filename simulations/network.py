@@ -15,12 +15,14 @@ from sigprop.simulations.weights import Shape, matvec
 
 
 class Trace(NamedTuple):
-    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n]."""
+    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
+    participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere."""
 
     lanes: Any
     writes: Any
     inputs: Any
     taps: Any
+    participation: Any
 
 
 class Probes(NamedTuple):
@@ -42,11 +44,12 @@ def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Pr
 
 
 class _Evaluation:
-    """Vector expressions on arrays [T, n]; collects each weight's input as it goes."""
+    """Vector expressions on arrays [T, n]; collects each weight's input, and attention's participation, as it goes."""
 
     def __init__(self, leaves: dict[Vector, Any], numbers: Any, sources: Any = None, slots: Any = None, shapes: Any = None, probes: Any = None):
         self.leaves, self.numbers, self.sources, self.slots, self.shapes, self.probes = leaves, numbers, sources, slots, shapes, probes
         self.inputs: dict[str, Any] = {}
+        self.participation: Any = None
 
     def __call__(self, u: Vector) -> Any:
         if u in self.leaves:
@@ -70,7 +73,8 @@ class _Evaluation:
                 return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
             case Attend(query, key, value, scores):
                 cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
-                return attend(scores, u.group, self(query), self(key), self(value), cap, base)
+                output, self.participation = attend(scores, u.group, self(query), self(key), self(value), cap, base)
+                return output
             case Linear():
                 x = self(u.of)
                 self.inputs[u.weight] = x
@@ -97,16 +101,17 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
-        return tuple(rule(lane) for lane in block.rule), write, inputs
+        participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
+        return tuple(rule(lane) for lane in block.rule), (write, inputs, participation)
 
     def step(lanes: Any, x: Any) -> Any:
         lanes = (lanes[0] + x["state_probe"], *lanes[1:])
         kinds = [lambda lanes, x, kind=kind: application(kind, lanes, x) for kind in range(len(arch.sub_blocks))]
-        new, write, inputs = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
-        return new, (lanes, write, inputs)
+        new, left = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
+        return new, (lanes, *left)
 
     xs = {**tables, "probes": probes.outputs, "state_probe": probes.states[:-1]}
-    final, (states, writes, inputs) = jax.lax.scan(step, lanes, xs)
+    final, (states, writes, inputs, participation) = jax.lax.scan(step, lanes, xs)
     final = (final[0] + probes.states[-1], *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     taps = []
@@ -114,7 +119,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
         read = _Evaluation({Stem(): stem, **{State(i): s[a] for i, s in enumerate(states)}}, numbers)(arch.readout.read)
         taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
-    return Trace(states, writes, inputs, jnp.stack(taps))
+    return Trace(states, writes, inputs, jnp.stack(taps), participation)
 
 
 def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:

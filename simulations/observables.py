@@ -146,6 +146,23 @@ def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gra
     return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
 
 
+def _participation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.participation[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def _angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    """log of (1 - cos)/(1 - cos), 1 - cos as half the squared distance of unit vectors (no cancellation)."""
+    a, t, s = (np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2"))
+    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
+    apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), jnp.float32(1e-12))  # noqa: E731
+    return jnp.log(apart(a + 1) / apart(a))
+
+
+def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    g = (gradients["v"].states ** 2).sum(axis=(1, 2))
+    return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
+
+
 def _logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     output = trace.taps.sum(axis=0)
     return jnp.diagonal(_dot(output, output))[np.array([row.token for row in rows])]
@@ -154,5 +171,5 @@ def _logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace:
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
-    "logit_variance": _logit_variance,
+    "logit_variance": _logit_variance, "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
 }  # fmt: skip

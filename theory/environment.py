@@ -29,6 +29,7 @@ class Environment:
         self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
         self.places, self.tokens = places, tokens
         self.memo: dict[Any, Any] = {}
+        self.participation: Any = None  # of the attention met last at one place
         self.known: dict[Any, Any] = {}
 
     def read(self, i: str, j: str) -> Any:

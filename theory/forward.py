@@ -60,7 +60,9 @@ class ForwardKind:
         pairs = env.block(inner(branch, "a", branch, "b", env), "a", "b") if partners is not None else None
         summary = summarise(env, branch, "a")
         every = tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank)) if self.blank is not None else summary
-        return Written(gram, pairs, log_scale(branch, "a", env), every, ())
+        tokens = jnp.zeros(gram.shape[1:2], dtype=jnp.float64)
+        participation = tokens if env.participation is None or not self.block.attention else env.participation[0]
+        return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation})
 
     def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any]:
         """M, B and the common log of the next lanes; the stem's lane, if there is one, stays."""

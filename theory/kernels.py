@@ -33,6 +33,7 @@ class Kernels:
     writes [P, T, T], write_log [P, T]: of every step, a tap's being its output; write_pairs [P, U, T, T] by ``program.partners``;
     gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
+    participation [P, T]: of a step's attention (0 elsewhere);
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
@@ -48,6 +49,7 @@ class Kernels:
     gradient_log: np.ndarray
     gradients_crossed: np.ndarray | None
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
+    participation: np.ndarray
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -87,7 +89,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"], out["write_log"],
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
-        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["ntk"],
+        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"], out["ntk"],
     )  # fmt: skip
 
 
@@ -135,7 +137,7 @@ def _run(
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "ntk": kernel, **backward,
+        "participation": forward["extra"]["participation"], "ntk": kernel, **backward,
     }  # fmt: skip
 
 

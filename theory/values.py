@@ -14,6 +14,8 @@ from sigprop.theory.program import READOUT
 Scaled = tuple[float, float]
 """(mantissa, log): the value mantissa * exp(log)."""
 
+TINY = 1e-300  # a gradient of zero has this exponent's logarithm
+
 
 class Values:
     """Rows read off the kernels."""
@@ -41,6 +43,13 @@ class Values:
                 mantissa, log = self.k.groups[row.group or ""]
                 own = log[self.steps[used]]
                 return _sum(mantissa[self.steps[used]].ravel(), (own[:, :, None] + own[:, None, :]).ravel())
+            case "participation":
+                return float(self.k.participation[self.steps[a], t]), 0.0
+            case "angle_exponent":
+                return math.log(self._apart(a + 1, t, s) / self._apart(a, t, s)), 0.0
+            case "gradient_exponent":
+                totals = [self._total(at) for at in (0, self.arch.depth)]
+                return (math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]) / self.arch.depth, 0.0
             case "logit_variance":
                 return self._outputs(t)
             case "ntk":
@@ -72,6 +81,15 @@ class Values:
         if not len(found) or self.k.write_pairs is None:
             return 0.0  # no weight in common: the writes are independent
         return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t]))
+
+    def _apart(self, a: int, t: int, s: int) -> float:
+        """1 - cos of two tokens at state a, at least the rounding of a cosine."""
+        gram = self.k.states[a]
+        return max(1 - float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s])), 2.0**-53)
+
+    def _total(self, a: int) -> Scaled:
+        """sum over tokens of <g_a, g_a>."""
+        return _sum(np.diag(self.k.gradients[a]), 2 * self.k.gradient_log[a])
 
     def _outputs(self, t: int) -> Scaled:
         """<o_t, o_t> of the read-out's output: each tap's with itself and twice with every later one."""

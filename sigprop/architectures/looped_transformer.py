@@ -13,7 +13,7 @@ from sigprop.registry import register
 def looped_transformer(
     *,
     depth: Any = 1,
-    loops: Any = 4,
+    loops: Any = 2,
     block: Any = "transformer",
     activation: Any = "gelu",
     gated: Any = False,
@@ -23,7 +23,7 @@ def looped_transformer(
     norm_eps: Any = None,
     mask: Any = "none",
     score_scale: Any = "sqrt",
-    head_dim: Any = 16,
+    head_dim: Any = 8,
     heads: Any = None,
     kv_heads: Any = None,
     positions: Any = "none",

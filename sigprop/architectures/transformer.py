@@ -14,7 +14,7 @@ from sigprop.initialisations import initialised
 from sigprop.registry import register
 from sigprop.scores import Scores
 
-TOKENS = 4  # unless the inputs say
+TOKENS = 3  # unless the inputs say
 
 
 def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
@@ -57,7 +57,7 @@ def _group(heads: int | None, kv_heads: int | None) -> int:
 @register("transformer", reference="2304.02034")
 def transformer(
     *,
-    depth: Any = 2,
+    depth: Any = 1,
     block: Any = "transformer",
     activation: Any = "gelu",
     gated: Any = False,
@@ -67,7 +67,7 @@ def transformer(
     norm_eps: Any = None,
     mask: Any = "none",
     score_scale: Any = "sqrt",
-    head_dim: Any = 16,
+    head_dim: Any = 8,
     heads: Any = None,
     kv_heads: Any = None,
     positions: Any = "none",

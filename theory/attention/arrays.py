@@ -27,7 +27,7 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
     if of is None:
         spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
-        return over(lambda head: {"forward": mixing.forward(head, spread)})
+        return over(lambda head: mixing.forward(head, spread))
     delta = env.block(cotangents, i, j)
     level = _even(env, of, i, j, delta)
     found = over(lambda head: mixing.backward(head, r, level))

@@ -21,9 +21,10 @@ import jax.numpy as jnp
 from sigprop.theory.attention.heads import Head
 
 
-def forward(head: Head, r: Any) -> Any:
-    """Sum over the chunk's heads of Omega r Omega'^T, [B, T, T]."""
-    return jnp.einsum("cbts,cbus->btu", head.omega_a @ r[None], head.omega_b)
+def forward(head: Head, r: Any) -> dict[str, Any]:
+    """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s Omega_ts^2 at a [B, T]."""
+    mixed = jnp.einsum("cbts,cbus->btu", head.omega_a @ r[None], head.omega_b)
+    return {"forward": mixed, "participation": (head.omega_a**2).sum(axis=(0, -1))}
 
 
 def backward(head: Head, r: Any, delta: Any) -> dict[str, Any]:

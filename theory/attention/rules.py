@@ -15,7 +15,10 @@ from sigprop.theory.transpose import AttendTransposed
 def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
     """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V of their own matrices, so values and scores are independent."""
     _check(u, v)
-    return env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)["forward"]
+    found = env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)
+    if i == j and "participation" in found:
+        env.participation = found["participation"]
+    return found["forward"]
 
 
 @rule(AttendTransposed, AttendTransposed)
