@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sigprop as sp
-from sigprop.cases import product
+from sigprop.cases import every
 
 FILE = Path(__file__).parent / "verdicts.csv"
 COLUMNS = ["case", "verdict", "tolerance", "seed", "engine", "widths", "samples", "quantity", "row", "theory", "a", "se", "lower", "upper", "b", "b_se"]
@@ -50,7 +50,7 @@ def main() -> None:
     if given.part is None:
         parts = sorted(FILE.parent.glob("verdicts.csv.*"))
         rows = [row for part in parts for row in csv.DictReader(part.open())]
-        order = {case.label: i for i, case in enumerate(product())}
+        order = {case.label: i for i, case in enumerate(every())}
         with FILE.open("w", newline="") as out:
             writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
             writer.writeheader()
@@ -63,9 +63,9 @@ def main() -> None:
         writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
         if not done:
             writer.writeheader()
-        for case in (case for case in product()[index::count] if case.label not in done):
+        for case in (case for case in every()[index::count] if case.label not in done):
             start = time.monotonic()
-            table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed)
+            table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed, quantities=case.quantities)
             print(f"{case.label:40} {table.verdict:12} {time.monotonic() - start:6.1f} s  {dict(table.notes or {}).get('reason')}", flush=True)
             writer.writerows(lines(case.label, table))
             out.flush()

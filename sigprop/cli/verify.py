@@ -77,7 +77,7 @@ def _cases(name: str | None, every: bool, quick: bool, tolerance: float | None, 
     from sigprop import cases
     from sigprop.table_text import cell, label, worst
 
-    listed = cases.product() if every else cases.registered(cases.QUICK if quick else cases.STRICT)
+    listed = cases.every() if every else cases.registered(cases.QUICK if quick else cases.STRICT)
     if name is not None:
         entry(name)
         listed = [case for case in listed if case.architecture.name == name]
@@ -89,7 +89,8 @@ def _cases(name: str | None, every: bool, quick: bool, tolerance: float | None, 
     for case in listed:
         started = time.monotonic()
         with bar(not chosen.json) as progress:
-            table = sp.verify(case.architecture, **options, tolerance=tolerance or case.tolerance, progress=_Named(progress, case.label))
+            asked = {"quantities": options.get("quantities") or case.quantities}
+            table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=_Named(progress, case.label))
         seconds = round(time.monotonic() - started, 1)
         row = worst(table)
         deviation = f"{label(row)}: {cell(row.get('deviation'))}" if row else "no rows"

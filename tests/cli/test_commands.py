@@ -17,8 +17,8 @@ from sigprop.registry import entry
 
 
 def fake_cases(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    cases = [SimpleNamespace(label=f"{name} default", architecture=entry(name).build(), tolerance=0.02) for name in names]
-    module = SimpleNamespace(registered=lambda tolerance: cases[:1] if tolerance == 0.05 else cases, product=lambda: cases, QUICK=0.05, STRICT=0.01)
+    cases = [SimpleNamespace(label=f"{name} default", architecture=entry(name).build(), tolerance=0.02, quantities=None) for name in names]
+    module = SimpleNamespace(registered=lambda tolerance: cases[:1] if tolerance == 0.05 else cases, every=lambda: cases, QUICK=0.05, STRICT=0.01)
     monkeypatch.setitem(sys.modules, "sigprop.cases", module)
     monkeypatch.setattr(sigprop, "cases", module, raising=False)
 
