@@ -18,6 +18,7 @@ from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 
 CEILING = 1024  # widest network of a ladder
 FIXED, FIXED_SAMPLES, FIXED_WIDTH = 1e-5, 16, 32  # spread below which a row is an identity, and what it is looked for on
+ZERO = 1e-12  # relative to a quantity's largest scale
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
 
@@ -72,13 +73,21 @@ def verify(
             INCONCLUSIVE,
             notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
         )
-    ruler = np.array([s if s else 1.0 for s in scale])  # a row that is zero by symmetry is measured as it is
+    ruler = _rulers(rows, scale)
     fixed = _identities(sampler(FIXED_WIDTH, FIXED_SAMPLES, SCOUT) / ruler)
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
         tolerance=tolerance, start_width=width, ceiling=CEILING, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
     )  # fmt: skip
     return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes | _about(rows, found))
+
+
+def _rulers(rows: Sequence[Row], scale: Sequence[float | None]) -> np.ndarray:
+    """What deviations are divided by: the scale; 1 for a row that is zero by symmetry (next to its quantity's largest, rounding)."""
+    largest: dict[str, float] = {}
+    for row, s in zip(rows, scale, strict=True):
+        largest[row.quantity] = max(largest.get(row.quantity, 0.0), s or 0.0)
+    return np.array([s if s and s > ZERO * largest[row.quantity] else 1.0 for row, s in zip(rows, scale, strict=True)])
 
 
 def _identities(deviations: np.ndarray) -> np.ndarray:

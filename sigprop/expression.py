@@ -6,7 +6,7 @@ of them, the simulation evaluates them on vectors. Leaves:
     Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Attend``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``.
 """
 
 from __future__ import annotations
@@ -121,12 +121,22 @@ class Normalise(Vector):
 
 
 @dataclass(frozen=True)
+class Dropout(Vector):
+    """of * m/(1 - rate), m = 0 with probability ``rate`` else 1, drawn for every coordinate, token and application; name: its own."""
+
+    name: str
+    of: Vector
+    rate: Scalar
+
+
+@dataclass(frozen=True)
 class Attend(Vector):
     """o_t = sum_s Omega_ts v_s, head by head, Omega the softmax of ``scores`` of queries and keys.
 
     query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
     serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value. cap:
-    scores S become cap tanh(S / cap); base: of rotary positions.
+    scores S become cap tanh(S / cap); base: of rotary positions; rate: of dropout on Omega, drawn for every head, pair of
+    tokens and application.
     """
 
     query: Vector
@@ -135,6 +145,7 @@ class Attend(Vector):
     scores: Scores = Scores()
     cap: Scalar | None = None
     base: Scalar | None = None
+    rate: Scalar | None = None
 
     @property
     def group(self) -> int:

@@ -145,6 +145,7 @@ PARAMETERS: dict[str, Parameter] = {
     "positions": Parameter("how attention knows positions", "none or rotary", _choice("none", "rotary")),
     "rope_base": Parameter("base of the rotary angles", "a number above 1", _number(1 + 1e-9)),
     "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", _optional(_number(1e-9))),
+    "dropout": Parameter("p, probability of dropping an attention weight, and a coordinate of a branch's output", "a number from 0 to 0.99", _number(0, 0.99)),
     "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
     "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
     "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _optional(_number(0))),

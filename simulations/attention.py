@@ -33,10 +33,10 @@ def check_heads(node: Attend, width: int) -> None:
         raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
 
 
-def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None) -> Any:
+def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None, mask: Any = None) -> Any:
     """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on average over heads.
 
-    Head h reads the keys and values of head h // g.
+    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega with.
     """
     tokens, rows = q.shape
     heads = heads_of(scores, rows)
@@ -52,7 +52,8 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     s = s if cap is None else cap * jnp.tanh(s / cap)
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
     omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
-    output = jnp.einsum("kgts,skd->tkgd", omega, v, precision=highest).reshape(tokens, rows)
+    used = omega if mask is None else omega * mask(omega.shape)
+    output = jnp.einsum("kgts,skd->tkgd", used, v, precision=highest).reshape(tokens, rows)
     return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
 
 

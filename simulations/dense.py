@@ -116,4 +116,5 @@ def _network(static: _Static, key: Any, tables: Any, root: Any) -> Any:
     readout = normal(readout_key, (arch.tokens, width))
     readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
     sources = {s.name: stored(k, s) if static.keep or len(s.shape) == 1 else k for s, k in zip(static.shapes, weight_keys, strict=True)}
-    return network_rows(arch, static.rows, static.shapes, width, stem, sources, readout, tables)
+    masks = jax.random.fold_in(key, 2 + len(static.shapes))
+    return network_rows(arch, static.rows, static.shapes, width, stem, sources, readout, tables, masks)

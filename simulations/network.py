@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write, walk
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.weights import Shape, matvec
@@ -46,8 +47,10 @@ def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Pr
 class _Evaluation:
     """Vector expressions on arrays [T, n]; collects each weight's input, and attention's participation, as it goes."""
 
-    def __init__(self, leaves: dict[Vector, Any], numbers: Any, sources: Any = None, slots: Any = None, shapes: Any = None, probes: Any = None):
-        self.leaves, self.numbers, self.sources, self.slots, self.shapes, self.probes = leaves, numbers, sources, slots, shapes, probes
+    def __init__(
+        self, leaves: dict[Vector, Any], numbers: Any, sources: Any = None, slots: Any = None, shapes: Any = None, probes: Any = None, masks: Any = None
+    ):
+        self.leaves, self.numbers, self.sources, self.slots, self.shapes, self.probes, self.masks = leaves, numbers, sources, slots, shapes, probes, masks
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
 
@@ -71,9 +74,13 @@ class _Evaluation:
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
                 return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
+            case Dropout(name, of, rate):
+                x = self(of)
+                return x * kept(self.masks[name], x.shape, evaluate(rate, self.numbers))
             case Attend(query, key, value, scores):
+                mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=evaluate(u.rate, self.numbers))
                 cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
-                output, self.participation = attend(scores, u.group, self(query), self(key), self(value), cap, base)
+                output, self.participation = attend(scores, u.group, self(query), self(key), self(value), cap, base, mask)
                 return output
             case Linear():
                 x = self(u.of)
@@ -86,8 +93,14 @@ class _Evaluation:
         raise TypeError(f"cannot evaluate {u!r}")
 
 
-def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, tables: Any, probes: Probes) -> Trace:
-    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications."""
+def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
+    """m/(1 - rate) of dropout: 0 with probability ``rate``."""
+    keep = 1 - jnp.asarray(rate, dtype=jnp.float32)
+    return jax.random.bernoulli(key, keep, shape).astype(jnp.float32) / keep
+
+
+def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, tables: Any, probes: Probes, key: Any = None) -> Trace:
+    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications; key: of dropout's masks."""
     by_name = {s.name: s for s in shapes}
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
@@ -97,7 +110,9 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         block = arch.sub_blocks[kind]
         leaves: dict[Vector, Any] = {Stem(): stem, **{State(i): lane for i, lane in enumerate(lanes)}}
         read = _Evaluation(leaves, x["numbers"])(block.read)
-        branch = _Evaluation({Read(): read}, x["numbers"], sources, x["slots"], by_name, x["probes"])
+        dropped = [node for node in walk(block.branch) if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)]
+        masks = {getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m) for m, node in enumerate(dropped)}
+        branch = _Evaluation({Read(): read}, x["numbers"], sources, x["slots"], by_name, x["probes"], masks)
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
@@ -110,7 +125,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         new, left = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
         return new, (lanes, *left)
 
-    xs = {**tables, "probes": probes.outputs, "state_probe": probes.states[:-1]}
+    xs = {**tables, "step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
     final, (states, writes, inputs, participation) = jax.lax.scan(step, lanes, xs)
     final = (final[0] + probes.states[-1], *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))

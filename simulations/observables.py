@@ -17,13 +17,13 @@ from sigprop.simulations.weights import Shape
 
 
 def network_rows(
-    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any
+    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any, key: Any = None
 ) -> tuple[Any, Any]:
     """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
     stem [T, n]; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK).
     """
-    forward = lambda probes: _taps_first(run(arch, shapes, stem, sources, tables, probes))  # noqa: E731
+    forward = lambda probes: _taps_first(run(arch, shapes, stem, sources, tables, probes, key))  # noqa: E731
     probes = zero_probes(arch, shapes, width)
     trace, gradients = _pass(forward, probes, arch, readout, rows)
     values: dict[str, Any] = {}

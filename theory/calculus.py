@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
 from sigprop.theory.algebra import exp, root_mean_square
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -61,7 +61,7 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
     match u:
         case Read() | Cotangent():
             return env.log(u, i)
-        case Linear() | Transposed() | Scale():
+        case Linear() | Transposed() | Scale() | Dropout():
             return log_scale(u.of, i, env)
         case Activate(order=order):
             return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)
@@ -126,7 +126,7 @@ def require_fresh(branch: Vector) -> None:
     match branch:
         case Linear() | Bias():
             return
-        case Scale(of=of) | Normalise(of=of):
+        case Scale(of=of) | Normalise(of=of) | Dropout(of=of):
             return require_fresh(of)
         case Sum(terms):
             for term in terms:
@@ -194,6 +194,15 @@ def _product(u: Product, i: str, v: Product, j: str, env: Environment) -> Any:
     if roots(u.left) & (roots(u.right) | roots(v.right)) or roots(v.left) & roots(v.right):
         raise NoRule(f"the factors of {u!r} and {v!r} share a matrix: no rule for their product")
     return inner(u.left, i, v.left, j, env) * inner(u.right, i, v.right, j, env)
+
+
+@rule(Dropout, Dropout)
+def _dropout(u: Dropout, i: str, v: Dropout, j: str, env: Environment) -> Any:
+    """<m x, m' y>/(1 - p)^2 = <x, y> (1 + p/(1 - p) 1{one mask}): E m^2 = 1 - p; masks of two tokens or applications are independent."""
+    if u.name != v.name:
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+    rate = env.number(u.rate, i)
+    return inner(u.of, i, v.of, j, env) * (1 + rate / (1 - rate) * env.same(i, j))
 
 
 def _norm(u: Normalise, i: str, env: Environment) -> Any:

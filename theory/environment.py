@@ -78,6 +78,13 @@ class Environment:
     def ones(self, i: str, j: str) -> Any:
         return 1
 
+    def same(self, i: str, j: str) -> Any:
+        """1 where the two places are one application and one token, else 0."""
+        import sympy
+
+        (a, t), (b, s) = self.places[i], self.places[j]
+        return sympy.KroneckerDelta(a, b) * sympy.KroneckerDelta(t, s)
+
     def block(self, value: Any, i: str, j: str) -> Any:
         return value
 
@@ -168,6 +175,11 @@ class ArrayEnvironment(Environment):
         import jax.numpy as jnp
 
         return jnp.ones_like(self.reads[i, j])
+
+    def same(self, i: str, j: str) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.eye(self.logs[next(iter(self.logs))].shape[-1], dtype=jnp.float64)[None] if i == j else 0.0
 
     @staticmethod
     def left(value: Any) -> Any:

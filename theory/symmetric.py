@@ -35,7 +35,7 @@ def alike(arch: Architecture) -> bool:
     gram = arch.input_gram
     off = gram[~np.eye(len(gram), dtype=bool)]
     same = len(gram) > 1 and np.ptp(np.diag(gram)) == 0 and np.ptp(off) == 0
-    return bool(nodes) and same and arch.readout.tokens != "last" and all(n.scores.mask == "none" and not n.scores.rotary for n in nodes)
+    return bool(nodes) and same and arch.readout.tokens != "last" and all(n.scores.mask == "none" and not n.scores.rotary and n.rate is None for n in nodes)
 
 
 class SymmetricEnvironment(Environment):
@@ -62,6 +62,10 @@ class SymmetricEnvironment(Environment):
             return {"value": value, "query": power * d_tt * (q - c) * (key_tt - key_ts) * j_tt, "key": key}
         value = d_tt * (1 - p_tt) / (TOKENS - 1) + d_ts * (1 - p_ts)
         return {"value": value, "query": power * d_ts * (q - c) * (key_tt - key_ts) * j_ts, "key": -key / (TOKENS - 1)}
+
+    def same(self, i: str, j: str) -> Any:
+        (a, _), (b, _) = self.places[i], self.places[j]
+        return sympy.KroneckerDelta(a, b) if self.pair == "tt" else sympy.Integer(0)
 
     def _pair(self, node: Attend, name: str, i: str, j: str) -> tuple[Any, Any]:
         if node.scores.uniform:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Attend, Bias, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
 from sigprop.scalar import Constant, Scalar
 
 
@@ -89,6 +89,8 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             _pull(right, Product(left, d), gradient)
         case Scale(factor, of):
             _pull(of, Scale(factor, d), gradient)
+        case Dropout(name, of, rate):
+            _pull(of, Dropout(name, d, rate), gradient)
         case Sum(terms):
             for term in terms:
                 _pull(term, d, gradient)

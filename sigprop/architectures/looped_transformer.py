@@ -29,6 +29,7 @@ def looped_transformer(
     positions: Any = "none",
     rope_base: Any = 1e4,
     softcap: Any = None,
+    dropout: Any = 0.0,
     residual_scale: Any = "1/(N*sqrt(L))",
     skip_scale: Any = 1.0,
     c_q: Any = None,

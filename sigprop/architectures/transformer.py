@@ -24,21 +24,21 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
     kinds = {"attention": ["attention"], "mlp": ["mlp"], "transformer": ["attention", "mlp"]}[p["block"]]
     size = sizes(p["depth"], loops or 1, len(kinds))
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     built = []
     for kind in kinds:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"])
             rotary = p["positions"] == "rotary"
             scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary)
-            built.append(branches.attention(scores, group, p["softcap"] is not None))
+            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0))
             numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
             numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
             numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
             scores.allowed(p["tokens"])
         else:
             ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
-            built.append(branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]))
+            built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
     return residual_stack(name, built, numbers, size, p, loops)
 
@@ -73,6 +73,7 @@ def transformer(
     positions: Any = "none",
     rope_base: Any = 1e4,
     softcap: Any = None,
+    dropout: Any = 0.0,
     residual_scale: Any = 1.0,
     skip_scale: Any = 1.0,
     c_q: Any = None,

@@ -25,12 +25,14 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
         *(None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base))
     )
     over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
+    rate = None if node.rate is None or i != j else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
+    odds = None if rate is None else rate / (1 - rate)
     if of is None:
         spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
-        return over(lambda head: mixing.forward(head, spread))
+        return over(lambda head: mixing.forward(head, spread, odds))
     delta = env.block(cotangents, i, j)
     level = _even(env, of, i, j, delta)
-    found = over(lambda head: mixing.backward(head, r, level))
+    found = over(lambda head: mixing.backward(head, r, level, odds))
     power = node.scores.power
     return {"value": found["value"], "query": power * delta * found["query"], "key": power * found["key"]}
 

@@ -21,14 +21,31 @@ import jax.numpy as jnp
 from sigprop.theory.attention.heads import Head
 
 
-def forward(head: Head, r: Any) -> dict[str, Any]:
-    """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s Omega_ts^2 at a [B, T]."""
+def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
+    """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s Omega_ts^2 at a [B, T].
+
+    odds: p/(1 - p) of dropout where both sides have one mask: it adds odds times sum_s Omega_ts^2 r_ss on the diagonal.
+    """
     mixed = jnp.einsum("cbts,cbus->btu", head.omega_a @ r[None], head.omega_b)
+    if odds is not None:
+        mixed = mixed + odds * diagonal(forward(head, diagonal(r))["forward"])
     return {"forward": mixed, "participation": (head.omega_a**2).sum(axis=(0, -1))}
 
 
-def backward(head: Head, r: Any, delta: Any) -> dict[str, Any]:
-    """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still without its factor delta)."""
+def diagonal(x: Any) -> Any:
+    """The diagonal of [..., T, T] as a matrix."""
+    return x * jnp.eye(x.shape[-1], dtype=x.dtype)[None]
+
+
+def backward(head: Head, r: Any, delta: Any, odds: Any = None) -> dict[str, Any]:
+    """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still without its factor delta).
+
+    odds: as in ``forward``; a mask couples a pair of tokens (t, s) with itself alone, so it adds odds times the same legs of
+    the diagonals of r and delta (at values and queries on the diagonal only).
+    """
+    if odds is not None:
+        plain, own = backward(head, r, delta), backward(head, diagonal(r), diagonal(delta))
+        return {leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg])) for leg in plain}
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
     if head.turns is None:
         query, key = _legs(head, r[None], delta[None], head.keys, head.queries)

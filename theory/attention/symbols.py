@@ -37,6 +37,8 @@ def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, 
 
     at: (a, b); token: (t, t'); values, cotangents: <v_t, v'_t'>, <d_t, d'_t'> as expressions in t and t'.
     """
+    if node.rate is not None:
+        raise NoRule("dropout of attention weights has no symbolic rule: derive without it")
     if tokens == 1:
         return {"forward": values} if cotangents is None else {"value": cotangents, "query": 0, "key": 0}
     if at[0] == at[1] and token[0] == token[1]:
