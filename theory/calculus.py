@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
-from sigprop.theory.algebra import exp, root_mean_square
+from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
+from sigprop.theory.algebra import root_mean_square
 from sigprop.theory.environment import Environment
-from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
+from sigprop.theory.log_scale import log_scale, shift
+from sigprop.theory.transpose import Cotangent, Divide, Transposed
 
 Rule = Callable[[Any, str, Any, str, Environment], Any]
 RULES: dict[tuple[type, type], Rule] = {}
@@ -38,9 +39,9 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     if isinstance(v, Scale):
         return env.number(v.factor, j) * inner(u, i, v.of, j, env)
     if isinstance(u, Sum):
-        return _total(inner(t, i, v, j, env) * env.left(_shift(t, u, i, env)) for t in u.terms)
+        return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
-        return _total(inner(u, i, t, j, env) * env.right(_shift(t, v, j, env)) for t in v.terms)
+        return _total(inner(u, i, t, j, env) * env.right(shift(t, v, j, env)) for t in v.terms)
     rule = RULES.get((type(u), type(v)))
     if rule is not None:
         return rule(u, i, v, j, env)
@@ -54,41 +55,6 @@ def _total(values: Any) -> Any:
     for value in values:
         total = value if isinstance(total, int) else total if isinstance(value, int) else total + value
     return total
-
-
-def log_scale(u: Vector, i: str, env: Environment) -> Any:
-    """The natural log of the factor that mantissas of u_i leave out, per token; 0 on symbols."""
-    match u:
-        case Read() | Cotangent():
-            return env.log(u, i)
-        case Linear() | Transposed() | Scale() | Dropout():
-            return log_scale(u.of, i, env)
-        case Activate(order=order):
-            return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)
-        case Product(left, right):
-            return log_scale(left, i, env) + log_scale(right, i, env)
-        case Divide():
-            return log_scale(u.of, i, env) - log_scale(u.by.of, i, env)
-        case Sum(terms):
-            return env.maximum([log_scale(t, i, env) for t in terms])
-        case Attend(value=value):
-            return env.widest(log_scale(value, i, env))
-        case AttendTransposed(node, of, leg):
-            return _leg_log(node, leg, log_scale(of, i, env), i, env)
-    return 0 * env.log(Read(), i)  # Normalise, Bias: of order one
-
-
-def _leg_log(node: Attend, leg: str, log: Any, i: str, env: Environment) -> Any:
-    """Of attention's cotangent at a leg: tokens are mixed on the largest scale among them."""
-    of = lambda u: env.widest(log_scale(u, i, env))  # noqa: E731
-    if leg == "value":
-        return env.widest(log)
-    return of(node.value) + (log + of(node.key) if leg == "query" else env.widest(log) + of(node.query))
-
-
-def _shift(term: Vector, whole: Vector, i: str, env: Environment) -> Any:
-    """exp(log of the term - log of the sum): 1 on symbols."""
-    return exp(log_scale(term, i, env) - log_scale(whole, i, env))
 
 
 def variance(u: Vector, i: str, env: Environment) -> Any:

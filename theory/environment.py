@@ -1,9 +1,9 @@
-"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties; in one of two algebras."""
+"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties; here on symbols."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sigprop.activation import Activation
 from sigprop.expression import Attend, Vector
@@ -54,7 +54,7 @@ class Environment:
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
         """What the dual activation needs to know of phi's argument at one place; computed once a place."""
         from sigprop.theory import dual
-        from sigprop.theory.calculus import log_scale
+        from sigprop.theory.log_scale import log_scale
 
         key = (activation, of, i)
         if key not in self.known:
@@ -115,101 +115,3 @@ class Environment:
 
         (a, t), (b, s) = self.places[i], self.places[j]
         return attention(node, self.tokens, (a, b), (t, s), values, cotangents)
-
-
-class Resolution(NamedTuple):
-    """How finely numbers without closed form are computed: degree of Hermite series, points {Scores: array} of sampled heads."""
-
-    degree: Any = None
-    points: Mapping[Any, Any] = {}
-
-
-class ArrayEnvironment(Environment):
-    """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
-
-    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U, T]; numbers are
-    [1] at a and [U] at b; ties [U].
-    """
-
-    def __init__(
-        self,
-        reads: Any,
-        cotangents: Any,
-        numbers: Mapping[str, Mapping[str, Any]],
-        ties: Callable[[str], Any],
-        logs: Mapping[Any, Any],
-        resolution: Resolution | None = None,
-    ):
-        super().__init__(reads, cotangents, numbers, ties)
-        self.logs, self.resolution = logs, resolution or Resolution()
-
-    def tied(self, weight: str, i: str, j: str) -> Any:
-        return 1 if i == j else self.ties(weight)[:, None, None]
-
-    def number(self, scalar: Scalar, i: str) -> Any:
-        value = evaluate(scalar, self.numbers[i])
-        return value if isinstance(value, float) else value[:, None, None]
-
-    def per_token(self, scalar: Scalar, i: str) -> Any:
-        value = evaluate(scalar, self.numbers[i])
-        return value if isinstance(value, float) else value[:, None]
-
-    def log(self, leaf: Vector, i: str) -> Any:
-        return self.logs[type(leaf), i]
-
-    def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        from sigprop.theory import dual
-        from sigprop.theory.calculus import log_scale
-
-        key = (activation, of, i)
-        if key not in self.known:
-            self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.resolution.degree)  # pyright: ignore[reportArgumentType]
-        return self.known[key]
-
-    def block(self, value: Any, i: str, j: str) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value
-
-    def ones(self, i: str, j: str) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.ones_like(self.reads[i, j])
-
-    def same(self, i: str, j: str) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.eye(self.logs[next(iter(self.logs))].shape[-1], dtype=jnp.float64)[None] if i == j else 0.0
-
-    @staticmethod
-    def left(value: Any) -> Any:
-        return value[..., :, None]
-
-    @staticmethod
-    def right(value: Any) -> Any:
-        return value[..., None, :]
-
-    @staticmethod
-    def diagonal(value: Any) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.diagonal(value, axis1=-2, axis2=-1)
-
-    @staticmethod
-    def widest(log: Any) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.broadcast_to(jnp.max(log, axis=-1, keepdims=True), log.shape)
-
-    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
-        from sigprop.theory.attention.arrays import attention
-
-        return attention(self, node, i, j, values, cotangents, of)
-
-    @staticmethod
-    def maximum(values: list[Any]) -> Any:
-        import functools
-
-        import jax.numpy as jnp
-
-        return functools.reduce(jnp.maximum, values)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from sigprop.architecture import SubBlock
 from sigprop.expression import Read
 from sigprop.scalar import evaluate
-from sigprop.theory.calculus import inner, log_scale
-from sigprop.theory.environment import ArrayEnvironment, Resolution
+from sigprop.theory.array_environment import ArrayEnvironment, Resolution
+from sigprop.theory.calculus import inner
 from sigprop.theory.linear import WRITE, Coefficients, Form
+from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall, summarise

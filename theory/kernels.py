@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.compiling import jit
-from sigprop.theory import tangent
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.backward import BackwardKind
 from sigprop.theory.calculus import require_fresh
-from sigprop.theory.environment import Resolution
-from sigprop.theory.forward import ForwardKind, dense, numeric_form
-from sigprop.theory.program import Program, Structure, compile_program
-from sigprop.theory.recursion import gram_scan
+from sigprop.theory.passes import run
+from sigprop.theory.program import Program, compile_program
 
 DEGREE = 128  # of the Hermite series where there is no closed form
 COARSE = 64  # the second resolution, whose difference is the stated numerical error
@@ -81,7 +73,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, readout_gram(arch))
-        out = jax.device_get(_run(program.structure, program.coupled, ntk, *given))
+        out = jax.device_get(run(program.structure, program.coupled, ntk, *given))
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at
@@ -91,122 +83,3 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
         {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"], out["ntk"],
     )  # fmt: skip
-
-
-@jit(static=(0, 1, 2))
-def _run(
-    structure: Structure,
-    coupled: bool,
-    ntk: bool,
-    degree: Any,
-    points: Any,
-    tables: dict[str, Any],
-    stem: dict[str, Any],
-    bands: Any,
-    columns: Any,
-    readout: Any,
-) -> dict[str, Any]:
-    input_gram = sum(stem.values())
-    resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)))
-    start, first, initial = _start(structure, tables, input_gram, bands)
-    tokens = input_gram.shape[0]
-    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
-    plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
-    shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
-    kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
-    used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers")}
-    forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank)
-
-    def with_start(value: Any, initial: Any) -> Any:
-        return jnp.concatenate([initial[None], value])
-
-    rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
-    run = lambda gram: _backward(structure, coupled, resolution, tables, forward, bands, gram, initial)  # noqa: E731
-    kernel: dict[str, Any] = {}
-    if ntk and not (structure.scores and tokens > 1):
-        both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
-        backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
-        kernel = tangent.apart(tangent.products(shared, stem))
-    else:
-        backward = run(readout)
-        if ntk:
-            kernel = tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)
-    return {
-        "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
-        "state_log": with_start(forward["log"], zero_log[0]),
-        "crossed": with_start(forward["rows"], rows0),
-        "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "participation": forward["extra"]["participation"], "ntk": kernel, **backward,
-    }  # fmt: skip
-
-
-def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any]:
-    """Grams of the initial lanes (and of the stem's own lane), the first step's numbers, and the lanes in the stem [m, K, T]."""
-    first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
-    shape = (structure.bands, input_gram.shape[0])
-    diagonal = jnp.broadcast_to(jnp.diagonal(input_gram)[None], shape)
-    form = numeric_form(first, lambda i, j: diagonal, lambda leaf: jnp.zeros((1, shape[1]), dtype=jnp.float64), 0, bands)
-    results = [form(lane) for lane in structure.initial]
-    coefficients = [dense({0: c[0] * jnp.exp(log)}, [0], shape)[0] for c, log in results]
-    if structure.injects:
-        coefficients.append(jnp.ones(shape, dtype=jnp.float64))
-    lanes = jnp.stack(coefficients)  # [m, K, T]
-    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes
-
-
-def _backward(
-    structure: Structure, coupled: bool, resolution: Resolution, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
-) -> dict[str, Any]:
-    """The reversed scan for one read-out Gram [T, T]."""
-    steps, lanes, _, n_bands, tokens = forward["transition"].shape
-    flip = functools.partial(jax.tree.map, lambda table: table[::-1])
-    tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(jnp.float64)
-    transposed = jnp.swapaxes(forward["transition"], 1, 2)
-    padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed).at[:, lanes, lanes].set(1.0)
-    delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
-    given = {
-        "kind": tables["kind"], "numbers": tables["numbers"], "ties_later": tables["ties_later"],
-        "back_into": jnp.concatenate([forward["into"], tap], axis=1),
-        "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
-        "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
-        "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
-    }  # fmt: skip
-    reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
-    if coupled:  # the partners' forward data, looked up by each step as it runs
-        reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
-    kinds = [_Looking(BackwardKind(k, structure, resolution), forward, delta_log, coupled) for k in range(len(structure.blocks))]
-    start = (
-        jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
-        .at[lanes, lanes]
-        .set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
-    )
-    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
-    columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
-    out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
-    gram = jnp.einsum("k,pkts->pts", bands, out["gram"][:, 0, 0])
-    stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
-    found = {"stem": stem, "stem_log": out["log"][-1]}
-    if coupled:
-        found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
-    return found | {
-        "gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]),
-        "gradient_log": jnp.concatenate([zero_log, out["log"]]),
-        "groups": out["extra"],
-    }
-
-
-class _Looking:
-    """A backward kind that first looks up its later partners' forward data (the forward pair table, transposed)."""
-
-    def __init__(self, kind: BackwardKind, forward: dict[str, Any], delta_log: Any, coupled: bool):
-        self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
-        self.read, self.rule = kind.read, kind.rule
-
-    def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
-        if self.coupled:
-            q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
-            reads = jnp.swapaxes(self.forward["pairs"][x["row"], x["column"]], -1, -2)
-            summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
-            x = x | {"partner": {"reads": reads, "logs": self.forward["read_log"][q], "delta_log": self.delta_log[q], "summary": summary}}
-        return self.kind.write(x, own, log, partners)

@@ -49,8 +49,8 @@ def _kernel(arch: Architecture) -> Any:
     import jax
     import jax.numpy as jnp
 
+    from sigprop.theory.array_environment import ArrayEnvironment
     from sigprop.theory.calculus import inner
-    from sigprop.theory.environment import ArrayEnvironment
     from sigprop.theory.transpose import Cotangent, transpose
 
     branch = arch.sub_blocks[0].branch

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.expression import Activate, Attend, Normalise, Vector, walk
+from sigprop.theory.array_environment import ArrayEnvironment
 from sigprop.theory.calculus import inner
-from sigprop.theory.environment import ArrayEnvironment
 
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:

@@ -46,7 +46,7 @@ class SymmetricEnvironment(Environment):
 
     def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Any = None) -> dict[str, Any]:
         def entries(u: Any) -> tuple[Any, Any]:
-            diagonal, off = (sympy.sympify(inner(u, i, u, j, self.twins[pair])) for pair in PAIRS)
+            diagonal, off = (sympy.Integer(0) + inner(u, i, u, j, self.twins[pair]) for pair in PAIRS)
             return diagonal, off
 
         (p_tt, p_ts), (j_tt, j_ts) = (self._pair(node, name, i, j) for name in "PJ")

@@ -28,7 +28,7 @@ def apart(found: Products) -> dict[str, tuple[Any, Any]]:
     def total(amount: Any, log: Any) -> tuple[Any, Any]:
         both = log[:, :, None] + log[:, None, :]
         top = both.max(axis=0)
-        return (amount * jnp.exp(both - top)).sum(axis=0), top
+        return (amount * jnp.exp(both - top[None])).sum(axis=0), top
 
     return {name: total(*value) for name, value in found.items()}
 

@@ -12,7 +12,7 @@ import sympy
 
 import sigprop as sp
 from sigprop.expression import Linear
-from sigprop.theory import calculus, kernels
+from sigprop.theory import calculus, passes
 
 
 def load(name: str, path: Path):
@@ -84,12 +84,12 @@ def test_a_broken_rule_breaks_both(monkeypatch: pytest.MonkeyPatch):
     right, equation = sp.predict(arch, ["residual_variance"]), sp.derive(arch)["write"]
     rule = calculus.RULES[Linear, Linear]
     monkeypatch.setitem(calculus.RULES, (Linear, Linear), lambda u, i, v, j, env: 1.1 * rule(u, i, v, j, env))
-    kernels._run.compiled().clear_cache()
+    passes.run.compiled().clear_cache()
     try:
         wrong, derivation = sp.predict(arch, ["residual_variance"]), sp.derive(arch)
         it = Iterated(arch, derivation)
     finally:
-        kernels._run.compiled().clear_cache()
+        passes.run.compiled().clear_cache()
     assert derivation["write"] != equation
     assert wrong.rows[-1]["value"] > right.rows[-1]["value"] + 0.05
     assert it("G", 3, 3) == pytest.approx(wrong.rows[-1]["value"], rel=1e-10)

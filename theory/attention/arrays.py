@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from sigprop.expression import Attend, Vector
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.heads import Form, Leg, expectation
-from sigprop.theory.calculus import inner, log_scale
+from sigprop.theory.calculus import inner
+from sigprop.theory.log_scale import log_scale
 
 if TYPE_CHECKING:
-    from sigprop.theory.environment import ArrayEnvironment
+    from sigprop.theory.array_environment import ArrayEnvironment
 
 
 def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, 
         raise NoRule("attention's output has no symbolic variance of its own: it mixes pairs of tokens")
     t, t2 = token
     s, s2, u, u2 = sympy.symbols("s_1 s_2 u_1 u_2", integer=True, nonnegative=True)
-    on = lambda expression, x, y: sympy.sympify(expression).subs({t: x, t2: y}, simultaneous=True)  # noqa: E731
+    on = lambda expression, x, y: (sympy.Integer(0) + expression).subs({t: x, t2: y}, simultaneous=True)  # noqa: E731
     over = lambda expression, *dummies: sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])  # noqa: E731
     weights = lambda p, q, r, v: _weights(node, at, p, q, r, v)  # noqa: E731
     if cotangents is None:

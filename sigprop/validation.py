@@ -1,0 +1,86 @@
+"""What makes a description a network: every check names what came and what would be accepted."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sigprop.errors import InputError, near_miss
+from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write, numbers_in, rows_of, walk
+from sigprop.scalar import evaluate
+
+if TYPE_CHECKING:
+    from sigprop.architecture import Architecture
+
+READOUTS = ("each", "last", "mean")
+
+
+def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ...], where: str) -> None:
+    for node in walk(expression):
+        if not isinstance(node, allowed + nodes):
+            accepted = ", ".join(t.__name__ for t in allowed + nodes)
+            raise InputError(f"{where}: {type(node).__name__} cannot stand here; accepted: {accepted}")
+
+
+def check(arch: Architecture) -> None:
+    """Raise ``InputError`` for the first thing that is wrong with a description."""
+    linear = (Sum, Scale, Normalise)
+    for lane in arch.initial:
+        _leaves(lane, (Stem,), linear, "initial")
+    _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
+    for node in walk(arch.readout.branch):
+        if isinstance(node, (Linear, Bias, State, Stem, Write)):
+            raise InputError(f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations of Read")
+    if arch.readout.tokens not in READOUTS:
+        raise InputError(f"readout={arch.readout.tokens!r}{near_miss(str(arch.readout.tokens), READOUTS)}")
+    used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
+    for block in arch.sub_blocks:
+        _leaves(block.read, (State, Stem), linear, "read")
+        for node in walk(block.branch):
+            if isinstance(node, (State, Stem, Write)):
+                raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
+            if isinstance(node, (Linear, Bias)) and node is not block.weights[node.weight]:
+                raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
+        for lane in block.rule:
+            _leaves(lane, (State, Stem, Write), linear, "rule")
+        if len(block.rule) != arch.lanes:
+            raise InputError(f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one expression per lane")
+        for expression in (block.read, block.branch, *block.rule):
+            used |= numbers_in(expression)
+        states = [n.lane for e in (block.read, *block.rule) for n in walk(e) if isinstance(n, State)]
+        if any(not 0 <= lane < arch.lanes for lane in states):
+            raise InputError(f"State({max(states)}): accepted: a lane from 0 to {arch.lanes - 1}")
+        if rows_of(block.branch) != 1:
+            raise InputError(f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1")
+    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kinds):  # type: ignore[union-attr]
+        raise InputError(f"kinds: {max(arch.kinds)}; accepted: an index of sub_blocks, 0 to {len(arch.sub_blocks) - 1}")  # type: ignore[arg-type,type-var]
+    _check_numbers(arch, {number.name for number in used})
+    _check_gram(arch)
+
+
+def _check_numbers(arch: Architecture, used: set[str]) -> None:
+    for name in sorted(used - set(arch.numbers)):
+        raise InputError(f"numbers: no value for {name!r}; accepted: a float or one per application")
+    for name, value in arch.numbers.items():
+        table = np.asarray(value, dtype=np.float64)
+        if table.shape not in ((), (arch.depth,)):
+            raise InputError(f"{name}: {table.size} values; accepted: one, or one for each of the {arch.depth} applications")
+        if not np.all(np.isfinite(table)):
+            raise InputError(f"{name}={value}: not finite; accepted: a finite number")
+    for weight, node in arch.weights.items():
+        for slot, applications in arch.applications_of(weight).items():
+            variances = {float(evaluate(node.variance, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
+            if min(variances) < 0 or len(variances) > 1:
+                raise InputError(f"variance of weight {weight!r}, slot {slot}: {sorted(variances)}; accepted: one number >= 0")
+
+
+def _check_gram(arch: Architecture) -> None:
+    gram = arch.input_gram
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.all(np.isfinite(gram)) or not np.allclose(gram, gram.T):
+        raise InputError(f"input_gram of shape {gram.shape}: accepted: a finite symmetric T x T matrix")
+    if np.linalg.eigvalsh(gram).min() < -1e-10 * max(1.0, abs(gram).max()) or np.diag(gram).min() <= 0:
+        raise InputError("input_gram: not positive semi-definite with a positive diagonal; accepted: a covariance matrix")
+    if any(w <= 0 for w in arch.bands) or not math.isclose(sum(arch.bands), 1.0):
+        raise InputError(f"bands={arch.bands}: accepted: positive relative widths that sum to 1")
