@@ -79,7 +79,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
 def transformers() -> list[Case]:
     """Attention and its variants, untied and looped, at 5 %; and the NTK of two blocks at 3 %."""
     cases = [Case(f"{label} {QUICK:g}", entry(label.split()[0]).build(**{**SMALL, **given}), QUICK) for label, given in TRANSFORMERS.items()]
-    two = entry("transformer").build(depth=2, tokens=2, mlp_ratio=2)
+    two = entry("transformer").build(depth=2, tokens=2, mlp_ratio=1, head_dim=4, residual_scale=0.5)
     return [*cases, Case("transformer ntk 0.03", two, 0.03, ("ntk",))]
 
 
