@@ -198,4 +198,5 @@ def read_parameters(owner: str, given: Mapping[str, Any], defaults: Mapping[str,
         if name not in defaults:
             raise InputError(f"{owner} has no parameter {name!r}{near_miss(name, defaults)}")
     merged = {**defaults, **given}
-    return {name: read_parameter(name, value) if name in given or value is not None else None for name, value in merged.items()}
+    unset = {name for name, value in merged.items() if value is None and defaults[name] is None}
+    return {name: None if name in unset else read_parameter(name, value) for name, value in merged.items()}
