@@ -1,0 +1,199 @@
+"""The component table of 2403.09635, single layers forward and backward: ours, measured, and the paper's formula.
+
+    python benchmarks/components.py [--tokens 32 128 512] [--out FILE]
+
+linear, relu, gelu, LayerNorm, dropout: two correlated tokens (``component_layers``). softmax and single-head attention (``attention``): T tokens of a
+common cosine, head_dim 64, scores of a given variance. Ours comes from ``sigprop.theory``; the measurement samples plain layers of its own, float32,
+with its standard error. Gradients are linear in the output gradient's token covariance: at gradient cosine c, (1 - c) times independent ones plus c
+times a common one. Prints, by component, how far ours and the paper's formulas are off, and how many points of the paper's are off by over 10 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import itertools
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import component_layers as layers
+import component_paper as paper
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import sigprop as sp
+from sigprop.expression import State, Write
+from sigprop.scores import Scores
+from sigprop.theory.attention.draws import draws
+from sigprop.theory.attention.heads import Form, Leg, expectation
+from sigprop.theory.kernels import kernels
+
+D, FAN_IN, SEEDS = 64, 2048, 2
+GRADIENT_COSINES, SCORES = (0.0, 0.5), (0.25, 1.0, 4.0, 9.0)
+TOLERANCE = {"softmax": 0.05, "attention": 0.05}  # 2 % otherwise
+LEAST, MOST = 24, 6000  # sampled heads
+
+Values = dict[str, float]
+
+
+def attention_theory(tokens: int, cosine: float, score: float, drop: float) -> tuple[Values, Values]:
+    """(values, half the spread over seeds) at unit input variance: variances scale with it, gradients do not."""
+    whole = sp.architectures.transformer(
+        block="attention", norm="none", input_gram=layers.exchangeable(tokens, 1.0, cosine), head_dim=D, c_q=score, dropout=drop
+    )
+    branch = whole.sub_blocks[0].branch
+    branch = branch.of if drop else branch  # type: ignore[attr-defined]  (the paper drops attention weights, not the output)
+    found = []
+    for seed in range(SEEDS):
+        one: Values = {}
+        for kind, readout in (("independent", "each"), ("common", "mean")):
+            layer = sp.Architecture(
+                "layer", (sp.SubBlock(State(0), branch, (Write(),)),), [0], whole.numbers, input_gram=whole.input_gram, readout=sp.Readout(readout)
+            )
+            k = kernels(layer, seed=seed, ntk=False)
+            out, back = (gram * np.exp(log[:, None] + log[None, :]) for gram, log in ((k.states[1], k.state_log[1]), (k.gradients[0], k.gradient_log[0])))
+            one |= {"variance": np.diag(out).mean(), "covariance": out[~np.eye(tokens, dtype=bool)].mean()}
+            one[kind] = np.diag(back).mean() * (tokens**2 if readout == "mean" else 1)
+        found.append(one)
+    return _over([{key: float(value) for key, value in one.items()} for one in found])
+
+
+def softmax_theory(tokens: int, cosine: float, score: float) -> tuple[Values, Values]:
+    """Variance of an entry, (E sum Omega^2)/T - 1/T^2, and of its gradient, E tr(J J^T)/T, for Gaussian logits."""
+    scores = Scores()
+    gram = jnp.asarray(layers.exchangeable(tokens, 1.0, cosine))[None]
+    zero = jnp.zeros(1)
+    query, key = Leg(score * gram, score * gram, score * gram, zero, zero), Leg(gram, gram, gram, zero, zero)
+
+    def sums(h: Any) -> Any:
+        powers = [(h.omega_a**m).sum(-1) for m in (2, 3)]
+        return {"variance": powers[0].mean(-1).sum(0), "gradient_variance": (powers[0] - 2 * powers[1] + powers[0] ** 2).mean(-1).sum(0)}
+
+    found = [expectation(scores, Form(), jnp.asarray(draws(scores, tokens, seed)), query, key, True, sums) for seed in range(SEEDS)]
+    scale = lambda one: {"variance": float(one["variance"][0]) / tokens - tokens**-2, "gradient_variance": float(one["gradient_variance"][0]) / tokens}  # noqa: E731
+    return _over([scale(one) for one in found])
+
+
+def _over(found: list[Values]) -> tuple[Values, Values]:
+    return {key: float(np.mean([f[key] for f in found])) for key in found[0]}, {key: float(np.ptp([f[key] for f in found]) / 2) for key in found[0]}
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def attention_heads(key: Any, tokens: int, heads: int, cosine: Any, score: Any, drop: Any, variance: Any) -> dict[str, Any]:
+    """Plain single-head attention, a network a head: [heads] of every quantity."""
+
+    def head(key: Any) -> dict[str, Any]:
+        keys = jax.random.split(key, 8)
+        normal = lambda i, *shape: jax.random.normal(keys[i], shape, dtype=jnp.float32)  # noqa: E731
+        x = jnp.sqrt(variance) * (jnp.sqrt(1 - cosine) * normal(0, tokens, FAN_IN) + jnp.sqrt(cosine) * normal(1, 1, FAN_IN))
+        q, k, v = (normal(i, FAN_IN, D) * FAN_IN**-0.5 for i in (2, 3, 4))
+        keep = jax.random.bernoulli(keys[5], 1 - drop, (tokens, tokens)).astype(jnp.float32) / (1 - drop)
+
+        def layer(x: Any) -> Any:
+            s = (x @ q) @ (x @ k).T * jnp.sqrt(score) / variance / D**0.5
+            return (jax.nn.softmax(s, axis=-1) * keep) @ (x @ v)
+
+        out, pull = jax.vjp(layer, x)
+        back = lambda g: (pull(g)[0] ** 2).mean() * FAN_IN / D  # noqa: E731
+        between = ((out.sum(0) ** 2).sum() - (out**2).sum()) / D / tokens / (tokens - 1)
+        common = jnp.broadcast_to(normal(7, 1, D), (tokens, D))
+        return {"variance": (out**2).mean(), "covariance": between, "independent": back(normal(6, tokens, D)), "common": back(common)}
+
+    return jax.lax.map(head, jax.random.split(key, heads))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def softmax_rows(key: Any, tokens: int, count: int, cosine: Any, score: Any) -> dict[str, Any]:
+    """Plain softmax of correlated Gaussian logits, and a Gaussian gradient pulled through it: [count] of both."""
+    one, two, three = jax.random.split(key, 3)
+    normal = lambda k, *shape: jax.random.normal(k, shape, dtype=jnp.float32)  # noqa: E731
+    s = jnp.sqrt(score) * (jnp.sqrt(1 - cosine) * normal(one, count, tokens) + jnp.sqrt(cosine) * normal(two, count, 1))
+    omega, pull = jax.vjp(lambda s: jax.nn.softmax(s, axis=-1), s)
+    return {"variance": omega.var(axis=-1), "gradient_variance": (pull(normal(three, count, tokens))[0] ** 2).mean(axis=-1)}
+
+
+def measured(draw: Any, chunk: int, most: int, tolerance: float) -> tuple[Values, Values]:
+    """(means, standard errors) over chunks until every error is below a quarter of the tolerance."""
+    parts: list[dict[str, np.ndarray]] = []
+    while True:
+        parts.append({name: np.asarray(value, dtype=np.float64) for name, value in draw(jax.random.fold_in(jax.random.key(0), len(parts))).items()})
+        all_ = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        mean, se = {n: float(v.mean()) for n, v in all_.items()}, {n: float(v.std(ddof=1) / math.sqrt(len(v))) for n, v in all_.items()}
+        scale = {n: mean["variance" if n == "covariance" else n] for n in mean}
+        if len(all_["variance"]) >= most or (len(all_["variance"]) >= LEAST and all(se[n] < tolerance / 4 * scale[n] for n in mean)):
+            return mean, se
+
+
+def attention_rows(tokens: int) -> list[dict[str, Any]]:
+    """Attention and softmax at one T."""
+    found, tolerance = [], TOLERANCE["attention"]
+    chunk = max(8, 4096 // tokens)
+    for cosine, score, drop in itertools.product(layers.COSINES, SCORES, layers.DROPOUT):
+        theory, error = attention_theory(tokens, cosine, score, drop)
+        for variance in layers.VARIANCES:
+            given = [jnp.float32(v) for v in (cosine, score, drop, variance)]
+            mean, se = measured(lambda key, given=given: attention_heads(key, tokens, chunk, *given), chunk, MOST, tolerance)
+            base = {"tokens": tokens, "cosine": cosine, "variance_in": variance, "score_variance": score, "dropout": drop}
+            for name in ("variance", "covariance"):
+                formula = variance * paper.attention(tokens, score, cosine, drop, FAN_IN, 0.0)[name]
+                found.append(line("attention", name, base, variance * theory[name], mean[name], se[name], formula, mean["variance"], variance * error[name]))
+            for c in GRADIENT_COSINES:
+                mix = lambda v, c=c: (1 - c) * v["independent"] + c * v["common"]  # noqa: E731
+                noise = math.hypot((1 - c) * se["independent"], c * se["common"])
+                formula = paper.attention(tokens, score, cosine, drop, FAN_IN, c)["gradient_variance"]
+                at = base | {"gradient_cosine": c}
+                found.append(line("attention", "gradient_variance", at, mix(theory), mix(mean), noise, formula, mix(mean), mix(error)))
+    for cosine, score in itertools.product(layers.COSINES, SCORES):
+        with jax.enable_x64(True):
+            theory, error = softmax_theory(tokens, cosine, score)
+        given = [jnp.float32(v) for v in (cosine, score)]
+        mean, se = measured(lambda key, given=given: softmax_rows(key, tokens, 2048, *given), 2048, 2**21, TOLERANCE["softmax"])
+        formula = paper.softmax(tokens, score, cosine)
+        base = {"tokens": tokens, "cosine": cosine, "score_variance": score}
+        found += [line("softmax", n, base, theory[n], mean[n], se[n], formula[n], mean[n], error[n]) for n in mean]
+    return found
+
+
+def line(
+    component: str, quantity: str, base: dict[str, Any], ours: float, mean: float, se: float, formula: float, scale: float, error: float = 0.0
+) -> dict[str, Any]:
+    """One line of the table; ``_off``: relative to the measured scale (of a covariance: the variance)."""
+    off = {"ours_off": (ours - mean) / scale, "paper_off": (formula - mean) / scale, "se_off": se / abs(scale)}
+    return {"component": component, "quantity": quantity, **base, "ours": ours, "error": error, "measured": mean, "se": se, "paper": formula, **off}
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """By component and quantity: the worst of ours, and how often the paper's formula is over 10 % off."""
+    for component, quantity in dict.fromkeys((r["component"], r["quantity"]) for r in rows):
+        own = [r for r in rows if (r["component"], r["quantity"]) == (component, quantity)]
+        tolerance = TOLERANCE.get(component, 0.02)
+        outside, loose = sum(abs(r["ours_off"]) > tolerance for r in own), sum(r["se_off"] > tolerance / 3 for r in own)
+        far, worst = sum(abs(r["paper_off"]) > 0.1 for r in own), max(abs(r["ours_off"]) for r in own)
+        print(f"{component:10} {quantity:18} {len(own):4} points  ours worst {worst:7.2%}, outside {tolerance:.0%}: {outside}", end="")
+        print(f"  loosely measured: {loose}  paper over 10 % off: {far}")
+
+
+def main() -> None:
+    """Write the table as it grows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, nargs="*", default=[32, 128, 512])
+    parser.add_argument("--out", type=Path, default=Path("components.csv"))
+    given = parser.parse_args()
+    rows = layers.rows(line)
+    for tokens in given.tokens:
+        started = time.monotonic()
+        rows += attention_rows(tokens)
+        print(f"T = {tokens}: {time.monotonic() - started:.0f} s", flush=True)
+        with given.out.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+    report(rows)
+
+
+if __name__ == "__main__":
+    main()
