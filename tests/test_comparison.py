@@ -9,7 +9,7 @@ import pytest
 from networks import NETWORKS, UNIT, branch
 
 import sigprop as sp
-from sigprop import Activate, Bias, Linear, Normalise, Number, Product, Read, Readout, State, Stem, SubBlock, Write
+from sigprop import Activate, Bias, Linear, Normalise, Number, Product, Read, Readout, State, Stem, SubBlock, Write, comparison
 from sigprop.against import theory_of
 from sigprop.errors import InputError
 from sigprop.rows import Row, select
@@ -143,3 +143,9 @@ def test_predictions_of_the_untied_network_do_not(build: Callable[..., sp.Archit
     _, off, error = distance(build(), build(slots=slots))
     # Rows named differently (weight gradients of other slots) are evaluated for the slot's first application.
     assert (abs(off) > ERRORS * error + 0.01).sum() >= 3
+
+
+def test_a_row_that_is_zero_by_symmetry_is_measured_as_it_is():
+    """Rounding next to its quantity's largest scale is no scale: 1 stands for it, quantity by quantity."""
+    rows = [Row("ntk", group="k", token=0, token_2=0), Row("ntk", group="k", token=1, token_2=1), Row("gradient_variance", 0, token=0), Row("ntk", token=0)]
+    assert comparison._rulers(rows, [1e-17, 0.4, 1e-17, None]).tolist() == [1.0, 0.4, 1e-17, 1.0]

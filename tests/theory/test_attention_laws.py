@@ -88,7 +88,7 @@ UNIFORM: dict[str, Any] = {"block": "attention", "tokens": 3, "norm_kind": "rms"
 @pytest.mark.parametrize("scale", [{"score_scale": "zero_query"}, {"score_scale": "linear", "heads": 2}])
 @pytest.mark.parametrize("mask", ["none", "causal", np.array([[1, 0, 1], [1, 1, 0], [0, 0, 1]])])
 def test_uniform_attention_is_a_fixed_mixing_matrix(mask: Any, scale: dict[str, Any]):
-    """G <- G + eps^2 A R A^T and back G^ <- G^ + eps^2 D A^T G^ A D, D = diag(G)^-1/2; tr(G G^) is conserved (section 7)."""
+    """G <- G + eps^2 A R A^T and back G^ <- G^ + eps^2 D A^T G^ A D, D = diag(G)^-1/2; tr(G G^) is conserved."""
     start = gram(3)
     arch = sp.architectures.transformer(**UNIFORM, mask=mask, input_gram=start, **scale)
     table = np.array(mask) if not isinstance(mask, str) else np.tril(np.ones((3, 3))) if mask == "causal" else np.ones((3, 3))
@@ -112,7 +112,7 @@ def test_uniform_attention_is_a_fixed_mixing_matrix(mask: Any, scale: dict[str, 
 
 
 def test_zero_queries_still_have_gradients():
-    """|dQ|^2 = c_u c_v c_k (1 - rho)^2 (T - 1)/T^2 sum(Delta o R) with zero queries, |dK|^2 = 0 (section 7)."""
+    """|dQ|^2 = c_u c_v c_k (1 - rho)^2 (T - 1)/T^2 sum(Delta o R) with zero queries, |dK|^2 = 0."""
     arch = sp.architectures.transformer(**UNIFORM | {"depth": 1}, token_cosine=0.4, score_scale="zero_query", head_dim=8)
     found = {row["group"]: row["value"] for row in sp.predict(arch, ["weight_gradient"])}
     assert found["q"] == pytest.approx(0.49 * (1 - 0.4) ** 2 * 2 / 9 * 3, rel=1e-12)  # Delta = eps^2 1, R_tt = 1

@@ -1,4 +1,4 @@
-"""Attention's tables: values that two other programs found and finite networks confirmed (papers' attention_backward)."""
+"""Attention's tables: values that two other programs found and finite networks confirmed."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def test_untied_attention_is_another_network():
     assert values["gradient_covariance", 0, None] == pytest.approx(0.043, abs=5e-3)
 
 
-# Section 3: three blocks, T = 6, read-out Gram of cosine 1/2 = (each + T^2 mean)/2, as gradients are linear in it.
+# Three blocks, T = 6, read-out Gram of cosine 1/2 = (each + T^2 mean)/2, as gradients are linear in it.
 BLOCKS: dict[str, Any] = {"depth": 3, "tokens": 6, "norm_kind": "rms", "mlp_ratio": 2}
-SECTION_3 = {
+BLOCKS_TABLE = {
     INF: {
         "own": [1.4801, 2.4801, 3.1038, 4.1038, 4.7972, 5.7972], "cross": [0.7336, 1.2647, 1.8717, 2.4916, 3.1764, 3.8476],
         "g": [9.0083, 4.6731, 2.7101, 1.9904, 1.4794, 1.2235], "g_cross": [4.5038, 2.1207, 1.3749, 0.9551, 0.7491, 0.5920],
@@ -89,7 +89,7 @@ def blocks(readout: str, head_dim: float, **more: Any) -> dict[Any, float]:
 @pytest.mark.parametrize("head_dim", [INF, 32])
 def test_untied_transformer(head_dim: float):
     """The stream to 0.1 %, gradients to 0.3 %, dQ and dK to 0.5 %: the tables' own inner errors, and ours."""
-    each, mean, table = blocks("each", head_dim), blocks("mean", head_dim), SECTION_3[head_dim]
+    each, mean, table = blocks("each", head_dim), blocks("mean", head_dim), BLOCKS_TABLE[head_dim]
     g = lambda *key: (each[key] + 36 * mean[key]) / 2  # noqa: E731
     for a in range(6):
         assert each["residual_variance", a + 1, None] == pytest.approx(table["own"][a], rel=1e-3)
@@ -111,7 +111,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("scale", list(LOOPS))
 def test_looped_transformer(scale: str):
-    """Section 4: N = 4 loops of (attention, MLP), T = 5, head_dim 32; gradients are of the read-out Gram of cosine 1/2."""
+    """N = 4 loops of (attention, MLP), T = 5, head_dim 32; gradients are of the read-out Gram of cosine 1/2."""
     own, cross, gradient, cosines = LOOPS[scale]
     make = functools.partial(sp.architectures.looped_transformer, loops=4, tokens=5, norm_kind="rms", mlp_ratio=2, head_dim=32, residual_scale=scale)
     each, mean = (found(sp.predict(make(readout=readout), STREAM + GRADIENT)) for readout in ("each", "mean"))

@@ -1,4 +1,4 @@
-"""How gradients fall or grow with depth: pre-norm as l^-chi, post-norm by the read-out's token cosine (papers' attention_backward, section 6)."""
+"""How gradients fall or grow with depth: pre-norm as l^-chi, post-norm by the read-out's token cosine."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     law inf   S = A Z B^T, Z iid: Gaussian scores of covariance <q, q'> <k, k'>
 
 Law d is exact for every head_dim as width and heads grow; both are joint over tokens and over two applications.
-Source: papers' attention_backward, section 2 (derived there); tests/theory/test_attention.py.
+Source: derived; tests/theory/test_attention_laws.py samples plain heads.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ C_tt' [s, s'] = W_ts W'_t's' (r - r Omega'^T - Omega r + Omega r Omega'^T), the 
     forward  Omega r Omega'^T           value    Omega^T delta Omega'
     query    delta_tt' sum_ss' C k_ss'  key      sum_tt' C q_tt' delta_tt'
 
-as matrix products, O(T^3) a head. Source: papers' attention_backward, section 2; with a cap and rotary, derived here
-(tests/theory/test_attention_laws.py compares with tensors of four token indices, and with jax.grad).
+as matrix products, O(T^3) a head. Source: derived
+(tests/theory/test_attention_laws.py compares with tensors of four token indices, verdicts with finite networks).
 """
 
 from __future__ import annotations
