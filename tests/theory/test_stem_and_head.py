@@ -52,6 +52,11 @@ def test_logits_of_a_read_out_of_several_states():
     assert sp.predict(pooled, ["logit_variance"])[0]["value"] == pytest.approx(total / 9, rel=1e-12)
 
 
+def test_an_infinite_head_is_said_in_words():
+    arch = T(head_dim="inf", block="attention")
+    assert arch.parameters["head_dim"] == "inf" and T(**{"head_dim": arch.parameters["head_dim"]}).parameters["head_dim"] == "inf"
+
+
 def test_initialisations_as_variances():
     gpt2 = T(init="gpt2", depth=12, words=[0, 1]).numbers
     assert gpt2["c_q"] == pytest.approx(0.02**2 * 768) and gpt2["c_u"] == pytest.approx(0.02**2 * 768 / 24)
