@@ -40,8 +40,8 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
             ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
             built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
-    said = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
-    return residual_stack(name, built, numbers, size, p | said, loops)
+    shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
+    return residual_stack(name, built, numbers, size, p | shown, loops)
 
 
 def _group(heads: int | None, kv_heads: int | None) -> int:
