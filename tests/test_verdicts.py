@@ -33,11 +33,11 @@ def work(lines: list[dict[str, str]], case: Case) -> int:
 
 
 def chosen(found: dict[str, list[dict[str, str]]]) -> list[Case]:
-    """The rule: among the cheaper half (a third at 1 %) by ``work``, those whose label has the smallest CRC-32."""
+    """The rule: among each tolerance's cheaper half (by ``work``), those whose label has the smallest CRC-32."""
     picked = []
-    for tolerance, count, part in ((QUICK, AFRESH, 2), (STRICT, 1, 3)):
+    for tolerance, count in ((QUICK, AFRESH), (STRICT, 1)):
         cases = sorted((c for c in product() if c.tolerance == tolerance and c.label in found), key=lambda c: work(found[c.label], c))
-        picked += sorted(cases[: len(cases) // part], key=lambda c: zlib.crc32(c.label.encode()))[:count]
+        picked += sorted(cases[: (len(cases) + 1) // 2], key=lambda c: zlib.crc32(c.label.encode()))[:count]
     return picked
 
 

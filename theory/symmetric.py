@@ -8,12 +8,14 @@ attention's, which sees both. Its heads enter by four numbers of two application
 
 With <v, v'> = c + (q - c) 1 etc.:   forward  c + (q - c) P;      value  delta_tt P_tt + (T - 1) delta_ts P_ts on the diagonal;
 query  delta (q_v - c_v)(q_k - c_k) J;      key  (q_v - c_v)(delta_tt q_q J_tt + (T - 1) delta_ts c_q J_ts) on the diagonal,
-minus that over T - 1 off it (law inf; at a fixed head_dim J holds the head's own keys and queries).
+minus that over T - 1 off it. At a fixed head_dim J holds the head's own keys at the query (JQ) and its own queries at the key
+(JK), two numbers. A soft cap's slope stands between J and the scores, so its rows do not sum to zero: no such form there.
 Source: derived here; tests/theory/test_symmetric.py iterates the equations and compares with ``predict``.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -30,12 +32,13 @@ PAIRS = ("tt", "ts")
 
 
 def alike(arch: Architecture) -> bool:
-    """Whether the architecture mixes tokens and treats them all alike: exchangeable inputs, no mask, no positions, no last token."""
+    """Whether the architecture mixes tokens and treats them all alike: exchangeable inputs, no mask, positions, soft cap, last token."""
     nodes = [node for block in arch.sub_blocks for node in block.attention]
     gram = arch.input_gram
     off = gram[~np.eye(len(gram), dtype=bool)]
     same = len(gram) > 1 and np.ptp(np.diag(gram)) == 0 and np.ptp(off) == 0
-    return bool(nodes) and same and arch.readout.tokens != "last" and all(n.scores.mask == "none" and not n.scores.rotary and n.rate is None for n in nodes)
+    plain = all(n.scores.mask == "none" and not n.scores.rotary and n.rate is None and n.cap is None for n in nodes)
+    return bool(nodes) and same and plain and arch.readout.tokens != "last"
 
 
 class SymmetricEnvironment(Environment):
@@ -49,19 +52,20 @@ class SymmetricEnvironment(Environment):
             diagonal, off = (sympy.Integer(0) + inner(u, i, u, j, self.twins[pair]) for pair in PAIRS)
             return diagonal, off
 
-        (p_tt, p_ts), (j_tt, j_ts) = (self._pair(node, name, i, j) for name in "PJ")
+        names = ("P", "J", "J") if math.isinf(node.scores.head_dim) else ("P", "JQ", "JK")
+        (p_tt, p_ts), (jq_tt, jq_ts), (jk_tt, jk_ts) = (self._pair(node, name, i, j) for name in names)
         q, c = entries(node.value)
         diagonal = self.pair == "tt"
         if of is None:
             return {"forward": c + (q - c) * (p_tt if diagonal else p_ts)}
         (d_tt, d_ts), (key_tt, key_ts), (query_tt, query_ts) = entries(of), entries(node.key), entries(node.query)
         power = sympy.Integer(int(node.scores.power))
-        key = power * (q - c) * (d_tt * query_tt * j_tt + (TOKENS - 1) * d_ts * query_ts * j_ts)
+        key = power * (q - c) * (d_tt * query_tt * jk_tt + (TOKENS - 1) * d_ts * query_ts * jk_ts)
         if diagonal:
             value = d_tt * p_tt + (TOKENS - 1) * d_ts * p_ts
-            return {"value": value, "query": power * d_tt * (q - c) * (key_tt - key_ts) * j_tt, "key": key}
+            return {"value": value, "query": power * d_tt * (q - c) * (key_tt - key_ts) * jq_tt, "key": key}
         value = d_tt * (1 - p_tt) / (TOKENS - 1) + d_ts * (1 - p_ts)
-        return {"value": value, "query": power * d_ts * (q - c) * (key_tt - key_ts) * j_ts, "key": -key / (TOKENS - 1)}
+        return {"value": value, "query": power * d_ts * (q - c) * (key_tt - key_ts) * jq_ts, "key": -key / (TOKENS - 1)}
 
     def same(self, i: str, j: str) -> Any:
         (a, _), (b, _) = self.places[i], self.places[j]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from iterate import Iterated
+from sympy.core.function import AppliedUndef
 
 import sigprop as sp
 from sigprop.theory.attention.draws import draws
@@ -66,9 +67,17 @@ def test_gaussian_scores_of_a_looped_transformer():
     compare(arch, Iterated(arch, sp.derive(arch), functions), 3e-3)
 
 
+def test_at_a_fixed_head_dim_queries_and_keys_have_numbers_of_their_own():
+    """dQ and dK differ by their own head's keys and queries there; one symbol for both would be wrong (0.5 % at head_dim 32)."""
+    make = lambda d: sp.architectures.transformer(**SMALL, block="attention", head_dim=d)  # noqa: E731
+    heads = lambda d, group: {str(f.func) for f in sp.derive(make(d))[f"weight_gradient[{group}]"].rhs.atoms(AppliedUndef) if str(f.func).startswith("J")}  # noqa: E731
+    assert heads(8, "q") == {"JQ_tt", "JQ_ts"} and heads(8, "k") == {"JK_tt", "JK_ts"}
+    assert heads("inf", "q") == heads("inf", "k") == {"J_tt", "J_ts"}
+
+
 def test_other_networks_keep_sums_over_tokens():
     """A causal mask, or inputs that differ: the equations hold for every pair of tokens, with the sums standing."""
-    for given in ({"mask": "causal"}, {"input_gram": np.diag([1.0, 1.0, 2.0])}):
+    for given in ({"mask": "causal"}, {"softcap": 1.0}, {"input_gram": np.diag([1.0, 1.0, 2.0])}):
         names = {e.name for e in sp.derive(sp.architectures.transformer(**SMALL | {"token_cosine": 0.0}, block="attention", depth=1, **given)).equations}
         assert "write" in names and "write|tt" not in names
     assert not sp.derive(sp.architectures.transformer(**SMALL, block="attention", depth=1)).closed_form

@@ -13,7 +13,7 @@ from sigprop.scores import Scores
 
 MOST_DIMENSIONS = 21201  # of scipy's Sobol sequence; further ones are plain normals
 WORK = 2.0**31  # floating-point operations for one expectation
-FEWEST, MOST = 16, 8192  # points a replicate
+FEWEST, MOST = 64, 8192  # points a replicate
 
 
 def coordinates(scores: Scores, tokens: int) -> int:
