@@ -136,11 +136,15 @@ def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:
     row = jnp.zeros((steps, *pairs.shape[1:]), dtype=jnp.float64).at[partners].set(pairs, mode="drop")  # [P, T, T]
     drive = tables["into"][:, :, :, None, :] * row[:, None, None]  # [P, m, K, T, T]: B_q on q's token
 
-    def combine(first: Any, second: Any) -> Any:
-        (m1, v1), (m2, v2) = first, second
-        return jnp.einsum("pijks,pjlks->pilks", m2, m1), jnp.einsum("pijks,pjkts->pikts", m2, v1) + v2
+    def double(level: Any, prefix: Any) -> Any:
+        m, v = prefix  # of the 2^level steps that end at each step
+        earlier_m, earlier_v = (jnp.roll(table, 2**level, axis=0) for table in prefix)
+        there = (jnp.arange(steps) >= 2**level)[:, None, None, None, None]
+        joined = jnp.einsum("pijks,pjlks->pilks", m, earlier_m), v + jnp.einsum("pijks,pjkts->pikts", m, earlier_v)
+        return jnp.where(there, joined[0], m), jnp.where(there, joined[1], v)
 
-    states = jax.lax.associative_scan(combine, (tables["transition"], drive))[1]
+    # a loop over levels, not associative_scan: that one unrolls them, and the program would grow with log(P)
+    states = jax.lax.fori_loop(0, (steps - 1).bit_length(), double, (tables["transition"], drive))[1]
     return jnp.concatenate([jnp.zeros_like(states[:1]), states])
 
 
