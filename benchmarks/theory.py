@@ -29,6 +29,12 @@ def stack(activation: str, applications: int, tied: bool) -> sp.Architecture:
     return sp.architectures.residual_mlp(depth=applications, activation=activation)
 
 
+def compiled(event: str, duration: float, **_: Any) -> None:
+    """Keep the seconds of each compilation that jax reports."""
+    if event.endswith("backend_compile_duration"):
+        COMPILED.append(duration)
+
+
 def seconds(arch: sp.Architecture, repeats: int) -> tuple[float, float]:
     """(compilation, the fastest of ``repeats`` calls after it); caches are emptied first, and jax itself says what it compiled for how long."""
     jax.clear_caches()
@@ -46,7 +52,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
     """One line an activation and size."""
     found: list[dict[str, Any]] = []
     scale, repeats = (10, 1) if quick else (1, 2)
-    jax.monitoring.register_event_duration_secs_listener(lambda name, duration, **_: COMPILED.append(duration) if name.endswith("backend_compile_duration") else None)
+    jax.monitoring.register_event_duration_secs_listener(compiled)
     sp.predict(stack("relu", 3, True))  # imports and first set-up are no compilation
     for activation in ("relu", "gelu", "tanh"):
         for tied, depths in ((True, sorted({d // scale for d in DEPTHS if d >= scale} | {TIED // scale})), (False, [UNTIED // scale])):
