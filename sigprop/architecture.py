@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from sigprop.scalar import Number
 from sigprop.validation import check
 
 MOST_APPLICATIONS = 10**6
+STEM, READOUT = "stem", "readout"
+"""Groups beside the weights: the stem where it has no named parts, and the vectors v."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ class Readout:
     at: tuple[int, ...] = (-1,)
 
 
+class Part(NamedTuple):
+    """An embedding: a matrix of this variance times its inputs (over their number), whose T x T Gram is given (words: one-hot)."""
+
+    variance: float
+    gram: Any
+
+
 @dataclass(frozen=True, eq=False)
 class Architecture:
     """A network of D applications.
@@ -76,11 +85,12 @@ class Architecture:
     kinds        length D: which kind each application is (default: cycle through sub_blocks)
     slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
     numbers      value of every named number: a float, or a length-D table (one value per application)
-    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: T x T} of independent parts (embedding, position)
+    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
     sizes        N, L, S, for formulas and for expressions in them
+    sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
     parameters   what the user chose, for tables and JSON
     """
 
@@ -94,15 +104,16 @@ class Architecture:
     readout: Readout = Readout()
     bands: tuple[float, ...] = (1.0,)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    sgd_factors: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
-    stem_parts: Mapping[str, np.ndarray] = field(init=False)
+    stem_parts: Mapping[str, Part] = field(init=False)
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        parts = self.input_gram if isinstance(self.input_gram, Mapping) else {"stem": self.input_gram}
-        put("stem_parts", {name: np.atleast_2d(np.asarray(gram, dtype=np.float64)) for name, gram in parts.items()})
-        put("input_gram", sum(self.stem_parts.values()))
+        parts = self.input_gram if isinstance(self.input_gram, Mapping) else {STEM: Part(1.0, self.input_gram)}
+        put("stem_parts", {name: Part(float(c), np.atleast_2d(np.asarray(gram, dtype=np.float64))) for name, (c, gram) in parts.items()})
+        put("input_gram", sum(c * gram for c, gram in self.stem_parts.values()))
         tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.weights, self.slots)
         missing = set(self.weights) - set(tables)
         if missing:
@@ -127,6 +138,11 @@ class Architecture:
                 raise InputError(f"weight {sorted(set(block.weights) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")
             found |= block.weights
         return found
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """All groups of parameters: weights, the read-out, the stem's parts."""
+        return (*self.weights, READOUT, *self.stem_parts)
 
     @property
     def depth(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sigprop import rules
 from sigprop.activation import Activation, second_moment
-from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Readout, SubBlock
+from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Part, Readout, SubBlock
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Vector
 from sigprop.grammar import resolve
@@ -39,8 +39,8 @@ def stem_gram(tokens: int, token_cosine: float, gram: np.ndarray | None) -> np.n
 def stem_parts(p: dict[str, Any]) -> Any:
     """The stem's Gram; with words (token ids), an embedding's variance or positions: its independent parts.
 
-    embedding: c_we times 1 where two tokens are one word, else 0 (without ``words``: times the inputs' Gram, as a patch
-    embedding has it); position: c_pe for each token alone. Source: 2304.02034, section 2.3.
+    embedding: of variance c_we, the inputs' Gram 1 where two tokens are one word, else 0 (without ``words`` the given one, as
+    a patch embedding has it); position: of variance c_pe, each token's own. Source: 2304.02034, section 2.3.
     """
     words, embedding, position = (p.get(name) for name in ("words", "c_we", "c_pe"))
     if words is None and embedding is None and not position:
@@ -48,8 +48,8 @@ def stem_parts(p: dict[str, Any]) -> Any:
     gram = stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]) if words is None else np.equal.outer(words, words).astype(np.float64)
     if words is not None and p["tokens"] != len(words):
         raise InputError(f"words: {len(words)} of them but tokens={p['tokens']}; accepted: the same number")
-    parts = {"embedding": (1.0 if embedding is None else embedding) * gram}
-    return parts | ({"position": position * np.eye(len(gram))} if position else {})
+    parts = {"embedding": Part(1.0 if embedding is None else embedding, gram)}
+    return parts | ({"position": Part(position, np.eye(len(gram)))} if position else {})
 
 
 def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, float]:
@@ -90,5 +90,6 @@ def residual_stack(
         input_gram=stem_parts(p),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
         sizes=size,
+        sgd_factors=p.get("sgd_factors") or {},
         parameters=({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {}),
     )

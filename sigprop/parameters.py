@@ -113,6 +113,11 @@ def _head_dim(value: Any) -> float:
     return math.inf if value in ("inf", math.inf) else _integer(1, 4096)(value)
 
 
+def _factors(value: Any) -> dict[str, float]:
+    pairs = [pair.split("=") for pair in value.split(",")] if isinstance(value, str) else dict(value).items()
+    return {str(name).strip(): _number(0)(factor) for name, factor in pairs}
+
+
 def _boolean(value: Any) -> bool:
     if str(value).lower() not in ("true", "false"):
         raise ValueError
@@ -167,6 +172,9 @@ PARAMETERS: dict[str, Parameter] = {
         "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), _optional(_choice(*INITIALISATIONS))
     ),
     "model_width": Parameter("the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", _optional(_integer(1, 10**6))),
+    "sgd_factors": Parameter(
+        "Lambda_G of groups in the tangent kernel, 1 for others", "numbers >= 0 by group, such as q=0.5,embedding=2", _optional(_factors)
+    ),
     "readout": Parameter("which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", _choice("each", "last", "mean")),
 }
 

@@ -32,14 +32,16 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(name: str, reference: str) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
-    """Decorator for a builder: its keyword-only defaults become the architecture's parameters.
+def register(name: str, reference: str, like: str | None = None) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
+    """Decorator for a builder: its keyword-only defaults become the architecture's parameters; what ``**rest`` takes has the
+    defaults of the architecture it is ``like``.
 
     The decorated function checks what it is given like every other way in (command line, TOML, ``entry.build``).
     """
 
     def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
-        defaults = {p.name: p.default for p in inspect.signature(builder).parameters.values()}
+        own = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        defaults = {**(_ENTRIES[like].defaults if like else {}), **own}
         summary = (inspect.getdoc(builder) or "").splitlines()[0]
         entry = _ENTRIES[name] = Entry(name, summary, reference, builder, defaults)
 

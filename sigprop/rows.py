@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, near_miss
 
 
@@ -87,7 +87,7 @@ def judged(arch: Architecture, quantities: Sequence[str] | None = None, applicat
         return select(arch, quantities or VERIFIED, applications)
     at = spread(arch.depth, 5)
     rows = [row for name in check_quantities(quantities or VERIFIED) for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)]
-    return tuple(rows)
+    return tuple(row for row in rows if row.quantity != "weight_gradient" or row.group in arch.weights)  # other rows say what stem and read-out would
 
 
 def select(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
@@ -127,8 +127,7 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return [Row(name, a, token=t, token_2=s) for a in at if a < arch.depth for t, s in pairs]
     if name == "gradient_exponent":
         return [Row(name)]
-    groups = [*arch.weights, "readout", *arch.stem_parts, None]
-    return [Row(name, group=g, token=t, token_2=s) for g in groups for t in tokens for s in tokens if t <= s]
+    return [Row(name, group=g, token=t, token_2=s) for g in (*arch.groups, None) for t in tokens for s in tokens if t <= s]
 
 
 def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
@@ -144,11 +143,12 @@ def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) ->
 
 
 def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
-    """One row a weight and slot; when applications are asked for, the slots nearest to them."""
+    """One row a weight and slot (when applications are asked for, the slots nearest to them); the read-out; the stem's parts."""
     rows = []
     for weight in arch.weights:
         firsts = [used[0] for used in arch.applications_of(weight).values()]
         if asked or len(firsts) > len(at):
             firsts = sorted({min(firsts, key=lambda f: abs(f - a)) for a in at})
         rows += [Row("weight_gradient", a, group=weight) for a in firsts]
-    return rows
+    rows += [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
+    return rows + [Row("weight_gradient", 0, group=part) for part in arch.stem_parts]

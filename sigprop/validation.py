@@ -56,6 +56,9 @@ def check(arch: Architecture) -> None:
             raise InputError(f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1")
     if not all(0 <= k < len(arch.sub_blocks) for k in arch.kinds):  # type: ignore[union-attr]
         raise InputError(f"kinds: {max(arch.kinds)}; accepted: an index of sub_blocks, 0 to {len(arch.sub_blocks) - 1}")  # type: ignore[arg-type,type-var]
+    for group, factor in arch.sgd_factors.items():
+        if group not in arch.groups or not 0 <= factor < math.inf:
+            raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
     _check_numbers(arch, {number.name for number in used})
     _check_gram(arch)
 

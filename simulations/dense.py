@@ -51,6 +51,8 @@ class DenseEngine:
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
             "numbers": {name: table.astype(np.float32) for name, table in arch.number_tables.items()},
+            "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
+            "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
         }
         self.root = _root(arch.input_gram)
         self.static = _Static(arch, rows, width, self.keep)
@@ -94,7 +96,7 @@ class _Static:
         self.arch, self.rows, self.width, self.keep = arch, rows, width, keep
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
-        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.input_gram.tobytes(), uses, rows, width, keep)
+        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, uses, rows, width, keep)
 
     def __hash__(self) -> int:
         return hash(self.key)

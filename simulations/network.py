@@ -100,7 +100,7 @@ def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
 
 
 def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, tables: Any, probes: Probes, key: Any = None) -> Trace:
-    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications; key: of dropout's masks."""
+    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications (and others); key: of dropout's masks."""
     by_name = {s.name: s for s in shapes}
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
@@ -125,7 +125,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         new, left = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
         return new, (lanes, *left)
 
-    xs = {**tables, "step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
+    xs = {**{name: tables[name] for name in ("kind", "slots", "numbers")}, "step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
     final, (states, writes, inputs, participation) = jax.lax.scan(step, lanes, xs)
     final = (final[0] + probes.states[-1], *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Linear
 from sigprop.rows import QUANTITIES, Row
 from sigprop.simulations.network import Probes, Trace, run, zero_probes
@@ -122,12 +122,17 @@ def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, 
 
 
 def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    found = []
-    totals = {w: _slot_products(arch, w, trace, gradients["v"], gradients["v"]) for w in dict.fromkeys(row.group or "" for row in rows)}
-    for row in rows:
-        firsts = [used[0] for used in arch.applications_of(row.group or "").values()]
-        found.append(totals[row.group or ""][firsts.index(row.application or 0)])
-    return jnp.stack(found)
+    passes, output = gradients["v"], trace.taps.sum(axis=0)
+    firsts = {w: [used[0] for used in arch.applications_of(w).values()] for w in arch.weights} | {READOUT: [arch.readout.at[0]]}
+    totals: dict[str, Any] = {}
+    for group in dict.fromkeys(row.group or "" for row in rows):
+        if group in arch.weights:
+            totals[group] = _slot_products(arch, group, trace, passes, passes)
+        elif group == READOUT:
+            totals[group] = (_dot(output, output) * _READOUTS[arch.readout.tokens](arch.tokens)).sum()[None]
+        else:
+            totals[group] = (_dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
+    return jnp.stack([totals[row.group or ""][firsts.get(row.group or "", [0]).index(row.application or 0)] for row in rows])
 
 
 def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
@@ -139,10 +144,12 @@ def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gra
     for t, s in pairs:
         for weight, node in arch.weights.items():
             values[weight, t, s] = float(node.rows) * _slot_products(arch, weight, trace, one(t), one(s)).sum()
-        for part, gram in arch.stem_parts.items():
-            values[part, t, s] = (_dot(passes.stem[t], passes.stem[s]) * jnp.asarray(gram, dtype=jnp.float32)).sum()
-        values["readout", t, s] = _dot(output, output)[t, s]
-        values[None, t, s] = sum(values[g, t, s] for g in (*arch.weights, *arch.stem_parts, "readout"))
+        for part, gram in tables["stem"].items():
+            values[part, t, s] = (_dot(passes.stem[t], passes.stem[s]) * gram).sum()
+        values[READOUT, t, s] = _dot(output, output)[t, s]
+        for group, factor in tables["factors"].items():
+            values[group, t, s] = factor * values[group, t, s]
+        values[None, t, s] = sum(values[g, t, s] for g in arch.groups)
     return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
 
 
@@ -168,6 +175,11 @@ def _logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace:
     return jnp.diagonal(_dot(output, output))[np.array([row.token for row in rows])]
 
 
+_READOUTS = {  # <v_t, v_s> of the read-out's vectors
+    "each": lambda tokens: np.eye(tokens, dtype=np.float32),
+    "last": lambda tokens: np.diag(np.eye(tokens, dtype=np.float32)[-1]),
+    "mean": lambda tokens: np.full((tokens, tokens), tokens**-2, dtype=np.float32),
+}
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,

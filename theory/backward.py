@@ -12,13 +12,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from sigprop.architecture import SubBlock
+from sigprop.architecture import READOUT, SubBlock
 from sigprop.expression import Read, Vector
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner
 from sigprop.theory.forward import environment
 from sigprop.theory.log_scale import log_scale
-from sigprop.theory.program import READOUT, Structure
+from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall
 from sigprop.theory.transpose import Cotangent, transpose

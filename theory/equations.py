@@ -7,6 +7,7 @@ from typing import Any
 
 import sympy
 
+from sigprop.architecture import READOUT
 from sigprop.theory.algebra import exact
 from sigprop.theory.calculus import inner
 from sigprop.theory.linear import advance, overlap
@@ -122,16 +123,25 @@ def gradients(d: Deriver) -> Iterator[Named]:
                     amount += cotangents * (1 if x is None or x2 is None else inner(x, "a", x2, "b", environment)) if cotangents != 0 else 0
             both = sympy.KroneckerDelta(d.slot(weight)(A), slot) * sympy.KroneckerDelta(d.slot(weight)(B), slot)
             yield f"weight_gradient[{weight}]", sympy.Eq(sympy.Function("W_" + weight)(slot), summed(d, both * amount, tokens=True))
-            total += exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
+            total += d.sgd_factor(weight) * exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
     first = [d.first(token) for token in (T, S)]
-    total += both_tokens(d.stem * sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes))
+    at_stem = sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes)
+    for part in d.arch.stem_parts:
+        inputs = d.stem_inputs(part)
+        yield f"weight_gradient[{part}]", sympy.Eq(sympy.Symbol(f"W_{part}"), _over_tokens(d, inputs * at_stem))
+        total += d.sgd_factor(part) * both_tokens(inputs * at_stem)
     shared = d.readout_gram() if mixes else sympy.Integer(1)
-    output = both_tokens(shared * d.function("O", A, B))
-    total += sympy.Sum(output, (A, 0, D), (B, 0, D)) if d.pooled else output.subs({A: D, B: D})
+    outputs = lambda amount: sympy.Sum(amount, (A, 0, D), (B, 0, D)) if d.pooled else amount.subs({A: D, B: D})  # noqa: E731
+    yield f"weight_gradient[{READOUT}]", sympy.Eq(sympy.Symbol(f"W_{READOUT}"), outputs(_over_tokens(d, d.readout_gram() * d.function("O", A, B))))
+    total += d.sgd_factor(READOUT) * outputs(both_tokens(shared * d.function("O", A, B)))
     yield "ntk", sympy.Eq(both_tokens(shared * d.function("Theta", D, D)), total)
 
 
 def summed(d: Deriver, amount: Any, tokens: bool) -> Any:
     """Over all applications (and tokens)."""
     amount = sympy.Sum(amount, (A, 0, D - 1), (B, 0, D - 1))
-    return d.over_tokens(amount) if tokens and d.arch.tokens > 1 else amount
+    return _over_tokens(d, amount) if tokens else amount
+
+
+def _over_tokens(d: Deriver, amount: Any) -> Any:
+    return d.over_tokens(amount) if d.arch.tokens > 1 else amount

@@ -24,6 +24,7 @@ class Kernels:
     states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
     writes [P, T, T], write_log [P, T]: of every step, a tap's being its output; write_pairs [P, U, T, T] by ``program.partners``;
     gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
+    stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
     participation [P, T]: of a step's attention (0 elsewhere);
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
@@ -40,6 +41,7 @@ class Kernels:
     gradients: np.ndarray
     gradient_log: np.ndarray
     gradients_crossed: np.ndarray | None
+    stem: tuple[np.ndarray, np.ndarray]
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
     participation: np.ndarray
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
@@ -80,6 +82,6 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     return Kernels(
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"], out["write_log"],
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
-        out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
+        out["gradient_rows"][reverse][:, reverse] if program.coupled else None, (out["stem"], out["stem_log"]),
         {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"], out["ntk"],
     )  # fmt: skip

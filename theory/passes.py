@@ -30,7 +30,7 @@ def run(
     columns: Any,
     readout: Any,
 ) -> dict[str, Any]:
-    input_gram: Any = sum(stem.values())
+    input_gram: Any = sum(variance * gram for variance, gram in stem.values())
     resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)))
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]

@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import Architecture, SubBlock
+from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.expression import Attend, Scale, State, Stem, Vector, walk
 from sigprop.scalar import Constant
 from sigprop.scores import Scores
-
-READOUT = "readout"
 
 
 @dataclass(frozen=True)

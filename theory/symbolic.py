@@ -7,7 +7,7 @@ from typing import Any
 
 import sympy
 
-from sigprop.architecture import Architecture
+from sigprop.architecture import STEM, Architecture
 from sigprop.scalar import Scalar, evaluate
 from sigprop.theory.algebra import exact
 from sigprop.theory.calculus import require_fresh
@@ -126,6 +126,14 @@ class Deriver:
     def stem(self) -> Any:
         """<w_0[t], w_0[s]>."""
         return sympy.Function("q")(T, S) if self.arch.tokens > 1 else sympy.Symbol("q_0", positive=True)
+
+    def stem_inputs(self, part: str) -> Any:
+        """The Gram of what a part of the stem embeds."""
+        return self.stem if part == STEM else sympy.Function(f"K_{part}")(T, S) if self.arch.tokens > 1 else sympy.Symbol(f"K_{part}", positive=True)
+
+    def sgd_factor(self, group: str) -> Any:
+        """Lambda of a group: a symbol where it is set, else 1."""
+        return sympy.Symbol(f"Lambda_{group}", positive=True) if group in self.arch.sgd_factors else sympy.Integer(1)
 
     def own_stem(self, token: Any) -> Any:
         """<w_0[t], w_0[t]>."""

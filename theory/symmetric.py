@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from sigprop.architecture import Architecture
+from sigprop.architecture import STEM, Architecture
 from sigprop.expression import Attend
 from sigprop.theory.attention.symbols import TOKENS
 from sigprop.theory.calculus import inner
@@ -92,6 +92,9 @@ class SymmetricDeriver(Deriver):
     @property
     def stem(self) -> Any:
         return sympy.Symbol("q_0" if self.pair == "tt" else "c_0")
+
+    def stem_inputs(self, part: str) -> Any:
+        return self.stem if part == STEM else sympy.Symbol(f"K_{part}_{self.pair}")
 
     def own_stem(self, token: Any) -> Any:
         return sympy.Symbol("q_0")

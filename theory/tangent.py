@@ -18,8 +18,8 @@ Products = dict[str, tuple[Any, Any]]
 
 
 def products(found: dict[str, Any], stem: dict[str, Any]) -> Products:
-    """What a backward pass says of every group, the parts of the stem {part: Gram [T, T]} included."""
-    return found["groups"] | {part: ((found["stem"] * gram)[None], found["stem_log"][None]) for part, gram in stem.items()}
+    """What a backward pass says of every group, the parts of the stem {part: (variance, Gram of its inputs [T, T])} included."""
+    return found["groups"] | {part: ((found["stem"] * gram)[None], found["stem_log"][None]) for part, (_, gram) in stem.items()}
 
 
 def apart(found: Products) -> dict[str, tuple[Any, Any]]:

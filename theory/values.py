@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.architecture import READOUT, Architecture
 from sigprop.rows import QUANTITIES, Row
 from sigprop.theory.kernels import Kernels
-from sigprop.theory.program import READOUT
 
 Scaled = tuple[float, float]
 """(mantissa, log): the value mantissa * exp(log)."""
@@ -39,10 +38,7 @@ class Values:
             case "write_cosine":
                 return self._write_cosine(a - 1, (b or 0) - 1, t), 0.0
             case "weight_gradient":
-                used = next(u for u in self.arch.applications_of(row.group or "").values() if u[0] == a)
-                mantissa, log = self.k.groups[row.group or ""]
-                own = log[self.steps[used]]
-                return _sum(mantissa[self.steps[used]].ravel(), (own[:, :, None] + own[:, None, :]).ravel())
+                return self._weight_gradient(row.group or "", a)
             case "participation":
                 return float(self.k.participation[self.steps[a], t]), 0.0
             case "angle_exponent":
@@ -82,6 +78,16 @@ class Values:
             return 0.0  # no weight in common: the writes are independent
         return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t]))
 
+    def _weight_gradient(self, group: str, a: int) -> Scaled:
+        """Of the slot whose first application is a; the read-out's taps are one slot, a part of the stem another."""
+        if group in self.arch.stem_parts:
+            gram, own = self.k.stem
+            mantissa, log = (gram * self.arch.stem_parts[group].gram)[None], own[None]
+        else:
+            used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[next(u for u in self.arch.applications_of(group).values() if u[0] == a)]
+            mantissa, log = (table[used] for table in self.k.groups[group])
+        return _sum(mantissa.ravel(), (log[:, :, None] + log[:, None, :]).ravel())
+
     def _apart(self, a: int, t: int, s: int) -> float:
         """1 - cos of two tokens at state a, at least the rounding of a cosine."""
         gram = self.k.states[a]
@@ -105,11 +111,11 @@ class Values:
 
     def _ntk(self, group: str | None, t: int, s: int) -> Scaled:
         if group is None:
-            parts = [self._ntk(g, t, s) for g in (*self.arch.weights, READOUT, *self.arch.stem_parts)]
+            parts = [self._ntk(g, t, s) for g in self.arch.groups]
             return _sum(np.array([p[0] for p in parts]), np.array([p[1] for p in parts]))
         mantissa, log = self.k.ntk[group]
         rows = float(self.arch.weights[group].rows) if group in self.arch.weights else 1.0
-        return rows * float(mantissa[t, s]), float(log[t, s])
+        return self.arch.sgd_factors.get(group, 1.0) * rows * float(mantissa[t, s]), float(log[t, s])
 
 
 def _sum(mantissa: np.ndarray, log: np.ndarray) -> Scaled:

@@ -94,6 +94,7 @@ def transformer(
     input_gram: Any = None,
     words: Any = None,
     final_norm: Any = False,
+    sgd_factors: Any = None,
     readout: Any = "each",
 ) -> Architecture:
     """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own weights."""

@@ -67,6 +67,9 @@ def plain_network(arch: sp.Architecture, width: int, key: Any, scale: float) -> 
         found["gradient_covariance", a, 0] = float(np.sum(np.asarray(by_state)[a, 0] * np.asarray(by_state)[a, 1]))
     for name, slot in (("w", 0), ("w", 1), ("x", 0), ("x", 1)):
         found["weight_gradient", slot, name] = float(np.sum(np.asarray(by_weight[name])[slot] ** 2)) / width
+    stem = np.asarray(by_state)[0]
+    found["weight_gradient", 0, "stem"] = float(np.sum(stem @ stem.T * arch.input_gram))
+    found["weight_gradient", 4, "readout"] = float(sum(np.mean(h[4][t] ** 2) for t in range(2)))
     for t, s in ((0, 0), (0, 1), (1, 1)):
         parts = {name: float(np.sum(np.asarray(each[t][0][name]) * np.asarray(each[s][0][name]))) / width for name in ("w", "x")}
         own = [np.asarray(each[token][1])[0] for token in (t, s)]

@@ -13,7 +13,9 @@ T = sp.architectures.transformer
 
 def test_equal_words_have_equal_embeddings_and_positions_tell_them_apart():
     arch = T(words=[3, 5, 3], c_we=2.0, c_pe=0.5, block="attention")
-    np.testing.assert_allclose(arch.stem_parts["embedding"], 2.0 * np.array([[1, 0, 1], [0, 1, 0], [1, 0, 1]]))
+    variance, same = arch.stem_parts["embedding"]
+    assert variance == 2.0
+    np.testing.assert_allclose(same, [[1, 0, 1], [0, 1, 0], [1, 0, 1]])
     np.testing.assert_allclose(arch.input_gram, [[2.5, 0, 2], [0, 2.5, 0], [2, 0, 2.5]])
     assert arch.tokens == 3
     patches = T(c_we=2.0, c_pe=0.5, tokens=2, token_cosine=0.5, block="attention")
@@ -21,15 +23,32 @@ def test_equal_words_have_equal_embeddings_and_positions_tell_them_apart():
 
 
 def test_the_tangent_kernel_has_a_row_for_every_part_of_the_stem():
-    """An embedding's part is sum of <dz/dw_0, dz/dw_0> G over equal words; parts add up to what one stem of their sum has."""
+    """A part's row is sum of <dz/dw_0, dz/dw_0> K, K the Gram of what it embeds: times their variances they add up to one stem's."""
     parts = T(words=[0, 1, 0], c_we=1.0, c_pe=0.5, block="attention", depth=1)
     whole = T(input_gram=parts.input_gram, block="attention", depth=1)
     value = lambda arch: {(row.get("group"), row["token"], row["token_2"]): row["value"] for row in sp.predict(arch, ["ntk"])}  # noqa: E731
     split, one = value(parts), value(whole)
     for t in range(3):
         for s in range(t, 3):
-            assert split["embedding", t, s] + split["position", t, s] == pytest.approx(one["stem", t, s], rel=1e-11, abs=1e-13)
-            assert split[None, t, s] == pytest.approx(one[None, t, s], rel=1e-11)
+            assert split["embedding", t, s] + 0.5 * split["position", t, s] == pytest.approx(one["stem", t, s], rel=1e-11, abs=1e-13)
+            assert split[None, t, s] - split["position", t, s] / 2 == pytest.approx(one[None, t, s], rel=1e-11)
+
+
+def test_gradients_of_the_stems_parts_do_not_hold_their_variance():
+    """The gradient of an embedding is that of the stem times what it embeds, whatever c_we gives the stem that variance."""
+    gradient = lambda arch: {row["group"]: row["value"] for row in sp.predict(arch, ["weight_gradient"])}  # noqa: E731
+    found = gradient(T(words=[0, 1, 0], c_we=3.0, block="attention", norm="none"))
+    whole = gradient(T(input_gram=3.0 * np.array([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]]), block="attention", norm="none"))
+    assert 3 * found["embedding"] == pytest.approx(whole["stem"], rel=1e-12)
+    assert found["readout"] == pytest.approx(whole["readout"], rel=1e-12)
+
+
+def test_sgd_factors_multiply_their_groups_rows_of_the_tangent_kernel():
+    plain, scaled = (sp.predict(T(tokens=2, depth=1, sgd_factors=f), ["ntk"]) for f in (None, "q=0,stem=3"))
+    one, other = ({(r.get("group"), r["token"], r["token_2"]): r["value"] for r in table} for table in (plain, scaled))
+    for (group, t, s), value in one.items():
+        expected = one[None, t, s] - one["q", t, s] + 2 * one["stem", t, s] if group is None else {"q": 0, "stem": 3}.get(group, 1) * value
+        assert other[group, t, s] == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_final_norm_makes_every_logit_of_unit_variance():
@@ -76,6 +95,8 @@ def test_initialisations_as_variances():
         ({"words": [0, 1, 2], "tokens": 2}, "words: 3 of them but tokens=2"),
         ({"c_pe": -1}, "c_pe=-1; accepted"),
         ({"model_width": 0}, "model_width=0; accepted"),
+        ({"sgd_factors": "q"}, "sgd_factors='q'; accepted"),
+        ({"sgd_factors": "z=2"}, "sgd_factors: z=2.0; accepted"),
     ],
 )
 def test_bad_input(given: dict, says: str):
