@@ -14,17 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.errors import InputError
-from sigprop.expression import (
-    Attend,
-    Bias,
-    Linear,
-    Read,
-    State,
-    Stem,
-    Vector,
-    walk,
-)
+from sigprop.expression import Attend, Bias, Linear, Read, State, Stem, Vector
 from sigprop.scalar import Number
+from sigprop.traversal import tables_in, walk
 from sigprop.validation import check
 
 MOST_APPLICATIONS = 10**6
@@ -85,6 +77,7 @@ class Architecture:
     kinds        length D: which kind each application is (default: cycle through sub_blocks)
     slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
     numbers      value of every named number: a float, or a length-D table (one value per application)
+    token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one for each application in front
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``
@@ -99,6 +92,7 @@ class Architecture:
     slots: Sequence[int] | Mapping[str, Sequence[int]]
     numbers: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
     kinds: Sequence[int] | None = None
+    token_tables: Mapping[str, Any] = field(default_factory=dict)
     input_gram: Any = 1.0
     initial: tuple[Vector, ...] = (Stem(),)
     readout: Readout = Readout()
@@ -163,6 +157,13 @@ class Architecture:
     def number_tables(self) -> dict[str, np.ndarray]:
         """Every named number as a float64 array over applications, shape (D,)."""
         return {name: np.broadcast_to(np.asarray(value, dtype=np.float64), (self.depth,)) for name, value in self.numbers.items()}
+
+    @cached_property
+    def tables_by_application(self) -> dict[str, np.ndarray]:
+        """Every token table over applications, [D, T] or [D, T, T], float64."""
+        axes = {table.name: table.axes for block in self.sub_blocks for table in tables_in(block.branch)}
+        arrays = {name: np.asarray(self.token_tables[name], dtype=np.float64) for name in axes}
+        return {name: np.broadcast_to(array, (self.depth, *array.shape[-axes[name] :])) for name, array in arrays.items()}
 
     @cached_property
     def tied(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from sigprop.activation import Activation
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Product, Read, Vector
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Product, Read, Rescale, TokenTable, Vector
 from sigprop.scalar import Number
 from sigprop.scores import Scores
 
@@ -15,6 +15,9 @@ C_G = Number("c_g", "C_G")
 C_B = Number("c_b", "C_b")
 C_Q, C_K, C_V, C_U = (Number(f"c_{name.lower()}", f"C_{name}") for name in "QKVU")
 SOFTCAP, ROPE_BASE, DROPOUT = Number("softcap", "c"), Number("rope_base", "b"), Number("dropout", "p")
+
+
+BIAS, RESCALE = TokenTable("attention_bias", 2), TokenTable("attention_rescale")
 
 
 def dropped(name: str, branch: Vector, drop: bool) -> Vector:
@@ -38,13 +41,16 @@ def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fr
     return out + Bias("b", C_B) if bias else out
 
 
-def attention(scores: Scores, group: int = 1, cap: bool = False, drop: bool = False) -> Vector:
-    """U o, o_t = sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
+def attention(scores: Scores, group: int = 1, cap: bool = False, drop: bool = False, bias: bool = False, rescale: bool = False) -> Vector:
+    """U o, o_t = d_t sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
 
-    ``group``: query heads that share one head of keys and values; ``cap``: soft-capped scores;
-    ``drop``: dropout on Omega and on the output.
+    ``group``: query heads that share one head of keys and values; ``cap``: soft-capped scores; ``drop``: dropout on
+    Omega and on the output; ``bias``: the table attention_bias added to the scores; ``rescale``: d, the table
+    attention_rescale, else 1.
     """
     shared = Fraction(1, group)
     query, key, value = Linear("q", Read(), C_Q), Linear("k", Read(), C_K, shared), Linear("v", Read(), C_V, shared)
-    attend = Attend(query, key, value, scores, SOFTCAP if cap else None, ROPE_BASE if scores.rotary else None, DROPOUT if drop else None)
+    options = (SOFTCAP if cap else None, ROPE_BASE if scores.rotary else None, DROPOUT if drop else None, BIAS if bias else None)
+    attend: Vector = Attend(query, key, value, scores, *options)
+    attend = Rescale(RESCALE, attend) if rescale else attend
     return dropped("attention", Linear("u", attend, C_U), drop)

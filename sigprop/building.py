@@ -87,6 +87,7 @@ def residual_stack(
         sub_blocks=tuple(SubBlock(read, branch, rule) for branch in branches),
         slots=looped_slots(size),
         numbers=numbers | scales | {"norm_eps": p["norm_eps"] or 0.0},
+        token_tables={name: p[name] for name in ("attention_bias", "attention_rescale") if p.get(name) is not None},
         input_gram=stem_parts(p),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
         sizes=size,

@@ -6,19 +6,17 @@ of them, the simulation evaluates them on vectors. Leaves:
     Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``, ``Rescale``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from sigprop.activation import Activation, find
-from sigprop.errors import InputError
-from sigprop.scalar import Constant, Number, Scalar, as_scalar, names
+from sigprop.scalar import Constant, Scalar, as_scalar
 from sigprop.scores import Scores
 
 
@@ -130,13 +128,29 @@ class Dropout(Vector):
 
 
 @dataclass(frozen=True)
+class TokenTable:
+    """A named table of numbers with token axes, [T] or [T, T], one for all applications or one each; its values are the architecture's."""
+
+    name: str
+    axes: int = 1
+
+
+@dataclass(frozen=True)
+class Rescale(Vector):
+    """factor_t * of_t: every token times a number of its own."""
+
+    factor: TokenTable
+    of: Vector
+
+
+@dataclass(frozen=True)
 class Attend(Vector):
     """o_t = sum_s Omega_ts v_s, head by head, Omega the softmax of ``scores`` of queries and keys.
 
     query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
     serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value. cap:
     scores S become cap tanh(S / cap); base: of rotary positions; rate: of dropout on Omega, drawn for every head, pair of
-    tokens and application.
+    tokens and application; bias: a table [T, T] that is added to the (capped) scores.
     """
 
     query: Vector
@@ -146,14 +160,7 @@ class Attend(Vector):
     cap: Scalar | None = None
     base: Scalar | None = None
     rate: Scalar | None = None
-
-    @property
-    def group(self) -> int:
-        """g: query heads that share one head of keys and values."""
-        ratio = rows_of(self.query) / rows_of(self.key)
-        if ratio.denominator != 1 or rows_of(self.key) != rows_of(self.value):
-            raise InputError(f"attention: {rows_of(self.query)}, {rows_of(self.key)}, {rows_of(self.value)} rows; accepted: query = g x key = g x value")
-        return int(ratio)
+    bias: TokenTable | None = None
 
 
 @dataclass(frozen=True)
@@ -169,43 +176,3 @@ class Sum(Vector):
     """The sum of ``terms``."""
 
     terms: tuple[Vector, ...]
-
-
-def children(expression: Vector) -> Iterator[Vector]:
-    """The vector expressions directly inside ``expression``."""
-    for field in fields(expression):
-        value = getattr(expression, field.name)
-        if isinstance(value, Vector):
-            yield value
-        elif isinstance(value, tuple):
-            yield from (v for v in value if isinstance(v, Vector))
-
-
-def walk(expression: Vector) -> Iterator[Vector]:
-    """``expression`` and everything inside it, parents first."""
-    yield expression
-    for child in children(expression):
-        yield from walk(child)
-
-
-def rows_of(expression: Vector) -> Fraction:
-    """The expression's length as a multiple of the width n."""
-    if isinstance(expression, (Linear, Bias)):
-        return expression.rows
-    if isinstance(expression, Attend):
-        return rows_of(expression.query)
-    lengths = {rows_of(child) for child in children(expression)} or {Fraction(1)}
-    if len(lengths) > 1:
-        raise ValueError(f"vectors of different lengths meet in {type(expression).__name__}: {sorted(lengths)}")
-    return lengths.pop()
-
-
-def numbers_in(expression: Vector) -> frozenset[Number]:
-    """All named numbers of an expression."""
-    found: set[Number] = set()
-    for node in walk(expression):
-        for field in fields(node):
-            value = getattr(node, field.name)
-            if isinstance(value, Scalar):
-                found |= names(value)
-    return frozenset(found)

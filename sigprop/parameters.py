@@ -64,7 +64,7 @@ def _scale(name: str) -> Callable[[Any], float | str]:
 
 
 def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None or value == "none" else read(value)
+    return lambda value: None if value is None or (isinstance(value, str) and value == "none") else read(value)
 
 
 def _choice(*names: str) -> Callable[[Any], str]:
@@ -109,6 +109,12 @@ def _words(value: Any) -> tuple[int, ...]:
     return tuple(int(word) for word in np.asarray(value, dtype=np.float64).ravel())
 
 
+def _list(value: Any) -> np.ndarray:
+    if isinstance(value, str):
+        value = [float(number) for number in value.split(",")] if not os.path.exists(value) else _gram(value)
+    return np.asarray(value, dtype=np.float64).ravel()
+
+
 def _head_dim(value: Any) -> float:
     return math.inf if value in ("inf", math.inf) else _integer(1, 4096)(value)
 
@@ -150,6 +156,8 @@ PARAMETERS: dict[str, Parameter] = {
     "positions": Parameter("how attention knows positions", "none or rotary", _choice("none", "rotary")),
     "rope_base": Parameter("base of the rotary angles", "a number above 1", _number(1 + 1e-9)),
     "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", _optional(_number(1e-9))),
+    "attention_bias": Parameter("added to the scores, the same for all heads and blocks", "a T x T table (an array, or a .csv, .txt or .npy file)", _gram),
+    "attention_rescale": Parameter("factor of attention's output at each token", "T numbers such as 1,0.5,0.5 (or a file of them)", _optional(_list)),
     "dropout": Parameter("p, probability of dropping an attention weight, and a coordinate of a branch's output", "a number from 0 to 0.99", _number(0, 0.99)),
     "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
     "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
@@ -172,9 +180,7 @@ PARAMETERS: dict[str, Parameter] = {
         "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), _optional(_choice(*INITIALISATIONS))
     ),
     "model_width": Parameter("the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", _optional(_integer(1, 10**6))),
-    "sgd_factors": Parameter(
-        "Lambda_G of groups in the tangent kernel, 1 for others", "numbers >= 0 by group, such as q=0.5,embedding=2", _optional(_factors)
-    ),
+    "sgd_factors": Parameter("Lambda_G of groups in the tangent kernel, 1 for others", "numbers >= 0 by group, such as q=0.5,embedding=2", _optional(_factors)),
     "readout": Parameter("which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", _choice("each", "last", "mean")),
 }
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write, numbers_in, rows_of, walk
+from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
+from sigprop.traversal import numbers_in, rows_of, tables_in, walk
 
 if TYPE_CHECKING:
     from sigprop.architecture import Architecture
@@ -60,6 +61,7 @@ def check(arch: Architecture) -> None:
         if group not in arch.groups or not 0 <= factor < math.inf:
             raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
     _check_numbers(arch, {number.name for number in used})
+    _check_tables(arch)
     _check_gram(arch)
 
 
@@ -77,6 +79,16 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
             variances = {float(evaluate(node.variance, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
             if min(variances) < 0 or len(variances) > 1:
                 raise InputError(f"variance of weight {weight!r}, slot {slot}: {sorted(variances)}; accepted: one number >= 0")
+
+
+def _check_tables(arch: Architecture) -> None:
+    for table in {table for block in arch.sub_blocks for table in tables_in(block.branch)}:
+        shape = (arch.tokens,) * table.axes
+        if table.name not in arch.token_tables:
+            raise InputError(f"token_tables: no values for {table.name!r}; accepted: numbers of shape {shape}")
+        value = np.asarray(arch.token_tables[table.name], dtype=np.float64)
+        if value.shape not in (shape, (arch.depth, *shape)) or not np.all(np.isfinite(value)):
+            raise InputError(f"{table.name} of shape {value.shape}; accepted: finite numbers of shape {shape}, or one such table for each application")
 
 
 def _check_gram(arch: Architecture) -> None:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax, nn
 
 from sigprop.errors import InputError
-from sigprop.expression import Attend, rows_of
+from sigprop.expression import Attend
 from sigprop.scores import Scores
+from sigprop.traversal import group_of, rows_of
 
 
 def heads_of(scores: Scores, rows: int) -> int:
@@ -27,16 +28,16 @@ def check_heads(node: Attend, width: int) -> None:
         raise InputError("head_dim=inf is a limit that only the theory knows; accepted for finite networks: a number")
     else:
         step = int(node.scores.head_dim)
-    least = step * node.group
-    if rows.denominator != 1 or rows % least or (node.scores.scale == "linear" and step % node.group):
-        what = f"{step} heads" if node.scores.scale == "linear" else f"head_dim={step} with {node.group} query heads a key head"
+    least = step * group_of(node)
+    if rows.denominator != 1 or rows % least or (node.scores.scale == "linear" and step % group_of(node)):
+        what = f"{step} heads" if node.scores.scale == "linear" else f"head_dim={step} with {group_of(node)} query heads a key head"
         raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
 
 
-def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None, mask: Any = None) -> Any:
+def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None, mask: Any = None, bias: Any = None) -> Any:
     """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on average over heads.
 
-    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega with.
+    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega with; bias [T, T]: added to the capped scores.
     """
     tokens, rows = q.shape
     heads = heads_of(scores, rows)
@@ -50,6 +51,7 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     highest = lax.Precision.HIGHEST
     s = jnp.float32(factor) * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
     s = s if cap is None else cap * jnp.tanh(s / cap)
+    s = s if bias is None else s + bias[None, None]
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
     omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
     used = omega if mask is None else omega * mask(omega.shape)

@@ -50,7 +50,7 @@ class DenseEngine:
         self.tables = {
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
-            "numbers": {name: table.astype(np.float32) for name, table in arch.number_tables.items()},
+            "numbers": {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()},
             "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
             "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
         }

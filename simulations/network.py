@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write, walk
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.weights import Shape, matvec
+from sigprop.traversal import group_of, walk
 
 
 class Trace(NamedTuple):
@@ -60,6 +61,8 @@ class _Evaluation:
         match u:
             case Scale(factor, of):
                 return jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32) * self(of)
+            case Rescale(factor, of):
+                return self.numbers[factor.name][:, None] * self(of)
             case Sum(terms):
                 result = self(terms[0])
                 for term in terms[1:]:
@@ -80,7 +83,8 @@ class _Evaluation:
             case Attend(query, key, value, scores):
                 mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=evaluate(u.rate, self.numbers))
                 cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
-                output, self.participation = attend(scores, u.group, self(query), self(key), self(value), cap, base, mask)
+                bias = None if u.bias is None else self.numbers[u.bias.name]
+                output, self.participation = attend(scores, group_of(u), self(query), self(key), self(value), cap, base, mask, bias)
                 return output
             case Linear():
                 x = self(u.of)
@@ -125,7 +129,8 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         new, left = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
         return new, (lanes, *left)
 
-    xs = {**{name: tables[name] for name in ("kind", "slots", "numbers")}, "step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
+    xs = {name: tables[name] for name in ("kind", "slots", "numbers")}
+    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
     final, (states, writes, inputs, participation) = jax.lax.scan(step, lanes, xs)
     final = (final[0] + probes.states[-1], *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))

@@ -12,8 +12,9 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear, rows_of, walk
+from sigprop.expression import Attend, Bias, Linear
 from sigprop.simulations.attention import check_heads
+from sigprop.traversal import rows_of, walk
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from sigprop.activation import Activation
-from sigprop.expression import Attend, Vector
+from sigprop.expression import Attend, TokenTable, Vector
 from sigprop.scalar import Scalar, evaluate
 from sigprop.theory import dual
 from sigprop.theory.environment import Environment
@@ -51,6 +51,9 @@ class ArrayEnvironment(Environment):
     def per_token(self, scalar: Scalar, i: str) -> Any:
         value = evaluate(scalar, self.numbers[i])
         return value if isinstance(value, float) else value[:, None]
+
+    def table(self, table: TokenTable, i: str) -> Any:
+        return self.numbers[i][table.name]
 
     def log(self, leaf: Vector, i: str) -> Any:
         return self.logs[type(leaf), i]

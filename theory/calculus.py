@@ -15,11 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, children
+from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.theory.algebra import root_mean_square
 from sigprop.theory.environment import Environment
 from sigprop.theory.log_scale import log_scale, shift
 from sigprop.theory.transpose import Cotangent, Divide, Transposed
+from sigprop.traversal import children
 
 Rule = Callable[[Any, str, Any, str, Environment], Any]
 RULES: dict[tuple[type, type], Rule] = {}
@@ -38,6 +39,10 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
         return env.number(u.factor, i) * inner(u.of, i, v, j, env)
     if isinstance(v, Scale):
         return env.number(v.factor, j) * inner(u, i, v.of, j, env)
+    if isinstance(u, Rescale):
+        return env.left(env.table(u.factor, i)) * inner(u.of, i, v, j, env)
+    if isinstance(v, Rescale):
+        return env.right(env.table(v.factor, j)) * inner(u, i, v.of, j, env)
     if isinstance(u, Sum):
         return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
@@ -92,7 +97,7 @@ def require_fresh(branch: Vector) -> None:
     match branch:
         case Linear() | Bias():
             return
-        case Scale(of=of) | Normalise(of=of) | Dropout(of=of):
+        case Scale(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of):
             return require_fresh(of)
         case Sum(terms):
             for term in terms:

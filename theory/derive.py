@@ -19,11 +19,11 @@ from typing import Any
 import sympy
 
 from sigprop.architecture import Architecture
-from sigprop.expression import numbers_in
 from sigprop.theory.closed_forms import closed_form
 from sigprop.theory.equations import equations as derived
 from sigprop.theory.symbolic import Deriver
 from sigprop.theory.symmetric import PAIRS, SymmetricDeriver, alike, merged
+from sigprop.traversal import numbers_in
 
 
 @dataclass(frozen=True)

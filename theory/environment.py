@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sigprop.activation import Activation
-from sigprop.expression import Attend, Vector
+from sigprop.expression import Attend, TokenTable, Vector
 from sigprop.scalar import Scalar, evaluate
 
 
@@ -47,6 +47,12 @@ class Environment:
         return evaluate(scalar, self.numbers[i], exact)
 
     per_token = number
+
+    def table(self, table: TokenTable, i: str) -> Any:
+        """A token table's number at the place's application and token(s): [B, T] or [B, T, T] on arrays."""
+        import sympy
+
+        return sympy.Function(table.name)(*self.places[i])
 
     def log(self, leaf: Vector, i: str) -> Any:
         return 0

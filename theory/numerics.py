@@ -9,11 +9,12 @@ import numpy as np
 from scipy.stats import t as student
 
 from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Attend, walk
+from sigprop.expression import Activate, Attend
 from sigprop.rows import Row
 from sigprop.theory import dual
 from sigprop.theory.kernels import COARSE, DEGREE, kernels
 from sigprop.theory.values import Scaled, Values
+from sigprop.traversal import walk
 
 LARGEST = 1e300  # beyond it a value is given by its logarithm only
 REPLICATES = 4  # independent sets of sampled heads, whose mean is the value and whose scatter is its error

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import READOUT, Architecture, SubBlock
-from sigprop.expression import Attend, Scale, State, Stem, Vector, walk
+from sigprop.expression import Attend, Scale, State, Stem, Vector
 from sigprop.scalar import Constant
 from sigprop.scores import Scores
+from sigprop.traversal import walk
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def compile_program(arch: Architecture) -> Program:
     slots = {w: np.where(taps, -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
     held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.weights, READOUT)}
     slots[READOUT] = np.where(taps, 0, -1)
-    numbers = {name: np.append(table, table[-1])[at] for name, table in arch.number_tables.items()}
+    tables = arch.number_tables | arch.tables_by_application
+    numbers = {name: np.concatenate([table, table[-1:]])[at] for name, table in tables.items()}
     pairs: tuple[Any, ...] = _pairs(slots, held) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
     return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers=numbers)
 

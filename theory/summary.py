@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.expression import Activate, Attend, Normalise, Vector, walk
+from sigprop.expression import Activate, Attend, Normalise, Vector
 from sigprop.theory.array_environment import ArrayEnvironment
 from sigprop.theory.calculus import inner
+from sigprop.traversal import walk
 
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:

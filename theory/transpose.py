@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sigprop.errors import NoRule
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector, rows_of
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.scalar import Constant, Scalar
+from sigprop.traversal import rows_of
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             _pull(right, Product(left, d), gradient)
         case Scale(factor, of):
             _pull(of, Scale(factor, d), gradient)
+        case Rescale(factor, of):
+            _pull(of, Rescale(factor, d), gradient)
         case Dropout(name, of, rate):
             _pull(of, Dropout(name, d, rate), gradient)
         case Sum(terms):

@@ -84,7 +84,8 @@ class Values:
             gram, own = self.k.stem
             mantissa, log = (gram * self.arch.stem_parts[group].gram)[None], own[None]
         else:
-            used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[next(u for u in self.arch.applications_of(group).values() if u[0] == a)]
+            slot = [] if group == READOUT else next(u for u in self.arch.applications_of(group).values() if u[0] == a)
+            used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[slot]
             mantissa, log = (table[used] for table in self.k.groups[group])
         return _sum(mantissa.ravel(), (log[:, :, None] + log[:, None, :]).ravel())
 

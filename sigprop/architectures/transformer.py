@@ -31,7 +31,8 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
             group = _group(p["heads"], p["kv_heads"])
             rotary = p["positions"] == "rotary"
             scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary)
-            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0))
+            given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
+            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given))
             numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
             numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
             numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
@@ -74,6 +75,8 @@ def transformer(
     positions: Any = "none",
     rope_base: Any = 1e4,
     softcap: Any = None,
+    attention_bias: Any = None,
+    attention_rescale: Any = None,
     dropout: Any = 0.0,
     residual_scale: Any = 1.0,
     skip_scale: Any = 1.0,

@@ -87,7 +87,7 @@ class Iterated:
 
 
 def _walk(expression):
-    from sigprop.expression import walk
+    from sigprop.traversal import walk
 
     return walk(expression)
 

@@ -25,6 +25,8 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     form = Form(
         *(None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base))
     )
+    if node.bias is not None:
+        form = form._replace(bias_a=env.table(node.bias, i), bias_b=env.table(node.bias, j))
     over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
     rate = None if node.rate is None or i != j else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
     odds = None if rate is None else rate / (1 - rate)

@@ -33,10 +33,12 @@ class Leg(NamedTuple):
 
 
 class Form(NamedTuple):
-    """How scores become weights, beside ``Scores``: the soft cap and the rotary base [1, 1, 1], or None."""
+    """How scores become weights, beside ``Scores``: the soft cap and the rotary base [1, 1, 1], the biases [B, T, T] at a and b; or None."""
 
     cap: Any = None
     base: Any = None
+    bias_a: Any = None
+    bias_b: Any = None
 
 
 class Head(NamedTuple):
@@ -70,7 +72,7 @@ def expectation(scores: Scores, form: Form, points: Any, query: Leg, key: Leg, s
     """
     batch, tokens = query.ab.shape[:2]
     if scores.uniform:
-        return function(_uniform(scores, query, key))
+        return function(_uniform(scores, form, query, key))
     a, b = factor(query, same), factor(key, same)
     size, count, coordinates = a.shape[-1], *points.shape[:: points.ndim - 1]
     held = batch * tokens * max(2 * tokens, coordinates) * (tokens if scores.rotary else 1)
@@ -104,7 +106,7 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
             s = [jnp.einsum("cbtj,cbsj->cbts", x, y) / d**0.5 for x, y in zip(qs, ks, strict=True)]
             queries, keys = (jnp.einsum("cbtj,cbsj->cbts", x[0], x[-1]) / d for x in (qs, ks))
             keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
-    omega = [softmax(scores, form, x, log) for x, log in zip(s, logs, strict=False)]
+    omega = [softmax(scores, form.cap, x, log, bias) for x, log, bias in zip(s, logs, (form.bias_a, form.bias_b), strict=False)]
     (omega_a, slope_a), (omega_b, slope_b) = omega[0], omega[-1]
     return Head(omega_a, omega_b, slope_a, slope_b, queries, keys, turns)
 
@@ -121,18 +123,19 @@ def rotated(x: Any, angle: Any) -> Any:
     return (x[..., :half] + 1j * x[..., half:]) * jnp.exp(1j * angle.T)[None, None]
 
 
-def _uniform(scores: Scores, query: Leg, key: Leg) -> Head:
-    tokens = query.ab.shape[-1]
-    omega = jnp.asarray(scores.allowed(tokens), dtype=jnp.float64)
-    omega = jnp.broadcast_to(omega / omega.sum(axis=1, keepdims=True), (1, *query.ab.shape))
-    return Head(omega, omega, omega, omega, query.ab[None], key.ab[None])
+def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:
+    """Of scores that are zero: the same for every head, given by mask and bias alone."""
+    zero = jnp.zeros((1, *query.ab.shape), dtype=jnp.float64)
+    a, b = (softmax(scores, None, zero, zero[0, :, 0, 0], bias)[0] for bias in (form.bias_a, form.bias_b))
+    return Head(a, b, a, b, query.ab[None], key.ab[None])
 
 
-def softmax(scores: Scores, form: Form, s: Any, log: Any) -> tuple[Any, Any]:
-    """Omega [C, B, T, T] of scores exp(log) s over the allowed tokens, and Omega times the cap's slope."""
+def softmax(scores: Scores, cap: Any, s: Any, log: Any, bias: Any = None) -> tuple[Any, Any]:
+    """Omega [C, B, T, T] of scores exp(log) s, capped, plus the bias, over the allowed tokens; and Omega times the cap's slope."""
     s = s * jnp.exp(jnp.minimum(log, LARGEST))[None, :, None, None]
-    if form.cap is not None:
-        s = form.cap[None] * jnp.tanh(s / form.cap[None])
+    if cap is not None:
+        s = cap[None] * jnp.tanh(s / cap[None])
+    biased = s if bias is None else s + bias[None]
     allowed = jnp.asarray(scores.allowed(s.shape[-1]))[None, None]
-    omega = jax.nn.softmax(jnp.where(allowed, s, -jnp.inf), axis=-1)
-    return omega, omega if form.cap is None else omega * (1 - (s / form.cap[None]) ** 2)
+    omega = jax.nn.softmax(jnp.where(allowed, biased, -jnp.inf), axis=-1)
+    return omega, omega if cap is None else omega * (1 - (s / cap[None]) ** 2)

@@ -9,6 +9,7 @@ from sigprop.expression import Attend, Linear, Vector
 from sigprop.theory.calculus import inner, roots, rule
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed
+from sigprop.traversal import group_of
 
 
 @rule(Attend, Attend)
@@ -32,7 +33,7 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
         node = u.attend
         env.memo[key] = env.attention(node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of)
     found = env.memo[key][u.leg]
-    return found if u.leg == "query" else u.attend.group * found
+    return found if u.leg == "query" else group_of(u.attend) * found
 
 
 def _check(u: Attend, v: Attend) -> None:

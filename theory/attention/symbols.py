@@ -61,6 +61,8 @@ def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, 
 
 
 def _weights(node: Attend, at: tuple[Any, Any], t: Any, s: Any, t2: Any, s2: Any) -> Any:
+    if node.scores.uniform and node.bias is not None:
+        return sympy.Function("Omega")(at[0], t, s) * sympy.Function("Omega")(at[1], t2, s2)  # one and the same for all heads
     if node.scores.uniform and node.scores.mask == "none":
         return 1 / TOKENS**2
     if node.scores.uniform and node.scores.mask == "causal":
