@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 HEAD, TAIL = 24, 12  # rows shown of a longer table
 SEVERITY = ("confirmed", "inconclusive", "rejected")
-SHARED = ("samples", "width", "engine", "seed", "dtype", "status", "assumes", "tolerance", "scale", "error")  # never what a row is about
+SHARED = ("samples", "width", "engine", "seed", "dtype", "status", "assumes", "tolerance", "scale", "error", "approximation")  # never what a row is about
 
 
 def cell(value: Any) -> str:

@@ -16,10 +16,12 @@ from sigprop.theory.environment import Environment
 
 
 class Resolution(NamedTuple):
-    """How finely numbers without closed form are computed: degree of Hermite series, points {Scores: array} of sampled heads."""
+    """How finely numbers without closed form are computed: degree of Hermite series, points {Scores: array} of sampled heads;
+    approximation: the name of what stands in for attention's expectation, if anything does."""
 
     degree: Any = None
     points: Mapping[Any, Any] = {}
+    approximation: str | None = None
 
 
 class ArrayEnvironment(Environment):

@@ -56,9 +56,12 @@ def readout_gram(arch: Architecture) -> np.ndarray:
     return np.outer(weight, weight)
 
 
-def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True) -> Kernels:
+def kernels(
+    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True, approximation: str | None = None
+) -> Kernels:
     """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come
-    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; ntk: whether it is wanted.
+    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; ntk: whether it is wanted;
+    approximation: of attention forward, by name.
 
     Raises ``NoRule`` where an overlap has no rule. Source: DESIGN section 2; tests compare with independent recursions.
     """
@@ -75,7 +78,7 @@ def kernels(arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEG
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, readout_gram(arch))
-        out = jax.device_get(run(program.structure, program.coupled, ntk, *given))
+        out = jax.device_get(run(program.structure, program.coupled, ntk, approximation, *given))
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at

@@ -46,7 +46,7 @@ def unscaled(value: float, log: float) -> float | None:
     return math.copysign(math.exp(log + math.log(abs(value))), value) if log + math.log(abs(value)) < math.log(LARGEST) else None
 
 
-def evaluate(arch: Architecture, rows: Sequence[Row]) -> tuple[list[Scaled], list[Scaled], list[float | None]]:
+def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None) -> tuple[list[Scaled], list[Scaled], list[float | None]]:
     """(values, scales, errors) of the rows; a scale is what a deviation is divided by (DESIGN section 5, step 2).
 
     errors: rounding; where a Hermite series is used, the difference of two degrees; where heads are sampled, the
@@ -54,7 +54,8 @@ def evaluate(arch: Architecture, rows: Sequence[Row]) -> tuple[list[Scaled], lis
     """
     columns = tuple(sorted({row.application for row in rows if row.application_2 is not None and row.application is not None})) or (0,)
     ntk = any(row.quantity == "ntk" for row in rows)
-    sets = [Values(arch, kernels(arch, columns, DEGREE, seed, ntk)) for seed in range(REPLICATES if _sampled(arch) else 1)]
+    seeds = range(REPLICATES if _sampled(arch) and approximation is None else 1)
+    sets = [Values(arch, kernels(arch, columns, DEGREE, seed, ntk, approximation)) for seed in seeds]
     found = [[one.value(row) for row in rows] for one in sets]
     values = [_mean([values[r] for values in found]) for r in range(len(rows))]
     errors: list[float | None] = [None if (v := unscaled(*value)) is None else abs(v) * 1e-14 * (10 + arch.depth) for value in values]
@@ -63,7 +64,7 @@ def evaluate(arch: Architecture, rows: Sequence[Row]) -> tuple[list[Scaled], lis
         width = float(student.ppf((1 + CONFIDENCE) / 2, len(sets) - 1)) / math.sqrt(len(sets))
         others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
     if _series(arch):
-        coarse = Values(arch, kernels(arch, columns, COARSE, 0, ntk))
+        coarse = Values(arch, kernels(arch, columns, COARSE, 0, ntk, approximation))
         others.append([_difference(found[0][r], coarse.value(row)) for r, row in enumerate(rows)])
     for other in others:
         errors = [None if own is None or more is None else max(own, more) for own, more in zip(errors, other, strict=True)]

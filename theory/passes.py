@@ -17,11 +17,12 @@ from sigprop.theory.program import Structure
 from sigprop.theory.recursion import gram_scan
 
 
-@jit(static=(0, 1, 2))
+@jit(static=(0, 1, 2, 3))
 def run(
     structure: Structure,
     coupled: bool,
     ntk: bool,
+    approximation: str | None,
     degree: Any,
     points: Any,
     tables: dict[str, Any],
@@ -31,7 +32,7 @@ def run(
     readout: Any,
 ) -> dict[str, Any]:
     input_gram: Any = sum(variance * gram for variance, gram in stem.values())
-    resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)))
+    resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)), approximation)
     start, first, initial = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)

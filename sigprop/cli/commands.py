@@ -55,14 +55,21 @@ def derive(
 
 
 @app.command
-def predict(name: Name = None, /, *, chosen: Chosen = Chosen(), rows: Rows = Rows()) -> int:  # noqa: B008
+def predict(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    rows: Rows = Rows(),  # noqa: B008
+    approximation: Annotated[str | None, Parameter(help="Instead of attention's expectation: annealed, near-uniform, random-energy[-limit].")] = None,
+) -> int:
     """The numbers of the infinitely wide network."""
     check_out(chosen)
     arch = inputs.architecture(name, chosen)
     quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
     import sigprop as sp
 
-    show(sp.predict(arch, quantities=quantities, applications=applications), chosen)
+    show(sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation), chosen)
     return 0
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from sigprop.expression import Attend, Vector
 from sigprop.theory.attention import mixing
+from sigprop.theory.attention.approximations import approximate
 from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.calculus import inner
 from sigprop.theory.log_scale import log_scale
@@ -22,6 +23,8 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     batch = query.ab.shape[0]
     r = _even(env, node.value, i, j, env.block(values, i, j))
+    if env.resolution.approximation is not None and of is None:
+        return approximate(env.resolution.approximation, node, query, key, jnp.broadcast_to(r, (batch, *r.shape[1:])), i == j)
     form = Form(
         *(None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base))
     )
