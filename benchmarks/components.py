@@ -28,6 +28,7 @@ import numpy as np
 import sigprop as sp
 from sigprop.expression import State, Write
 from sigprop.scores import Scores
+from sigprop.theory.attention import draws as sampling
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.kernels import kernels
@@ -36,6 +37,7 @@ D, FAN_IN, SEEDS = 64, 2048, 2
 GRADIENT_COSINES, SCORES = (0.0, 0.5), (0.25, 1.0, 4.0, 9.0)
 TOLERANCE = {"softmax": 0.05, "attention": 0.05}  # 2 % otherwise
 LEAST, MOST = 24, 6000  # sampled heads
+sampling.FEWEST, sampling.WORK = 16, 2.0**30  # of the theory: rows of many tokens average a head by themselves, and `error` says what is left
 
 Values = dict[str, float]
 
