@@ -57,6 +57,7 @@ def _case(tying: str, tolerance: float, **parameters: Any) -> Case:
 
 SMALL = {"tokens": 3, "mlp_ratio": 2}
 FAST = {"positions": "rotary", "rope_base": 5, "token_cosine": 0.8, "c_q": 4}  # at base 10^4 and few tokens a check of rotary is blind
+BIAS = ((0.0, -1.0, -2.0), (1.0, 0.0, -1.0), (2.0, 1.0, 0.0))
 TRANSFORMERS: dict[str, dict[str, Any]] = {
     "transformer attention": {"block": "attention", "depth": 2},
     "transformer": {},
@@ -64,6 +65,8 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "transformer grouped": {"block": "attention", "heads": 4, "kv_heads": 2},
     "transformer rotary": {"block": "attention", **FAST},
     "transformer capped": {"block": "attention", "softcap": 1.0, "c_q": 9},
+    "transformer qk-norm": {"block": "attention", "qk_norm": True, "softcap": 2.0},
+    "transformer biased": {"block": "attention", "attention_bias": BIAS, "attention_rescale": (1.0, 0.5, 2.0), "c_q": 4},
     "transformer swiglu": {"activation": "silu", "gated": True},
     "transformer zero-query": {"score_scale": "zero_query", "depth": 2},
     "transformer linear": {"score_scale": "linear", "heads": 2},

@@ -153,6 +153,7 @@ PARAMETERS: dict[str, Parameter] = {
     "head_dim": Parameter("coordinates of a head, the same at every width", "an integer from 1 to 4096, or inf (theory only)", _head_dim),
     "heads": Parameter("query heads: with kv_heads their ratio; at score_scale=linear their number", "an integer from 1 to 4096", _optional(_integer(1, 4096))),
     "kv_heads": Parameter("heads of keys and values, each serving heads/kv_heads query heads", "a divisor of heads", _optional(_integer(1, 4096))),
+    "qk_norm": Parameter("whether queries and keys are divided by their rms over the head", "true or false", _boolean),
     "positions": Parameter("how attention knows positions", "none or rotary", _choice("none", "rotary")),
     "rope_base": Parameter("base of the rotary angles", "a number above 1", _number(1 + 1e-9)),
     "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", _optional(_number(1e-9))),

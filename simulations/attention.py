@@ -44,6 +44,8 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
     q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
     size = q.shape[-1]
+    if scores.qk_norm:
+        q, k = normalised(q), normalised(k)
     if scores.rotary:
         q, k = rotated(q, base), rotated(k, base)
     factor = 1 / size if scores.scale == "linear" else size**-0.5
@@ -57,6 +59,12 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     used = omega if mask is None else omega * mask(omega.shape)
     output = jnp.einsum("kgts,skd->tkgd", used, v, precision=highest).reshape(tokens, rows)
     return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
+
+
+def normalised(x: Any) -> Any:
+    """x [T, heads, d] over its rms; zero stays zero."""
+    square = (x * x).mean(axis=-1, keepdims=True)
+    return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
 
 
 def rotated(x: Any, base: Any) -> Any:

@@ -37,7 +37,9 @@ def _leg_log(node: Attend, leg: str, log: Any, i: str, env: Environment) -> Any:
     of = lambda u: env.widest(log_scale(u, i, env))  # noqa: E731
     if leg == "value":
         return env.widest(log)
-    return of(node.value) + (log + of(node.key) if leg == "query" else env.widest(log) + of(node.query))
+    other = node.key if leg == "query" else node.query
+    scale = -of(node.query if leg == "query" else node.key) if node.scores.qk_norm else of(other)  # of the normalised vector, over its own norm
+    return of(node.value) + (log if leg == "query" else env.widest(log)) + scale
 
 
 def shift(term: Vector, whole: Vector, i: str, env: Environment) -> Any:

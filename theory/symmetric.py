@@ -37,7 +37,8 @@ def alike(arch: Architecture) -> bool:
     gram = arch.input_gram
     off = gram[~np.eye(len(gram), dtype=bool)]
     same = len(gram) > 1 and np.ptp(np.diag(gram)) == 0 and np.ptp(off) == 0
-    plain = all(n.scores.mask == "none" and not n.scores.rotary and n.rate is None and n.cap is None for n in nodes) and not arch.token_tables
+    simple = lambda scores: scores.mask == "none" and not scores.rotary and not scores.qk_norm  # noqa: E731
+    plain = all(simple(n.scores) and n.rate is None and n.cap is None for n in nodes) and not arch.token_tables
     return bool(nodes) and same and plain and arch.readout.tokens != "last"
 
 

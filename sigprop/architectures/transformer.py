@@ -30,7 +30,7 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"])
             rotary = p["positions"] == "rotary"
-            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary)
+            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary, p["qk_norm"])
             given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
             built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given))
             numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
@@ -72,6 +72,7 @@ def transformer(
     head_dim: Any = 8,
     heads: Any = None,
     kv_heads: Any = None,
+    qk_norm: Any = False,
     positions: Any = "none",
     rope_base: Any = 1e4,
     softcap: Any = None,

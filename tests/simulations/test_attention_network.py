@@ -20,6 +20,7 @@ CASES: dict[str, dict[str, Any]] = {
     "full": {},
     "causal, grouped": {"mask": "causal", "heads": HEADS, "kv_heads": KV},
     "rotary, capped": {"positions": "rotary", "rope_base": 5.0, "softcap": 0.7},
+    "normalised": {"qk_norm": True},
     "biased, rescaled": {"attention_bias": np.arange(9.0).reshape(3, 3) / 4, "attention_rescale": [1.0, 0.5, 2.0]},
     "table, linear": {"mask": np.array([[1.0, 0, 1], [1, 1, 0], [0, 1, 1]]), "score_scale": "linear", "heads": HEADS},
 }
@@ -42,7 +43,8 @@ def attention(theta: dict[str, Any], r: Any, given: dict[str, Any]) -> Any:
     outputs = []
     for h in range(HEADS):
         own, shared = slice(h * D, (h + 1) * D), slice(h // group * D, (h // group + 1) * D)
-        s = turned(q[:, own]) @ turned(k[:, shared]).T / (D if given.get("score_scale") == "linear" else np.sqrt(D))
+        unit = lambda x: x / jnp.sqrt((x**2).mean(axis=1, keepdims=True)) if given.get("qk_norm") else x  # noqa: E731
+        s = turned(unit(q[:, own])) @ turned(unit(k[:, shared])).T / (D if given.get("score_scale") == "linear" else np.sqrt(D))
         s = 0.7 * jnp.tanh(s / 0.7) if "softcap" in given else s
         e = jnp.exp(s + given.get("attention_bias", 0.0)) * allowed
         outputs.append(e / e.sum(1, keepdims=True) @ v[:, shared])

@@ -41,6 +41,20 @@ class Form(NamedTuple):
     bias_b: Any = None
 
 
+class Norms(NamedTuple):
+    """What normalised queries and keys add to a head: the factors nu of queries and keys [C, B, T] at a and b (1/rms), and over head_dim
+    x_a, x_b = <q_t, k_s> of one place, y = <q_t at a, k_s at b>, z = <k_s at a, q_t at b> [C, B, T, T] (None where they vanish: inf)."""
+
+    query_a: Any
+    query_b: Any
+    key_a: Any
+    key_b: Any
+    x_a: Any = None
+    x_b: Any = None
+    y: Any = None
+    z: Any = None
+
+
 class Head(NamedTuple):
     """omega_a, omega_b [C, B, T, T]; slope: Omega times the cap's slope; queries, keys: <q_a, q_b>, <k_a, k_b> of the very
     head (law d) or their Grams (inf), with rotary one a frequency [d/2, C, B, T, T]; turns [d/2, T, T] or None."""
@@ -52,6 +66,7 @@ class Head(NamedTuple):
     queries: Any
     keys: Any
     turns: Any = None
+    norms: Norms | None = None
 
 
 def factor(leg: Leg, same: bool) -> Any:
@@ -75,7 +90,7 @@ def expectation(scores: Scores, form: Form, points: Any, query: Leg, key: Leg, s
         return function(_uniform(scores, form, query, key))
     a, b = factor(query, same), factor(key, same)
     size, count, coordinates = a.shape[-1], *points.shape[:: points.ndim - 1]
-    held = batch * tokens * max(2 * tokens, coordinates) * (tokens if scores.rotary else 1)
+    held = batch * tokens * max(2 * tokens, coordinates) * (tokens if scores.rotary or scores.qk_norm else 1)
     chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // held))))
     z = points[:, :size].reshape(count // chunk, chunk, size, *points.shape[2:])
     sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(scores, form, z, a, b, query, key, same))), z)  # heads are sampled again in reverse
@@ -86,8 +101,12 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
     tokens = query.ab.shape[-1]
     parts = [slice(0, tokens)] if same else [slice(0, tokens), slice(tokens, 2 * tokens)]
     logs = [query.log_a + key.log_a, query.log_b + key.log_b]
-    turns = None
+    turns = norms = None
+    if scores.qk_norm:
+        logs = [jnp.zeros_like(log) for log in logs]
     if math.isinf(scores.head_dim):
+        if scores.qk_norm:
+            a, b, query, key, norms = _unit(a, b, query, key, parts)
         mixed = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, : a.shape[-1]])
         s = [jnp.einsum("cbtj,bsj->cbts", mixed[:, :, part], b[:, part]) for part in parts]
         queries, keys = query.ab[None], key.ab[None]
@@ -95,6 +114,13 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
         d, size = scores.head_dim, min(a.shape[-1], z.shape[-1]) if scores.triangular(tokens) else z.shape[-1]
         q = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, :size])
         k = jnp.einsum("bti,cij->cbtj", b, z[:, :, 1, :size])
+        if scores.qk_norm:
+            (q, nu_q), (k, nu_k) = _normalised(q, d), _normalised(k, d)
+            first, last = parts[0], parts[-1]
+            over = lambda x, y: jnp.einsum("cbtj,cbsj->cbts", x, y) / d  # noqa: E731
+            x_a, x_b, y = (over(q[:, :, i], k[:, :, j]) for i, j in ((first, first), (last, last), (first, last)))
+            z_ab = over(k[:, :, first], q[:, :, last])
+            norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last], x_a, x_b, y, z_ab)
         qs, ks = ([x[:, :, part] for part in parts] for x in (q, k))
         if scores.rotary:
             angle = positions(tokens, int(d), form.base)
@@ -108,7 +134,23 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
             keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
     omega = [softmax(scores, form.cap, x, log, bias) for x, log, bias in zip(s, logs, (form.bias_a, form.bias_b), strict=False)]
     (omega_a, slope_a), (omega_b, slope_b) = omega[0], omega[-1]
-    return Head(omega_a, omega_b, slope_a, slope_b, queries, keys, turns)
+    return Head(omega_a, omega_b, slope_a, slope_b, queries, keys, turns, norms)
+
+
+def _normalised(x: Any, size: float = 1.0) -> tuple[Any, Any]:
+    """x [..., T, d] with squared length ``size``, and the factors [..., T] that make it so; zeros stay zero."""
+    square = (x * x).sum(axis=-1) / size
+    factor = jnp.where(square > 0, 1 / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square))), jnp.zeros_like(square))
+    return x * factor[..., None], factor
+
+
+def _unit(a: Any, b: Any, query: Leg, key: Leg, parts: list[slice]) -> tuple[Any, Any, Leg, Leg, Norms]:
+    """The limit of many coordinates: rms is the Gram's own."""
+    (a, nu_q), (b, nu_k) = (_normalised(x) for x in (a, b))
+    first, last = parts[0], parts[-1]
+    norms = Norms(nu_q[None, :, first], nu_q[None, :, last], nu_k[None, :, first], nu_k[None, :, last])
+    unit = lambda leg, nu: leg._replace(ab=leg.ab * nu[:, first, None] * nu[:, None, last])  # noqa: E731
+    return a, b, unit(query, nu_q), unit(key, nu_k), norms
 
 
 def positions(tokens: int, size: int, base: Any) -> Any:

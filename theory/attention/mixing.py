@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.theory.attention.heads import Head
+from sigprop.theory.attention.legs import legs, normalised_legs
 
 
 def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
@@ -47,22 +48,11 @@ def backward(head: Head, r: Any, delta: Any, odds: Any = None) -> dict[str, Any]
         plain, own = backward(head, r, delta), backward(head, diagonal(r), diagonal(delta))
         return {leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg])) for leg in plain}
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
-    if head.turns is None:
-        query, key = _legs(head, r[None], delta[None], head.keys, head.queries)
+    if head.norms is not None:
+        query, key = normalised_legs(head, r[None], delta[None])
+    elif head.turns is None:
+        query, key = legs(head, r[None], delta[None], head.keys, head.queries)
     else:  # rotary: one Gram a frequency, and the legs turned back to where their tokens were before the rotation
-        legs = jax.vmap(lambda k, q: _legs(head, r[None], delta[None], k, q))(head.keys, head.queries)
-        query, key = ((leg * head.turns[:, None, None]).real.sum(axis=0) for leg in legs)
+        found = jax.vmap(lambda k, q: legs(head, r[None], delta[None], k, q))(head.keys, head.queries)
+        query, key = ((leg * head.turns[:, None, None]).real.sum(axis=0) for leg in found)
     return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
-
-
-def _legs(head: Head, r: Any, delta: Any, k: Any, q: Any) -> tuple[Any, Any]:
-    a, b, wa, wb = head.omega_a, head.omega_b, head.slope_a, head.slope_b
-    turned = lambda x: jnp.swapaxes(x, -1, -2)  # noqa: E731
-    left, right = a @ r, r @ turned(b)  # Omega r, r Omega'^T
-    both = left @ turned(b)
-    seen = wa @ k
-    query = (wa @ (r * k) - left * seen) @ turned(wb) - wa @ (right * (k @ turned(wb))) + both * (seen @ turned(wb))
-    x = delta * q
-    down, across = turned(wa) @ x, x @ wb
-    key = r * (down @ wb) - (down * right) @ wb - turned(wa) @ (across * left) + turned(wa) @ (x * both) @ wb
-    return query, key

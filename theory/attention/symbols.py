@@ -54,7 +54,7 @@ def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, 
     if node.scores.power == 0:
         return found
     w, w2 = sympy.symbols("w_1 w_2", integer=True, nonnegative=True)
-    k, q = sympy.symbols("k q")
+    k, q = sympy.symbols("k_perp q_perp" if node.scores.qk_norm else "k q")  # normalised: less their part along the other, over its rms
     found["query"] = cotangents * over(Jacobians(*at, t, s, u, t2, s2, u2, k, u, u2) * on(values, s, s2), s, s2, u, u2)
     found["key"] = over(Jacobians(*at, w, s, t, w2, s2, t2, q, w, w2) * on(values, s, s2) * on(cotangents, w, w2), s, s2, w, w2)
     return found
