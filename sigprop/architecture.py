@@ -15,6 +15,7 @@ import numpy as np
 
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear, Read, State, Stem, Vector
+from sigprop.head import Head
 from sigprop.scalar import Number
 from sigprop.traversal import tables_in, walk
 from sigprop.validation import check
@@ -80,7 +81,7 @@ class Architecture:
     token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one for each application in front
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
     initial      the lanes before application 0, in Stem()
-    readout      a ``Readout``
+    readout      a ``Readout``; head: a ``Head``, the logits' variance and vocabulary
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
     sizes        N, L, S, for formulas and for expressions in them
     sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
@@ -96,6 +97,7 @@ class Architecture:
     input_gram: Any = 1.0
     initial: tuple[Vector, ...] = (Stem(),)
     readout: Readout = Readout()
+    head: Head = Head()
     bands: tuple[float, ...] = (1.0,)
     sizes: Mapping[str, int] = field(default_factory=dict)
     sgd_factors: Mapping[str, float] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, 
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Vector
 from sigprop.grammar import resolve
+from sigprop.head import Head
 
 
 def sizes(depth: int, loops: int = 1, sub_blocks: int = 1) -> dict[str, int]:
@@ -68,6 +69,13 @@ def variances(defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[st
     return numbers
 
 
+def _head(p: dict[str, Any]) -> Head:
+    if p.get("head") == "tied" and p["words"] is None:
+        raise InputError("head=tied without words; accepted: words, whose embedding the head shares")
+    variance = (1.0 if p["c_we"] is None else p["c_we"]) if p.get("head") == "tied" else p.get("c_head", 1.0)
+    return Head(variance, p.get("head") == "tied", p.get("vocabulary"))
+
+
 RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
@@ -89,6 +97,7 @@ def residual_stack(
         numbers=numbers | scales | {"norm_eps": p["norm_eps"] or 0.0},
         token_tables={name: p[name] for name in ("attention_bias", "attention_rescale") if p.get(name) is not None},
         input_gram=stem_parts(p),
+        head=_head(p),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
-
-from sigprop import activation
+from sigprop import activation, readers
 from sigprop.errors import InputError, near_miss
-from sigprop.grammar import parse
 from sigprop.initialisations import INITIALISATIONS
-from sigprop.scores import MASKS, SCALES, as_mask
+from sigprop.scores import SCALES
 
 
 @dataclass(frozen=True)
@@ -26,163 +21,82 @@ class Parameter:
     read: Callable[[Any], Any]
 
 
-def _integer(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        number = float(value) if not isinstance(value, bool) else math.nan
-        if not number.is_integer() or not low <= number <= high:
-            raise ValueError
-        return int(number)
-
-    return read
-
-
-def _number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        number = float(value) if not isinstance(value, bool) else math.nan
-        if not math.isfinite(number) or not low <= number <= high:
-            raise ValueError
-        return number
-
-    return read
-
-
-def _scale(name: str) -> Callable[[Any], float | str]:
-    """A finite number, or text of the grammar (kept as text: its value depends on the sizes)."""
-
-    def read(value: Any) -> float | str:
-        if isinstance(value, str):
-            try:
-                return _number()(value)
-            except ValueError:
-                if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
-                    raise
-                parse(value, name)
-                return value
-        return _number()(value)
-
-    return read
-
-
-def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None or (isinstance(value, str) and value == "none") else read(value)
-
-
-def _choice(*names: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in names:
-            raise ValueError
-        return str(value)
-
-    return read
-
-
-def _text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
-    lines = [line.split("#")[0] for line in file.read().decode("utf-8-sig").splitlines()]
-    return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
-
-
-def _gram(value: Any) -> np.ndarray | None:
-    """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
-    if value is None:
-        return None
-    if isinstance(value, (str, os.PathLike)):
-        path = os.fspath(value)
-        try:
-            with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
-                value = np.load(file, allow_pickle=False) if path.endswith(".npy") else _text(file, "," if path.endswith(".csv") else None)
-        except OSError:
-            raise ValueError("no such file") from None
-        except EOFError:
-            raise ValueError("empty") from None
-    return np.atleast_2d(np.asarray(value, dtype=np.float64))
-
-
-def _mask(value: Any) -> Any:
-    if isinstance(value, (str, os.PathLike)) and value not in MASKS:
-        value = _gram(value)
-    return as_mask(value)
-
-
-def _words(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        value = [int(word) for word in value.split(",")] if "." not in value else (_gram(value) if value else [])
-    return tuple(int(word) for word in np.asarray(value, dtype=np.float64).ravel())
-
-
-def _list(value: Any) -> np.ndarray:
-    if isinstance(value, str):
-        value = [float(number) for number in value.split(",")] if not os.path.exists(value) else _gram(value)
-    return np.asarray(value, dtype=np.float64).ravel()
-
-
-def _head_dim(value: Any) -> float:
-    return math.inf if value in ("inf", math.inf) else _integer(1, 4096)(value)
-
-
-def _factors(value: Any) -> dict[str, float]:
-    pairs = [pair.split("=") for pair in value.split(",")] if isinstance(value, str) else dict(value).items()
-    return {str(name).strip(): _number(0)(factor) for name, factor in pairs}
-
-
-def _boolean(value: Any) -> bool:
-    if str(value).lower() not in ("true", "false"):
-        raise ValueError
-    return str(value).lower() == "true"
-
-
 _ANY_SCALE = "a finite number or an expression in N, L, S such as 1/(N*sqrt(L))"
 _VARIANCE = "a number >= 0 or an expression in N, L, S"
 
 PARAMETERS: dict[str, Parameter] = {
-    "depth": Parameter("L, number of distinct blocks", "an integer from 1 to 10^6", _integer(1, 10**6)),
-    "loops": Parameter("N, how often the blocks are looped", "an integer from 1 to 10^6", _integer(1, 10**6)),
-    "tokens": Parameter("T, number of tokens (or inputs)", "an integer from 1 to 4096", _integer(1, 4096)),
-    "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", _number(0, 1)),
-    "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", _gram),
-    "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", _integer(1, 2)),
+    "depth": Parameter("L, number of distinct blocks", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
+    "loops": Parameter("N, how often the blocks are looped", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
+    "tokens": Parameter("T, number of tokens (or inputs)", "an integer from 1 to 4096", readers.integer(1, 4096)),
+    "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", readers.number(0, 1)),
+    "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", readers.gram),
+    "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", readers.integer(1, 2)),
     "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
     "block": Parameter(
-        "what a block holds: attention, an MLP, or one after the other", "mlp, attention or transformer", _choice("mlp", "attention", "transformer")
+        "what a block holds: attention, an MLP, or one after the other", "mlp, attention or transformer", readers.choice("mlp", "attention", "transformer")
     ),
-    "gated": Parameter("whether the MLP's units are gated, phi(W r) * G r", "true or false", _boolean),
-    "mlp_ratio": Parameter("hidden units of the MLP over the width", "a number from 1/64 to 64", _number(1 / 64, 64)),
-    "mask": Parameter("which tokens attend to which", "none, causal, or a T x T table of 0 and 1 (an array, or a .csv, .txt or .npy file)", _mask),
+    "gated": Parameter("whether the MLP's units are gated, phi(W r) * G r", "true or false", readers.boolean),
+    "mlp_ratio": Parameter("hidden units of the MLP over the width", "a number from 1/64 to 64", readers.number(1 / 64, 64)),
+    "mask": Parameter("which tokens attend to which", "none, causal, or a T x T table of 0 and 1 (an array, or a .csv, .txt or .npy file)", readers.mask),
     "score_scale": Parameter(
-        "of q . k: 1/sqrt(head_dim); 1/head_dim, with head_dim growing; or queries that are zero", "sqrt, linear or zero_query", _choice(*SCALES)
+        "of q . k: 1/sqrt(head_dim); 1/head_dim, with head_dim growing; or queries that are zero", "sqrt, linear or zero_query", readers.choice(*SCALES)
     ),
-    "head_dim": Parameter("coordinates of a head, the same at every width", "an integer from 1 to 4096, or inf (theory only)", _head_dim),
-    "heads": Parameter("query heads: with kv_heads their ratio; at score_scale=linear their number", "an integer from 1 to 4096", _optional(_integer(1, 4096))),
-    "kv_heads": Parameter("heads of keys and values, each serving heads/kv_heads query heads", "a divisor of heads", _optional(_integer(1, 4096))),
-    "qk_norm": Parameter("whether queries and keys are divided by their rms over the head", "true or false", _boolean),
-    "positions": Parameter("how attention knows positions", "none or rotary", _choice("none", "rotary")),
-    "rope_base": Parameter("base of the rotary angles", "a number above 1", _number(1 + 1e-9)),
-    "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", _optional(_number(1e-9))),
-    "attention_bias": Parameter("added to the scores, the same for all heads and blocks", "a T x T table (an array, or a .csv, .txt or .npy file)", _gram),
-    "attention_rescale": Parameter("factor of attention's output at each token", "T numbers such as 1,0.5,0.5 (or a file of them)", _optional(_list)),
-    "dropout": Parameter("p, probability of dropping an attention weight, and a coordinate of a branch's output", "a number from 0 to 0.99", _number(0, 0.99)),
-    "norm": Parameter("where the norm sits", "none, pre, post or sandwich", _choice("none", "pre", "post", "sandwich")),
-    "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", _choice("rms", "layer")),
-    "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", _optional(_number(0))),
-    "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, _scale("residual_scale")),
-    "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, _scale("skip_scale")),
-    "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_q"))),
-    "c_k": Parameter("variance of K times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_k"))),
-    "c_v": Parameter("variance of V times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_v"))),
-    "c_u": Parameter("variance of U, attention's output, times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_u"))),
-    "c_g": Parameter("variance of the gate G times its fan-in (default 1)", _VARIANCE, _optional(_scale("c_g"))),
-    "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_w"))),
-    "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, _optional(_scale("c_x"))),
-    "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", _optional(_scale("c_b"))),
-    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", "a number >= 0, or none", _optional(_number(0))),
-    "c_pe": Parameter("variance of learned positions, added to every token's embedding", "a number >= 0, or none", _optional(_number(0))),
-    "words": Parameter("each token's word: equal words have equal embeddings", "a list of integers such as 0,1,0,2 (or a file of them)", _optional(_words)),
-    "final_norm": Parameter("whether the read-out sees the normalised last state", "true or false", _boolean),
+    "head_dim": Parameter("coordinates of a head, the same at every width", "an integer from 1 to 4096, or inf (theory only)", readers.head_dim),
+    "heads": Parameter(
+        "query heads: with kv_heads their ratio; at score_scale=linear their number", "an integer from 1 to 4096", readers.optional(readers.integer(1, 4096))
+    ),
+    "kv_heads": Parameter(
+        "heads of keys and values, each serving heads/kv_heads query heads", "a divisor of heads", readers.optional(readers.integer(1, 4096))
+    ),
+    "qk_norm": Parameter("whether queries and keys are divided by their rms over the head", "true or false", readers.boolean),
+    "positions": Parameter("how attention knows positions", "none or rotary", readers.choice("none", "rotary")),
+    "rope_base": Parameter("base of the rotary angles", "a number above 1", readers.number(1 + 1e-9)),
+    "softcap": Parameter("c, scores S become c tanh(S/c); none: no cap", "a number above 0, or none", readers.optional(readers.number(1e-9))),
+    "attention_bias": Parameter(
+        "added to the scores, the same for all heads and blocks", "a T x T table (an array, or a .csv, .txt or .npy file)", readers.gram
+    ),
+    "attention_rescale": Parameter(
+        "factor of attention's output at each token", "T numbers such as 1,0.5,0.5 (or a file of them)", readers.optional(readers.numbers)
+    ),
+    "dropout": Parameter(
+        "p, probability of dropping an attention weight, and a coordinate of a branch's output", "a number from 0 to 0.99", readers.number(0, 0.99)
+    ),
+    "norm": Parameter("where the norm sits", "none, pre, post or sandwich", readers.choice("none", "pre", "post", "sandwich")),
+    "norm_kind": Parameter("RMSNorm or LayerNorm", "rms or layer", readers.choice("rms", "layer")),
+    "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", readers.optional(readers.number(0))),
+    "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, readers.scale("residual_scale")),
+    "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, readers.scale("skip_scale")),
+    "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_q"))),
+    "c_k": Parameter("variance of K times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_k"))),
+    "c_v": Parameter("variance of V times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_v"))),
+    "c_u": Parameter("variance of U, attention's output, times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_u"))),
+    "c_g": Parameter("variance of the gate G times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_g"))),
+    "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_w"))),
+    "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_x"))),
+    "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", readers.optional(readers.scale("c_b"))),
+    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", "a number >= 0, or none", readers.optional(readers.number(0))),
+    "c_pe": Parameter("variance of learned positions, added to every token's embedding", "a number >= 0, or none", readers.optional(readers.number(0))),
+    "words": Parameter(
+        "each token's word: equal words have equal embeddings", "a list of integers such as 0,1,0,2 (or a file of them)", readers.optional(readers.words)
+    ),
+    "final_norm": Parameter("whether the read-out sees the normalised last state", "true or false", readers.boolean),
     "init": Parameter(
-        "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), _optional(_choice(*INITIALISATIONS))
+        "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), readers.optional(readers.choice(*INITIALISATIONS))
     ),
-    "model_width": Parameter("the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", _optional(_integer(1, 10**6))),
-    "sgd_factors": Parameter("Lambda_G of groups in the tangent kernel, 1 for others", "numbers >= 0 by group, such as q=0.5,embedding=2", _optional(_factors)),
-    "readout": Parameter("which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", _choice("each", "last", "mean")),
+    "model_width": Parameter(
+        "the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", readers.optional(readers.integer(1, 10**6))
+    ),
+    "head": Parameter("whether logits have weights of their own or the word embedding's", "untied or tied", readers.choice("untied", "tied")),
+    "c_head": Parameter("variance of an untied head's weights times the width", "a number >= 0", readers.number(0)),
+    "vocabulary": Parameter(
+        "V, words that logits are given for (the initial cross-entropy)", "an integer from 2 to 10^7", readers.optional(readers.integer(2, 10**7))
+    ),
+    "sgd_factors": Parameter(
+        "Lambda_G of groups in the tangent kernel, 1 for others", "numbers >= 0 by group, such as q=0.5,embedding=2", readers.optional(readers.factors)
+    ),
+    "readout": Parameter(
+        "which tokens the read-out sees: v_t for each, the last one, or the mean", "each, last or mean", readers.choice("each", "last", "mean")
+    ),
 }
 
 

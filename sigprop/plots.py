@@ -23,6 +23,8 @@ SYMBOLS = {
     "write_cosine": r"$\cos(w_a, w_b)$",
     "gradient_variance": r"$\langle g_a, g_a\rangle$",
     "gradient_covariance": r"$\langle g_a[t], g_a[s]\rangle$",
+    "logit_contact": r"$\langle e_{w_t}, o_t \rangle$",
+    "cross_entropy": r"$\log \sum_w e^{\zeta_w}$",
     "weight_gradient": r"$n\,|dz/dW|^2 / (n_{in} n_{out})$",
     "ntk": r"$\Theta(t, s)$",
 }

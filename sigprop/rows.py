@@ -10,6 +10,7 @@ import numpy as np
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, near_miss
+from sigprop.validation import EMBEDDING
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ QUANTITIES: dict[str, Quantity] = {
     "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
-    "logit_variance": Quantity("variance of token t's output z_t = n^-1/2 v . o_t over the read-out vector v: <o_t, o_t>", "value", False, False),
+    "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),
+    "logit_contact": Quantity("<e, o_t>, e token t's embedding: a tied head's logit at t's own word has sqrt(n) times it as mean", "value", False, False),
+    "cross_entropy": Quantity("mean of log sum_w exp(logit_w) over a vocabulary: the initial loss of token t", "one", False, False),
     "participation": Quantity("sum over s of Omega_ts^2, mean over the heads of an attention application", "value", False, False),
     "angle_exponent": Quantity("log of (1 - cos)/(1 - cos) of two tokens, after an application over before it", "one", False, False),
     "gradient_exponent": Quantity("log of sum over tokens of <g_0, g_0> over that of the last state, per application", "one", True, False),
@@ -115,7 +118,9 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return _cosines(arch, name, at, asked)
     if name == "weight_gradient":
         return _weights(arch, at, asked)
-    if name == "logit_variance":
+    if name in ("logit_variance", "logit_contact", "cross_entropy"):
+        if (name == "logit_contact" and EMBEDDING not in arch.stem_parts) or (name == "cross_entropy" and arch.head.vocabulary is None):
+            return []
         return [Row(name, token=t) for t in tokens]
     if name == "participation":
         found = [a for a, kind in enumerate(arch.kinds or ()) if arch.sub_blocks[kind].attention]

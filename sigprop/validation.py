@@ -15,6 +15,7 @@ from sigprop.traversal import numbers_in, rows_of, tables_in, walk
 if TYPE_CHECKING:
     from sigprop.architecture import Architecture
 
+EMBEDDING = "embedding"
 READOUTS = ("each", "last", "mean")
 
 
@@ -57,6 +58,8 @@ def check(arch: Architecture) -> None:
             raise InputError(f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1")
     if not all(0 <= k < len(arch.sub_blocks) for k in arch.kinds):  # type: ignore[union-attr]
         raise InputError(f"kinds: {max(arch.kinds)}; accepted: an index of sub_blocks, 0 to {len(arch.sub_blocks) - 1}")  # type: ignore[arg-type,type-var]
+    if arch.head.tied and (EMBEDDING not in arch.stem_parts or arch.head.variance != arch.stem_parts[EMBEDDING].variance):
+        raise InputError("head=tied without an embedding of that variance; accepted: words, whose embedding the head shares")
     for group, factor in arch.sgd_factors.items():
         if group not in arch.groups or not 0 <= factor < math.inf:
             raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")

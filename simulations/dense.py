@@ -52,9 +52,10 @@ class DenseEngine:
             "slots": slot_tables(arch),
             "numbers": {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()},
             "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
+            "head": np.float32(arch.head.variance),
             "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
         }
-        self.root = _root(arch.input_gram)
+        self.roots = {part: _root(variance * gram) for part, (variance, gram) in arch.stem_parts.items()}
         self.static = _Static(arch, rows, width, self.keep)
         self.batch_size = _batch_size(memory_bytes // bytes_per_network(arch, width, self.keep), BATCH_SECONDS / self.seconds)
 
@@ -69,7 +70,7 @@ class DenseEngine:
         """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
         key = base_key(self.arch, self.width, seed, stream)
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
-        return _batch(self.static, key, indices, self.tables, self.root)
+        return _batch(self.static, key, indices, self.tables, self.roots)
 
 
 def _batch_size(fits: float, quick: float) -> int:
@@ -96,7 +97,7 @@ class _Static:
         self.arch, self.rows, self.width, self.keep = arch, rows, width, keep
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
-        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, uses, rows, width, keep)
+        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.head.vocabulary, uses, rows, width, keep)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -106,17 +107,19 @@ class _Static:
 
 
 @jit(static=(0,))
-def _batch(static: _Static, key: Any, samples: Any, tables: Any, root: Any) -> Any:
-    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, root))(samples)
+def _batch(static: _Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
+    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots))(samples)
 
 
-def _network(static: _Static, key: Any, tables: Any, root: Any) -> Any:
+def _network(static: _Static, key: Any, tables: Any, roots: Any) -> Any:
     arch, width = static.arch, static.width
     stem_key, readout_key, *weight_keys = [jax.random.fold_in(key, i) for i in range(2 + len(static.shapes))]
     normal = functools.partial(jax.random.normal, dtype=jnp.float32)
-    stem = jnp.matmul(root, normal(stem_key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)
+    keys = [stem_key] if len(roots) == 1 else [jax.random.fold_in(stem_key, i) for i in range(len(roots))]
+    draw = lambda root, key: jnp.matmul(root, normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+    parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
     readout = normal(readout_key, (arch.tokens, width))
     readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
     sources = {s.name: stored(k, s) if static.keep or len(s.shape) == 1 else k for s, k in zip(static.shapes, weight_keys, strict=True)}
-    masks = jax.random.fold_in(key, 2 + len(static.shapes))
-    return network_rows(arch, static.rows, static.shapes, width, stem, sources, readout, tables, masks)
+    own = jax.random.fold_in(key, 2 + len(static.shapes))  # of dropout's masks and the head's words
+    return network_rows(arch, static.rows, static.shapes, width, parts, sources, readout, tables, own)

@@ -12,17 +12,21 @@ import numpy as np
 from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Linear
 from sigprop.rows import QUANTITIES, Row
+from sigprop.simulations import head
+from sigprop.simulations.inner import dot
 from sigprop.simulations.network import Probes, Trace, run, zero_probes
 from sigprop.simulations.weights import Shape
 
 
 def network_rows(
-    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, stem: Any, sources: Any, readout: Any, tables: Any, key: Any = None
+    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, parts: Any, sources: Any, readout: Any, tables: Any, key: Any = None
 ) -> tuple[Any, Any]:
     """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
-    stem [T, n]; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK).
+    parts {part of the stem: [T, n]}; readout [T + 1, n]: v_t for the tokens, then the v that tokens share (for the NTK); key: of
+    dropout's masks and of the head's words.
     """
+    stem = sum(parts.values())
     forward = lambda probes: _taps_first(run(arch, shapes, stem, sources, tables, probes, key))  # noqa: E731
     probes = zero_probes(arch, shapes, width)
     trace, gradients = _pass(forward, probes, arch, readout, rows)
@@ -31,7 +35,7 @@ def network_rows(
     diverged = jnp.where(finite.all(), arch.depth + 1, jnp.argmin(finite))
     for name in dict.fromkeys(row.quantity for row in rows):
         own = [row for row in rows if row.quantity == name]
-        values[name] = _MEASURE[name](own, arch, shapes, trace, gradients, tables)
+        values[name] = _MEASURE[name](own, arch, shapes, trace, gradients, tables | {"parts": parts, "key": key})
     order = [(name, i) for name in values for i, row in enumerate(rows) if row.quantity == name]
     flat = jnp.concatenate([values[name] for name in values])
     place = np.empty(len(rows), dtype=np.int32)
@@ -62,11 +66,6 @@ def _pass(forward: Any, probes: Probes, arch: Architecture, readout: Any, rows: 
     return trace, gradients
 
 
-def _dot(x: Any, y: Any) -> Any:
-    """<x, y> = (1/n) sum_i x_i y_i over the last axis of arrays [..., n], pairwise over the axis before."""
-    return jnp.einsum("...tn,...sn->...ts", x, y, precision=jax.lax.Precision.HIGHEST) / x.shape[-1]
-
-
 def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:
     """gram[a, t, s] for every row; ``second``: gram[a, b, t]."""
     first = np.array([row.application for row in rows])
@@ -77,11 +76,11 @@ def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:
 
 
 def _state_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _entries(_dot(trace.lanes[0], trace.lanes[0]), rows)
+    return _entries(dot(trace.lanes[0], trace.lanes[0]), rows)
 
 
 def _gradient_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _entries(_dot(gradients["v"].states, gradients["v"].states), rows)
+    return _entries(dot(gradients["v"].states, gradients["v"].states), rows)
 
 
 def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
@@ -114,10 +113,10 @@ def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, 
     use, real = _uses(arch, weight)
     flat = lambda array: array[use].reshape(len(use), -1, array.shape[-1])  # noqa: E731  [slots, U T, n]
     mask = np.repeat(real, arch.tokens, axis=1)
-    cotangents = _dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
+    cotangents = dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
     both = mask[:, :, None] * mask[:, None, :]
     if isinstance(arch.weights[weight], Linear):
-        cotangents = cotangents * _dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
+        cotangents = cotangents * dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
     return (cotangents * both).sum(axis=(1, 2))
 
 
@@ -129,9 +128,9 @@ def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace
         if group in arch.weights:
             totals[group] = _slot_products(arch, group, trace, passes, passes)
         elif group == READOUT:
-            totals[group] = (_dot(output, output) * _READOUTS[arch.readout.tokens](arch.tokens)).sum()[None]
+            totals[group] = (dot(output, output) * _READOUTS[arch.readout.tokens](arch.tokens)).sum()[None]
         else:
-            totals[group] = (_dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
+            totals[group] = (dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
     return jnp.stack([totals[row.group or ""][firsts.get(row.group or "", [0]).index(row.application or 0)] for row in rows])
 
 
@@ -145,8 +144,8 @@ def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gra
         for weight, node in arch.weights.items():
             values[weight, t, s] = float(node.rows) * _slot_products(arch, weight, trace, one(t), one(s)).sum()
         for part, gram in tables["stem"].items():
-            values[part, t, s] = (_dot(passes.stem[t], passes.stem[s]) * gram).sum()
-        values[READOUT, t, s] = _dot(output, output)[t, s]
+            values[part, t, s] = (dot(passes.stem[t], passes.stem[s]) * gram).sum()
+        values[READOUT, t, s] = dot(output, output)[t, s]
         for group, factor in tables["factors"].items():
             values[group, t, s] = factor * values[group, t, s]
         values[None, t, s] = sum(values[g, t, s] for g in arch.groups)
@@ -170,11 +169,6 @@ def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, tra
     return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
 
 
-def _logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    output = trace.taps.sum(axis=0)
-    return jnp.diagonal(_dot(output, output))[np.array([row.token for row in rows])]
-
-
 _READOUTS = {  # <v_t, v_s> of the read-out's vectors
     "each": lambda tokens: np.eye(tokens, dtype=np.float32),
     "last": lambda tokens: np.diag(np.eye(tokens, dtype=np.float32)[-1]),
@@ -183,5 +177,6 @@ _READOUTS = {  # <v_t, v_s> of the read-out's vectors
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
-    "logit_variance": _logit_variance, "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
+    "logit_variance": head.logit_variance, "logit_contact": head.logit_contact, "cross_entropy": head.cross_entropy,
+    "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
 }  # fmt: skip

@@ -52,7 +52,8 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     errors: rounding; where a Hermite series is used, the difference of two degrees; where heads are sampled, the
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
     """
-    columns = tuple(sorted({row.application for row in rows if row.application_2 is not None and row.application is not None})) or (0,)
+    seen = {row.application for row in rows if row.application_2 is not None and row.application is not None}
+    columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
     ntk = any(row.quantity == "ntk" for row in rows)
     seeds = range(REPLICATES if _sampled(arch) and approximation is None else 1)
     sets = [Values(arch, kernels(arch, columns, DEGREE, seed, ntk, approximation)) for seed in seeds]

@@ -15,7 +15,17 @@ from sigprop.theory.numerics import evaluate, status, unscaled
 ASSUMES = "width -> infinity; i.i.d. Gaussian weights and stem; read-out independent of the weights"
 
 
-APPROXIMATED = ("residual_variance", "token_covariance", "state_cosine", "write_cosine", "logit_variance", "participation", "angle_exponent")
+APPROXIMATED = (
+    "residual_variance",
+    "token_covariance",
+    "state_cosine",
+    "write_cosine",
+    "logit_variance",
+    "logit_contact",
+    "cross_entropy",
+    "participation",
+    "angle_exponent",
+)
 
 
 def predict(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None, approximation: str | None = None) -> Table:

@@ -8,7 +8,9 @@ import numpy as np
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.rows import QUANTITIES, Row
+from sigprop.theory.head import check_contact, cross_entropy
 from sigprop.theory.kernels import Kernels
+from sigprop.validation import EMBEDDING
 
 Scaled = tuple[float, float]
 """(mantissa, log): the value mantissa * exp(log)."""
@@ -47,7 +49,13 @@ class Values:
                 totals = [self._total(at) for at in (0, self.arch.depth)]
                 return (math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]) / self.arch.depth, 0.0
             case "logit_variance":
-                return self._outputs(t)
+                value, log = self._outputs(t)
+                return self.arch.head.variance * value, log
+            case "logit_contact":
+                return self._contact(t)
+            case "cross_entropy":
+                value, log = self._outputs(t)
+                return cross_entropy(self.arch.head.variance * value * math.exp(log), self.arch.head.vocabulary or 0), 0.0
             case "ntk":
                 return self._ntk(row.group, t, s)
         raise KeyError(row.quantity)
@@ -109,6 +117,15 @@ class Values:
                         found.append((2 * k.write_pairs[p, u, t, t], k.write_log[p, t] + k.write_log[q, t]))
         mantissa, log = np.array(found).T
         return _sum(mantissa, log)
+
+    def _contact(self, t: int) -> Scaled:
+        """The embedding's coefficient in o_t, which is what w_0 has, times its variance."""
+        check_contact(self.arch)
+        part, (output, log) = self.arch.stem_parts[EMBEDDING], self._outputs(t)
+        last, log_last = self._entry(self.k.states, self.k.state_log, (self.arch.depth,), t, t)
+        cross = self.k.crossed[self.arch.depth, self.column[0], t, t] / self.arch.input_gram[t, t]
+        own_log = self.k.state_log[self.arch.depth, t] + self.k.state_log[0, t] + (log - log_last) / 2
+        return float(math.sqrt(output / last) * cross * part.variance * part.gram[t, t]), float(own_log)
 
     def _ntk(self, group: str | None, t: int, s: int) -> Scaled:
         if group is None:

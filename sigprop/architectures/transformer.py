@@ -98,6 +98,9 @@ def transformer(
     input_gram: Any = None,
     words: Any = None,
     final_norm: Any = False,
+    head: Any = "untied",
+    c_head: Any = 1.0,
+    vocabulary: Any = None,
     sgd_factors: Any = None,
     readout: Any = "each",
 ) -> Architecture:

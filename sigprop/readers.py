@@ -1,0 +1,117 @@
+"""How a parameter's value is read, from text or Python: each reader gives a checked value or raises ``ValueError``."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import IO, Any
+
+import numpy as np
+
+from sigprop.grammar import parse
+from sigprop.scores import MASKS, as_mask
+
+
+def integer(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if not number.is_integer() or not low <= number <= high:
+            raise ValueError
+        return int(number)
+
+    return read
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if not math.isfinite(number) or not low <= number <= high:
+            raise ValueError
+        return number
+
+    return read
+
+
+def scale(name: str) -> Callable[[Any], float | str]:
+    """A finite number, or text of the grammar (kept as text: its value depends on the sizes)."""
+
+    def read(value: Any) -> float | str:
+        if isinstance(value, str):
+            try:
+                return number()(value)
+            except ValueError:
+                if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                    raise
+                parse(value, name)
+                return value
+        return number()(value)
+
+    return read
+
+
+def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None or (isinstance(value, str) and value == "none") else read(value)
+
+
+def choice(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
+
+    return read
+
+
+def text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
+    lines = [line.split("#")[0] for line in file.read().decode("utf-8-sig").splitlines()]
+    return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
+
+
+def gram(value: Any) -> np.ndarray | None:
+    """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        try:
+            with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
+                value = np.load(file, allow_pickle=False) if path.endswith(".npy") else text(file, "," if path.endswith(".csv") else None)
+        except OSError:
+            raise ValueError("no such file") from None
+        except EOFError:
+            raise ValueError("empty") from None
+    return np.atleast_2d(np.asarray(value, dtype=np.float64))
+
+
+def mask(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)) and value not in MASKS:
+        value = gram(value)
+    return as_mask(value)
+
+
+def words(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [int(word) for word in value.split(",")] if "." not in value else (gram(value) if value else [])
+    return tuple(int(word) for word in np.asarray(value, dtype=np.float64).ravel())
+
+
+def numbers(value: Any) -> np.ndarray:
+    if isinstance(value, str):
+        value = [float(number) for number in value.split(",")] if not os.path.exists(value) else gram(value)
+    return np.asarray(value, dtype=np.float64).ravel()
+
+
+def head_dim(value: Any) -> float:
+    return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
+
+
+def factors(value: Any) -> dict[str, float]:
+    pairs = [pair.split("=") for pair in value.split(",")] if isinstance(value, str) else dict(value).items()
+    return {str(name).strip(): number(0)(factor) for name, factor in pairs}
+
+
+def boolean(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError
+    return str(value).lower() == "true"
