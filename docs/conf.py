@@ -57,10 +57,28 @@ def verdicts(prefix: str | tuple[str, ...]) -> str:
     )
 
 
+def approximations() -> str:
+    """One layer of attention under every approximation: its own rows, the expectation's, and how far off they are."""
+    import sigprop as sp
+    from sigprop.theory.attention.approximations import APPROXIMATIONS
+
+    layer = sp.architectures.transformer(block="attention", tokens=16, token_cosine=0.3, head_dim="inf", norm="none", skip_scale=1e-9, c_q=2)
+    shown = {"residual_variance": "variance", "token_covariance": "covariance", "participation": "participation"}
+    head = "| approximation | row | value | expectation | off |\n|---|---|---|---|---|\n"
+    lines = []
+    for name in APPROXIMATIONS:
+        table = sp.predict(layer, list(shown), [0, 1], approximation=name)
+        for quantity, label in shown.items():
+            row = next(r for r in table if r["quantity"] == quantity and r["application"] == (quantity != "participation"))
+            lines.append(f"| {name} | {label} | {row['value']:.4f} | {row['reference']:.4f} | {row['deviation']:+.1%} |\n")
+    return head + "".join(lines)
+
+
 def generate(app: object) -> None:
     """Write docs/_generated (not committed)."""
     out = HERE / "_generated"
     out.mkdir(exist_ok=True)
+    (out / "approximations.md").write_text(approximations())
     for name, (parameters, prefix) in SYSTEMS.items():
         (out / f"{name}-equations.md").write_text(equations(name, parameters))
         (out / f"{name}-verdicts.md").write_text(verdicts(prefix))

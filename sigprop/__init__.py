@@ -21,7 +21,9 @@ _WHERE = {
     "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
     "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
     "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",
-    "Normalise": "sigprop.expression", "Number": "sigprop.scalar", "Activation": "sigprop.activation",
+    "Normalise": "sigprop.expression", "Dropout": "sigprop.expression", "Attend": "sigprop.expression", "Rescale": "sigprop.expression",
+    "TokenTable": "sigprop.expression", "Scores": "sigprop.scores", "Part": "sigprop.architecture", "Head": "sigprop.head",
+    "Number": "sigprop.scalar", "Activation": "sigprop.activation",
     "register": "sigprop.registry", "Table": "sigprop.table", "InputError": "sigprop.errors", "NoRule": "sigprop.errors", "Diverged": "sigprop.errors",
     "architectures": "sigprop.architectures",
 }  # fmt: skip

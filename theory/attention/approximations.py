@@ -1,4 +1,4 @@
-"""The literature's approximations of E[Omega r Omega'^T], by name. Each takes Gaussian scores of covariance <q, q'> <k, k'>.
+"""The literature's approximations of E[Omega r Omega'^T], by name. Each takes Gaussian scores of covariance <q, q'> <k, k'>. ::
 
     annealed             expectations of numerator and denominator apart (Cowsik et al. 2403.02579):
                          sum_ss' E_ss' r_ss' / sum_ss' E_ss',   E_ss' = E exp(S_ts + S'_t's')
