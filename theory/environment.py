@@ -120,4 +120,5 @@ class Environment:
         from sigprop.theory.attention.symbols import attention
 
         (a, t), (b, s) = self.places[i], self.places[j]
-        return attention(node, self.tokens, (a, b), (t, s), values, cotangents)
+        rate = 0 if node.rate is None else self.number(node.rate, i)
+        return attention(node, self.tokens, (a, b), (t, s), values, cotangents, rate / (1 - rate))

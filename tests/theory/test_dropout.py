@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 
 import sigprop as sp
 from sigprop import Activate, Linear, Number, Read, State, SubBlock, Write
@@ -59,7 +60,10 @@ def test_dropout_of_zero_is_none_and_bad_input_is_named():
         T(dropout=1.0)
 
 
-def test_dropped_attention_is_not_derived():
+def test_dropped_attention_is_derived():
+    """One mask meets itself on the diagonal of one application alone (the sums themselves: test_token_sums)."""
     given: dict[str, Any] = {"block": "attention", "tokens": 2, "dropout": P}
-    with pytest.raises(sp.NoRule, match="dropout of attention weights"):
-        sp.derive(T(**given))
+    write = sp.derive(T(**given))["write"].rhs
+    a, b, t, s = sympy.symbols("a b t s", integer=True, nonnegative=True)
+    assert sympy.Symbol("dropout", positive=True) in write.free_symbols
+    assert sympy.Symbol("dropout", positive=True) not in write.subs({a: 0, b: 1}).free_symbols

@@ -32,31 +32,40 @@ class Jacobians(sympy.Function):
         return rf"\mathbb{{E}}\left[J^{{{a}}}_{{{t}, {s} {u}}}J^{{{b}}}_{{{t2}, {s2} {u2}}}\langle {x}^{{{a}}}_{{{p}}}, {x}^{{{b}}}_{{{r}}}\rangle\right]"
 
 
-def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, Any], values: Any, cotangents: Any) -> dict[str, Any]:
+def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, Any], values: Any, cotangents: Any, odds: Any = 0) -> dict[str, Any]:
     """'forward', or with cotangents the legs 'value', 'query', 'key', between token t at application a and t' at b.
 
-    at: (a, b); token: (t, t'); values, cotangents: <v_t, v'_t'>, <d_t, d'_t'> as expressions in t and t'.
+    at: (a, b); token: (t, t'); values, cotangents: <v_t, v'_t'>, <d_t, d'_t'> as expressions in t and t'; odds: p/(1 - p) of
+    dropout, whose mask couples a pair of tokens of one application with itself alone (``mixing``).
     """
-    if node.rate is not None:
-        raise NoRule("dropout of attention weights has no symbolic rule: derive without it")
-    if tokens == 1:
-        return {"forward": values} if cotangents is None else {"value": cotangents, "query": 0, "key": 0}
-    if at[0] == at[1] and token[0] == token[1]:
-        raise NoRule("attention's output has no symbolic variance of its own: it mixes pairs of tokens")
     t, t2 = token
+    one = odds * sympy.KroneckerDelta(*at) if odds != 0 else sympy.Integer(0)  # where the two places have one mask
+    if tokens == 1:
+        return {"forward": values * (1 + one)} if cotangents is None else {"value": cotangents * (1 + one), "query": 0, "key": 0}
+    if at[0] == at[1] and t == t2:
+        raise NoRule("attention's output has no symbolic variance of its own: it mixes pairs of tokens")
     s, s2, u, u2 = sympy.symbols("s_1 s_2 u_1 u_2", integer=True, nonnegative=True)
     on = lambda expression, x, y: (sympy.Integer(0) + expression).subs({t: x, t2: y}, simultaneous=True)  # noqa: E731
-    over = lambda expression, *dummies: sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])  # noqa: E731
+
+    def over(expression: Any, *dummies: Any) -> Any:
+        return sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])
+
     weights = lambda p, q, r, v: _weights(node, at, p, q, r, v)  # noqa: E731
+    own = one * sympy.KroneckerDelta(t, t2)
+    extra = lambda factor, given: factor * over(*given()) if factor != 0 else 0  # noqa: E731
     if cotangents is None:
-        return {"forward": over(weights(t, s, t2, s2) * on(values, s, s2), s, s2)}
-    found = {"value": over(weights(s, t, s2, t2) * on(cotangents, s, s2), s, s2), "query": sympy.Integer(0), "key": sympy.Integer(0)}
+        masked = extra(own, lambda: (weights(t, s, t, s) * on(values, s, s), s))
+        return {"forward": over(weights(t, s, t2, s2) * on(values, s, s2), s, s2) + masked}
+    masked = extra(own, lambda: (weights(s, t, s, t) * on(cotangents, s, s), s))
+    found = {"value": over(weights(s, t, s2, t2) * on(cotangents, s, s2), s, s2) + masked, "query": sympy.Integer(0), "key": sympy.Integer(0)}
     if node.scores.power == 0:
         return found
     w, w2 = sympy.symbols("w_1 w_2", integer=True, nonnegative=True)
     k, q = sympy.symbols("k_perp q_perp" if node.scores.qk_norm else "k q")  # normalised: less their part along the other, over its rms
-    found["query"] = cotangents * over(Jacobians(*at, t, s, u, t2, s2, u2, k, u, u2) * on(values, s, s2), s, s2, u, u2)
-    found["key"] = over(Jacobians(*at, w, s, t, w2, s2, t2, q, w, w2) * on(values, s, s2) * on(cotangents, w, w2), s, s2, w, w2)
+    masked = extra(own, lambda: (Jacobians(*at, t, s, u, t, s, u2, k, u, u2) * on(values, s, s), s, u, u2))
+    found["query"] = cotangents * (over(Jacobians(*at, t, s, u, t2, s2, u2, k, u, u2) * on(values, s, s2), s, s2, u, u2) + masked)
+    masked = extra(one, lambda: (Jacobians(*at, w, s, t, w, s, t2, q, w, w) * on(values, s, s) * on(cotangents, w, w), s, w))
+    found["key"] = over(Jacobians(*at, w, s, t, w2, s2, t2, q, w, w2) * on(values, s, s2) * on(cotangents, w, w2), s, s2, w, w2) + masked
     return found
 
 
