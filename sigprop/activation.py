@@ -73,7 +73,7 @@ def gaussian_nodes(order: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def second_moment(activation: Activation) -> float:
-    """E[phi(z)^2], z ~ N(0, 1): the inverse of the unit gain (DESIGN section 7, defaults)."""
+    """E[phi(z)^2], z ~ N(0, 1): the inverse of the unit gain (docs/theory.md)."""
     import jax
 
     z, weight = gaussian_nodes()

@@ -54,7 +54,7 @@ def stem_parts(p: dict[str, Any]) -> Any:
 
 
 def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, float]:
-    """Values of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (DESIGN section 7, defaults)."""
+    """Values of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (docs/theory.md)."""
     gain = 1 / second_moment(activation)
     defaults = {"c_w": gain} if matrices == 1 else {"c_w": 1.0, "c_x": gain} | ({"c_g": 1.0} if gated else {})
     return variances(defaults | ({"c_b": 0.0} if chosen.get("c_b") is not None else {}), chosen, sizes)

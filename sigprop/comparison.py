@@ -1,4 +1,4 @@
-"""``verify``: the theory's rows against finite networks, as an equivalence test (``sigprop.verdict``, DESIGN section 5)."""
+"""``verify``: the theory's rows against finite networks, as an equivalence test (``sigprop.verdict``, docs/verdict.md)."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from sigprop.validation import EMBEDDING
 
 @dataclass(frozen=True)
 class Quantity:
-    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', DESIGN section 5); judged:
+    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', docs/verdict.md); judged:
     whether a verdict looks at it unasked."""
 
     help: str

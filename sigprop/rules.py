@@ -1,6 +1,6 @@
 """Residual rules: how a write joins the state. Each returns the next lanes; a new rule is one more function.
 
-With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale (DESIGN section 2, the rule table).
+With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale (docs/theory.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inner products of vector expressions, in the limit of infinite width (DESIGN section 3, rules 1-6 and 8).
+"""Inner products of vector expressions, in the limit of infinite width (docs/theory.md).
 
 ``inner(u, i, v, j, env)`` is <u_i, v_j>, u at place i and v at place j (two applications of one sub-block, or twice
 the same). Bilinearity is built in; every other rule is an entry of ``RULES`` keyed by the two node types. A pair

@@ -84,7 +84,7 @@ def derive(arch: Architecture) -> Derivation:
     """The two-time state kernel, backward kernel, weight gradients and NTK of ``arch``, and closed forms where there are any.
 
     Equations are derived by expanding inner products with ``calculus``'s rules on symbols; a number whose value is 0 is
-    left out, every other keeps its name. Raises ``NoRule`` where the calculus has no rule. Source: DESIGN section 3; the
+    left out, every other keeps its name. Raises ``NoRule`` where the calculus has no rule. Source: docs/theory.md; the
     tests iterate these equations and compare with ``predict`` to 1e-10.
     """
     from sigprop.theory.mean_field import mean_field

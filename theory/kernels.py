@@ -63,7 +63,7 @@ def kernels(
     anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; ntk: whether it is wanted;
     approximation: of attention forward, by name.
 
-    Raises ``NoRule`` where an overlap has no rule. Source: DESIGN section 2; tests compare with independent recursions.
+    Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with independent recursions.
     """
     for block in arch.sub_blocks:
         require_fresh(block.branch)

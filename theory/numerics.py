@@ -47,7 +47,7 @@ def unscaled(value: float, log: float) -> float | None:
 
 
 def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None) -> tuple[list[Scaled], list[Scaled], list[float | None]]:
-    """(values, scales, errors) of the rows; a scale is what a deviation is divided by (DESIGN section 5, step 2).
+    """(values, scales, errors) of the rows; a scale is what a deviation is divided by (docs/verdict.md, step 2).
 
     errors: rounding; where a Hermite series is used, the difference of two degrees; where heads are sampled, the
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.

@@ -36,7 +36,7 @@ def predict(arch: Architecture, quantities: Sequence[str] | None = None, applica
     ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at every application, each
     with its ``reference``, the wide limit itself, and ``deviation`` = (value - reference)/scale. status 'exact': closed-form kernels, error is
     rounding; 'quadrature': Hermite series or sampled heads, error as ``numerics.evaluate`` states it. Raises ``InputError``, and
-    ``NoRule`` for a network that the calculus cannot expand. Source: DESIGN sections 2 and 3.
+    ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """
     if approximation is not None:
         return _approximated(arch, quantities, applications, check_approximation(approximation))

@@ -2,8 +2,8 @@
 
 For f = F(r) and delta = the gradient that arrives at f, ``transpose`` writes (df/dr)^T delta as a vector expression
 again, so the rules that expand the forward pass expand the backward pass too. Terms that the derivative of a norm
-adds are multiples of an overlap of the gradient with a state: they vanish as n^-1/2 and are not written (DESIGN
-section 2, backward).
+adds are multiples of an overlap of the gradient with a state: they vanish as n^-1/2 and are not written
+(docs/theory.md).
 """
 
 from __future__ import annotations

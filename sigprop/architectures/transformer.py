@@ -28,7 +28,7 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
     built = []
     for kind in kinds:
         if kind == "attention":
-            group = _group(p["heads"], p["kv_heads"])
+            group = _group(p["heads"], p["kv_heads"], p["score_scale"])
             rotary = p["positions"] == "rotary"
             scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary, p["qk_norm"])
             given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
@@ -45,9 +45,11 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
     return residual_stack(name, built, numbers, size, p | shown, loops)
 
 
-def _group(heads: int | None, kv_heads: int | None) -> int:
+def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:
     """g = heads / kv_heads, which a ladder of widths keeps."""
     if kv_heads is None:
+        if heads is not None and scale != "linear":
+            raise InputError(f"heads={heads} without kv_heads: heads are the width over head_dim; accepted: head_dim, or both for their ratio")
         return 1
     if heads is None:
         raise InputError(f"kv_heads={kv_heads} without heads: a fixed number does not self-average; accepted: both, of which the ratio is kept")

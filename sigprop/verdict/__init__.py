@@ -1,4 +1,4 @@
-"""The statistical verdict: does a finite network's limit agree with a theory to a stated tolerance? (DESIGN section 5)
+"""The statistical verdict: does a finite network's limit agree with a theory to a stated tolerance? (docs/verdict.md)
 
 Nothing here knows about networks. A sampler hands over independent vectors of rows; ``judge`` returns a ``Judgement``.
 """

@@ -1,4 +1,4 @@
-"""From the rungs' moments to intervals and to a verdict for every row (DESIGN section 5 steps 5 to 9)."""
+"""From the rungs' moments to intervals and to a verdict for every row (docs/verdict.md, step 5 to 9)."""
 
 from __future__ import annotations
 

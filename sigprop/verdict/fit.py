@@ -26,7 +26,7 @@ def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
 
     x: [k]. variance: [k, R], of the rungs' means; infinite for a rung without networks. The estimate of the
     coefficient of x^p is sum_i W[p, i, r] dbar[i, r]. Raises ``numpy.linalg.LinAlgError`` with fewer usable rungs than
-    coefficients. Source: DESIGN section 5 step 5.
+    coefficients. Source: docs/verdict.md, step 5.
     """
     basis = powers(x, degree)
     information = 1.0 / variance
@@ -73,7 +73,7 @@ def lack_of_fit(rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible
     """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree - 1 degrees of freedom.
 
     negligible: [R] or one number, a misfit of the rungs' means (in d) that could not change a verdict. Ones without degrees of freedom.
-    Source: DESIGN section 5 step 5.
+    Source: docs/verdict.md, step 5.
     """
     mean = np.stack([rung.mean for rung in rungs])
     variance = np.stack([rung.variance / rung.count for rung in rungs]) + negligible**2

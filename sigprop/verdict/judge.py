@@ -1,4 +1,4 @@
-"""The one function that decides: pilot, main run, at most one extension, verdict (DESIGN section 5)."""
+"""The one function that decides: pilot, main run, at most one extension, verdict (docs/verdict.md)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Judgement:
     the fit without a 1/n^2 term, for comparison. detectable: smallest |a| estimate that would have been rejected.
     misfit: p-values of lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
     that would decide it, None where no number would. draws: every sampler call. Identity rows: a is the
-    networks' mean, the intervals their range. Source: DESIGN section 5 step 11.
+    networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
     """
 
     verdict: str

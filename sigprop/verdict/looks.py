@@ -4,7 +4,7 @@ Confirmation (one-sided level 5 % a row; intersection-union over the rows, so 5 
 boundary, the same c at both looks with P(Z1 > c or Z2 > c) = 5 %. The extension repeats the main run's design, so the
 pooled estimate Z2 has correlation sqrt(1/2) with Z1 and c = 1.875 (Jennison and Turnbull 2000, table 2.1). The intervals
 are then repeated confidence intervals: together, over both looks, they cover with at least 90 %.
-Rejection (1 %, simultaneous over rows): half of it at each look (Bonferroni). Source: DESIGN section 5 steps 7, 8, 10.
+Rejection (1 %, simultaneous over rows): half of it at each look (Bonferroni). Source: docs/verdict.md, step 7, 8, 10.
 """
 
 from __future__ import annotations

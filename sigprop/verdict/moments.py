@@ -15,7 +15,7 @@ class Moments:
 
     mean, low, high: [R]. scatter: [R, R], sum (d - mean)(d - mean)^T. heaviest, weight: [R], the largest and the sum
     of the networks' weights u (see ``weigh``). Two sets of networks merge by ``+`` (Chan, Golub and LeVeque 1983), in
-    any order, to rounding. Source: DESIGN section 5 steps 1 and 2.
+    any order, to rounding. Source: docs/verdict.md, step 1 and 2.
     """
 
     count: int

@@ -42,7 +42,7 @@ def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tol
     be as noisy, relative to itself, as a right one. |b| counts by its 97.5 % lower confidence bound and sd with 5 % slack: noise does
     not raise n1, and the quadratic fit forgives |b|/n1 up to several times the limit. b: the linear fit's slope over
     the whole ladder, so it contains the curvature at these widths. ladder: factors of n1. ceiling: largest width
-    that may be sampled; there the worst row is named. Widths sampled once are kept. Source: DESIGN section 5 step 4.
+    that may be sampled; there the worst row is named. Widths sampled once are kept. Source: docs/verdict.md, step 4.
     """
     have: dict[int, Moments] = {}
     n1 = start

@@ -33,7 +33,7 @@ def cheapest(x: np.ndarray, variance: np.ndarray, cost: np.ndarray) -> np.ndarra
 
     w minimises sum_i |w_i| sqrt(v_i c_i) subject to sum_i w_i = 1 and sum_i w_i x_i^p = 0, p = 1, 2 (a linear
     programme); the cost for a standard error se is then (sum_i |w_i| sqrt(v_i c_i))^2/se^2. x, variance, cost: [k],
-    of one network. Three rungs get networks, the others none. Source: DESIGN section 5 step 10.
+    of one network. Three rungs get networks, the others none. Source: docs/verdict.md, step 10.
     """
     basis = powers(x, DEGREE).T
     price = np.sqrt(variance * cost)
@@ -50,7 +50,7 @@ def needed(covariance: np.ndarray, room: np.ndarray, looks: int) -> float:
     With independent looks Z1, Z1' ~ N(0, C) and pooled Z2 = (Z1 + Z1')/sqrt 2, a true theory is confirmed at look l iff
     sqrt(factor) >= max_r (|Z_l,r| + c) s_r/room_r (s: se; s/sqrt 2 at look 2), a row that is 2 x tolerance off is
     rejected iff sqrt(factor) >= (C_sim + Z_l,r) s_r/room_r: both are quantiles of what the draws need, no search.
-    covariance: [R, R]. room: [R], tolerance less the known widening, in d. Source: DESIGN section 5 steps 7, 8, 10.
+    covariance: [R, R]. room: [R], tolerance less the known widening, in d. Source: docs/verdict.md, step 7, 8, 10.
     """
     count = draws_for(len(room))
     reach = np.sqrt(np.diag(covariance)) / room

@@ -1,4 +1,4 @@
-"""Values that two independent programs computed and finite networks confirmed (DESIGN section 2 and the papers' pages)."""
+"""Values that two independent programs computed and finite networks confirmed (docs/theory.md and the papers' pages)."""
 
 from __future__ import annotations
 
