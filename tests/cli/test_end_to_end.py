@@ -120,7 +120,8 @@ def test_an_interrupt_leaves_no_file_or_the_old_one(before: str | None, tmp_path
         path.write_text(before)
     words = f"measure {SMALL} --width 64 --samples 100000000 --out {path}".split()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    code = "import sys, sigprop.simulations.monte_carlo as m\nchunks = m.chunks\n"
+    code = "import signal, sys, sigprop.simulations.monte_carlo as m\nchunks = m.chunks\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it, and so would this
     code += "def said(*a, **k):\n    for i, c in enumerate(chunks(*a, **k)):\n        if i == 1: print('measuring', flush=True)\n        yield c\n"
     code += "m.chunks = said\nfrom sigprop.cli import run\nsys.exit(run(sys.argv[1:]))"
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
