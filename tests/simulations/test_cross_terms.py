@@ -17,7 +17,7 @@ from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.network import run, zero_probes
 from sigprop.simulations.weights import stored
 
-WIDTH, TOKENS, SAMPLES = 128, 2, 600
+WIDTH, TOKENS, SAMPLES = 128, 2, 300
 PATHS = {"attention": ("skip", "v", "q", "k"), "mlp": ("skip", "w")}
 MOST = 4.0  # standard errors: of the 56 products here one exceeds it in 4 of 1,000 runs
 
@@ -79,4 +79,4 @@ def test_products_of_different_paths_have_mean_zero():
 
 def test_products_of_a_path_with_itself_do_not():
     """The companion: what the recursion keeps is many standard errors from zero."""
-    assert scores(different=False).min() > 20
+    assert scores(different=False).min() > 15

@@ -17,7 +17,7 @@ from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.network import run, zero_probes
 from sigprop.simulations.weights import stored
 
-TOKENS, SAMPLES = 2, 256
+TOKENS, SAMPLES = 2, 160
 SIZES = (64, 128, 256)
 
 

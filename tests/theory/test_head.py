@@ -40,13 +40,13 @@ def test_large_vocabularies_are_the_annealed_value():
 
 
 def test_finite_networks_have_the_predicted_head():
-    """All three rows of every token at n = 256: within 4 standard errors and 1/n terms of 1.5 %; pre-norm, final norm or not."""
+    """All three rows of every token at n = 128: within 4 standard errors and 1/n terms of 3 %; pre-norm, final norm or not."""
     for given in ({"vocabulary": 40, "c_head": 2.0}, {"final_norm": True}):
         arch = make(**given)
-        predicted, measured = rows(sp.predict(arch, QUANTITIES)), rows(sp.measure(arch, width=256, samples=400, quantities=QUANTITIES))
+        predicted, measured = rows(sp.predict(arch, QUANTITIES)), rows(sp.measure(arch, width=128, samples=400, quantities=QUANTITIES))
         assert predicted.keys() == measured.keys() and len(predicted) == (9 if "vocabulary" in given else 6)
         for key, row in predicted.items():
-            assert measured[key]["value"] == pytest.approx(row["value"], abs=4 * measured[key]["se"] + 0.015 * abs(row["value"])), key
+            assert measured[key]["value"] == pytest.approx(row["value"], abs=4 * measured[key]["se"] + 0.03 * abs(row["value"])), key
 
 
 def test_the_contact_is_the_embeddings_share_of_the_output():

@@ -68,12 +68,12 @@ def test_the_size_of_queries_does_not_matter_but_divides_their_gradient():
 def test_many_coordinates_are_the_limit():
     """At equal queries' sizes the limit is plain Gaussian attention of unit scores (RMS-normalised stream, c_q = c_k = 1)."""
     wide, plain = gradients(head_dim="inf", norm_kind="rms"), gradients(head_dim="inf", norm_kind="rms", qk_norm=False)
-    large = gradients(head_dim=128, norm_kind="rms")
+    large = gradients(head_dim=64, norm_kind="rms")
     for key, value in plain.items():
         assert wide[key] == pytest.approx(value, rel=1e-9)
-        assert large[key] == pytest.approx(value, rel=0.05)
+        assert large[key] == pytest.approx(value, rel=0.1)
     small = gradients(head_dim=2, norm_kind="rms")
-    assert any(abs(small[key] / value - 1) > 0.05 for key, value in plain.items())  # the companion: at few coordinates it differs
+    assert any(abs(small[key] / value - 1) > 0.1 for key, value in plain.items())  # the companion: at few coordinates it differs
 
 
 @pytest.mark.parametrize("given", [{"positions": "rotary"}, {"score_scale": "zero_query"}])
