@@ -12,12 +12,14 @@ from sigprop.errors import InputError
 from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.simulations.weights import least_width
 from sigprop.table import Table
 from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 
 CEILING = 1024  # widest network of a ladder
-FIXED, FIXED_SAMPLES, FIXED_WIDTH = 1e-5, 16, 32  # spread below which a row is an identity, and what it is looked for on
+FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and how many networks it is looked for on
+SMALLEST = 32  # those networks' width and the first n1, or the next that heads divide
 ZERO = 1e-12  # relative to a quantity's largest scale
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
@@ -49,8 +51,12 @@ def verify(
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
-    if width is not None and (width % 2 or 8 * width > CEILING):
-        raise InputError(f"width={width}; accepted: an even smallest width of the ladder, 2 to {CEILING // 8}")
+    step = least_width(arch, CEILING // 8)
+    if width is not None and (width % (2 * step) or 8 * width > CEILING):
+        raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {CEILING // 8}")
+    fixed_width, start = (size * -(-SMALLEST // size) for size in (step, 2 * step))
+    if 8 * start > CEILING:
+        raise InputError(f"heads and layers need widths that are multiples of {step}; accepted for a ladder up to {CEILING}: at most {CEILING // 16}")
     rows = judged(arch, quantities, applications)
     if not rows:
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
@@ -59,8 +65,8 @@ def verify(
     sampler = Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
     notes: dict[str, Any] = {
         "seed": seed,
-        "engine": sampler.engine(FIXED_WIDTH).name,
-        "dtype": sampler.engine(FIXED_WIDTH).dtype,
+        "engine": sampler.engine(fixed_width).name,
+        "dtype": sampler.engine(fixed_width).dtype,
         "theory": (theory or arch).name,
     }
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
@@ -74,10 +80,10 @@ def verify(
             notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
         )
     ruler = _rulers(rows, scale)
-    fixed = _identities(sampler(FIXED_WIDTH, FIXED_SAMPLES, SCOUT) / ruler)
+    fixed = _identities(sampler(fixed_width, FIXED_SAMPLES, SCOUT) / ruler)
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
-        tolerance=tolerance, start_width=width, ceiling=CEILING, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
+        tolerance=tolerance, start_width=width or start, ceiling=CEILING, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
     )  # fmt: skip
     return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes | _about(rows, found))
 

@@ -50,6 +50,18 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
     return tuple(found)
 
 
+def least_width(arch: Architecture, most: int) -> int:
+    """The smallest width that all heads and layers divide (every allowed width is a multiple of it); raises ``InputError`` above ``most``."""
+    for width in range(1, most):
+        try:
+            shapes(arch, width)
+        except InputError:
+            continue
+        return width
+    shapes(arch, most)
+    return most
+
+
 def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
     """weight -> [D] index of the slot among the used ones (0 where the application does not hold the weight)."""
     tables = {}

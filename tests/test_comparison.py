@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sigprop.against import theory_of
 from sigprop.errors import InputError
 from sigprop.rows import Row, select
 from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.simulations.weights import least_width, shapes
 from sigprop.theory.numerics import evaluate, unscaled
 
 QUANTITIES = ("residual_variance", "state_cosine", "gradient_variance", "weight_gradient")
@@ -80,7 +82,7 @@ def test_a_network_that_the_package_never_saw_is_confirmed(build: Callable[..., 
     [
         ({"tolerance": 0.0}, "tolerance=0.0"),
         ({"tolerance": 1.5}, "tolerance=1.5"),
-        ({"width": 33}, "width=33; accepted: an even smallest width"),
+        ({"width": 33}, "width=33; accepted: the smallest width of the ladder, a multiple of 2 up to 128"),
         ({"width": 256}, "width=256"),
         ({"samples": 1}, "samples=1"),
         ({"engine": "sparse"}, "engine='sparse'"),
@@ -106,6 +108,28 @@ def test_a_network_that_overflows_is_inconclusive_or_diverged():
         assert error.application == 2
     else:
         assert table.verdict == "inconclusive" and "diverged at application 2" in str((table.notes or {})["reason"])
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "given", "says"),
+    [
+        (64, {"width": 32}, "a multiple of 128 up to 128"),
+        (128, {}, "multiples of 128; accepted for a ladder up to 1024: at most 64"),
+        ("inf", {}, "head_dim=inf is a limit"),
+    ],
+)
+def test_ladders_keep_whole_heads(head_dim: Any, given: dict, says: str):
+    with pytest.raises(sp.InputError, match=says):
+        sp.verify(sp.architectures.transformer(block="attention", head_dim=head_dim), **given)
+
+
+@pytest.mark.parametrize(("given", "least"), [({"head_dim": 64}, 64), ({"head_dim": 8, "heads": 4, "kv_heads": 2}, 16), ({"head_dim": 6}, 6)])
+def test_every_allowed_width_is_a_multiple_of_the_least(given: dict, least: int):
+    arch = sp.architectures.transformer(**given)
+    assert least_width(arch, 128) == least
+    shapes(arch, 3 * least)
+    with pytest.raises(sp.InputError, match=f"accepted: a multiple of {least}"):
+        shapes(arch, 3 * least + 1)
 
 
 # Two widths and standard errors, where a whole verdict would take long -----------------------------------------------
