@@ -61,6 +61,13 @@ class Readout:
     branch: Vector = Read()
     at: tuple[int, ...] = (-1,)
 
+    def gram(self, tokens: int) -> np.ndarray:
+        """<g_t, g_s> [T, T] that the read-out hands to the states: v_t for each token, the last one, or the mean."""
+        if self.tokens == "each":
+            return np.eye(tokens)
+        weight = np.eye(tokens)[-1] if self.tokens == "last" else np.full(tokens, 1 / tokens)
+        return np.outer(weight, weight)
+
 
 class Part(NamedTuple):
     """An embedding: a matrix of this variance times its inputs (over their number), whose T x T Gram is given (words: one-hot)."""

@@ -128,7 +128,7 @@ def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace
         if group in arch.weights:
             totals[group] = _slot_products(arch, group, trace, passes, passes)
         elif group == READOUT:
-            totals[group] = (dot(output, output) * _READOUTS[arch.readout.tokens](arch.tokens)).sum()[None]
+            totals[group] = (dot(output, output) * jnp.asarray(arch.readout.gram(arch.tokens), dtype=jnp.float32)).sum()[None]
         else:
             totals[group] = (dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
     return jnp.stack([totals[row.group or ""][firsts.get(row.group or "", [0]).index(row.application or 0)] for row in rows])
@@ -169,11 +169,6 @@ def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, tra
     return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
 
 
-_READOUTS = {  # <v_t, v_s> of the read-out's vectors
-    "each": lambda tokens: np.eye(tokens, dtype=np.float32),
-    "last": lambda tokens: np.diag(np.eye(tokens, dtype=np.float32)[-1]),
-    "mean": lambda tokens: np.full((tokens, tokens), tokens**-2, dtype=np.float32),
-}
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,

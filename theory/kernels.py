@@ -47,15 +47,6 @@ class Kernels:
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def readout_gram(arch: Architecture) -> np.ndarray:
-    """<g_t, g_s> that the read-out hands to the states: v_t for each token, the last one, or the mean."""
-    t = arch.tokens
-    if arch.readout.tokens == "each":
-        return np.eye(t)
-    weight = np.eye(t)[-1] if arch.readout.tokens == "last" else np.full(t, 1 / t)
-    return np.outer(weight, weight)
-
-
 def kernels(
     arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True, approximation: str | None = None
 ) -> Kernels:
@@ -77,7 +68,7 @@ def kernels(
     }  # fmt: skip
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
-        given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, readout_gram(arch))
+        given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         out = jax.device_get(run(program.structure, program.coupled, ntk, approximation, *given))
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))

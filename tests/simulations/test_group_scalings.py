@@ -11,7 +11,7 @@ import pytest
 
 import sigprop as sp
 
-WIDTHS, RATIOS, SAMPLES = (64, 128, 256), (1, 2, 4), 300
+WIDTHS, RATIOS, SAMPLES = (64, 128, 256), (1, 2, 4), 400
 IN_WIDTH = dict.fromkeys("qkvuwx", -0.5)  # rms gradient of a component: n^-1/2 for every group
 IN_RATIO = {"q": 0.0, "k": 0.0, "v": 0.0, "u": 0.0, "w": -0.5, "x": 0.0}  # (M n)^-1/2 for the MLP's first matrix
 

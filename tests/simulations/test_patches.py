@@ -56,7 +56,7 @@ def slope(sizes: tuple[int, ...], values: list[tuple[float, float]]) -> tuple[fl
 @pytest.mark.parametrize(("name", "expected"), [("n", 0.0), ("n_patch", 1.0)])
 def test_slopes_of_the_raw_squared_gradient(name: str, expected: float):
     """0 in n and 1 in n_patch, so a component's rms falls as n^-1/2 and does not know n_patch; 4 standard errors and 0.03 for 1/n terms."""
-    at = [squared(size, 32) if name == "n" else squared(128, size) for size in SIZES]
+    at = [squared(size, 32) if name == "n" else squared(64, size) for size in SIZES]
     value, se = slope(SIZES, at)
     assert abs(value - expected) < 4 * se + 0.03
     assert se < 0.06  # the companion: a slope that is 1/2 off would be seen

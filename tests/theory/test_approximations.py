@@ -91,6 +91,7 @@ def test_annealed_between_the_applications_of_a_tied_block():
         ({}, "residual_variance", "anealed", "did you mean 'annealed'"),
         ({}, "gradient_variance", "annealed", "accepted: residual_variance"),
         ({"softcap": 1.0}, "residual_variance", "annealed", "no cap"),
+        ({"qk_norm": True}, "residual_variance", "annealed", "or qk_norm"),
         ({"score_scale": "zero_query"}, "residual_variance", "annealed", "score_scale=sqrt"),
     ],
 )

@@ -27,9 +27,9 @@ from sigprop.theory.attention.heads import LARGEST, Leg
 
 def approximate(name: str, node: Attend, query: Leg, key: Leg, r: Any, same: bool) -> dict[str, Any]:
     """{'forward': [B, T, T], 'participation': [B, T]} between places a and b; raises ``InputError`` where the approximation says nothing."""
-    plain = node.cap is None and node.base is None and node.rate is None and node.bias is None and not node.scores.uniform
+    plain = node.cap is None and node.base is None and node.rate is None and node.bias is None and not node.scores.uniform and not node.scores.qk_norm
     if not plain:
-        raise InputError(f"approximation={name}: stated for softmax of plain scores; accepted: no cap, positions, dropout or bias, score_scale=sqrt")
+        raise InputError(f"approximation={name}: stated for plain scores; accepted: no cap, positions, dropout, bias or qk_norm, score_scale=sqrt")
     if not same and name.startswith("random-energy"):
         raise InputError(f"approximation={name} knows one application at a time; accepted: untied attention")
     allowed = jnp.asarray(node.scores.allowed(r.shape[-1]), dtype=jnp.float64)
