@@ -66,6 +66,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "transformer rotary": {"block": "attention", **FAST},
     "transformer capped": {"block": "attention", "softcap": 1.0, "c_q": 9},
     "transformer qk-norm": {"block": "attention", "qk_norm": True, "softcap": 2.0},
+    "transformer qk-norm rotary": {"block": "attention", "qk_norm": True, **FAST},
     "transformer biased": {"block": "attention", "attention_bias": BIAS, "attention_rescale": (1.0, 0.5, 2.0), "c_q": 4},
     "transformer swiglu": {"activation": "silu", "gated": True},
     "transformer zero-query": {"score_scale": "zero_query", "depth": 2},

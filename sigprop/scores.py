@@ -21,8 +21,8 @@ class Scores:
     head_dim: coordinates of a head, kept as the width grows, or ``inf``, the limit of Gaussian scores; scale: 'sqrt',
     1/sqrt(head_dim); 'linear', 1/head_dim with ``heads`` heads whose head_dim grows with the width, so that scores
     vanish; 'zero_query', queries that are zero, likewise uniform over the mask; mask: 'none', 'causal', or rows of
-    booleans [T][T], allowed[t][s]; qk_norm: queries and keys are divided by their rms over the head's coordinates;
-    rotary: coordinates j and j + head_dim/2 of queries and keys are turned by the angle
+    booleans [T][T], allowed[t][s]; qk_norm: queries and keys are divided by their rms over the head's coordinates (before a
+    rotation); rotary: coordinates j and j + head_dim/2 of queries and keys are turned by the angle
     t base^(-2j/head_dim) at token t. A row that allows no token raises ``InputError``.
     """
 
@@ -40,9 +40,8 @@ class Scores:
                 raise InputError(f"mask: token {empty[0]} may attend to no token; accepted: at least one allowed token in every row")
         if self.rotary and (math.isinf(self.head_dim) or self.head_dim % 2) and not self.uniform:
             raise InputError(f"head_dim={self.head_dim} at positions=rotary; accepted: an even number (its Gaussian limit has no closed form)")
-        if self.qk_norm and (self.rotary or self.scale == "zero_query"):
-            other = "positions=rotary" if self.rotary else "score_scale=zero_query"
-            raise InputError(f"qk_norm=True at {other}; accepted: one of the two (normalised queries that are rotated have no backward rule)")
+        if self.qk_norm and self.scale == "zero_query":
+            raise InputError("qk_norm=True at score_scale=zero_query; accepted: one of the two (a query that is zero has no direction)")
         if self.scale == "linear" and self.heads is None:
             raise InputError("heads=None at score_scale=linear; accepted: a number of heads (head_dim grows with the width)")
 

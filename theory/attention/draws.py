@@ -23,7 +23,8 @@ def coordinates(scores: Scores, tokens: int) -> int:
 
 def points(scores: Scores, tokens: int) -> int:
     """How many points a replicate has: a power of two that keeps an expectation near ``WORK`` operations."""
-    each = 60 * tokens**3 * (scores.head_dim if scores.rotary else 1) + 8 * tokens**2 * coordinates(scores, tokens)
+    each = 60 * tokens**3 * (scores.head_dim if scores.rotary else 1) * (1 + tokens / 15 if scores.qk_norm else 1)
+    each += 8 * tokens**2 * coordinates(scores, tokens)
     return 1 if scores.uniform else int(np.clip(2 ** math.floor(math.log2(WORK / each)), FEWEST, MOST))
 
 

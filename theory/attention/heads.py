@@ -43,7 +43,8 @@ class Form(NamedTuple):
 
 class Norms(NamedTuple):
     """What normalised queries and keys add to a head: the factors nu of queries and keys [C, B, T] at a and b (1/rms), and over head_dim
-    x_a, x_b = <q_t, k_s> of one place, y = <q_t at a, k_s at b>, z = <k_s at a, q_t at b> [C, B, T, T] (None where they vanish: inf)."""
+    x_a, x_b = <q_t, k_s> of one place [C, B, T, T], y = <q_t at a, k_s at b>, z = <k_s at a, q_t at b> [C, B, T, T], with rotary one a
+    frequency as ``Head.keys`` (None where they vanish: inf)."""
 
     query_a: Any
     query_b: Any
@@ -57,7 +58,8 @@ class Norms(NamedTuple):
 
 class Head(NamedTuple):
     """omega_a, omega_b [C, B, T, T]; slope: Omega times the cap's slope; queries, keys: <q_a, q_b>, <k_a, k_b> of the very
-    head (law d) or their Grams (inf), with rotary one a frequency [d/2, C, B, T, T]; turns [d/2, T, T] or None."""
+    head (law d) or their Grams (inf), with rotary [d, C, B, T, T], each frequency's real and imaginary part, and turns [d, T, T] that bring
+    a sum over them back to where the tokens were before."""
 
     omega_a: Any
     omega_b: Any
@@ -91,6 +93,7 @@ def expectation(scores: Scores, form: Form, points: Any, query: Leg, key: Leg, s
     a, b = factor(query, same), factor(key, same)
     size, count, coordinates = a.shape[-1], *points.shape[:: points.ndim - 1]
     held = batch * tokens * max(2 * tokens, coordinates) * (tokens if scores.rotary or scores.qk_norm else 1)
+    held = held * int(scores.head_dim) if scores.rotary and scores.qk_norm else held
     chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // held))))
     z = points[:, :size].reshape(count // chunk, chunk, size, *points.shape[2:])
     sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(scores, form, z, a, b, query, key, same))), z)  # heads are sampled again in reverse
@@ -99,9 +102,9 @@ def expectation(scores: Scores, form: Form, points: Any, query: Leg, key: Leg, s
 
 def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: Leg, same: bool) -> Head:
     tokens = query.ab.shape[-1]
+    norms, turns = None, None
     parts = [slice(0, tokens)] if same else [slice(0, tokens), slice(tokens, 2 * tokens)]
     logs = [query.log_a + key.log_a, query.log_b + key.log_b]
-    turns = norms = None
     if scores.qk_norm:
         logs = [jnp.zeros_like(log) for log in logs]
     if math.isinf(scores.head_dim):
@@ -116,21 +119,21 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
         k = jnp.einsum("bti,cij->cbtj", b, z[:, :, 1, :size])
         if scores.qk_norm:
             (q, nu_q), (k, nu_k) = _normalised(q, d), _normalised(k, d)
-            first, last = parts[0], parts[-1]
-            over = lambda x, y: jnp.einsum("cbtj,cbsj->cbts", x, y) / d  # noqa: E731
-            x_a, x_b, y = (over(q[:, :, i], k[:, :, j]) for i, j in ((first, first), (last, last), (first, last)))
-            z_ab = over(k[:, :, first], q[:, :, last])
-            norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last], x_a, x_b, y, z_ab)
         qs, ks = ([x[:, :, part] for part in parts] for x in (q, k))
+        over = lambda x, y: jnp.einsum("cbtj,cbsj->cbts", x, y) / d  # noqa: E731
         if scores.rotary:
             angle = positions(tokens, int(d), form.base)
             qs, ks = ([rotated(x, angle) for x in xs] for xs in (qs, ks))
-            turns = jnp.exp(1j * (angle[:, :, None] - angle[:, None, :]))
-            queries, keys = (jnp.einsum("cbtj,cbsj->jcbts", x[0].conj(), x[-1]) / d for x in (qs, ks))
-            s = [jnp.einsum("cbtj,cbsj->cbts", x.conj(), y).real / d**0.5 for x, y in zip(qs, ks, strict=True)]
-        else:
-            s = [jnp.einsum("cbtj,cbsj->cbts", x, y) / d**0.5 for x, y in zip(qs, ks, strict=True)]
-            queries, keys = (jnp.einsum("cbtj,cbsj->cbts", x[0], x[-1]) / d for x in (qs, ks))
+            back = angle[:, :, None] - angle[:, None, :]
+            turns, over = jnp.concatenate([jnp.cos(back), -jnp.sin(back)]), lambda x, y: _frequencies(x, y) / d
+        total = (lambda x: x[: int(d) // 2].sum(axis=0)) if scores.rotary else (lambda x: x)
+        overlaps = [total(over(x, y)) for x, y in zip(qs, ks, strict=True)]
+        s = [x * d**0.5 for x in overlaps]
+        queries, keys = (over(x[0], x[-1]) for x in (qs, ks))
+        if scores.qk_norm:
+            sizes = (nu[:, :, part] for nu in (nu_q, nu_k) for part in (parts[0], parts[-1]))
+            norms = Norms(*sizes, overlaps[0], overlaps[-1], over(qs[0], ks[-1]), over(ks[0], qs[-1]))
+        elif not scores.rotary:
             keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
     omega = [softmax(scores, form.cap, x, log, bias) for x, log, bias in zip(s, logs, (form.bias_a, form.bias_b), strict=False)]
     (omega_a, slope_a), (omega_b, slope_b) = omega[0], omega[-1]
@@ -160,9 +163,16 @@ def positions(tokens: int, size: int, base: Any) -> Any:
 
 
 def rotated(x: Any, angle: Any) -> Any:
-    """Coordinates j and j + d/2 [C, B, T, d] as complex numbers [C, B, T, d/2], turned by each token's angle."""
-    half = x.shape[-1] // 2
-    return (x[..., :half] + 1j * x[..., half:]) * jnp.exp(1j * angle.T)[None, None]
+    """Coordinates j and j + d/2 of x [C, B, T, d] as one complex number, turned by each token's angle [d/2, T]: [C, B, T, 2, d/2]."""
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = (f(angle).T[None, None] for f in (jnp.cos, jnp.sin))
+    return jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-2)
+
+
+def _frequencies(x: Any, y: Any) -> Any:
+    """[d, C, B, T, T] of x^* y, x and y [C, B, T, 2, d/2]: the real parts by frequency, then the imaginary ones."""
+    quarter = jnp.stack([y[..., 1, :], -y[..., 0, :]], axis=-2)
+    return jnp.concatenate([jnp.einsum("cbtpj,cbspj->jcbts", x, z) for z in (y, quarter)])
 
 
 def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:

@@ -1,20 +1,23 @@
 """Attention's cotangents at queries and keys: Grams of one head's legs, as matrix products.
 
 With dS the gradient at the scores, of covariance delta_tt' C_tt'[s, s'] (``mixing``), a query's gradient is sum_s dS_ts k_s
-and a key's sum_t dS_ts q_t. Where queries and keys are normalised over the head's coordinates (k = nu P-free unit vectors)
-each is projected: nu_t sum_s dS_ts (k_s - x_ts q_t), x_ts = <q_t, k_s>/d, so that
+and a key's sum_t dS_ts q_t. Queries and keys normalised over the head's coordinates are unit vectors times nu^-1; there each
+gradient is projected: nu_t sum_s dS_ts (k_s - x_ts q_t), x_ts = <q_t, k_s>/d, so that
 
     query   nu_t nu'_t' delta_tt' sum_ss' C (k_ss' - x_ts y_ts' - z_st' x'_t's' + x_ts x'_t's' q_tt')
     key     nu_s nu'_s' sum_tt' C delta_tt' (q_tt' - x_ts z_st' - y_ts' x'_t's' + x_ts x'_t's' k_ss')
 
-y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. O(T^3) a head, O(T^4) where keys are normalised. Source: derived
-(tests/theory/test_attention_laws.py and test_qk_norm.py compare with tensors of four indices and with jax's own gradients).
+y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. Rotary positions turn q_t and k_s after that: x, y, z, k and q are then of the turned
+vectors, one Gram a frequency, and each leg is turned back to where its token was before. O(T^3) a head and frequency, O(T^4)
+where keys are normalised. Source: derived (tests/theory/test_attention_laws.py and test_qk_norm.py compare with tensors of four
+indices and with jax's own gradients).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from sigprop.theory.attention.heads import Head
@@ -25,21 +28,28 @@ def turned(x: Any) -> Any:
     return jnp.swapaxes(x, -1, -2)
 
 
-def legs(head: Head, r: Any, delta: Any, k: Any, q: Any) -> tuple[Any, Any]:
-    """(query's leg without its factor delta, key's leg) [C, B, T, T] of a plain head."""
-    parts = _Parts(head, r)
-    return parts.query_through(k), parts.key(delta * q, head.slope_a, head.slope_b)
-
-
-def normalised_legs(head: Head, r: Any, delta: Any) -> tuple[Any, Any]:
-    """The same with queries and keys normalised."""
+def legs(head: Head, r: Any, delta: Any) -> tuple[Any, Any]:
+    """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]: Grams of values and of the output's cotangents."""
     norms, parts, wa, wb = head.norms, _Parts(head, r), head.slope_a, head.slope_b
-    assert norms is not None
-    query, key = parts.query_through(head.keys), parts.key(delta * head.queries, wa, wb)
-    if norms.x_a is not None:
-        ua, ub = wa * norms.x_a, wb * norms.x_b
-        query = query - parts.query_by_row(ua, wb, norms.y) - parts.query_by_column(wa, ub, norms.z) + head.queries * parts.query(ua, ub)
-        key = key - parts.key_by_column(delta, ua, wb, norms.z) - parts.key_by_row(delta, wa, ub, norms.y) + head.keys * parts.key(delta, ua, ub)
+    projected = norms is not None and norms.x_a is not None
+    ua, ub = (wa * norms.x_a, wb * norms.x_b) if projected else (None, None)  # type: ignore[union-attr]
+
+    def seen(k: Any, q: Any, y: Any, z: Any) -> tuple[Any, Any]:
+        query, key = parts.query_through(k), parts.key(delta * q, wa, wb)
+        if projected:
+            query = query - parts.query_by_row(ua, wb, y) - parts.query_by_column(wa, ub, z)
+            key = key - parts.key_by_column(delta, ua, wb, z) - parts.key_by_row(delta, wa, ub, y)
+        return query, key
+
+    back, given = (lambda leg: leg), (head.keys, head.queries, *((norms.y, norms.z) if projected else (None, None)))  # type: ignore[union-attr]
+    if head.turns is not None:
+        turns = head.turns[:, None, None]
+        back, seen = (lambda leg: (leg * turns).sum(axis=0)), jax.vmap(seen)
+    query, key = map(back, seen(*given))
+    if projected:
+        query, key = query + back(head.queries) * parts.query(ua, ub), key + back(head.keys) * parts.key(delta, ua, ub)
+    if norms is None:
+        return query, key
     sized = lambda gram, a, b: gram * a[..., :, None] * b[..., None, :]  # noqa: E731
     return sized(query, norms.query_a, norms.query_b), sized(key, norms.key_a, norms.key_b)
 

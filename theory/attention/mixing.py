@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from sigprop.theory.attention.heads import Head
-from sigprop.theory.attention.legs import legs, normalised_legs
+from sigprop.theory.attention.legs import legs
 
 
 def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
@@ -48,11 +47,5 @@ def backward(head: Head, r: Any, delta: Any, odds: Any = None) -> dict[str, Any]
         plain, own = backward(head, r, delta), backward(head, diagonal(r), diagonal(delta))
         return {leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg])) for leg in plain}
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
-    if head.norms is not None:
-        query, key = normalised_legs(head, r[None], delta[None])
-    elif head.turns is None:
-        query, key = legs(head, r[None], delta[None], head.keys, head.queries)
-    else:  # rotary: one Gram a frequency, and the legs turned back to where their tokens were before the rotation
-        found = jax.vmap(lambda k, q: legs(head, r[None], delta[None], k, q))(head.keys, head.queries)
-        query, key = ((leg * head.turns[:, None, None]).real.sum(axis=0) for leg in found)
+    query, key = legs(head, r[None], delta[None])
     return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
