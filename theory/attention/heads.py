@@ -117,8 +117,7 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
         d, size = scores.head_dim, min(a.shape[-1], z.shape[-1]) if scores.triangular(tokens) else z.shape[-1]
         q = jnp.einsum("bti,cij->cbtj", a, z[:, :, 0, :size])
         k = jnp.einsum("bti,cij->cbtj", b, z[:, :, 1, :size])
-        if scores.qk_norm:
-            (q, nu_q), (k, nu_k) = _normalised(q, d), _normalised(k, d)
+        (q, nu_q), (k, nu_k) = (_normalised(x, d) if scores.qk_norm else (x, x[..., 0]) for x in (q, k))
         qs, ks = ([x[:, :, part] for part in parts] for x in (q, k))
         over = lambda x, y: jnp.einsum("cbtj,cbsj->cbts", x, y) / d  # noqa: E731
         if scores.rotary:
@@ -131,8 +130,9 @@ def _head(scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: L
         s = [x * d**0.5 for x in overlaps]
         queries, keys = (over(x[0], x[-1]) for x in (qs, ks))
         if scores.qk_norm:
-            sizes = (nu[:, :, part] for nu in (nu_q, nu_k) for part in (parts[0], parts[-1]))
-            norms = Norms(*sizes, overlaps[0], overlaps[-1], over(qs[0], ks[-1]), over(ks[0], qs[-1]))
+            first, last = parts[0], parts[-1]
+            crossed = over(qs[0], ks[-1]), over(ks[0], qs[-1])
+            norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last], overlaps[0], overlaps[-1], *crossed)
         elif not scores.rotary:
             keys = keys + (1 - size / d) * key.ab[None]  # coordinates that no query sees, by their mean
     omega = [softmax(scores, form.cap, x, log, bias) for x, log, bias in zip(s, logs, (form.bias_a, form.bias_b), strict=False)]
