@@ -65,7 +65,7 @@ def main() -> None:
             writer.writeheader()
         for case in (case for case in every()[index::count] if case.label not in done):
             start = time.monotonic()
-            table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed, quantities=case.quantities)
+            table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed, quantities=case.quantities, applications=case.applications)
             print(f"{case.label:40} {table.verdict:12} {time.monotonic() - start:6.1f} s  {dict(table.notes or {}).get('reason')}", flush=True)
             writer.writerows(lines(case.label, table))
             out.flush()

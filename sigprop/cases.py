@@ -20,12 +20,13 @@ STRICT_ACTIVATIONS = ("linear", "relu", "gelu", "tanh")
 
 @dataclass(frozen=True)
 class Case:
-    """One architecture and the tolerance it is judged at; quantities: None for those that a verdict looks at unasked."""
+    """One architecture and the tolerance it is judged at; quantities, applications: None for those that a verdict looks at unasked."""
 
     label: str
     architecture: Architecture
     tolerance: float
     quantities: tuple[str, ...] | None = None
+    applications: tuple[int, ...] | None = None
 
 
 def registered(tolerance: float) -> list[Case]:
@@ -81,10 +82,12 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
 
 
 def transformers() -> list[Case]:
-    """Attention and its variants, untied and looped, at 5 %; and the NTK of two blocks at 3 %."""
+    """Attention and its variants, untied and looped, at 5 %; the NTK of two blocks at 3 %; twelve sub-blocks of 8 tokens at 1 %."""
     cases = [Case(f"{label} {QUICK:g}", entry(label.split()[0]).build(**{**SMALL, **given}), QUICK) for label, given in TRANSFORMERS.items()]
     two = entry("transformer").build(depth=2, tokens=2, mlp_ratio=1, head_dim=4, residual_scale=0.5)
-    return [*cases, Case("transformer ntk 0.03", two, 0.03, ("ntk",))]
+    deep = entry("transformer").build(depth=6, tokens=8, token_cosine=0.3, head_dim=64, c_w=1, c_x=1, residual_scale=1, norm_kind="layer")
+    states = Case("transformer twelve sub-blocks 0.01", deep, STRICT, ("residual_variance", "token_covariance"), (1, 2, 6, 12))
+    return [*cases, Case("transformer ntk 0.03", two, 0.03, ("ntk",)), states]
 
 
 def every() -> list[Case]:

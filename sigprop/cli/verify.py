@@ -89,7 +89,7 @@ def _cases(name: str | None, every: bool, quick: bool, tolerance: float | None, 
     for case in listed:
         started = time.monotonic()
         with bar(not chosen.json) as progress:
-            asked = {"quantities": options.get("quantities") or case.quantities}
+            asked = {name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")}
             table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=_Named(progress, case.label))
         seconds = round(time.monotonic() - started, 1)
         row = worst(table)
