@@ -89,6 +89,7 @@ class Architecture:
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``; head: a ``Head``, the logits' variance and vocabulary
+    ensemble     of the matrices' entries, all of the same variance: 'gaussian', 'orthogonal' (Haar), 'uniform'; the wide limit is the same
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
     sizes        N, L, S, for formulas and for expressions in them
     sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
@@ -105,6 +106,7 @@ class Architecture:
     initial: tuple[Vector, ...] = (Stem(),)
     readout: Readout = Readout()
     head: Head = Head()
+    ensemble: str = "gaussian"
     bands: tuple[float, ...] = (1.0,)
     sizes: Mapping[str, int] = field(default_factory=dict)
     sgd_factors: Mapping[str, float] = field(default_factory=dict)

@@ -99,6 +99,7 @@ def residual_stack(
         input_gram=stem_parts(p),
         head=_head(p),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
+        ensemble=p["weights"],
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},
         parameters=({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {}),

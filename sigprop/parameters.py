@@ -10,6 +10,7 @@ from sigprop import activation, readers
 from sigprop.errors import InputError, near_miss
 from sigprop.initialisations import INITIALISATIONS
 from sigprop.scores import SCALES
+from sigprop.validation import ENSEMBLES
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ PARAMETERS: dict[str, Parameter] = {
     "tokens": Parameter("T, number of tokens (or inputs)", "an integer from 1 to 4096", readers.integer(1, 4096)),
     "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", readers.number(0, 1)),
     "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", readers.gram),
+    "weights": Parameter("entries of the matrices, all of the same variance", ", ".join(ENSEMBLES), readers.choice(*ENSEMBLES)),
     "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", readers.integer(1, 2)),
     "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
     "block": Parameter(

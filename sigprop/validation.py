@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 EMBEDDING = "embedding"
 READOUTS = ("each", "last", "mean")
+ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 
 
 def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ...], where: str) -> None:
@@ -37,6 +38,8 @@ def check(arch: Architecture) -> None:
             raise InputError(f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations of Read")
     if arch.readout.tokens not in READOUTS:
         raise InputError(f"readout={arch.readout.tokens!r}{near_miss(str(arch.readout.tokens), READOUTS)}")
+    if arch.ensemble not in ENSEMBLES:
+        raise InputError(f"ensemble={arch.ensemble!r}{near_miss(str(arch.ensemble), ENSEMBLES)}")
     used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
     for block in arch.sub_blocks:
         _leaves(block.read, (State, Stem), linear, "read")

@@ -11,20 +11,27 @@ from sigprop.architecture import Architecture
 from sigprop.errors import Diverged, InputError, near_miss
 from sigprop.rows import Row
 from sigprop.simulations.dense import DenseEngine
+from sigprop.simulations.engine import Engine
+from sigprop.simulations.matrix_free import MatrixFreeEngine
 
-ENGINES = {"dense": DenseEngine}
+ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)}
 Advance = Callable[[int], None]
 
 
-def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int) -> DenseEngine:
-    """The engine of that name ('auto': the cheaper one for the job) for networks of this description and width."""
-    chosen = "dense" if name == "auto" else name
-    if chosen not in ENGINES:
+def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int) -> Engine:
+    """The engine of that name ('auto': the cheapest one, by its own estimate, that can sample these networks). Raises ``InputError``."""
+    if name == "auto":
+        able = [engine(arch, rows, width, memory_mib * 2**20) for engine in ENGINES.values() if engine.can(arch)]
+        return min(able, key=lambda engine: engine.seconds)
+    if name not in ENGINES:
         raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
-    return ENGINES[chosen](arch, rows, width, memory_mib * 2**20)
+    if not ENGINES[name].can(arch):
+        others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
+        raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
+    return ENGINES[name](arch, rows, width, memory_mib * 2**20)
 
 
-def chunks(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done."""
     size = engine.batch_size
     for start in range(0, samples, size):
@@ -35,7 +42,7 @@ def chunks(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advanc
             advance(count)
 
 
-def sample(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> np.ndarray:
+def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> np.ndarray:
     """[samples, R] float64; raises ``Diverged`` with the first application at which a network was not finite."""
     parts = []
     for rows, diverged in chunks(engine, samples, seed, stream, advance):
@@ -47,7 +54,7 @@ def sample(engine: DenseEngine, samples: int, seed: int, stream: int = 0, advanc
     return np.concatenate(parts)
 
 
-def moments(engine: DenseEngine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
+def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
     """Mean and variance of every row by Welford's update over chunks, and the first diverged application (or None)."""
     count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
     for rows, diverged in chunks(engine, samples, seed, 0, advance):

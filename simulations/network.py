@@ -12,7 +12,8 @@ from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
-from sigprop.simulations.weights import Shape, matvec
+from sigprop.simulations.matrices import Matrices
+from sigprop.simulations.weights import Shape
 from sigprop.traversal import group_of, walk
 
 
@@ -49,9 +50,10 @@ class _Evaluation:
     """Vector expressions on arrays [T, n]; collects each weight's input, and attention's participation, as it goes."""
 
     def __init__(
-        self, leaves: dict[Vector, Any], numbers: Any, sources: Any = None, slots: Any = None, shapes: Any = None, probes: Any = None, masks: Any = None
+        self, leaves: dict[Vector, Any], numbers: Any, matrices: Any = None, local: Any = None, place: Any = None, probes: Any = None, masks: Any = None
     ):
-        self.leaves, self.numbers, self.sources, self.slots, self.shapes, self.probes, self.masks = leaves, numbers, sources, slots, shapes, probes, masks
+        self.leaves, self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = leaves, numbers, matrices, local, place, probes, masks
+        self.leaves = dict(leaves)
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
 
@@ -90,10 +92,12 @@ class _Evaluation:
                 x = self(u.of)
                 self.inputs[u.weight] = x
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32) / x.shape[-1])
-                return std * matvec(self.shapes[u.weight], self.sources[u.weight], self.slots[u.weight], x) + self.probes[u.weight]  # pyright: ignore[reportOperatorIssue]
+                product, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
+                self.leaves[u] = std * product + self.probes[u.weight]  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
+                return self.leaves[u]
             case Bias():
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
-                return std * self.sources[u.weight][self.slots[u.weight]][None, :] + self.probes[u.weight]
+                return std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :] + self.probes[u.weight]
         raise TypeError(f"cannot evaluate {u!r}")
 
 
@@ -103,35 +107,42 @@ def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
     return jax.random.bernoulli(key, keep, shape).astype(jnp.float32) / keep
 
 
-def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, tables: Any, probes: Probes, key: Any = None) -> Trace:
-    """The network's forward pass on a stem output [T, n]; tables: {'kind', 'slots', 'numbers'} over applications (and others); key: of dropout's masks."""
+def run(
+    arch: Architecture, shapes: tuple[Shape, ...], stem: Any, matrices: Matrices, state: Any, tables: Any, probes: Probes, key: Any = None
+) -> tuple[Trace, Any]:
+    """The network's forward pass on a stem output [T, n], and what state it leaves the matrices in.
+
+    state: ``matrices.start()``; tables: {'kind', 'slots', 'uses', 'numbers'} over applications (and others); key: of dropout's masks.
+    """
     by_name = {s.name: s for s in shapes}
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
     lanes = tuple(_Evaluation({Stem(): stem}, first)(lane) for lane in arch.initial)
 
-    def application(kind: int, lanes: Any, x: Any) -> Any:
+    def application(kind: int, lanes: Any, local: Any, x: Any) -> Any:
         block = arch.sub_blocks[kind]
         leaves: dict[Vector, Any] = {Stem(): stem, **{State(i): lane for i, lane in enumerate(lanes)}}
         read = _Evaluation(leaves, x["numbers"])(block.read)
         dropped = [node for node in walk(block.branch) if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)]
         masks = {getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m) for m, node in enumerate(dropped)}
-        branch = _Evaluation({Read(): read}, x["numbers"], sources, x["slots"], by_name, x["probes"], masks)
+        branch = _Evaluation({Read(): read}, x["numbers"], matrices, local, x, x["probes"], masks)
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
         participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
-        return tuple(rule(lane) for lane in block.rule), (write, inputs, participation)
+        return tuple(rule(lane) for lane in block.rule), branch.local, (write, inputs, participation)
 
-    def step(lanes: Any, x: Any) -> Any:
+    def step(carried: Any, x: Any) -> Any:
+        lanes, state = carried
         lanes = (lanes[0] + x["state_probe"], *lanes[1:])
-        kinds = [lambda lanes, x, kind=kind: application(kind, lanes, x) for kind in range(len(arch.sub_blocks))]
-        new, left = kinds[0](lanes, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, x)
-        return new, (lanes, *left)
+        local, state = matrices.take(state, x)
+        kinds = [functools.partial(application, kind) for kind in range(len(arch.sub_blocks))]
+        new, local, left = kinds[0](lanes, local, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, local, x)
+        return (new, matrices.put(state, x, local)), (lanes, *left)
 
-    xs = {name: tables[name] for name in ("kind", "slots", "numbers")}
+    xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
     xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
-    final, (states, writes, inputs, participation) = jax.lax.scan(step, lanes, xs)
+    (final, state), (states, writes, inputs, participation) = jax.lax.scan(step, (lanes, state), xs)
     final = (final[0] + probes.states[-1], *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     taps = []
@@ -139,7 +150,7 @@ def run(arch: Architecture, shapes: tuple[Shape, ...], stem: Any, sources: Any, 
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
         read = _Evaluation({Stem(): stem, **{State(i): s[a] for i, s in enumerate(states)}}, numbers)(arch.readout.read)
         taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
-    return Trace(states, writes, inputs, jnp.stack(taps), participation)
+    return Trace(states, writes, inputs, jnp.stack(taps), participation), state
 
 
 def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:

@@ -14,12 +14,13 @@ from sigprop.expression import Linear
 from sigprop.rows import QUANTITIES, Row
 from sigprop.simulations import head
 from sigprop.simulations.inner import dot
+from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.network import Probes, Trace, run, zero_probes
 from sigprop.simulations.weights import Shape
 
 
 def network_rows(
-    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, parts: Any, sources: Any, readout: Any, tables: Any, key: Any = None
+    arch: Architecture, rows: Sequence[Row], shapes: tuple[Shape, ...], width: int, parts: Any, matrices: Matrices, readout: Any, tables: Any, key: Any = None
 ) -> tuple[Any, Any]:
     """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
@@ -27,9 +28,12 @@ def network_rows(
     dropout's masks and of the head's words.
     """
     stem = sum(parts.values())
-    forward = lambda probes: _taps_first(run(arch, shapes, stem, sources, tables, probes, key))  # noqa: E731
-    probes = zero_probes(arch, shapes, width)
-    trace, gradients = _pass(forward, probes, arch, readout, rows)
+
+    def forward(probes: Probes, state: Any) -> tuple[Any, Trace]:
+        trace, state = run(arch, shapes, stem, matrices, state, tables, probes, key)
+        return (trace.taps, state), trace
+
+    trace, gradients = _pass(forward, zero_probes(arch, shapes, width), matrices, arch, readout, rows)
     values: dict[str, Any] = {}
     finite = jnp.stack([jnp.isfinite((lane * lane).sum(-1)).all(-1) for lane in trace.lanes]).all(axis=0)  # <h, h> overflows before h does
     diverged = jnp.where(finite.all(), arch.depth + 1, jnp.argmin(finite))
@@ -43,15 +47,18 @@ def network_rows(
     return flat[place], diverged
 
 
-def _taps_first(trace: Trace) -> tuple[Any, Trace]:
-    return trace.taps, trace
+def passes(arch: Architecture, rows: Sequence[Row]) -> int:
+    """How many cotangents are pulled back: none, the read-out's, and for a tangent kernel every token's."""
+    backward = any(QUANTITIES[row.quantity].backward for row in rows)
+    return int(backward) + (arch.tokens if any(row.quantity == "ntk" for row in rows) else 0)
 
 
-def _pass(forward: Any, probes: Probes, arch: Architecture, readout: Any, rows: Sequence[Row]) -> tuple[Trace, Any]:
+def _pass(forward: Any, probes: Probes, matrices: Matrices, arch: Architecture, readout: Any, rows: Sequence[Row]) -> tuple[Trace, Any]:
     """The forward trace, and gradients for the cotangents asked for: 'v' as described, 'ntk' one token at a time."""
-    if not any(QUANTITIES[row.quantity].backward for row in rows):
-        return forward(probes)[1], {}
-    taps, vjp, trace = jax.vjp(forward, probes, has_aux=True)
+    wanted = passes(arch, rows)
+    if not wanted:
+        return forward(probes, matrices.start())[1], {}
+    (taps, state), vjp, trace = jax.vjp(forward, probes, matrices.start(), has_aux=True)
     tokens = arch.tokens
     weight = {"each": np.eye(tokens), "last": np.eye(tokens)[-1:].repeat(tokens, 0), "mean": np.full((tokens, tokens), 1 / tokens)}[arch.readout.tokens]
     v = (
@@ -59,11 +66,11 @@ def _pass(forward: Any, probes: Probes, arch: Architecture, readout: Any, rows: 
         if arch.readout.tokens == "each"
         else jnp.asarray(np.diag(weight[0]), dtype=jnp.float32) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
     )
-    gradients = {"v": vjp(jnp.broadcast_to(v[None], taps.shape))[0]}
-    if any(row.quantity == "ntk" for row in rows):
-        alone = jnp.eye(tokens, dtype=jnp.float32)[:, None, :, None] * readout[-1][None, None, None, :]
-        gradients["ntk"] = jax.vmap(lambda c: vjp(jnp.broadcast_to(c, taps.shape))[0])(alone)
-    return trace, gradients
+    cotangents = v[None]
+    if wanted > 1:
+        cotangents = jnp.concatenate([cotangents, jnp.eye(tokens, dtype=jnp.float32)[:, :, None] * readout[-1][None, None, :]])
+    found = matrices.pull(vjp, jnp.broadcast_to(cotangents[:, None], (wanted, *taps.shape)), state)
+    return trace, {"v": jax.tree.map(lambda g: g[0], found), "ntk": jax.tree.map(lambda g: g[1:], found)}
 
 
 def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Random matrices of a finite network: drawn once a slot and stored, or drawn again from (key, slot) at every use."""
+"""Random matrices of a finite network: their shapes and slots, and how one is drawn, from (key, slot) alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear
 from sigprop.simulations.attention import check_heads
+from sigprop.simulations.conditional import extend
 from sigprop.traversal import rows_of, walk
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One weight of a network of width n: standard normals of shape [slots, *shape]; fan_in as a number."""
+    """One weight of a network of width n: entries of variance 1, of shape [slots, *shape]."""
 
     name: str
     slots: int
@@ -73,38 +74,66 @@ def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
     return tables
 
 
-def draw(key: Any, shape: Shape, slot: Any) -> Any:
-    """The standard normals of one slot, float32; a function of (key, slot) alone."""
-    return jax.random.normal(jax.random.fold_in(key, slot), shape.shape, dtype=jnp.float32)
+def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
+    """weight -> [D] how often its slot was used before."""
+    tables = {}
+    for name in arch.weights:
+        table = np.zeros(arch.depth, dtype=np.int32)
+        for applications in arch.applications_of(name).values():
+            table[applications] = np.arange(len(applications))
+        tables[name] = table
+    return tables
 
 
-def stored(key: Any, shape: Shape) -> Any:
-    """All slots' normals, [slots, *shape]."""
-    return jax.vmap(lambda slot: draw(key, shape, slot))(jnp.arange(shape.slots, dtype=jnp.uint32))
+def _gaussian(key: Any, shape: tuple[int, ...]) -> Any:
+    return jax.random.normal(key, shape, dtype=jnp.float32)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def matvec(shape: Shape, source: Any, slot: Any, x: Any) -> Any:
-    """W x for every token: [T, n_in] -> [T, n_out]; source: stored normals, or the key they are drawn from.
+def _uniform(key: Any, shape: tuple[int, ...]) -> Any:
+    return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-(3**0.5), maxval=3**0.5)
+
+
+def _orthogonal(key: Any, shape: tuple[int, ...]) -> Any:
+    """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block each other within one program."""
+    most = max(shape)
+    return jnp.float32(most**0.5) * extend(None, _gaussian(key, (most, most)))[1][: shape[0], : shape[-1]]
+
+
+DRAW = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}
+
+
+def draw(key: Any, shape: Shape, slot: Any, ensemble: str = "gaussian") -> Any:
+    """One slot's entries, of variance 1, float32; a function of (key, slot) alone. Biases are Gaussian in every ensemble."""
+    return DRAW[ensemble if len(shape.shape) > 1 else "gaussian"](jax.random.fold_in(key, slot), shape.shape)
+
+
+def stored(key: Any, shape: Shape, ensemble: str = "gaussian") -> Any:
+    """All slots' entries, [slots, *shape]."""
+    return jax.vmap(lambda slot: draw(key, shape, slot, ensemble))(jnp.arange(shape.slots, dtype=jnp.uint32))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def matvec(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
+    """W x for every token: [T, n_in] -> [T, n_out]; source: stored entries, or the key they are drawn from.
 
     The reverse pass looks the matrix up (or draws it) again, so no copy of it is kept per application.
     """
-    return jnp.einsum("oi,ti->to", _matrix(shape, source, slot), x, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("oi,ti->to", _matrix(shape, ensemble, source, slot), x, precision=jax.lax.Precision.HIGHEST)
 
 
-def _matrix(shape: Shape, source: Any, slot: Any) -> Any:
+def _matrix(shape: Shape, ensemble: str, source: Any, slot: Any) -> Any:
     if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
-        return draw(source, shape, slot)
+        return draw(source, shape, slot, ensemble)
     return source[0] if shape.slots == 1 else source[slot]
 
 
-def _forward(shape: Shape, source: Any, slot: Any, x: Any) -> Any:
-    return matvec(shape, source, slot, x), (source, slot)
+def _forward(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
+    return matvec(shape, ensemble, source, slot, x), (source, slot)
 
 
-def _reverse(shape: Shape, kept: Any, g: Any) -> Any:
+def _reverse(shape: Shape, ensemble: str, kept: Any, g: Any) -> Any:
     source, slot = kept
-    back = jnp.einsum("oi,to->ti", _matrix(shape, source, slot), g, precision=jax.lax.Precision.HIGHEST)
+    back = jnp.einsum("oi,to->ti", _matrix(shape, ensemble, source, slot), g, precision=jax.lax.Precision.HIGHEST)
     return _no_gradient(source), np.zeros((), dtype=jax.dtypes.float0), back
 
 

@@ -35,6 +35,7 @@ def looped_mlp(
     tokens: Any = 1,
     token_cosine: Any = 0.0,
     input_gram: Any = None,
+    weights: Any = "gaussian",
     readout: Any = "each",
 ) -> Architecture:
     """Looped residual stack: L distinct blocks applied N times, h_{a+1} = lambda h_a + eps f_{a mod L}(h_a)."""

@@ -21,6 +21,7 @@ def mlp(
     tokens: Any = 1,
     token_cosine: Any = 0.0,
     input_gram: Any = None,
+    weights: Any = "gaussian",
     readout: Any = "each",
 ) -> Architecture:
     """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first pre-activations."""
@@ -33,6 +34,8 @@ def mlp(
         numbers=branch_numbers(activation, 1, chosen, size),
         input_gram=stem_gram(tokens, token_cosine, input_gram),
         readout=Readout(readout),
+        ensemble=weights,
         sizes=size,
-        parameters={"depth": depth, "activation": activation.name, **chosen, "tokens": tokens, "token_cosine": token_cosine, "readout": readout},
+        parameters={"depth": depth, "activation": activation.name, **chosen, "tokens": tokens, "token_cosine": token_cosine}
+        | {"weights": weights, "readout": readout},
     )

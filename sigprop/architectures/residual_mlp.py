@@ -26,6 +26,7 @@ def residual_mlp(
     tokens: Any = 1,
     token_cosine: Any = 0.0,
     input_gram: Any = None,
+    weights: Any = "gaussian",
     readout: Any = "each",
 ) -> Architecture:
     """Residual stack h_{a+1} = lambda h_a + eps f_a(h_a), every application with its own weights."""

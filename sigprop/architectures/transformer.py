@@ -104,6 +104,7 @@ def transformer(
     c_head: Any = 1.0,
     vocabulary: Any = None,
     sgd_factors: Any = None,
+    weights: Any = "gaussian",
     readout: Any = "each",
 ) -> Architecture:
     """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own weights."""

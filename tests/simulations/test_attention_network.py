@@ -12,7 +12,7 @@ from engine_rows import engine, rows_of
 
 import sigprop as sp
 from sigprop.rows import select
-from sigprop.simulations.dense import base_key
+from sigprop.simulations.engine import base_key
 from sigprop.simulations.weights import draw, shapes
 
 WIDTH, TOKENS, D, HEADS, KV = 16, 3, 4, 4, 2

@@ -15,7 +15,6 @@ import sigprop as sp
 from sigprop.rows import select
 from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.network import run, zero_probes
-from sigprop.simulations.weights import stored
 
 WIDTH, TOKENS, SAMPLES = 128, 2, 300
 PATHS = {"attention": ("skip", "v", "q", "k"), "mlp": ("skip", "w")}
@@ -41,8 +40,9 @@ def products() -> dict[tuple[int, str, str, int, int], np.ndarray]:
     def network(key: Any) -> Any:
         keys = [jax.random.fold_in(key, i) for i in range(2 + len(shapes))]
         stem, v = (jax.random.normal(k, (TOKENS, WIDTH), dtype=jnp.float32) for k in keys[:2])
-        sources = {s.name: stored(k, s) for s, k in zip(shapes, keys[2:], strict=True)}
-        forward = lambda probes: run(arch, shapes, stem, sources, engine.tables, probes)  # noqa: E731
+        matrices = engine.static.plan(engine.static, {s.name: k for s, k in zip(shapes, keys[2:], strict=True)})
+        sources = matrices.sources
+        forward = lambda probes: run(arch, shapes, stem, matrices, matrices.start(), engine.tables, probes)[0]  # noqa: E731
         trace, pull = jax.vjp(lambda p: forward(p).lanes[0], probes)
         (g,) = pull(jnp.zeros_like(trace).at[-1].set(v))
         found = {}

@@ -17,7 +17,8 @@ from engine_rows import MEMORY, SIZES, engine, rows_of
 import sigprop as sp
 from sigprop.rows import select
 from sigprop.simulations import dense, monte_carlo
-from sigprop.simulations.dense import DenseEngine, base_key
+from sigprop.simulations.dense import DenseEngine
+from sigprop.simulations.engine import Static, base_key
 from sigprop.simulations.weights import draw, shapes
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +65,7 @@ def test_four_devices_measure_what_one_does():
     """A process with four host devices, whose batches are spread over all of them, gives the same rows."""
     code = """
 import jax, json, sys, sigprop as sp
-from sigprop.simulations.dense import _sharding
+from sigprop.simulations.engine import _sharding
 assert len(jax.devices()) == 4 and len(_sharding(8).device_set) == 4 and len(_sharding(2).device_set) == 2 and len(_sharding(1).device_set) == 1
 print(sp.measure(sp.architectures.looped_mlp(**json.loads(sys.argv[1])), width=16, samples=24, seed=3).to_json())
 """
@@ -80,7 +81,7 @@ def test_regenerated_weights_give_the_same_rows():
     arch = sp.architectures.looped_mlp(**SIZES, c_b=0.1)
     keeping, drawing = engine(arch), engine(arch)
     assert keeping.keep
-    drawing.keep, drawing.static = False, dense._Static(arch, drawing.rows, 16, False)
+    drawing.static = Static(arch, drawing.rows, 16, dense.Plan(keep=False))
     np.testing.assert_allclose(rows_of(drawing, 4, 4), rows_of(keeping, 4, 4), rtol=1e-5, atol=1e-6)
 
 

@@ -13,7 +13,7 @@ from engine_rows import SIZES, engine, rows_of
 
 import sigprop as sp
 from sigprop.rows import Row, select
-from sigprop.simulations.dense import base_key
+from sigprop.simulations.engine import base_key
 from sigprop.simulations.weights import draw, shapes
 
 

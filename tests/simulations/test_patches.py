@@ -15,7 +15,6 @@ import sigprop as sp
 from sigprop.rows import select
 from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.network import run, zero_probes
-from sigprop.simulations.weights import stored
 
 TOKENS, SAMPLES = 2, 160
 SIZES = (64, 128, 256)
@@ -33,10 +32,10 @@ def squared(width: int, patch: int) -> tuple[float, float]:
         keys = [jax.random.fold_in(key, i) for i in range(3 + len(shapes))]
         normal = functools.partial(jax.random.normal, dtype=jnp.float32)
         patches, v = root @ normal(keys[0], (TOKENS, patch)), normal(keys[1], (TOKENS, width))
-        sources = {s.name: stored(k, s) for s, k in zip(shapes, keys[3:], strict=True)}
+        matrices = engine.static.plan(engine.static, {s.name: k for s, k in zip(shapes, keys[3:], strict=True)})
 
         def output(w: Any) -> Any:
-            trace = run(arch, shapes, patches @ w.T, sources, engine.tables, probes)
+            trace, _ = run(arch, shapes, patches @ w.T, matrices, matrices.start(), engine.tables, probes)
             return (v * trace.lanes[0][-1]).sum() / jnp.float32(width) ** 0.5
 
         w = normal(keys[2], (width, patch)) * jnp.float32(2 / patch) ** 0.5

@@ -1,0 +1,135 @@
+"""What every engine is: batches of finite networks, from the same description and keys to the same rows.
+
+Randomness is a function of (description, seed, stream, sample index) alone: batch size and device
+count change nothing but rounding. Networks are float32; sums over samples are float64 (``monte_carlo``).
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.compiling import jit
+from sigprop.rows import Row
+from sigprop.simulations.matrices import Matrices
+from sigprop.simulations.observables import network_rows, passes
+from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
+
+DTYPE = "float32"
+BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
+
+
+def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
+    """The key of one stream of networks: a hash of the description, the seed and the stream."""
+    described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.weights)}|{width}"
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(described.encode()))), np.uint32(stream))
+
+
+class Engine:
+    """Networks of one description and width: ``batch(samples)`` gives their rows, one compilation per structure and shape.
+
+    What an engine is, is how its matrices act on vectors: ``matrices`` of one network (``Matrices``), and what a network costs.
+    """
+
+    name, dtype = "", DTYPE
+
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
+        self.arch, self.rows, self.width = arch, rows, width
+        self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
+        self.tables = {
+            "kind": np.array(arch.kinds, dtype=np.int32),
+            "slots": slot_tables(arch),
+            "uses": use_tables(arch),
+            "numbers": {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()},
+            "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
+            "head": np.float32(arch.head.variance),
+            "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
+        }
+        self.roots = {part: _root(variance * gram) for part, (variance, gram) in arch.stem_parts.items()}
+        self.static = Static(arch, rows, width, self.plan(memory_bytes))
+        self.batch_size = _batch_size(memory_bytes // self.bytes_per_network, BATCH_SECONDS / self.seconds)
+
+    @staticmethod
+    def can(arch: Architecture) -> bool:
+        """Whether this engine samples such networks."""
+        return True
+
+    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], Matrices]:
+        """(static, {weight: key}) -> the matrices of one network; hashable, equal where one compilation serves."""
+        raise NotImplementedError
+
+    @property
+    def bytes_per_network(self) -> int:
+        """An estimate of a network's memory."""
+        raise NotImplementedError
+
+    @property
+    def seconds(self) -> float:
+        """Roughly what a network costs on two cores."""
+        raise NotImplementedError
+
+    def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
+        """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
+        key = base_key(self.arch, self.width, seed, stream)
+        indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
+        return _batch(self.static, key, indices, self.tables, self.roots)
+
+
+def _batch_size(fits: float, quick: float) -> int:
+    """Networks a call: a power of two (so any device count up to it divides it), as many as are quick and fit."""
+    return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
+
+
+def _root(gram: np.ndarray) -> np.ndarray:
+    """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
+    values, vectors = np.linalg.eigh(gram)
+    return (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
+
+
+def _sharding(samples: int) -> Any:
+    devices = jax.local_devices()
+    count = max(k for k in range(1, len(devices) + 1) if samples % k == 0)
+    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:count]), ("samples",)), jax.sharding.PartitionSpec("samples"))
+
+
+class Static:
+    """What one compilation depends on: the description's structure, never its numbers."""
+
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any):
+        self.arch, self.rows, self.width, self.plan = arch, rows, width, plan
+        self.passes = passes(arch, rows)
+        self.shapes: tuple[Shape, ...] = shapes(arch, width)
+        uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
+        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.head.vocabulary, uses, rows, width, plan)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and self.key == other.key
+
+
+@jit(static=(0,))
+def _batch(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
+    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots))(samples)
+
+
+def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
+    arch, width = static.arch, static.width
+    stem_key, readout_key, *weight_keys = [jax.random.fold_in(key, i) for i in range(2 + len(static.shapes))]
+    normal = functools.partial(jax.random.normal, dtype=jnp.float32)
+    keys = [stem_key] if len(roots) == 1 else [jax.random.fold_in(stem_key, i) for i in range(len(roots))]
+    draw = lambda root, key: jnp.matmul(root, normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+    parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
+    readout = normal(readout_key, (arch.tokens, width))
+    readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
+    matrices = static.plan(static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)})
+    own = jax.random.fold_in(key, 2 + len(static.shapes))  # of dropout's masks and the head's words
+    return network_rows(arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own)

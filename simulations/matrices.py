@@ -1,0 +1,36 @@
+"""How a network's forward pass uses its matrices: the one thing that engines differ in."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Matrices(Protocol):
+    """The matrices of one network. A state goes along with the pass, application by application, where they have one.
+
+    place: {'slots': {weight: slot}, 'uses': {weight: which use of the slot it is}} of an application.
+    """
+
+    def start(self) -> Any:
+        """The state before the first application: a pytree of float32 arrays, or one without leaves."""
+        ...
+
+    def take(self, state: Any, place: Any) -> tuple[Any, Any]:
+        """(what an application needs of the state, the state)."""
+        ...
+
+    def put(self, state: Any, place: Any, local: Any) -> Any:
+        """The state after an application that left ``local``."""
+        ...
+
+    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
+        """(W x for every token [T, n_in] -> [T, n_out], local), entries of W of variance 1; differentiable in x and local."""
+        ...
+
+    def bias(self, weight: str, slot: Any) -> Any:
+        """[n_out] of variance 1."""
+        ...
+
+    def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
+        """vjp((c, cotangent of the last state)) -> (gradients, cotangent of the first), for every c of ``cotangents`` [C, ...]: [C, gradients]."""
+        ...
