@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 DEPENDENT = 1e-5  # of a query's length: below it, what is left of the query is rounding (float32), not a direction
+UNROLLED = 4  # queries at a time
 LEFT = 0.5  # of a new direction's length, on the second orthogonalisation: below it, it was made of rounding
 
 
@@ -33,6 +34,11 @@ class Seen(NamedTuple):
 
 def _times(x: Any, y: Any) -> Any:
     return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
+
+
+def _along(x: Any, y: Any) -> Any:
+    """[T, K] of inner products, x [T, n] and y [K, n]."""
+    return jnp.einsum("tn,kn->tk", x, y, precision=jax.lax.Precision.HIGHEST)
 
 
 def extend(known: Any, x: Any) -> tuple[Any, Any, Any]:
@@ -48,27 +54,43 @@ def extend(known: Any, x: Any) -> tuple[Any, Any, Any]:
 def _round(known: Any, x: Any, least: float) -> tuple[Any, Any, Any]:
     """Gram-Schmidt, once; what is left of a row below ``least`` of its length counts as nothing."""
     size = jnp.sqrt((x * x).sum(axis=-1))
-    a = None if known is None else _times(x, known.T)
+    a = None if known is None else _along(x, known)
     rest = x if a is None else x - _times(a, known)
-    if len(x) == 1:
-        b, r = _unit(rest[0], size[0] * least)
-        return a, b[None], r[None, None]
+    if len(x) <= UNROLLED:
+        return a, *_one_by_one(rest, size * least)
 
     def token(t: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
         b, r = found
         along = _times(b, rest[t])
-        direction, length = _unit(rest[t] - _times(along, b), size[t] * least)
-        return b.at[t].set(direction), r.at[t].set(along.at[t].set(length))
+        left = rest[t] - _times(along, b)
+        more = _times(b, left)
+        direction, length = _unit(left - _times(more, b), size[t] * least)
+        return b.at[t].set(direction), r.at[t].set((along + more).at[t].set(length))
 
     b, r = jax.lax.fori_loop(0, len(x), token, (jnp.zeros_like(x), jnp.zeros((len(x), len(x)), dtype=x.dtype)))
     return a, b, r
 
 
+def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
+    """(b, r) of a few rows: no loop, so their passes over the coordinates are fused."""
+    rows: list[Any] = []
+    coefficients = []
+    for row, bound in zip(x, least, strict=True):
+        along, left = [], row
+        for b in rows:  # one after the other: what rows had in common is gone before the next is looked at
+            along.append((b * left).sum())
+            left = left - along[-1] * b
+        direction, length = _unit(left, bound)
+        coefficients.append(jnp.stack([*along, length, *[jnp.zeros_like(length)] * (len(x) - len(rows) - 1)]))
+        rows.append(direction)
+    return jnp.stack(rows), jnp.stack(coefficients)
+
+
 def _unit(x: Any, least: Any) -> tuple[Any, Any]:
     """x over its length, and the length; zeros where it is not above ``least``."""
     length = jnp.sqrt((x * x).sum())
-    new = length > least
-    return jnp.where(new, x / jnp.where(new, length, jnp.ones_like(length)), jnp.zeros_like(x)), jnp.where(new, length, jnp.zeros_like(length))
+    length = jnp.where(length > least, length, jnp.zeros_like(length))
+    return x * jnp.where(length > 0, 1 / length, jnp.zeros_like(length)), length
 
 
 class Gaussian:
@@ -86,7 +108,7 @@ class Gaussian:
         a, b, r = extend(None if own is None else own.directions, x)
         images = fresh
         if other is not None:
-            images = fresh + _times(_times(b, other.images.T) - _times(fresh, other.directions.T), other.directions)
+            images = fresh + _times(_along(b, other.images) - _along(fresh, other.directions), other.directions)
         images = images * _alive(b)
         result = _times(r, images)
         return (result if own is None else result + _times(a, own.images)), Seen(b, images)

@@ -7,6 +7,7 @@ count change nothing but rounding. Networks are float32; sums over samples are f
 from __future__ import annotations
 
 import functools
+import os
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from sigprop.simulations.observables import network_rows, passes
 from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 
 DTYPE = "float32"
+MOST_LANES = 8
 BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 
@@ -53,8 +55,10 @@ class Engine:
             "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
         }
         self.roots = {part: _root(variance * gram) for part, (variance, gram) in arch.stem_parts.items()}
+        self.keys: dict[tuple[int, int], Any] = {}
         self.static = Static(arch, rows, width, self.plan(memory_bytes))
-        self.batch_size = _batch_size(memory_bytes // self.bytes_per_network, BATCH_SECONDS / self.seconds)
+        self.lanes = _lanes(memory_bytes // self.bytes_per_network)
+        self.batch_size = _batch_size(memory_bytes // self.bytes_per_network // self.lanes, BATCH_SECONDS / self.seconds)
 
     @staticmethod
     def can(arch: Architecture) -> bool:
@@ -77,9 +81,17 @@ class Engine:
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
         """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
-        key = base_key(self.arch, self.width, seed, stream)
+        if (seed, stream) not in self.keys:
+            self.keys = {(seed, stream): base_key(self.arch, self.width, seed, stream)}
+        key = self.keys[seed, stream]
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
         return _batch(self.static, key, indices, self.tables, self.roots)
+
+
+def _lanes(fits: float) -> int:
+    """Batches in flight: as many as there are cores for one device, where memory has room; accelerators queue by themselves."""
+    alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
+    return int(np.clip(min(os.cpu_count() or 1, fits), 1, MOST_LANES)) if alone else 1
 
 
 def _batch_size(fits: float, quick: float) -> int:
@@ -109,16 +121,24 @@ class Static:
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
         self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.head.vocabulary, uses, rows, width, plan)
 
+        self.hash = hash(self.key)
+
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self.hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Static) and self.key == other.key
+        return self is other or (isinstance(other, Static) and self.key == other.key)
 
 
 @jit(static=(0,))
 def _batch(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
     return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots))(samples)
+
+
+def program(engine: Engine, samples: int) -> Any:
+    """The compiled program of a batch of that many networks: for what it costs (``memory_analysis``)."""
+    key, indices = base_key(engine.arch, engine.width, 0, 0), jax.device_put(np.arange(samples, dtype=np.uint32), _sharding(samples))
+    return _batch.compiled().lower(engine.static, key, indices, engine.tables, engine.roots).compile()
 
 
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:

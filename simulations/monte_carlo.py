@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,14 +35,32 @@ def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int,
 
 
 def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done."""
+    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done, in order.
+
+    ``engine.lanes`` batches are in flight at a time: a scan over applications keeps one core busy, not two.
+    """
     size = engine.batch_size
-    for start in range(0, samples, size):
-        count = min(size, samples - start)
+
+    def one(start: int) -> tuple[np.ndarray, np.ndarray]:
         rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))  # one shape, one compilation
-        yield np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
-        if advance is not None:
-            advance(count)
+        count = min(size, samples - start)
+        return np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
+
+    starts = iter(range(0, samples, size))
+    first = one(next(starts))  # compiles, once
+    with ThreadPoolExecutor(engine.lanes) as pool:
+        waiting = deque(pool.submit(one, start) for start in islice(starts, engine.lanes))
+        found: tuple[np.ndarray, np.ndarray] | None = first
+        try:
+            while found is not None:
+                yield found
+                if advance is not None:
+                    advance(len(found[0]))
+                found = waiting.popleft().result() if waiting else None
+                waiting.extend(pool.submit(one, start) for start in islice(starts, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> np.ndarray:

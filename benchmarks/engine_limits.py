@@ -1,0 +1,135 @@
+"""What a job of an engine needs at least, and how fast this machine does such things alone."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import sigprop as sp
+from sigprop.compiling import jit
+from sigprop.rows import select
+from sigprop.simulations.engine import program
+from sigprop.simulations.monte_carlo import engine_for
+
+QUANTITIES = ("residual_variance", "gradient_variance")
+COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
+PRODUCTS = "products"
+MEMORY_MIB = 4096
+
+
+class Job:
+    """One architecture at one width under one engine: what a call does, and what it needs at least."""
+
+    def __init__(self, name: str, parameters: dict[str, Any], engine: str, width: int):
+        self.arch = getattr(sp.architectures, name)(**parameters)
+        self.engine = engine_for(engine, self.arch, select(self.arch, list(QUANTITIES)), width, MEMORY_MIB)
+        self.batch, self.width, self.tokens = self.engine.batch_size, width, self.arch.tokens
+        self.free = engine == "matrix-free"
+        others = 2 * self.tokens * width  # stem and read-out
+        self.normals, self.products = (x + y for x, y in zip((self._queries() if self.free else self._matrices()), (others, 0), strict=True))
+
+    def _uses(self, shape: Any) -> list[int]:
+        return [len(used) for used in self.arch.applications_of(shape.name).values()]
+
+    def _matrices(self) -> tuple[int, int]:
+        """Every entry once (again for the way back where they are not kept), every product forward and backward."""
+        entries = sum(s.size for s in self.engine.shapes)
+        products = 2 * self.tokens * sum(used * s.size // s.slots for s in self.engine.shapes for used in self._uses(s))
+        return entries * (1 if getattr(self.engine, "keep", True) else 2), products
+
+    def _queries(self) -> tuple[int, int]:
+        """An image's normals a query. Per query of a slot asked K before, going by the K it will be asked in all: a projection on them,
+        twice, and the known images; backward also what the forward queries say."""
+        normals = products = 0
+        for s in self.engine.shapes:
+            for used in self._uses(s):
+                normals += used * self.tokens * sum(s.shape)
+                known = used * self.tokens
+                products += used * self.tokens * known * sum(s.shape) * ((5 if used > 1 else 0) + 3 // 2)
+        return normals, products
+
+    def call(self) -> Any:
+        return self.engine.batch(0, 0, np.arange(self.batch))
+
+    @functools.cached_property
+    def memory(self) -> int:
+        """Bytes that the compiled program of one batch holds at most."""
+        found = program(self.engine, self.batch).memory_analysis()
+        return int(found.temp_size_in_bytes + found.output_size_in_bytes + found.argument_size_in_bytes)
+
+    def rate(self, name: str, seconds: float) -> float:
+        """Normals, or multiply-adds, a second of one of the calls of ``rates``."""
+        return (self._work[name]) / seconds
+
+    @functools.cached_property
+    def _work(self) -> dict[str, int]:
+        return (
+            dict.fromkeys(_names(), 0)
+            | {name: _count(name) for name in _names() if not name.startswith(PRODUCTS)}
+            | {f"{PRODUCTS} {how}": self._many * self.tokens * self._rows * self.width for how in ("plain", "light")}
+        )
+
+    @property
+    def _rows(self) -> int:
+        """Of the array that vectors are multiplied with: a matrix, or the directions asked so far."""
+        return max(max(self._uses(s)) for s in self.engine.shapes) * self.tokens if self.free else self.width
+
+    @property
+    def _many(self) -> int:
+        return max(1, COUNTS[2] // (self._rows * self.width))
+
+
+def _names() -> list[str]:
+    return [f"normals {count} {how}" for count in COUNTS for how in ("plain", "light")] + [f"{PRODUCTS} {how}" for how in ("plain", "light")]
+
+
+def _count(name: str) -> int:
+    return int(name.split()[1])
+
+
+def rates(job: Job) -> dict[str, Callable[[], Any]]:
+    """Calls that do nothing but draw normals, or multiply as the engine does."""
+    calls: dict[str, Callable[[], Any]] = {}
+    many = job._many
+    matrices = jnp.ones((many, job._rows, job.width), dtype=jnp.float32)
+    vectors = jnp.ones((many, job.tokens, job.width), dtype=jnp.float32)
+    for how, compiled in (("plain", jax.jit), ("light", jit(static=()))):
+        for count in COUNTS:
+            calls[f"normals {count} {how}"] = functools.partial(compiled(functools.partial(_normals, count=count)), jax.random.key(0))
+        calls[f"{PRODUCTS} {how}"] = functools.partial(compiled(_products), matrices, vectors)
+    return calls
+
+
+def _normals(key: Any, count: int) -> Any:
+    return jax.random.normal(key, (count,), dtype=jnp.float32)
+
+
+def _products(matrices: Any, vectors: Any) -> Any:
+    """Every network its own matrix, on the vectors of its tokens."""
+    return jnp.einsum("bij,btj->bti", matrices, vectors, precision=jax.lax.Precision.HIGHEST)
+
+
+def peak(repeats: int, side: int = 8192) -> float:
+    """Multiply-adds a second of one large float32 product."""
+    x = jnp.ones((side, side), dtype=jnp.float32)
+    product = jax.jit(lambda x: jnp.matmul(x, x, precision=jax.lax.Precision.HIGHEST))
+    return side**3 / clock({"peak": lambda: product(x)}, repeats)["peak"]
+
+
+def clock(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The fastest of ``repeats`` rounds of each call, in seconds, all calls in turns, after one round that compiles."""
+    best: dict[str, float] = {}
+    for turn in range(1 + repeats):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds = time.perf_counter() - start
+            if turn:
+                best[name] = min(seconds, best.get(name, seconds))
+    return best

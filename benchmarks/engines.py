@@ -1,0 +1,124 @@
+"""Both engines on the same jobs in one run: networks a second, memory, how near each comes to its own limit, and how cost grows.
+
+    python benchmarks/engines.py [--quick] [--json]
+
+limit = normals it must draw / (normals a second of jax.random.normal alone) + multiply-adds of its matrix products / (those of such
+products alone); engine and limits are timed in turns, so what else the machine does meets all of them. growth: the slope of
+log(seconds a network) over log(width), or over log(loops). On a GPU the dense engine's fraction of the measured peak of a large
+float32 matrix product is printed too. Memory: what the compiled program holds, a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from engine_limits import PRODUCTS, Job, clock, peak, rates
+
+JOBS = {  # label: (architecture, parameters, quantities)
+    "untied, 32 x 1 matrix, 2 inputs": ("residual_mlp", {"depth": 32, "matrices": 1, "tokens": 2, "token_cosine": 0.3}),
+    "tied, 1 slot x 16": ("looped_mlp", {"depth": 1, "loops": 16, "matrices": 1}),
+    "looped, 4 slots x 8": ("looped_mlp", {"depth": 4, "loops": 8}),
+    "transformer, 4 tokens": ("transformer", {"depth": 2, "tokens": 4, "mlp_ratio": 2, "head_dim": 64}),
+}
+WIDTHS = {"dense": (512, 1024, 4096), "matrix-free": (512, 4096, 32768, 262144, 2**20)}
+LOOPS = (8, 16, 32, 64)
+MOST_SECONDS = 8.0  # of one call: dearer ones are left out
+REPEATS = 5
+
+
+def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
+    """One job at its widths."""
+    found = []
+    for width in widths:
+        job = Job(*JOBS[label], engine, width)
+        if job.engine.seconds * job.batch > MOST_SECONDS:
+            continue
+        best = clock({"engine": job.call} | rates(job), repeats)
+        seconds = best.pop("engine") / job.batch
+        normals = max(value for name, value in ((n, job.rate(n, t)) for n, t in best.items()) if not name.startswith(PRODUCTS))
+        products = max(job.rate(name, t) for name, t in best.items() if name.startswith(PRODUCTS))
+        limit = job.normals / normals + job.products / products
+        found.append(
+            {
+                "job": label,
+                "engine": engine,
+                "width": width,
+                "batch": job.batch,
+                "networks_per_second": 1 / seconds,
+                "seconds": seconds,
+                "mib_per_network": job.memory / job.batch / 2**20,
+                "mib_estimated": job.engine.bytes_per_network / 2**20,
+                "normals": job.normals,
+                "multiply_adds": job.products,
+                "normals_per_second": normals,
+                "multiply_adds_per_second": products,
+                "fraction_of_limit": limit / seconds,
+                "fraction_of_random_limit": job.normals / normals / seconds,
+                "estimate_over_measured": job.engine.seconds / seconds,
+            }  # fmt: skip
+        )
+    return found
+
+
+def slope(x: list[float], y: list[float]) -> float:
+    """Of log y over log x."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if len(x) > 1 else float("nan")
+
+
+def loops_growth(width: int, repeats: int) -> dict[str, Any]:
+    """Seconds of a tied matrix-free network against its loops."""
+    seconds = []
+    for loops in LOOPS:
+        job = Job("looped_mlp", {"depth": 1, "loops": loops, "matrices": 1}, "matrix-free", width)
+        seconds.append(clock({"engine": job.call}, repeats)["engine"] / job.batch)
+    return {"width": width, "loops": list(LOOPS), "seconds": seconds, "growth": slope(list(map(float, LOOPS)), seconds)}
+
+
+def main() -> None:
+    """Print the table or one JSON document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two jobs at two widths")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    given = parser.parse_args()
+    labels = list(JOBS)[:2] if given.quick else list(JOBS)
+    repeats = 3 if given.quick else REPEATS
+    found = [line for label in labels for engine, widths in WIDTHS.items() for line in lines(label, engine, (512, 2048) if given.quick else widths, repeats)]
+    growth = {}
+    for label in labels:
+        own = [line for line in found if line["job"] == label and line["engine"] == "matrix-free"]
+        growth[label] = slope([line["width"] for line in own], [line["seconds"] for line in own])
+    by_loops = loops_growth(2**10 if given.quick else 2**14, repeats)
+    device = jax.devices()[0]
+    hardware = f"{device.device_kind} ({device.platform})"
+    if given.json:
+        document = {"benchmark": "engines", "device": hardware, "rows": found, "growth_in_width": growth, "growth_in_loops": by_loops}
+        print(json.dumps(document | ({"peak_multiply_adds_per_second": peak(repeats)} if device.platform != "cpu" else {}), indent=1))
+        return
+    print(f"device: {hardware}")
+    print(f"{'job':32} {'engine':11} {'width':>7} {'batch':>5} {'networks/s':>10} {'MiB each':>8} {'of limit':>8} {'of random':>9} {'estimate':>8}")
+    for line in found:
+        print(
+            f"{line['job']:32} {line['engine']:11} {line['width']:7d} {line['batch']:5d} {line['networks_per_second']:10.4g} {line['mib_per_network']:8.1f} "
+            f"{line['fraction_of_limit']:8.2f} {line['fraction_of_random_limit']:9.2f} {line['estimate_over_measured']:8.2f}"
+        )
+    for label, value in growth.items():
+        print(f"matrix-free, {label}: seconds a network grow as n^{value:.2f}")
+    print(f"matrix-free, tied, n = {by_loops['width']}: seconds a network grow as N^{by_loops['growth']:.2f} over N = {LOOPS}")
+    for label in labels:
+        speed = {line["engine"]: line["networks_per_second"] for line in found if line["job"] == label and line["width"] == 4096}
+        if len(speed) == 2:
+            print(f"{label}, n = 4096: matrix-free is {speed['matrix-free'] / speed['dense']:.0f} times as fast")
+    if device.platform != "cpu":
+        best = peak(repeats)
+        for line in found:
+            if line["engine"] == "dense":
+                rate = line["multiply_adds"] * line["networks_per_second"]
+                print(f"dense, {line['job']}, n = {line['width']}: {rate / best:.1%} of {best:.3g} multiply-adds a second")
+
+
+if __name__ == "__main__":
+    main()
