@@ -35,7 +35,7 @@ from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.kernels import kernels
 
 D, FAN_IN = 64, 2048
-LEAST_SEEDS, MOST_SEEDS, THEORY = 3, 64, 0.015  # replicates of the theory's sampled heads, and the error they are to reach
+LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 64, 0.01  # replicates of the theory's sampled heads (few would stop early by luck), and the error they are to reach
 GRADIENT_COSINES, SCORES = (0.0, 0.5), (0.25, 1.0, 4.0, 9.0)
 TOLERANCE = {"softmax": 0.05, "attention": 0.05}  # 2 % otherwise
 LEAST, MOST = 24, 6000  # sampled heads

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 import sigprop
+from sigprop.cases import Case
 from sigprop.cli import run
 from sigprop.errors import Diverged, NoRule
 from sigprop.registry import entry
 
 
 def fake_cases(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    cases = [SimpleNamespace(label=f"{name} default", architecture=entry(name).build(), tolerance=0.02, quantities=None) for name in names]
+    cases = [Case(f"{name} default", entry(name).build(), 0.02) for name in names]
     module = SimpleNamespace(registered=lambda tolerance: cases[:1] if tolerance == 0.05 else cases, every=lambda: cases, QUICK=0.05, STRICT=0.01)
     monkeypatch.setitem(sys.modules, "sigprop.cases", module)
     monkeypatch.setattr(sigprop, "cases", module, raising=False)
