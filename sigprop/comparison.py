@@ -11,13 +11,12 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
-from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.simulations.monte_carlo import ENGINES, engine_for, sample
 from sigprop.simulations.weights import least_width
 from sigprop.table import Table
 from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 
-CEILING = 1024  # widest network of a ladder
 FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and how many networks it is looked for on
 SMALLEST = 32  # those networks' width and the first n1, or the next that heads divide
 ZERO = 1e-12  # relative to a quantity's largest scale
@@ -41,9 +40,9 @@ def verify(
     """Is abs(lim_n (mean - theory)/scale) <= tolerance on every row? The table's ``verdict`` says, and each row its evidence.
 
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
-    relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8} (default: found by a pilot); samples: networks a rung
-    (default: sized so that a true theory is confirmed with probability 0.95); seed, engine, memory_mib, progress: as in
-    ``measure``; quantities, applications: see ``rows.judged``.
+    relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8}, or n1 x {1/2, 1, 4, 16} where the matrix-free engine samples the
+    widest networks (default: found by a pilot); samples: networks a rung (default: sized so that a true theory is confirmed with
+    probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
 
     Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
     slope b (deviation a + b/n) and slope_se, detectable, verdict. Raises ``InputError``.
@@ -51,24 +50,14 @@ def verify(
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
-    step = least_width(arch, CEILING // 8)
-    if width is not None and (width % (2 * step) or 8 * width > CEILING):
-        raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {CEILING // 8}")
-    fixed_width, start = (size * -(-SMALLEST // size) for size in (step, 2 * step))
-    if 8 * start > CEILING:
-        raise InputError(f"heads and layers need widths that are multiples of {step}; accepted for a ladder up to {CEILING}: at most {CEILING // 16}")
     rows = judged(arch, quantities, applications)
     if not rows:
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
+    sampler = Sampler(arch, rows, seed, engine, memory_mib, progress)
+    fixed_width, start, ladder, ceiling = _ladder(sampler, width)
     values, scales, errors = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
-    sampler = Sampler(arch, rows, seed, engine, memory_mib * 2**20, progress)
-    notes: dict[str, Any] = {
-        "seed": seed,
-        "engine": sampler.engine(fixed_width).name,
-        "dtype": sampler.engine(fixed_width).dtype,
-        "theory": (theory or arch).name,
-    }
+    notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(fixed_width).dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
     if lost:
         return Table(
@@ -83,9 +72,25 @@ def verify(
     fixed = _identities(sampler(fixed_width, FIXED_SAMPLES, SCOUT) / ruler)
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
-        tolerance=tolerance, start_width=width or start, ceiling=CEILING, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
+        tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
     )  # fmt: skip
-    return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes | _about(rows, found))
+    notes |= {"engines": [sampler.engine(n).name for n in found.widths]} | _about(rows, found)
+    return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes)
+
+
+def _ladder(sampler: Sampler, width: int | None) -> tuple[int, int, tuple[int, ...], int]:
+    """(width of the identities, n1, its multiples, the widest network): of the engine that would sample the first ladder's widest."""
+    most = max(engine.widest for engine in ENGINES.values())
+    step = least_width(sampler.arch, most // 16)
+    fixed, start = (size * -(-SMALLEST // size) for size in (step, 2 * step))
+    engine = sampler.engine((width or start) * 16)
+    ladder, ceiling = engine.ladder, engine.widest
+    if width is not None and (width % (2 * step) or ladder[-1] * width > ceiling):
+        raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {ceiling // ladder[-1]}")
+    if ladder[-1] * start > ceiling:
+        most = ceiling // (2 * ladder[-1])
+        raise InputError(f"heads and layers need widths that are multiples of {step}; accepted for a ladder up to {ceiling}: at most {most}")
+    return fixed, width or start, ladder, ceiling
 
 
 def _rulers(rows: Sequence[Row], scale: Sequence[float | None]) -> np.ndarray:
@@ -104,13 +109,13 @@ def _identities(deviations: np.ndarray) -> np.ndarray:
 class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory: int, progress: Any):
-        self.arch, self.rows, self.seed, self.name, self.memory, self.progress = arch, rows, seed, engine, memory, progress
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any):
+        self.arch, self.rows, self.seed, self.name, self.memory_mib, self.progress = arch, rows, seed, engine, memory_mib, progress
         self.engines: dict[int, Any] = {}
 
     def engine(self, width: int) -> Any:
         if width not in self.engines:
-            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory // 2**20)
+            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory_mib)
         return self.engines[width]
 
     def cost(self, width: int) -> float:

@@ -6,7 +6,6 @@ count change nothing but rounding. Networks are float32; sums over samples are f
 
 from __future__ import annotations
 
-import functools
 import os
 import zlib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.compiling import jit
 from sigprop.rows import Row
+from sigprop.simulations import random
 from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.observables import network_rows, passes
 from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
@@ -41,6 +41,7 @@ class Engine:
     """
 
     name, dtype = "", DTYPE
+    ladder, widest = (1, 2, 4, 8), 1024  # of a verdict: multiples of its n1, and the widest network it may ask for
 
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
         self.arch, self.rows, self.width = arch, rows, width
@@ -144,11 +145,10 @@ def program(engine: Engine, samples: int) -> Any:
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
     arch, width = static.arch, static.width
     stem_key, readout_key, *weight_keys = [jax.random.fold_in(key, i) for i in range(2 + len(static.shapes))]
-    normal = functools.partial(jax.random.normal, dtype=jnp.float32)
     keys = [stem_key] if len(roots) == 1 else [jax.random.fold_in(stem_key, i) for i in range(len(roots))]
-    draw = lambda root, key: jnp.matmul(root, normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+    draw = lambda root, key: jnp.matmul(root, random.normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
     parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
-    readout = normal(readout_key, (arch.tokens, width))
+    readout = random.normal(readout_key, (arch.tokens, width))
     readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
     matrices = static.plan(static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)})
     own = jax.random.fold_in(key, 2 + len(static.shapes))  # of dropout's masks and the head's words

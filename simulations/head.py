@@ -11,6 +11,7 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.rows import Row
+from sigprop.simulations import random
 from sigprop.simulations.inner import dot
 from sigprop.simulations.network import Trace
 from sigprop.validation import EMBEDDING
@@ -33,7 +34,7 @@ def cross_entropy(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: T
     width, blocks = output.shape[-1], -(-words // WORDS)
 
     def block(i: Any) -> Any:
-        e = jax.random.normal(jax.random.fold_in(jax.random.fold_in(tables["key"], np.uint32(2**31)), i), (WORDS, width), dtype=jnp.float32)
+        e = random.normal(jax.random.fold_in(jax.random.fold_in(tables["key"], np.uint32(2**31)), i), (WORDS, width))
         logits = jnp.sqrt(tables["head"] / width) * jnp.matmul(output, e.T, precision=jax.lax.Precision.HIGHEST)  # [T, WORDS]
         return jax.nn.logsumexp(jnp.where((i * WORDS + jnp.arange(WORDS, dtype=jnp.uint32) < words)[None], logits, -jnp.inf), axis=-1)
 

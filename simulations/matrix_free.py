@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.simulations import random
 from sigprop.simulations.conditional import LAWS, Seen
 from sigprop.simulations.engine import Engine, Static
 from sigprop.simulations.weights import Shape, stored
@@ -167,7 +168,7 @@ _apply.defvjp(_forward, _reverse)
 
 
 def _normals(key: Any, place: Any, tokens: int, side: int) -> Any:
-    return jax.random.normal(jax.random.fold_in(key, place), (tokens, side), dtype=jnp.float32)
+    return random.normal(jax.random.fold_in(key, place), (tokens, side))
 
 
 def _padded(x: Any, side: int) -> Any:
@@ -193,6 +194,7 @@ class MatrixFreeEngine(Engine):
     """Costs normals for queries, not for matrices: O(n) each."""
 
     name = "matrix-free"
+    ladder, widest = (1, 4, 16), 2**14  # width is cheap, so the 1/n term is seen from further away
 
     @staticmethod
     def can(arch: Architecture) -> bool:

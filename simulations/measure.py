@@ -42,8 +42,9 @@ def measure(
     """Mean and standard error, over ``samples`` independent networks of width n, of every selected row.
 
     arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the description and the sample's
-    index it fixes every random number, whatever the chunking or device count; engine: 'auto' or 'dense'; quantities,
-    applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object with start and advance.
+    index it fixes every random number, whatever the chunking or device count; engine: 'dense', 'matrix-free' (docs/matrix-free.md)
+    or 'auto', the cheaper one; quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object
+    with start and advance.
 
     A network that overflows float32 is not averaged away: rows at and after its application (and everything backward)
     have value null and the table's note says at which application. Raises ``InputError``.

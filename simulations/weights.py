@@ -13,6 +13,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear
+from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
 from sigprop.simulations.conditional import extend
 from sigprop.traversal import rows_of, walk
@@ -86,7 +87,7 @@ def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
 
 
 def _gaussian(key: Any, shape: tuple[int, ...]) -> Any:
-    return jax.random.normal(key, shape, dtype=jnp.float32)
+    return random.normal(key, shape)
 
 
 def _uniform(key: Any, shape: tuple[int, ...]) -> Any:

@@ -82,8 +82,8 @@ def test_a_network_that_the_package_never_saw_is_confirmed(build: Callable[..., 
     [
         ({"tolerance": 0.0}, "tolerance=0.0"),
         ({"tolerance": 1.5}, "tolerance=1.5"),
-        ({"width": 33}, "width=33; accepted: the smallest width of the ladder, a multiple of 2 up to 128"),
-        ({"width": 256}, "width=256"),
+        ({"width": 33}, "width=33; accepted: the smallest width of the ladder, a multiple of 2 up to 1024"),
+        ({"width": 256, "engine": "dense"}, "width=256; accepted: the smallest width of the ladder, a multiple of 2 up to 128"),
         ({"samples": 1}, "samples=1"),
         ({"engine": "sparse"}, "engine='sparse'"),
         ({"quantities": ["ntks"]}, "quantity='ntks'; did you mean 'ntk'"),
@@ -113,8 +113,8 @@ def test_a_network_that_overflows_is_inconclusive_or_diverged():
 @pytest.mark.parametrize(
     ("head_dim", "given", "says"),
     [
-        (64, {"width": 32}, "a multiple of 128 up to 128"),
-        (128, {}, "multiples of 128; accepted for a ladder up to 1024: at most 64"),
+        (64, {"width": 32, "engine": "dense"}, "a multiple of 128 up to 128"),
+        (128, {"engine": "dense"}, "multiples of 128; accepted for a ladder up to 1024: at most 64"),
         ("inf", {}, "head_dim=inf is a limit"),
     ],
 )

@@ -49,7 +49,7 @@ Samples = Annotated[int, whole(2, 10**9, "an integer from 2 to 10^9")]
 Seed = Annotated[int, whole(0, 2**32 - 1, "an integer from 0 to 2^32 - 1")]
 Memory = Annotated[int, whole(1, 10**7, "an integer from 1 to 10^7 (MiB)")]
 Tolerance = Annotated[float, Parameter(converter=_number(_tolerance, "a number between 0 and 1, such as 0.01"))]
-Engine = Literal["auto", "dense"]
+Engine = Literal["auto", "dense", "matrix-free"]
 Name = Annotated[str | None, Parameter(help="A registered architecture (`sigprop list`).")]
 Repeated = tuple[str, ...]
 

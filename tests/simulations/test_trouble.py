@@ -50,13 +50,13 @@ def test_a_network_that_stays_finite_is_not_reported():
 
 
 def test_cosines_of_large_states_do_not_overflow():
-    """cos(h_2, h_3) and cos(w_2, w_3) at |h| ~ 1e15 are those at |h| ~ 1e9: the branch is linear, only the scale differs."""
+    """cos(h_2, h_3) and cos(w_2, w_3) at |h| ~ 1e15 are those at |h| ~ 1e12: the branch is linear, only the scale differs."""
     rows = {"quantities": ["state_cosine", "write_cosine"], "applications": [2, 3]}
     small, large = (
-        sp.measure(sp.architectures.looped_mlp(loops=3, norm="none", activation="linear", residual_scale=s), width=16, samples=4, **rows) for s in (1e3, 1e5)
+        sp.measure(sp.architectures.looped_mlp(loops=3, norm="none", activation="linear", residual_scale=s), width=16, samples=4, **rows) for s in (1e4, 1e5)
     )
     for one, other in zip(small, large, strict=True):
-        assert one["value"] == pytest.approx(other["value"], rel=1e-2) and abs(one["value"]) > 1e-3
+        assert one["value"] == pytest.approx(other["value"], abs=1e-3) and abs(one["value"]) > 1e-3  # the skip is 1e-4 of a branch
 
 
 def test_a_dead_layer_has_cosine_zero():
