@@ -35,11 +35,11 @@ from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.kernels import kernels
 
 D, FAN_IN = 64, 2048
-LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 64, 0.01  # replicates of the theory's sampled heads (few would stop early by luck), and the error they are to reach
+LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 800, 0.01  # replicates of the theory's sampled heads (few would stop early by luck), and the error they are to reach
 GRADIENT_COSINES, SCORES = (0.0, 0.5), (0.25, 1.0, 4.0, 9.0)
 TOLERANCE = {"softmax": 0.05, "attention": 0.05}  # 2 % otherwise
 LEAST, MOST = 24, 6000  # sampled heads
-sampling.FEWEST, sampling.WORK = 16, 2.0**30  # of the theory: rows of many tokens average a head by themselves, and `error` says what is left
+sampling.FEWEST = 2  # heads a replicate; `error` says what is left
 
 Values = dict[str, float]
 
@@ -72,7 +72,8 @@ def attention_theory(tokens: int, cosine: float, score: float) -> dict[float, tu
     """
     one: list[Any] = []
     while True:
-        replicate = _one_replicate(jnp.asarray(draws(Scores(D), tokens, len(one))), tokens, jnp.float64(cosine), jnp.float64(score))
+        points = jnp.asarray(draws(Scores(D), tokens, len(one)), dtype=jnp.float32)  # float32 is far below the error
+        replicate = _one_replicate(points, tokens, jnp.float32(cosine), jnp.float32(score))
         one.append(jax.tree.map(lambda x: float(x[0]), replicate))
         found = {drop: _over([r[drop] for r in one]) for drop in layers.DROPOUT}
         settled = all(error[k] < THEORY * mean["variance" if k == "covariance" else k] for mean, error in found.values() for k in mean)
@@ -172,8 +173,7 @@ def attention_rows(tokens: int) -> list[dict[str, Any]]:
     found, tolerance = [], TOLERANCE["attention"]
     chunk = max(8, 4096 // tokens)
     for cosine, score in itertools.product(layers.COSINES, SCORES):
-        with jax.enable_x64(True):
-            ours = attention_theory(tokens, cosine, score)
+        ours = attention_theory(tokens, cosine, score)
         for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
             theory, error = ours[drop]
             given = [jnp.float32(v) for v in (cosine, score, drop, variance)]

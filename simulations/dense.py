@@ -66,8 +66,8 @@ class DenseEngine(Engine):
 
     def _bytes(self, keep: bool) -> int:
         matrices = sum(s.size for s in self.shapes) if keep else sum(s.size // s.slots for s in self.shapes)
-        held, arch = self.arch.lanes + 3 + 3 * len(self.shapes), self.arch
-        return 4 * (2 * matrices + 2 * sum(s.size // s.slots for s in self.shapes) + 2 * (arch.depth + 1) * arch.tokens * self.width * held * (1 + arch.tokens))
+        copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)  # a switch between kinds of sub-blocks holds them once more
+        return 4 * copies * (matrices + sum(s.size // s.slots for s in self.shapes)) + self._vectors
 
     @property
     def seconds(self) -> float:

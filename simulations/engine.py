@@ -25,6 +25,7 @@ from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 
 DTYPE = "float32"
 MOST_LANES = 8
+KEPT = 48 * 2**20  # bytes of a batch, by an estimate that is about twice the truth: beyond 32 MiB the C library maps memory anew at every call
 BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 
@@ -59,7 +60,8 @@ class Engine:
         self.keys: dict[tuple[int, int], Any] = {}
         self.static = Static(arch, rows, width, self.plan(memory_bytes))
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
-        self.batch_size = _batch_size(memory_bytes // self.bytes_per_network // self.lanes, BATCH_SECONDS / self.seconds)
+        at_once = memory_bytes // self.lanes if jax.default_backend() != "cpu" else min(memory_bytes // self.lanes, KEPT)
+        self.batch_size = _batch_size(at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds)
 
     @staticmethod
     def can(arch: Architecture) -> bool:
@@ -79,6 +81,12 @@ class Engine:
     def seconds(self) -> float:
         """Roughly what a network costs on two cores."""
         raise NotImplementedError
+
+    @property
+    def _vectors(self) -> int:
+        """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a pass."""
+        held = self.arch.lanes + 2 + 3 * len(self.shapes)
+        return 4 * (self.arch.depth + 1) * self.arch.tokens * self.width * held * (1 + self.passes)
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
         """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""

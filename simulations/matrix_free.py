@@ -209,10 +209,9 @@ class MatrixFreeEngine(Engine):
 
     @property
     def bytes_per_network(self) -> int:
-        """The queries, twice (state and carrier), and the vectors forward and backward."""
-        held, arch = self.arch.lanes + 3 + 3 * len(self.shapes), self.arch
-        asked = sum(2 * s.slots * uses * arch.tokens * sum(s.shape) * (1 + passes) for s, uses, passes in self._queries())
-        return 4 * (asked + 2 * (arch.depth + 1) * arch.tokens * self.width * held * (1 + arch.tokens))
+        """The queries, as state and as carrier, and the vectors."""
+        asked = sum(s.slots * uses * self.arch.tokens * sum(s.shape) * (1 + passes) for s, uses, passes in self._queries())
+        return 8 * asked + self._vectors
 
     @property
     def seconds(self) -> float:

@@ -29,18 +29,26 @@ class Trace(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """Zeros added on the way, whose gradients are dz/dh: states [D + 1, T, n] (lane 0), outputs {weight: [D, T, n_out]}, stem [T, n]."""
+    """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and after [T, n] the last one (lane 0),
+    outputs {weight: [D, T, n_out]}, stem [T, n]."""
 
-    states: Any
+    before: Any
+    after: Any
     outputs: Any
     stem: Any
+
+    @property
+    def states(self) -> Any:
+        """[D + 1, T, n]."""
+        return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
 
 
 def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Probes:
     """The probes of a pass."""
     zeros = lambda *shape: jnp.zeros(shape, dtype=jnp.float32)  # noqa: E731
     return Probes(
-        zeros(arch.depth + 1, arch.tokens, width),
+        zeros(arch.depth, arch.tokens, width),
+        zeros(arch.tokens, width),
         {s.name: zeros(arch.depth, arch.tokens, s.shape[0]) for s in shapes},
         zeros(arch.tokens, width),
     )
@@ -141,9 +149,9 @@ def run(
         return (new, matrices.put(state, x, local)), (lanes, *left)
 
     xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
-    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.states[:-1]}
+    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.before}
     (final, state), (states, writes, inputs, participation) = jax.lax.scan(step, (lanes, state), xs)
-    final = (final[0] + probes.states[-1], *final[1:])
+    final = (final[0] + probes.after, *final[1:])
     states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     taps = []
     for a in arch.readout.at:

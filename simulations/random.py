@@ -11,6 +11,7 @@ Source: Salmon et al. 2011 (Random123); equal to ``jax.random.bits`` and ``norma
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 PARITY = 0x1BD11BDA
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 LEAST = np.nextafter(np.float32(-1), np.float32(0))  # of u: erfinv(-1) is not finite
+PARTS = 2
 COUNTED = 2**32  # entries that one word counts
 
 
@@ -43,15 +45,31 @@ def _threefry(key: Any, low: Any) -> tuple[Any, Any]:
 
 def bits(key: Any, shape: tuple[int, ...]) -> Any:
     """``jax.random.bits(key, shape)``, fewer than 2^32 of them."""
-    low = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
-    first, second = _threefry(key, low)
-    return first ^ second
+    return _in_parts(functools.partial(_bits, key), shape)
 
 
 def normal(key: Any, shape: tuple[int, ...]) -> Any:
     """``jax.random.normal(key, shape)``, float32."""
     if math.prod(shape) >= COUNTED:
         return jax.random.normal(key, shape, dtype=jnp.float32)
-    one = jax.lax.bitcast_convert_type((bits(key, shape) >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32)  # 1 <= one < 2
-    u = jnp.maximum(LEAST, (one - np.float32(1)) * (np.float32(1) - LEAST) + LEAST)
-    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(u)
+
+    def part(count: Any) -> Any:
+        one = jax.lax.bitcast_convert_type((_bits(key, count) >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32)  # 1 <= one < 2
+        u = jnp.maximum(LEAST, (one - np.float32(1)) * (np.float32(1) - LEAST) + LEAST)
+        return np.float32(math.sqrt(2)) * jax.lax.erf_inv(u)
+
+    return _in_parts(part, shape)
+
+
+def _bits(key: Any, count: Any) -> Any:
+    first, second = _threefry(key, count)
+    return first ^ second
+
+
+def _in_parts(function: Any, shape: tuple[int, ...]) -> Any:
+    """function(0, 1, 2, ...) in a loop of two: what a loop makes is kept, and not made again by everything that uses it."""
+    size = math.prod(shape)
+    half = -(-size // PARTS)
+    count = jax.lax.iota(jnp.uint32, half)
+    parts = jax.lax.map(lambda i: function(count + i * np.uint32(half)), jnp.arange(PARTS, dtype=jnp.uint32))
+    return parts.reshape(-1)[:size].reshape(shape)
