@@ -193,7 +193,7 @@ class _Plan:
 class MatrixFreeEngine(Engine):
     """Costs normals for queries, not for matrices: O(n) each."""
 
-    name = "matrix-free"
+    name, compiling = "matrix-free", 1.1
     ladder, widest = (1, 4, 16), 2**14  # width is cheap, so the 1/n term is seen from further away
 
     @staticmethod

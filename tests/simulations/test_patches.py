@@ -17,7 +17,7 @@ from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.network import run, zero_probes
 
 TOKENS, SAMPLES = 2, 160
-SIZES = (64, 128, 256)
+SIZES = (64, 256)
 
 
 @functools.cache
