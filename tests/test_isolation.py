@@ -34,7 +34,7 @@ for name, arch in small.items():
 """
 PREDICT = """
 for name, arch in small.items():
-    table = sp.predict(arch)
+    table = sp.predict(arch, ["residual_variance", "gradient_variance", "weight_gradient"])
     assert len(table) and all(row["value"] is not None for row in table), name
 """
 
