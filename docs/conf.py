@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import component_table  # noqa: E402
 
 project = "sigprop"
 author = "the sigprop developers"
@@ -79,6 +83,7 @@ def generate(app: object) -> None:
     out = HERE / "_generated"
     out.mkdir(exist_ok=True)
     (out / "approximations.md").write_text(approximations())
+    (out / "components.md").write_text(component_table.tables(HERE / "components.csv"))
     for name, (parameters, prefix) in SYSTEMS.items():
         (out / f"{name}-equations.md").write_text(equations(name, parameters))
         (out / f"{name}-verdicts.md").write_text(verdicts(prefix))
