@@ -9,17 +9,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import sigprop as sp
 from sigprop.compiling import jit
 from sigprop.rows import select
 from sigprop.simulations.engine import program
-from sigprop.simulations.monte_carlo import engine_for
+from sigprop.simulations.monte_carlo import engine_for, sample
 
 QUANTITIES = ("residual_variance", "gradient_variance")
 COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
 PRODUCTS = "products"
+ROUNDS = 2  # of batches in flight, a call
 MEMORY_MIB = 4096
 
 
@@ -29,7 +29,7 @@ class Job:
     def __init__(self, name: str, parameters: dict[str, Any], engine: str, width: int):
         self.arch = getattr(sp.architectures, name)(**parameters)
         self.engine = engine_for(engine, self.arch, select(self.arch, list(QUANTITIES)), width, MEMORY_MIB)
-        self.batch, self.width, self.tokens = self.engine.batch_size, width, self.arch.tokens
+        self.networks, self.width, self.tokens = ROUNDS * self.engine.batch_size * self.engine.lanes, width, self.arch.tokens
         self.free = engine == "matrix-free"
         others = 2 * self.tokens * width  # stem and read-out
         self.normals, self.products = (x + y for x, y in zip((self._queries() if self.free else self._matrices()), (others, 0), strict=True))
@@ -44,24 +44,24 @@ class Job:
         return entries * (1 if getattr(self.engine, "keep", True) else 2), products
 
     def _queries(self) -> tuple[int, int]:
-        """An image's normals a query. Per query of a slot asked K before, going by the K it will be asked in all: a projection on them,
-        twice, and the known images; backward also what the forward queries say."""
+        """An image's normals a query. Per query of a slot asked K times in all: where it is asked again, two projections on the known
+        directions and the known images (5 K), forward and backward; backward what the forward queries say (3 K)."""
         normals = products = 0
         for s in self.engine.shapes:
             for used in self._uses(s):
                 normals += used * self.tokens * sum(s.shape)
                 known = used * self.tokens
-                products += used * self.tokens * known * sum(s.shape) * ((5 if used > 1 else 0) + 3 // 2)
+                products += used * self.tokens * known * sum(s.shape) * ((10 if used > 1 else 0) + 3) // 2
         return normals, products
 
     def call(self) -> Any:
-        return self.engine.batch(0, 0, np.arange(self.batch))
+        return sample(self.engine, self.networks, 0)
 
     @functools.cached_property
     def memory(self) -> int:
-        """Bytes that the compiled program of one batch holds at most."""
-        found = program(self.engine, self.batch).memory_analysis()
-        return int(found.temp_size_in_bytes + found.output_size_in_bytes + found.argument_size_in_bytes)
+        """Bytes a network that the compiled program of a batch holds at most."""
+        found = program(self.engine, self.engine.batch_size).memory_analysis()
+        return int(found.temp_size_in_bytes + found.output_size_in_bytes + found.argument_size_in_bytes) // self.engine.batch_size
 
     def rate(self, name: str, seconds: float) -> float:
         """Normals, or multiply-adds, a second of one of the calls of ``rates``."""

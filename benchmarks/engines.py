@@ -35,10 +35,10 @@ def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> lis
     found = []
     for width in widths:
         job = Job(*JOBS[label], engine, width)
-        if job.engine.seconds * job.batch > MOST_SECONDS:
+        if job.engine.seconds * job.networks > MOST_SECONDS:
             continue
         best = clock({"engine": job.call} | rates(job), repeats)
-        seconds = best.pop("engine") / job.batch
+        seconds = best.pop("engine") / job.networks
         normals = max(value for name, value in ((n, job.rate(n, t)) for n, t in best.items()) if not name.startswith(PRODUCTS))
         products = max(job.rate(name, t) for name, t in best.items() if name.startswith(PRODUCTS))
         limit = job.normals / normals + job.products / products
@@ -47,10 +47,10 @@ def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> lis
                 "job": label,
                 "engine": engine,
                 "width": width,
-                "batch": job.batch,
+                "batch": job.engine.batch_size,
                 "networks_per_second": 1 / seconds,
                 "seconds": seconds,
-                "mib_per_network": job.memory / job.batch / 2**20,
+                "mib_per_network": job.memory / 2**20,
                 "mib_estimated": job.engine.bytes_per_network / 2**20,
                 "normals": job.normals,
                 "multiply_adds": job.products,
@@ -74,7 +74,7 @@ def loops_growth(width: int, repeats: int) -> dict[str, Any]:
     seconds = []
     for loops in LOOPS:
         job = Job("looped_mlp", {"depth": 1, "loops": loops, "matrices": 1}, "matrix-free", width)
-        seconds.append(clock({"engine": job.call}, repeats)["engine"] / job.batch)
+        seconds.append(clock({"engine": job.call}, repeats)["engine"] / job.networks)
     return {"width": width, "loops": list(LOOPS), "seconds": seconds, "growth": slope(list(map(float, LOOPS)), seconds)}
 
 

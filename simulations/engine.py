@@ -153,12 +153,11 @@ def program(engine: Engine, samples: int) -> Any:
 
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
     arch, width = static.arch, static.width
-    stem_key, readout_key, *weight_keys = [jax.random.fold_in(key, i) for i in range(2 + len(static.shapes))]
-    keys = [stem_key] if len(roots) == 1 else [jax.random.fold_in(stem_key, i) for i in range(len(roots))]
+    stem_key, readout_key, *weight_keys, own = random.branches(key, 3 + len(static.shapes))  # own: of dropout's masks and the head's words
+    keys = [stem_key] if len(roots) == 1 else list(random.branches(stem_key, len(roots)))
     draw = lambda root, key: jnp.matmul(root, random.normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
     parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
     readout = random.normal(readout_key, (arch.tokens, width))
     readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
     matrices = static.plan(static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)})
-    own = jax.random.fold_in(key, 2 + len(static.shapes))  # of dropout's masks and the head's words
     return network_rows(arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own)

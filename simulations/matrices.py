@@ -8,7 +8,7 @@ from typing import Any, Protocol
 class Matrices(Protocol):
     """The matrices of one network. A state goes along with the pass, application by application, where they have one.
 
-    place: {'slots': {weight: slot}, 'uses': {weight: which use of the slot it is}} of an application.
+    place: of an application {'step': which, 'slots': {weight: slot}, 'uses': {weight: which use of the slot it is}}.
     """
 
     def start(self) -> Any:

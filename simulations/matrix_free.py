@@ -23,9 +23,6 @@ from sigprop.simulations.conditional import LAWS, Seen
 from sigprop.simulations.engine import Engine, Static
 from sigprop.simulations.weights import Shape, stored
 
-BACKWARD = 2**24  # keys of transposed queries start here
-
-
 class Known(NamedTuple):
     """Of one weight, [slots, queries, side] (without slots: of one application): forward queries and transposed ones; passes: how many
     cotangents were pulled back before (0 going forward)."""
@@ -61,11 +58,11 @@ class MatrixFree:
     """The matrices of one network (``Matrices``)."""
 
     def __init__(self, static: Static, keys: dict[str, Any]):
-        self.keys = keys
         arch = static.arch
         matrices = [s for s in static.shapes if len(s.shape) > 1]
         uses = {s.name: max(map(len, arch.applications_of(s.name).values())) for s in matrices}
         self.kinds = {s.name: _Kind(s, arch.ensemble, uses[s.name], arch.tokens, static.passes) for s in matrices}
+        self.keys = {s.name: random.branches(keys[s.name], arch.depth * (1 + static.passes)) for s in matrices}  # of every query
         self.biases = {s.name: stored(keys[s.name], s) for s in static.shapes if len(s.shape) == 1}
 
     def start(self) -> Any:
@@ -78,8 +75,7 @@ class MatrixFree:
         return _put(state, {name: place["slots"][name] for name in self.kinds}, local)
 
     def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
-        key = jax.random.fold_in(self.keys[weight], place["slots"][weight])
-        found: Any = _apply(self.kinds[weight], key, place["uses"][weight], local[weight], x)
+        found: Any = _apply(self.kinds[weight], self.keys[weight], (place["step"], place["uses"][weight]), local[weight], x)
         return found[0], local | {weight: found[1]}
 
     def bias(self, weight: str, slot: Any) -> Any:
@@ -139,36 +135,39 @@ _put.defvjp(lambda state, slots, local: (_put(state, slots, local), slots), _put
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _apply(kind: _Kind, key: Any, use: Any, known: Known, x: Any) -> Any:
-    """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query known."""
+def _apply(kind: _Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
+    """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query known. place: (application, use of the slot)."""
     rows, columns = kind.sides
-    fresh = _normals(key, use, kind.tokens, rows)
+    step, use = place
+    fresh = _normals(kind, keys, step, 0, rows)
     own = known.forward if kind.uses > 1 else None
     y, new = LAWS[kind.ensemble].ask(own, None, _padded(x, columns), fresh)
     forward = _written(known.forward, new, use * kind.tokens)
     return y[:, : kind.shape.shape[0]], known._replace(forward=forward)
 
 
-def _forward(kind: _Kind, key: Any, use: Any, known: Known, x: Any) -> Any:
-    return _apply(kind, key, use, known, x), (key, use)
+def _forward(kind: _Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
+    return _apply(kind, keys, place, known, x), (keys, place)
 
 
 def _reverse(kind: _Kind, kept: Any, cotangents: Any) -> Any:
-    (key, use), (d, known) = kept, cotangents
+    (keys, place), (d, known) = kept, cotangents
     rows, columns = kind.sides
-    place = known.passes.astype(jnp.int32) * kind.uses + use
-    fresh = _normals(key, BACKWARD + place, kind.tokens, columns)
+    step, use = place
+    done = known.passes.astype(jnp.int32)
+    fresh = _normals(kind, keys, step, 1 + done, columns)
     own = known.transposed if kind.uses * kind.passes > 1 else None
     y, new = LAWS[kind.ensemble].ask(own, known.forward, _padded(d, rows), fresh)
-    transposed = _written(known.transposed, new, place * kind.tokens)
-    return _no(key), _no(use), known._replace(transposed=transposed), y[:, : kind.shape.shape[1]]
+    transposed = _written(known.transposed, new, (done * kind.uses + use) * kind.tokens)
+    return _no(keys), _no(place), known._replace(transposed=transposed), y[:, : kind.shape.shape[1]]
 
 
 _apply.defvjp(_forward, _reverse)
 
 
-def _normals(key: Any, place: Any, tokens: int, side: int) -> Any:
-    return random.normal(jax.random.fold_in(key, place), (tokens, side))
+def _normals(kind: _Kind, keys: Any, step: Any, which: Any, side: int) -> Any:
+    """Of the forward query (which = 0) or a transposed one (1, 2, ...) of an application."""
+    return random.normal(keys[step.astype(jnp.int32) * (1 + kind.passes) + which], (kind.tokens, side))
 
 
 def _padded(x: Any, side: int) -> Any:
@@ -216,8 +215,8 @@ class MatrixFreeEngine(Engine):
     @property
     def seconds(self) -> float:
         """Normals and orthogonalisations of the queries, and the vectors."""
-        total = 25e-9 * self.arch.depth * self.arch.tokens * self.width
+        total = 12e-9 * self.arch.depth * self.arch.tokens * self.width
         for s, uses, passes in self._queries():
             before = uses * self.arch.tokens * (1 + passes)
-            total += s.slots * before * sum(s.shape) * (9e-9 + 0.5e-9 * before)
+            total += s.slots * before * sum(s.shape) * (3.5e-9 + 0.2e-9 * before)
         return total
