@@ -15,6 +15,7 @@ import csv
 import functools
 import itertools
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.kernels import kernels
 
 D = 64
-LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 800, 0.01  # replicates of the theory's sampled heads (few would stop early by luck), and the error they are to reach
+LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 800, 0.015  # replicates of the theory's sampled heads (few would stop early by luck), and the error they are to reach
 GRADIENT_COSINES, SCORES = (0.0, 0.5), (0.25, 1.0, 4.0, 9.0)
 TOLERANCE = {"softmax": 0.05, "attention": 0.05}  # 2 % otherwise
 LEAST, MOST = 24, 6000  # sampled heads
@@ -183,6 +184,7 @@ def attention_rows(tokens: int) -> list[dict[str, Any]]:
     found, tolerance = [], TOLERANCE["attention"]
     chunk = max(8, 4096 // tokens)
     for cosine, score in itertools.product(layers.COSINES, SCORES):
+        print(f"T = {tokens}, cosine {cosine}, score variance {score}", file=sys.stderr, flush=True)
         ours = attention_theory(tokens, cosine, score)
         for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
             theory, error = ours[drop]
