@@ -23,6 +23,7 @@ from sigprop.simulations.conditional import LAWS, Seen
 from sigprop.simulations.engine import Engine, Static
 from sigprop.simulations.weights import Shape, stored
 
+
 class Known(NamedTuple):
     """Of one weight, [slots, queries, side] (without slots: of one application): forward queries and transposed ones; passes: how many
     cotangents were pulled back before (0 going forward)."""

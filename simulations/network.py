@@ -12,6 +12,7 @@ from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
+from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.weights import Shape
 from sigprop.traversal import group_of, walk
@@ -19,23 +20,30 @@ from sigprop.traversal import group_of, walk
 
 class Trace(NamedTuple):
     """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
-    participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere."""
+    participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere; made while the vectors are at hand, so that a program whose rows
+    ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1]."""
 
     lanes: Any
     writes: Any
     inputs: Any
     taps: Any
     participation: Any
+    grams: Any
+    input_grams: Any
+    finite: Any
 
 
 class Probes(NamedTuple):
     """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and after [T, n] the last one (lane 0),
-    outputs {weight: [D, T, n_out]}, stem [T, n]."""
+    outputs {weight: [D, T, n_out]}, stem [T, n]. Where one listens (``_listen``), the "gradients" are those gradients' Grams:
+    grams [D + 1, T, T] of lane 0, output_grams {weight: [D, T, T]}."""
 
     before: Any
     after: Any
     outputs: Any
     stem: Any
+    grams: Any
+    output_grams: Any
 
     @property
     def states(self) -> Any:
@@ -51,7 +59,18 @@ def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Pr
         zeros(arch.tokens, width),
         {s.name: zeros(arch.depth, arch.tokens, s.shape[0]) for s in shapes},
         zeros(arch.tokens, width),
+        zeros(arch.depth + 1, arch.tokens, arch.tokens),
+        {s.name: zeros(arch.depth, arch.tokens, arch.tokens) for s in shapes},
     )
+
+
+@jax.custom_vjp
+def _listen(x: Any, probe: Any) -> Any:
+    """x; in reverse the probe's cotangent is the Gram of x's."""
+    return x
+
+
+_listen.defvjp(lambda x, probe: (x, None), lambda _, g: (g, dot(g, g)))
 
 
 class _Evaluation:
@@ -101,12 +120,16 @@ class _Evaluation:
                 self.inputs[u.weight] = x
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32) / x.shape[-1])
                 product, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
-                self.leaves[u] = std * product + self.probes[u.weight]  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
+                self.leaves[u] = self._probed(u.weight, std * product)  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
                 return self.leaves[u]
             case Bias():
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
-                return std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :] + self.probes[u.weight]
+                return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
         raise TypeError(f"cannot evaluate {u!r}")
+
+    def _probed(self, weight: str, x: Any) -> Any:
+        outputs, grams = self.probes
+        return _listen(x + outputs[weight], grams[weight])
 
 
 def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
@@ -138,27 +161,40 @@ def run(
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
         participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
-        return tuple(rule(lane) for lane in block.rule), branch.local, (write, inputs, participation)
+        return tuple(rule(lane) for lane in block.rule), branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation)
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried
-        lanes = (lanes[0] + x["state_probe"], *lanes[1:])
+        lanes = (_listen(lanes[0] + x["state_probe"], x["gram_probe"]), *lanes[1:])
         local, state = matrices.take(state, x)
         kinds = [functools.partial(application, kind) for kind in range(len(arch.sub_blocks))]
         new, local, left = kinds[0](lanes, local, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, local, x)
-        return (new, matrices.put(state, x, local)), (lanes, *left)
+        return (new, matrices.put(state, x, local)), (lanes, _gram(lanes[0]), _finite(lanes), *left)
 
     xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
-    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": probes.outputs, "state_probe": probes.before}
-    (final, state), (states, writes, inputs, participation) = jax.lax.scan(step, (lanes, state), xs)
-    final = (final[0] + probes.after, *final[1:])
-    states = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
+    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": (probes.outputs, probes.output_grams)}
+    xs |= {"state_probe": probes.before, "gram_probe": probes.grams[:-1]}
+    (final, state), (states, grams, finite, writes, inputs, input_grams, participation) = jax.lax.scan(step, (lanes, state), xs)
+    final = (_listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
     taps = []
     for a in arch.readout.at:
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
-        read = _Evaluation({Stem(): stem, **{State(i): s[a] for i, s in enumerate(states)}}, numbers)(arch.readout.read)
+        at = final if a == arch.depth else [lane[a] for lane in states]
+        read = _Evaluation({Stem(): stem, **{State(i): lane for i, lane in enumerate(at)}}, numbers)(arch.readout.read)
         taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
-    return Trace(states, writes, inputs, jnp.stack(taps), participation), state
+    every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
+    grams, finite = jnp.concatenate([grams, _gram(final[0])[None]]), jnp.concatenate([finite, _finite(final)[None]])
+    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite), state
+
+
+def _gram(x: Any) -> Any:
+    x = jax.lax.stop_gradient(x)
+    return dot(x, x)
+
+
+def _finite(lanes: Any) -> Any:
+    """Whether every <h, h> is (it overflows before h does)."""
+    return jnp.stack([jnp.isfinite(jax.lax.stop_gradient((lane * lane).sum(-1))).all() for lane in lanes]).all()
 
 
 def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:

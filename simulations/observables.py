@@ -35,8 +35,7 @@ def network_rows(
 
     trace, gradients = _pass(forward, zero_probes(arch, shapes, width), matrices, arch, readout, rows)
     values: dict[str, Any] = {}
-    finite = jnp.stack([jnp.isfinite((lane * lane).sum(-1)).all(-1) for lane in trace.lanes]).all(axis=0)  # <h, h> overflows before h does
-    diverged = jnp.where(finite.all(), arch.depth + 1, jnp.argmin(finite))
+    diverged = jnp.where(trace.finite.all(), arch.depth + 1, jnp.argmin(trace.finite))
     for name in dict.fromkeys(row.quantity for row in rows):
         own = [row for row in rows if row.quantity == name]
         values[name] = _MEASURE[name](own, arch, shapes, trace, gradients, tables | {"parts": parts, "key": key})
@@ -83,11 +82,11 @@ def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:
 
 
 def _state_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _entries(dot(trace.lanes[0], trace.lanes[0]), rows)
+    return _entries(trace.grams, rows)
 
 
 def _gradient_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _entries(dot(gradients["v"].states, gradients["v"].states), rows)
+    return _entries(gradients["v"].grams, rows)
 
 
 def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
@@ -127,13 +126,24 @@ def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, 
     return (cotangents * both).sum(axis=(1, 2))
 
 
+def _slot_squares(arch: Architecture, weight: str, trace: Trace, own: Probes) -> Any:
+    """``_slot_products`` of a pass with itself; of slots that are used once from the Grams alone."""
+    use, _ = _uses(arch, weight)
+    if use.shape[1] > 1:
+        return _slot_products(arch, weight, trace, own, own)
+    grams = own.output_grams[weight]
+    if isinstance(arch.weights[weight], Linear):
+        grams = grams * trace.input_grams[weight]
+    return grams[use[:, 0]].sum(axis=(1, 2))
+
+
 def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     passes, output = gradients["v"], trace.taps.sum(axis=0)
     firsts = {w: [used[0] for used in arch.applications_of(w).values()] for w in arch.weights} | {READOUT: [arch.readout.at[0]]}
     totals: dict[str, Any] = {}
     for group in dict.fromkeys(row.group or "" for row in rows):
         if group in arch.weights:
-            totals[group] = _slot_products(arch, group, trace, passes, passes)
+            totals[group] = _slot_squares(arch, group, trace, passes)
         elif group == READOUT:
             totals[group] = (dot(output, output) * jnp.asarray(arch.readout.gram(arch.tokens), dtype=jnp.float32)).sum()[None]
         else:
@@ -172,7 +182,7 @@ def _angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace:
 
 
 def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    g = (gradients["v"].states ** 2).sum(axis=(1, 2))
+    g = jnp.trace(gradients["v"].grams, axis1=1, axis2=2)
     return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
 
 
