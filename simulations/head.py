@@ -13,7 +13,7 @@ from sigprop.architecture import Architecture
 from sigprop.rows import Row
 from sigprop.simulations import random
 from sigprop.simulations.inner import dot
-from sigprop.simulations.network import Trace
+from sigprop.simulations.trace import Trace
 from sigprop.validation import EMBEDDING
 
 WORDS = 256  # of a head at a time

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,63 +14,9 @@ from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
+from sigprop.simulations.trace import Probes, Trace, listen
 from sigprop.simulations.weights import Shape
 from sigprop.traversal import group_of, walk
-
-
-class Trace(NamedTuple):
-    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
-    participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere; made while the vectors are at hand, so that a program whose rows
-    ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1]."""
-
-    lanes: Any
-    writes: Any
-    inputs: Any
-    taps: Any
-    participation: Any
-    grams: Any
-    input_grams: Any
-    finite: Any
-
-
-class Probes(NamedTuple):
-    """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and after [T, n] the last one (lane 0),
-    outputs {weight: [D, T, n_out]}, stem [T, n]. Where one listens (``_listen``), the "gradients" are those gradients' Grams:
-    grams [D + 1, T, T] of lane 0, output_grams {weight: [D, T, T]}."""
-
-    before: Any
-    after: Any
-    outputs: Any
-    stem: Any
-    grams: Any
-    output_grams: Any
-
-    @property
-    def states(self) -> Any:
-        """[D + 1, T, n]."""
-        return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
-
-
-def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Probes:
-    """The probes of a pass."""
-    zeros = lambda *shape: jnp.zeros(shape, dtype=jnp.float32)  # noqa: E731
-    return Probes(
-        zeros(arch.depth, arch.tokens, width),
-        zeros(arch.tokens, width),
-        {s.name: zeros(arch.depth, arch.tokens, s.shape[0]) for s in shapes},
-        zeros(arch.tokens, width),
-        zeros(arch.depth + 1, arch.tokens, arch.tokens),
-        {s.name: zeros(arch.depth, arch.tokens, arch.tokens) for s in shapes},
-    )
-
-
-@jax.custom_vjp
-def _listen(x: Any, probe: Any) -> Any:
-    """x; in reverse the probe's cotangent is the Gram of x's."""
-    return x
-
-
-_listen.defvjp(lambda x, probe: (x, None), lambda _, g: (g, dot(g, g)))
 
 
 class _Evaluation:
@@ -129,7 +75,7 @@ class _Evaluation:
 
     def _probed(self, weight: str, x: Any) -> Any:
         outputs, grams = self.probes
-        return _listen(x + outputs[weight], grams[weight])
+        return listen(x + outputs[weight], grams[weight])
 
 
 def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
@@ -165,7 +111,7 @@ def run(
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried
-        lanes = (_listen(lanes[0] + x["state_probe"], x["gram_probe"]), *lanes[1:])
+        lanes = (listen(lanes[0] + x["state_probe"], x["gram_probe"]), *lanes[1:])
         local, state = matrices.take(state, x)
         kinds = [functools.partial(application, kind) for kind in range(len(arch.sub_blocks))]
         new, local, left = kinds[0](lanes, local, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, local, x)
@@ -175,7 +121,7 @@ def run(
     xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": (probes.outputs, probes.output_grams)}
     xs |= {"state_probe": probes.before, "gram_probe": probes.grams[:-1]}
     (final, state), (states, grams, finite, writes, inputs, input_grams, participation) = jax.lax.scan(step, (lanes, state), xs)
-    final = (_listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
+    final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
     taps = []
     for a in arch.readout.at:
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}

@@ -15,7 +15,8 @@ from sigprop.rows import QUANTITIES, Row
 from sigprop.simulations import head
 from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
-from sigprop.simulations.network import Probes, Trace, run, zero_probes
+from sigprop.simulations.network import run
+from sigprop.simulations.trace import Probes, Trace, zero_probes
 from sigprop.simulations.weights import Shape
 
 

@@ -14,7 +14,8 @@ import pytest
 import sigprop as sp
 from sigprop.rows import select
 from sigprop.simulations.dense import DenseEngine
-from sigprop.simulations.network import run, zero_probes
+from sigprop.simulations.network import run
+from sigprop.simulations.trace import zero_probes
 
 TOKENS, SAMPLES = 2, 160
 SIZES = (64, 256)
