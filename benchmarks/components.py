@@ -44,6 +44,7 @@ LEAST, MOST = 24, 6000  # sampled heads
 sampling.FEWEST = 2  # heads a replicate; `error` says what is left
 
 Values = dict[str, float]
+Point = tuple[float, float, str]  # dropout, input variance, quantity
 
 
 def fan_in(tokens: int) -> int:
@@ -128,29 +129,34 @@ def _over(found: list[Values]) -> tuple[Values, Values]:
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
-def attention_heads(key: Any, tokens: int, heads: int, cosine: Any, score: Any, drop: Any, variance: Any) -> dict[str, Any]:
-    """Plain single-head attention, a network a head: [heads] of every quantity."""
-
+def attention_heads(key: Any, tokens: int, heads: int, cosine: Any, score: Any) -> dict[Point, Any]:
+    """Plain single-head attention, a network a head, at every input variance and dropout: [heads] of every quantity."""
     width = fan_in(tokens)
 
-    def head(key: Any) -> dict[str, Any]:
+    def head(key: Any) -> dict[Point, Any]:
         keys = jax.random.split(key, 8)
         normal = lambda i, *shape: random.normal(keys[i], shape)  # noqa: E731  (jax.random's, faster)
-        x = jnp.sqrt(variance) * (jnp.sqrt(1 - cosine) * normal(0, tokens, width) + jnp.sqrt(cosine) * normal(1, 1, width))
+        x = jnp.sqrt(1 - cosine) * normal(0, tokens, width) + jnp.sqrt(cosine) * normal(1, 1, width)
         weights = jnp.concatenate([normal(i, width, D) for i in (2, 3, 4)], axis=1) * width**-0.5
-        keep = jax.random.bernoulli(keys[5], 1 - drop, (tokens, tokens)).astype(jnp.float32) / (1 - drop)
+        projected, gram = x @ weights, weights.T @ weights
+        gradients = {"independent": normal(6, tokens, D), "common": jnp.broadcast_to(normal(7, 1, D), (tokens, D))}
+        found = {}
+        for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
+            keep = jax.random.bernoulli(keys[5], 1 - drop, (tokens, tokens)).astype(jnp.float32) / (1 - drop)
 
-        def layer(projected: Any) -> Any:
-            q, k, v = jnp.split(projected, 3, axis=1)
-            s = q @ k.T * jnp.sqrt(score) / variance / D**0.5
-            return (jax.nn.softmax(s, axis=-1) * keep) @ v
+            def layer(projected: Any, keep: Any = keep, variance: float = variance) -> Any:
+                q, k, v = jnp.split(projected, 3, axis=1)
+                s = q @ k.T * jnp.sqrt(score) / variance / D**0.5
+                return (jax.nn.softmax(s, axis=-1) * keep) @ v
 
-        out, pull = jax.vjp(layer, x @ weights)
-        gram = weights.T @ weights
-        back = lambda g: ((pull(g)[0] @ gram) * pull(g)[0]).sum() / tokens / D  # noqa: E731  (|d W^T|^2 without d W^T)
-        between = ((out.sum(0) ** 2).sum() - (out**2).sum()) / D / tokens / (tokens - 1)
-        common = jnp.broadcast_to(normal(7, 1, D), (tokens, D))
-        return {"variance": (out**2).mean(), "covariance": between, "independent": back(normal(6, tokens, D)), "common": back(common)}
+            out, pull = jax.vjp(layer, variance**0.5 * projected)
+            between = ((out.sum(0) ** 2).sum() - (out**2).sum()) / D / tokens / (tokens - 1)
+            own = {"variance": (out**2).mean(), "covariance": between}
+            for kind, g in gradients.items():
+                d = pull(g)[0]
+                own[kind] = ((d @ gram) * d).sum() / tokens / D  # |d W^T|^2 without d W^T
+            found |= {(drop, variance, name): value for name, value in own.items()}
+        return found
 
     return jax.lax.map(head, jax.random.split(key, heads))
 
@@ -165,50 +171,51 @@ def softmax_rows(key: Any, tokens: int, count: int, cosine: Any, score: Any) -> 
     return {"variance": omega.var(axis=-1), "gradient_variance": (pull(normal(three, count, tokens))[0] ** 2).mean(axis=-1)}
 
 
-def measured(draw: Any, chunk: int, most: int, tolerance: float) -> tuple[Values, Values]:
-    """(means, standard errors) over chunks until every error is below a quarter of the tolerance."""
-    parts: list[dict[str, np.ndarray]] = []
+def measured(draw: Any, most: int, tolerance: float) -> tuple[Any, Any]:
+    """(means, standard errors) over chunks until every error is below a quarter of the tolerance (a covariance's, of the variance)."""
+    parts: list[dict[Any, np.ndarray]] = []
     while True:
         parts.append({name: np.asarray(value, dtype=np.float64) for name, value in draw(jax.random.fold_in(jax.random.key(0), len(parts))).items()})
         all_ = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         mean, se = {n: float(v.mean()) for n, v in all_.items()}, {n: float(v.std(ddof=1) / math.sqrt(len(v))) for n, v in all_.items()}
-        scale = {n: mean["variance" if n == "covariance" else n] for n in mean}
-        if len(all_["variance"]) >= most or (len(all_["variance"]) >= LEAST and all(se[n] < tolerance / 4 * scale[n] for n in mean)):
+        scale = {n: mean[(*n[:-1], "variance") if n[-1] == "covariance" else n] for n in mean}
+        count = len(next(iter(all_.values())))
+        if count >= most or (count >= LEAST and all(se[n] < tolerance / 4 * scale[n] for n in mean)):
             return mean, se
 
 
-def attention_rows(tokens: int) -> list[dict[str, Any]]:
-    """Attention and softmax at one T."""
-    with jax.enable_x64(True):
-        check_against_a_network()
-    found, tolerance = [], TOLERANCE["attention"]
-    chunk = max(8, 4096 // tokens)
-    for cosine, score in itertools.product(layers.COSINES, SCORES):
-        print(f"T = {tokens}, cosine {cosine}, score variance {score}", file=sys.stderr, flush=True)
-        ours = attention_theory(tokens, cosine, score)
-        for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
-            theory, error = ours[drop]
-            given = [jnp.float32(v) for v in (cosine, score, drop, variance)]
-            mean, se = measured(lambda key, given=given: attention_heads(key, tokens, chunk, *given), chunk, MOST, tolerance)
-            base = {"tokens": tokens, "cosine": cosine, "variance_in": variance, "score_variance": score, "dropout": drop}
-            for name in ("variance", "covariance"):
-                formula = variance * paper.attention(tokens, score, cosine, drop, fan_in(tokens), 0.0)[name]
-                found.append(line("attention", name, base, variance * theory[name], mean[name], se[name], formula, mean["variance"], variance * error[name]))
-            for c in GRADIENT_COSINES:
-                mix = lambda v, c=c: (1 - c) * v["independent"] + c * v["common"]  # noqa: E731
-                noise = math.hypot((1 - c) * se["independent"], c * se["common"])
-                formula = paper.attention(tokens, score, cosine, drop, fan_in(tokens), c)["gradient_variance"]
-                at = base | {"gradient_cosine": c}
-                found.append(line("attention", "gradient_variance", at, mix(theory), mix(mean), noise, formula, mix(mean), mix(error)))
-    for cosine, score in itertools.product(layers.COSINES, SCORES):
-        with jax.enable_x64(True):
-            theory, error = softmax_theory(tokens, cosine, score)
-        given = [jnp.float32(v) for v in (cosine, score)]
-        mean, se = measured(lambda key, given=given: softmax_rows(key, tokens, 2048, *given), 2048, 2**21, TOLERANCE["softmax"])
-        formula = paper.softmax(tokens, score, cosine)
-        base = {"tokens": tokens, "cosine": cosine, "score_variance": score}
-        found += [line("softmax", n, base, theory[n], mean[n], se[n], formula[n], mean[n], error[n]) for n in mean]
+def attention_rows(tokens: int, cosine: float, score: float) -> list[dict[str, Any]]:
+    """Attention at every input variance, dropout and gradient cosine."""
+    found, chunk = [], max(8, 4096 // tokens)
+    ours = attention_theory(tokens, cosine, score)
+    given = [jnp.float32(v) for v in (cosine, score)]
+    means, errors = measured(lambda key: attention_heads(key, tokens, chunk, *given), MOST, TOLERANCE["attention"])
+    for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
+        theory, error = ours[drop]
+        mean, se = ({name: one[drop, variance, name] for name in ("variance", "covariance", "independent", "common")} for one in (means, errors))
+        base = {"tokens": tokens, "cosine": cosine, "variance_in": variance, "score_variance": score, "dropout": drop}
+        for name in ("variance", "covariance"):
+            formula = variance * paper.attention(tokens, score, cosine, drop, fan_in(tokens), 0.0)[name]
+            found.append(line("attention", name, base, variance * theory[name], mean[name], se[name], formula, mean["variance"], variance * error[name]))
+        for c in GRADIENT_COSINES:
+            mix = lambda v, c=c: (1 - c) * v["independent"] + c * v["common"]  # noqa: E731
+            noise = math.hypot((1 - c) * se["independent"], c * se["common"])
+            formula = paper.attention(tokens, score, cosine, drop, fan_in(tokens), c)["gradient_variance"]
+            at = base | {"gradient_cosine": c}
+            found.append(line("attention", "gradient_variance", at, mix(theory), mix(mean), noise, formula, mix(mean), mix(error)))
     return found
+
+
+def softmax_lines(tokens: int, cosine: float, score: float) -> list[dict[str, Any]]:
+    """The softmax alone."""
+    with jax.enable_x64(True):
+        theory, error = softmax_theory(tokens, cosine, score)
+    given = [jnp.float32(v) for v in (cosine, score)]
+    draw = lambda key: {(name,): value for name, value in softmax_rows(key, tokens, 2048, *given).items()}  # noqa: E731
+    mean, se = measured(draw, 2**21, TOLERANCE["softmax"])
+    formula = paper.softmax(tokens, score, cosine)
+    base = {"tokens": tokens, "cosine": cosine, "score_variance": score}
+    return [line("softmax", n, base, theory[n], mean[n,], se[n,], formula[n], mean[n,], error[n]) for n in theory]
 
 
 def line(
@@ -230,21 +237,28 @@ def report(rows: list[dict[str, Any]]) -> None:
         print(f"  loosely measured: {loose}  paper over 10 % off: {far}")
 
 
+def save(path: Path, rows: list[dict[str, Any]]) -> None:
+    """The whole table so far."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+
+
 def main() -> None:
     """Write the table as it grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, nargs="*", default=[32, 128, 512])
     parser.add_argument("--out", type=Path, default=Path("components.csv"))
     given = parser.parse_args()
+    with jax.enable_x64(True):
+        check_against_a_network()
     rows = layers.rows(line)
-    for tokens in given.tokens:
+    for tokens, cosine, score in itertools.product(given.tokens, layers.COSINES, SCORES):
         started = time.monotonic()
-        rows += attention_rows(tokens)
-        print(f"T = {tokens}: {time.monotonic() - started:.0f} s", flush=True)
-        with given.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(key for r in rows for key in r)), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows)
+        rows += attention_rows(tokens, cosine, score) + softmax_lines(tokens, cosine, score)
+        save(given.out, rows)
+        print(f"T = {tokens}, cosine {cosine}, score variance {score}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     report(rows)
 
 
