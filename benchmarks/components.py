@@ -1,6 +1,6 @@
 """The component table of 2403.09635, single layers forward and backward: ours, measured, and the paper's formula.
 
-    python benchmarks/components.py [--tokens 32 128 512] [--out FILE]
+    python benchmarks/components.py [--tokens 32 128 512] [--out docs/components.csv]     (goes on where FILE ends)
 
 linear, relu, gelu, LayerNorm, dropout: two correlated tokens (``component_layers``). softmax and single-head attention (``attention``): T tokens of a
 common cosine, head_dim 64, scores of a given variance. Ours comes from ``sigprop.theory``; the measurement samples plain layers of its own, float32,
@@ -245,6 +245,15 @@ def save(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows({k: f"{v:.5g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows)
 
 
+def load(path: Path) -> list[dict[str, Any]]:
+    """What an earlier run saved of attention and softmax, numbers as numbers."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        found = [{k: v if k in ("component", "quantity") else float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+    return [row for row in found if "score_variance" in row]
+
+
 def main() -> None:
     """Write the table as it grows."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -253,8 +262,11 @@ def main() -> None:
     given = parser.parse_args()
     with jax.enable_x64(True):
         check_against_a_network()
-    rows = layers.rows(line)
+    rows = layers.rows(line) + load(given.out)
+    done = {(row["tokens"], row["cosine"], row["score_variance"]) for row in rows if "score_variance" in row}
     for tokens, cosine, score in itertools.product(given.tokens, layers.COSINES, SCORES):
+        if (tokens, cosine, score) in done:
+            continue
         started = time.monotonic()
         rows += attention_rows(tokens, cosine, score) + softmax_lines(tokens, cosine, score)
         save(given.out, rows)
