@@ -19,7 +19,7 @@ from sigprop.simulations.monte_carlo import engine_for, sample
 QUANTITIES = ("residual_variance", "gradient_variance")
 COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
 PRODUCTS = "products"
-ROUNDS = 2  # of batches in flight, a call
+ROUNDS = 4  # of batches in flight, a call
 MEMORY_MIB = 4096
 
 

@@ -45,7 +45,8 @@ def verify(
     probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
 
     Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
-    slope b (deviation a + b/n) and slope_se, detectable, verdict. Raises ``InputError``.
+    slope b (deviation a + b/n) and slope_se, detectable, verdict. Notes: engine (as asked) and engines (the one of each
+    rung). Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
@@ -80,10 +81,10 @@ def verify(
 
 def _ladder(sampler: Sampler, width: int | None) -> tuple[int, int, tuple[int, ...], int]:
     """(width of the identities, n1, its multiples, the widest network): of the engine that would sample the first ladder's widest."""
-    most = max(engine.widest for engine in ENGINES.values())
-    step = least_width(sampler.arch, most // 16)
+    most, reach = (max(sizes) for sizes in zip(*((engine.widest, engine.ladder[-1]) for engine in ENGINES.values()), strict=True))
+    step = least_width(sampler.arch, most // reach)
     fixed, start = (size * -(-SMALLEST // size) for size in (step, 2 * step))
-    engine = sampler.engine((width or start) * 16)
+    engine = sampler.engine((width or start) * reach)
     ladder, ceiling = engine.ladder, engine.widest
     if width is not None and (width % (2 * step) or ladder[-1] * width > ceiling):
         raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {ceiling // ladder[-1]}")

@@ -43,11 +43,21 @@ class Kind:
     def sides(self) -> tuple[int, int]:
         return LAWS[self.ensemble].sides(*self.shape.shape)
 
+    @property
+    def rounds(self) -> tuple[int, int]:
+        """(0 or 1, 0 or passes): how often the forward queries and the transposed ones of all uses are kept; what nobody asks again is not."""
+        return int(self.uses > 1 or self.passes > 0), self.passes * (self.uses * self.passes > 1)
+
+    @property
+    def kept(self) -> int:
+        """Queries, each a direction and an image."""
+        return self.shape.slots * self.uses * self.tokens * sum(self.rounds)
+
     def empty(self) -> Known:
         """Nothing asked yet."""
         rows, columns = self.sides
         zeros = lambda count, side: jnp.zeros((self.shape.slots, count * self.uses * self.tokens, side), dtype=jnp.float32)  # noqa: E731
-        forward, back = int(self.uses > 1 or self.passes > 0), self.passes * (self.uses * self.passes > 1)  # what nobody asks again is not kept
+        forward, back = self.rounds
         return Known(Seen(zeros(forward, columns), zeros(forward, rows)), Seen(zeros(back, rows), zeros(back, columns)), jnp.zeros((), dtype=jnp.float32))
 
 

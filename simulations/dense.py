@@ -74,4 +74,4 @@ class DenseEngine(Engine):
         """Its normals, its matrix products forward and backward, its vectors."""
         normals = sum(s.size for s in self.shapes)
         products = 2 * self.arch.tokens * sum(len(used) * s.size // s.slots for s in self.shapes for used in self.arch.applications_of(s.name).values())
-        return 6e-9 * normals + 0.12e-9 * products + 12e-9 * self.arch.depth * self.arch.tokens * self.width
+        return 4e-9 * normals + 0.07e-9 * products + self._vector_seconds

@@ -25,7 +25,7 @@ from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 
 DTYPE = "float32"
 MOST_LANES = 8
-KEPT = 48 * 2**20  # bytes of a batch, by an estimate that is about twice the truth: beyond 32 MiB the C library maps memory anew at every call
+KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is about twice the truth: beyond 32 MiB the C library maps memory anew at every call
 BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 
@@ -59,6 +59,7 @@ class Engine:
         }
         self.roots = {part: _root(variance * gram) for part, (variance, gram) in arch.stem_parts.items()}
         self.keys: dict[tuple[int, int], Any] = {}
+        self.compiled = False  # whether a batch has been run
         self.static = Static(arch, rows, width, self.plan(memory_bytes))
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
         at_once = memory_bytes // self.lanes if jax.default_backend() != "cpu" else min(memory_bytes // self.lanes, KEPT)
@@ -88,6 +89,11 @@ class Engine:
         """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a pass."""
         held = self.arch.lanes + 2 + 3 * len(self.shapes)
         return 4 * (self.arch.depth + 1) * self.arch.tokens * self.width * held * (1 + self.passes)
+
+    @property
+    def _vector_seconds(self) -> float:
+        """Roughly what activations, sums and norms of a network's vectors cost."""
+        return 5e-9 * self.arch.depth * self.arch.tokens * self.width
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
         """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""

@@ -19,18 +19,20 @@ from sigprop.simulations import random
 from sigprop.simulations.carried import Kind, ask, put, take
 from sigprop.simulations.conditional import LAWS
 from sigprop.simulations.engine import Engine, Static
-from sigprop.simulations.weights import Shape, stored
+from sigprop.simulations.weights import Shape, most_uses, stored
+
+
+def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int) -> list[Kind]:
+    """Of every matrix."""
+    return [Kind(s, arch.ensemble, most_uses(arch, s.name), arch.tokens, passes) for s in shapes if len(s.shape) > 1]
 
 
 class MatrixFree:
     """The matrices of one network (``Matrices``)."""
 
     def __init__(self, static: Static, keys: dict[str, Any]):
-        arch = static.arch
-        matrices = [s for s in static.shapes if len(s.shape) > 1]
-        uses = {s.name: max(map(len, arch.applications_of(s.name).values())) for s in matrices}
-        self.kinds = {s.name: Kind(s, arch.ensemble, uses[s.name], arch.tokens, static.passes) for s in matrices}
-        self.keys = {s.name: random.branches(keys[s.name], arch.depth * (1 + static.passes)) for s in matrices}  # of every query
+        self.kinds = {kind.shape.name: kind for kind in kinds(static.arch, static.shapes, static.passes)}
+        self.keys = {name: random.branches(keys[name], static.arch.depth * (1 + static.passes)) for name in self.kinds}  # of every query
         self.biases = {s.name: stored(keys[s.name], s) for s in static.shapes if len(s.shape) == 1}
 
     def start(self) -> Any:
@@ -76,21 +78,16 @@ class MatrixFreeEngine(Engine):
     def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], MatrixFree]:
         return _Plan()
 
-    def _queries(self) -> list[tuple[Shape, int, int]]:
-        """(shape, uses of a slot, passes) of every matrix."""
-        return [(s, max(map(len, self.arch.applications_of(s.name).values())), self.passes) for s in self.shapes if len(s.shape) > 1]
-
     @property
     def bytes_per_network(self) -> int:
         """The queries, as state and as carrier, and the vectors."""
-        asked = sum(s.slots * uses * self.arch.tokens * sum(s.shape) * (1 + passes) for s, uses, passes in self._queries())
-        return 8 * asked + self._vectors
+        return 8 * sum(kind.kept * sum(kind.sides) for kind in kinds(self.arch, self.shapes, self.passes)) + self._vectors
 
     @property
     def seconds(self) -> float:
         """Normals and orthogonalisations of the queries, and the vectors."""
-        total = 12e-9 * self.arch.depth * self.arch.tokens * self.width
-        for s, uses, passes in self._queries():
-            before = uses * self.arch.tokens * (1 + passes)
-            total += s.slots * before * sum(s.shape) * (3.5e-9 + 0.2e-9 * before)
+        total = self._vector_seconds
+        for kind in kinds(self.arch, self.shapes, self.passes):
+            before = kind.uses * kind.tokens * (1 + kind.passes)
+            total += kind.shape.slots * before * sum(kind.sides) * (1.6e-9 + 0.1e-9 * before)
         return total

@@ -48,16 +48,18 @@ def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Ad
         return np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
 
     starts = iter(range(0, samples, size))
-    first = one(next(starts))  # compiles, once
     with ThreadPoolExecutor(engine.lanes) as pool:
-        waiting = deque(pool.submit(one, start) for start in islice(starts, engine.lanes))
-        found: tuple[np.ndarray, np.ndarray] | None = first
+        waiting = deque([pool.submit(one, next(starts))])
         try:
-            while found is not None:
+            if not engine.compiled:
+                waiting[0].result()  # alone: two at a time would both compile
+                engine.compiled = True
+            waiting.extend(pool.submit(one, start) for start in islice(starts, engine.lanes))
+            while waiting:
+                found = waiting.popleft().result()
                 yield found
                 if advance is not None:
                     advance(len(found[0]))
-                found = waiting.popleft().result() if waiting else None
                 waiting.extend(pool.submit(one, start) for start in islice(starts, 1))
         finally:
             for future in waiting:

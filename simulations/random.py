@@ -1,17 +1,17 @@
-"""The numbers of ``jax.random``, bit for bit, written so that they fuse with what uses them.
+"""Standard normals that cost little: jax's own generator of random words, and the Box-Muller pair of two of them, in one pass.
 
-On a CPU jax lowers its generator to a loop that stores and reloads every number twenty times over; the same operations in one
-expression are one pass: several times as many numbers a second, and random numbers are what every Monte Carlo spends its time on.
+    threefry(k, c) = (a, b)   20 rounds on the counter c = (0, i): two words; ``jax.random.bits`` is their exclusive or
+    normals                   sqrt(-2 ln u) cos(theta), sqrt(-2 ln u) sin(theta), u in (0, 1) from a, theta from b
 
-    threefry(k, c)   20 rounds on the counter c = (0, i) of entry i; its two words xored are the entry's bits
-    normal           sqrt(2) erfinv(u), u uniform in (-1, 1) from the upper 23 bits
+``jax.random.normal`` uses one of the two words' worth, and on a CPU inverts the error function of it number by number; random
+numbers are what every Monte Carlo spends its time on (benchmarks/engines.py has both rates). u and theta are multiples of
+2^-23 and a half: no normal is beyond 5.8, and moments are those of a Gaussian to 1e-6.
 
-Source: Salmon et al. 2011 (Random123); equal to ``jax.random.bits`` and ``normal`` (tests/simulations/test_random.py).
+Source: Salmon et al. 2011 (Random123), Box and Muller 1958; tests/simulations/test_random.py.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -21,17 +21,20 @@ import numpy as np
 
 PARITY = 0x1BD11BDA
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-LEAST = np.nextafter(np.float32(-1), np.float32(0))  # of u: erfinv(-1) is not finite
+SINE = (6.28318531, -41.3417021, 81.6052237, -76.7041687, 42.0077701, -14.3812218)  # sin(2 pi x) = x p(x^2) within 3e-11 for abs(x) <= 1/4
+HALF = np.float32(2**-24)  # a step
 PARTS = 2
-COUNTED = 2**32  # entries that one word counts
+PIECE = 2**17  # normals at a time: what is made in passing stays in the cache
+FEWEST = 8  # pairs at a time: the compiler rounds a single number otherwise than one of many
+COUNTED = 2**33  # normals that one word counts pairs of
 
 
 def _rotated(x: Any, by: int) -> Any:
     return (x << np.uint32(by)) | (x >> np.uint32(32 - by))
 
 
-def _threefry(key: Any, low: Any) -> tuple[Any, Any]:
-    """Two words of each counter (0, low)."""
+def threefry(key: Any, low: Any) -> tuple[Any, Any]:
+    """Two words of each counter (0, low), low [...] uint32."""
     words = jax.random.key_data(key)
     keys = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(PARITY))
     x, y = keys[0], low + keys[1]
@@ -48,33 +51,44 @@ def branches(key: Any, count: int) -> Any:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
-def bits(key: Any, shape: tuple[int, ...]) -> Any:
-    """``jax.random.bits(key, shape)``, fewer than 2^32 of them."""
-    return _in_parts(functools.partial(_bits, key), shape)
-
-
 def normal(key: Any, shape: tuple[int, ...]) -> Any:
-    """``jax.random.normal(key, shape)``, float32."""
-    if math.prod(shape) >= COUNTED:
-        return jax.random.normal(key, shape, dtype=jnp.float32)
-
-    def part(count: Any) -> Any:
-        one = jax.lax.bitcast_convert_type((_bits(key, count) >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32)  # 1 <= one < 2
-        u = jnp.maximum(LEAST, (one - np.float32(1)) * (np.float32(1) - LEAST) + LEAST)
-        return np.float32(math.sqrt(2)) * jax.lax.erf_inv(u)
-
-    return _in_parts(part, shape)
-
-
-def _bits(key: Any, count: Any) -> Any:
-    first, second = _threefry(key, count)
-    return first ^ second
-
-
-def _in_parts(function: Any, shape: tuple[int, ...]) -> Any:
-    """function(0, 1, 2, ...) in a loop of two: what a loop makes is kept, and not made again by everything that uses it."""
+    """Standard normals, float32: of the key and the shape, and nothing else."""
     size = math.prod(shape)
-    half = -(-size // PARTS)
-    count = jax.lax.iota(jnp.uint32, half)
-    parts = jax.lax.map(lambda i: function(count + i * np.uint32(half)), jnp.arange(PARTS, dtype=jnp.uint32))
-    return parts.reshape(-1)[:size].reshape(shape)
+    if size >= COUNTED:
+        return jax.random.normal(key, shape, dtype=jnp.float32)
+    pieces = -(-size // PIECE)
+    count = max(-(-size // (2 * PARTS * pieces)), FEWEST)
+    low = jax.lax.iota(jnp.uint32, count)
+
+    def pair(part: Any) -> Any:
+        return _box_muller(*threefry(key, low + part * np.uint32(count)))
+
+    def piece(p: Any) -> Any:
+        # a loop's result is kept, and not made again by each that uses it; a complex number, because a loop makes arrays one by one
+        z = jax.lax.map(pair, p * np.uint32(PARTS) + jnp.arange(PARTS, dtype=jnp.uint32))
+        return jnp.concatenate([z.real, z.imag], axis=1)
+
+    every = piece(np.uint32(0)) if pieces == 1 else jax.lax.map(piece, jnp.arange(pieces, dtype=jnp.uint32))
+    return every.reshape(-1)[:size].reshape(shape)
+
+
+def _box_muller(a: Any, b: Any) -> Any:
+    """cos + i sin, of an angle in (-pi/2, pi/2) and a sign for the cosine: the sine's polynomial serves both."""
+    radius = jnp.sqrt(np.float32(-2) * jnp.log((np.float32(2) - _from_one(a)) - HALF))
+    turn = np.float32(0.5) * ((_from_one(b) - np.float32(1.5)) + HALF)
+    cosine = jax.lax.bitcast_convert_type(radius * _sine(np.float32(0.25) - jnp.abs(turn)), jnp.uint32) ^ (b << np.uint32(31))
+    return jax.lax.complex(jax.lax.bitcast_convert_type(cosine, jnp.float32), radius * _sine(turn))
+
+
+def _from_one(word: Any) -> Any:
+    """[1, 2) in steps of 2^-23, of the word's upper bits."""
+    return jax.lax.bitcast_convert_type((word >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32)
+
+
+def _sine(turn: Any) -> Any:
+    """sin(2 pi turn), abs(turn) <= 1/4."""
+    square = turn * turn
+    p = jnp.full_like(square, SINE[-1])
+    for c in SINE[-2::-1]:
+        p = p * square + np.float32(c)
+    return p * turn

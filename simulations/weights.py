@@ -75,6 +75,11 @@ def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
     return tables
 
 
+def most_uses(arch: Architecture, weight: str) -> int:
+    """How many applications the weight's most used slot has."""
+    return max(map(len, arch.applications_of(weight).values()))
+
+
 def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
     """weight -> [D] how often its slot was used before."""
     tables = {}

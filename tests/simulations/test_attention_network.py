@@ -12,6 +12,7 @@ from engine_rows import engine, rows_of
 
 import sigprop as sp
 from sigprop.rows import select
+from sigprop.simulations import random
 from sigprop.simulations.engine import base_key
 from sigprop.simulations.weights import draw, shapes
 
@@ -59,7 +60,7 @@ def test_rows_are_those_of_explicit_heads(name: str):
     measured = rows_of(engine(arch, WIDTH, rows), 1, 1)[0]
     key = jax.random.fold_in(base_key(arch, WIDTH, 3, 0), np.uint32(0))
     keys = [jax.random.fold_in(key, i) for i in range(6)]
-    normal = [np.asarray(jax.random.normal(k, (TOKENS, WIDTH), dtype=jnp.float32), dtype=np.float64) for k in keys[:2]]
+    normal = [np.asarray(random.normal(k, (TOKENS, WIDTH)), dtype=np.float64) for k in keys[:2]]
     variance = {"q": 4.0, "k": 1.0, "v": 1.0, "u": 1.0}
     theta = {
         s.name: np.asarray(draw(k, s, np.uint32(0)), dtype=np.float64) * np.sqrt(variance[s.name] / WIDTH)

@@ -18,7 +18,7 @@ from sigprop.simulations.weights import Shape, draw
 
 SAMPLES = 4000
 LEAST = 1e-4  # of a Kolmogorov-Smirnov test: 5 such tests in 10,000 runs fail by chance at each of 24 places
-CASES = [*itertools.product(LAWS, [(4, 8)]), ("orthogonal", (8, 8)), ("gaussian", (2, 2))]
+CASES = [*itertools.product(LAWS, [(8, 8), (4, 8)]), ("gaussian", (2, 2))]
 
 
 class Asked:

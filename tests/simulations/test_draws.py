@@ -1,4 +1,4 @@
-"""Draws of the dense engine: functions of (description, seed, stream, sample), whatever the chunk, the devices and the storage."""
+"""Draws: functions of (description, seed, stream, sample), whatever the chunk, the devices and the storage."""
 
 from __future__ import annotations
 
@@ -62,19 +62,21 @@ def test_samples_seeds_streams_and_widths_draw_anew():
 
 
 def test_four_devices_measure_what_one_does():
-    """A process with four host devices, whose batches are spread over all of them, gives the same rows."""
+    """A process with four host devices, whose batches are spread over all of them, gives the same rows with either engine."""
     code = """
 import jax, json, sys, sigprop as sp
 from sigprop.simulations.engine import _sharding
 assert len(jax.devices()) == 4 and len(_sharding(8).device_set) == 4 and len(_sharding(2).device_set) == 2 and len(_sharding(1).device_set) == 1
-print(sp.measure(sp.architectures.looped_mlp(**json.loads(sys.argv[1])), width=16, samples=24, seed=3).to_json())
+job = lambda engine: sp.measure(sp.architectures.looped_mlp(**json.loads(sys.argv[1])), width=16, samples=24, seed=3, engine=engine)
+print(json.dumps({engine: list(job(engine)) for engine in ("dense", "matrix-free")}))
 """
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code, json.dumps(SIZES)], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    four, one = json.loads(done.stdout)["rows"], sp.measure(sp.architectures.looped_mlp(**SIZES), width=16, samples=24, seed=3)
-    for key in ("value", "se"):
-        np.testing.assert_allclose([row[key] for row in four], [row[key] for row in one], rtol=1e-5, atol=1e-6)
+    for name, four in json.loads(done.stdout).items():
+        one = sp.measure(sp.architectures.looped_mlp(**SIZES), width=16, samples=24, seed=3, engine=name)
+        for key in ("value", "se"):
+            np.testing.assert_allclose([row[key] for row in four], [row[key] for row in one], rtol=1e-5, atol=1e-6)
 
 
 def test_regenerated_weights_give_the_same_rows():

@@ -13,6 +13,7 @@ from engine_rows import SIZES, engine, rows_of
 
 import sigprop as sp
 from sigprop.rows import Row, select
+from sigprop.simulations import random
 from sigprop.simulations.engine import base_key
 from sigprop.simulations.weights import draw, shapes
 
@@ -31,7 +32,7 @@ def explicit() -> Iterator[tuple[list[Row], np.ndarray, list[dict[Any, float]]]]
 def plain_network(arch: sp.Architecture, width: int, key: Any, scale: float) -> dict[Any, float]:
     """h <- h + eps X_l relu(W_l h / rms(h)), blocks l = 0, 1 looped twice, two tokens; gradients with respect to W_l and X_l."""
     keys = [jax.random.fold_in(key, i) for i in range(4)]
-    normal = [np.asarray(jax.random.normal(k, (2, width), dtype=jnp.float32), dtype=np.float64) for k in keys[:2]]
+    normal = [np.asarray(random.normal(k, (2, width)), dtype=np.float64) for k in keys[:2]]
     matrices = {
         shape.name: np.stack([np.asarray(draw(k, shape, np.uint32(slot)), dtype=np.float64) for slot in range(2)])
         for shape, k in zip(shapes(arch, width), keys[2:], strict=True)

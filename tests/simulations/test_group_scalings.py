@@ -11,7 +11,7 @@ import pytest
 
 import sigprop as sp
 
-WIDTHS, RATIOS, SAMPLES = (64, 128, 256), (1, 4), 400
+WIDTHS, RATIOS, SAMPLES = (64, 128, 256), (1, 2, 4), 400
 IN_WIDTH = dict.fromkeys("qkvuwx", -0.5)  # rms gradient of a component: n^-1/2 for every group
 IN_RATIO = {"q": 0.0, "k": 0.0, "v": 0.0, "u": 0.0, "w": -0.5, "x": 0.0}  # (M n)^-1/2 for the MLP's first matrix
 
@@ -36,8 +36,8 @@ def slope(points: list[tuple[float, tuple[float, float]]]) -> tuple[float, float
 def test_slopes(group: str):
     """Within 4 standard errors, and 0.04 for what 1/n terms bend a slope by at these widths (12 slopes: one in a thousand runs fails)."""
     found: list[Any] = [
-        (slope([(n, measured(n, 1)[group]) for n in WIDTHS]), IN_WIDTH[group]),
-        (slope([(m, measured(64, m)[group]) for m in RATIOS]), IN_RATIO[group]),
+        (slope([(n, measured(n, 2)[group]) for n in WIDTHS]), IN_WIDTH[group]),
+        (slope([(m, measured(128, m)[group]) for m in RATIOS]), IN_RATIO[group]),
     ]
     for (value, se), expected in found:
         assert abs(value - expected) < 4 * se + 0.04, (group, value, se, expected)

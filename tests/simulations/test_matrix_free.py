@@ -78,11 +78,12 @@ def test_rows_do_not_depend_on_the_chunk_or_what_runs_beside():
     name, parameters, width, quantities = JOBS["untied"]
     arch = getattr(sp.architectures, name)(**parameters)
     found = []
-    for size, lanes in ((1, 1), (4, 2)):
+    for size, lanes in ((1, 1), (4, 2), (3, 4)):
         engine = engine_for("matrix-free", arch, select(arch, quantities), width, 1024)
         engine.batch_size, engine.lanes = size, lanes
         found.append(sample(engine, 10, 3))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-4, atol=1e-5)
 
 
 def test_memory_stays_below_the_ceiling():

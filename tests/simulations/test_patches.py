@@ -18,7 +18,7 @@ from sigprop.simulations.network import run
 from sigprop.simulations.trace import zero_probes
 
 TOKENS, SAMPLES = 2, 160
-SIZES = (64, 256)
+SIZES = (64, 128, 256)
 
 
 @functools.cache
