@@ -21,8 +21,9 @@ from scipy import stats
 
 import sigprop as sp
 from sigprop.against import theory_of
-from sigprop.comparison import CEILING, Sampler
+from sigprop.comparison import Sampler
 from sigprop.rows import judged
+from sigprop.simulations.dense import DenseEngine
 from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import judge
 
@@ -53,7 +54,7 @@ def repetition(arch: sp.Architecture, theories: dict[str, np.ndarray], rows: Any
     sampler.engines = engines  # compiled once for all seeds
     remembered, found = Remembered(sampler), {}
     for name, theory in theories.items():
-        found[name] = judge(remembered, theory, np.abs(theory), tolerance=tolerance, cost=sampler.cost, ceiling=CEILING)
+        found[name] = judge(remembered, theory, np.abs(theory), tolerance=tolerance, cost=sampler.cost, widths=DenseEngine.ladder, ceiling=DenseEngine.widest)
     true = found["true"]
     return {name: f.verdict for name, f in found.items()} | {
         "covered": [bool(c) for c in (true.lower <= 0) & (true.upper >= 0)],

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from engine_limits import PRODUCTS, Job, clock, peak, rates
 
-JOBS = {  # label: (architecture, parameters, quantities)
+JOBS: dict[str, tuple[str, dict[str, Any]]] = {  # label: (architecture, parameters)
     "untied, 32 x 1 matrix, 2 inputs": ("residual_mlp", {"depth": 32, "matrices": 1, "tokens": 2, "token_cosine": 0.3}),
     "tied, 1 slot x 16": ("looped_mlp", {"depth": 1, "loops": 16, "matrices": 1}),
     "looped, 4 slots x 8": ("looped_mlp", {"depth": 4, "loops": 8}),
@@ -32,9 +33,10 @@ REPEATS = 5
 
 def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
     """One job at its widths."""
+    name, parameters = JOBS[label]
     found = []
     for width in widths:
-        job = Job(*JOBS[label], engine, width)
+        job = Job(name, parameters, engine, width)
         if job.engine.seconds * job.networks > MOST_SECONDS:
             continue
         best = clock({"engine": job.call} | rates(job), repeats)
@@ -64,18 +66,20 @@ def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> lis
     return found
 
 
-def slope(x: list[float], y: list[float]) -> float:
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
     """Of log y over log x."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0]) if len(x) > 1 else float("nan")
 
 
 def loops_growth(width: int, repeats: int) -> dict[str, Any]:
-    """Seconds of a tied matrix-free network against its loops."""
-    seconds = []
+    """Seconds and memory of a tied matrix-free network against its loops."""
+    seconds, memory = [], []
     for loops in LOOPS:
         job = Job("looped_mlp", {"depth": 1, "loops": loops, "matrices": 1}, "matrix-free", width)
         seconds.append(clock({"engine": job.call}, repeats)["engine"] / job.networks)
-    return {"width": width, "loops": list(LOOPS), "seconds": seconds, "growth": slope(list(map(float, LOOPS)), seconds)}
+        memory.append(job.memory / 2**20)
+    growth = {"growth": slope(LOOPS, seconds), "memory_growth": slope(LOOPS, memory)}
+    return {"width": width, "loops": list(LOOPS), "seconds": seconds, "mib_per_network": memory} | growth
 
 
 def main() -> None:
@@ -107,7 +111,8 @@ def main() -> None:
         )
     for label, value in growth.items():
         print(f"matrix-free, {label}: seconds a network grow as n^{value:.2f}")
-    print(f"matrix-free, tied, n = {by_loops['width']}: seconds a network grow as N^{by_loops['growth']:.2f} over N = {LOOPS}")
+    grows = f"seconds a network grow as N^{by_loops['growth']:.2f}, memory as N^{by_loops['memory_growth']:.2f}"
+    print(f"matrix-free, tied, n = {by_loops['width']}: {grows} over N = {LOOPS}")
     for label in labels:
         speed = {line["engine"]: line["networks_per_second"] for line in found if line["job"] == label and line["width"] == 4096}
         if len(speed) == 2:

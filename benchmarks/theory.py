@@ -29,10 +29,10 @@ def stack(activation: str, applications: int, tied: bool) -> sp.Architecture:
     return sp.architectures.residual_mlp(depth=applications, activation=activation)
 
 
-def compiled(event: str, duration: float, **_: Any) -> None:
+def compiled(event: str, duration_secs: float, **_: Any) -> None:
     """Keep the seconds of each compilation that jax reports."""
     if event.endswith("backend_compile_duration"):
-        COMPILED.append(duration)
+        COMPILED.append(duration_secs)
 
 
 def seconds(arch: sp.Architecture, repeats: int) -> tuple[float, float]:
