@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import sigprop as sp
 from sigprop.compiling import jit
@@ -19,7 +20,7 @@ from sigprop.simulations.monte_carlo import engine_for, sample
 QUANTITIES = ("residual_variance", "gradient_variance")
 COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
 PRODUCTS = "products"
-ROUNDS = 4  # of batches in flight, a call
+CALL_SECONDS, MOST_ROUNDS = 0.5, 4  # of batches in flight, a call
 MEMORY_MIB = 4096
 
 
@@ -29,7 +30,9 @@ class Job:
     def __init__(self, name: str, parameters: dict[str, Any], engine: str, width: int):
         self.arch = getattr(sp.architectures, name)(**parameters)
         self.engine = engine_for(engine, self.arch, select(self.arch, list(QUANTITIES)), width, MEMORY_MIB)
-        self.networks, self.width, self.tokens = ROUNDS * self.engine.batch_size * self.engine.lanes, width, self.arch.tokens
+        at_once = self.engine.batch_size * self.engine.lanes
+        self.networks = at_once * int(np.clip(CALL_SECONDS / at_once / self.engine.seconds, 1, MOST_ROUNDS))
+        self.width, self.tokens = width, self.arch.tokens
         self.free = engine == "matrix-free"
         others = 2 * self.tokens * width  # stem and read-out
         self.normals, self.products = (x + y for x, y in zip((self._queries() if self.free else self._matrices()), (others, 0), strict=True))

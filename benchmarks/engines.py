@@ -11,8 +11,10 @@ float32 matrix product is printed too. Memory: what the compiled program holds, 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,10 +33,9 @@ MOST_SECONDS = 8.0  # of one call: dearer ones are left out
 REPEATS = 5
 
 
-def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
+def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> Iterator[dict[str, Any]]:
     """One job at its widths."""
     name, parameters = JOBS[label]
-    found = []
     for width in widths:
         job = Job(name, parameters, engine, width)
         if job.engine.seconds * job.networks > MOST_SECONDS:
@@ -44,26 +45,32 @@ def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> lis
         normals = max(value for name, value in ((n, job.rate(n, t)) for n, t in best.items()) if not name.startswith(PRODUCTS))
         products = max(job.rate(name, t) for name, t in best.items() if name.startswith(PRODUCTS))
         limit = job.normals / normals + job.products / products
-        found.append(
-            {
-                "job": label,
-                "engine": engine,
-                "width": width,
-                "batch": job.engine.batch_size,
-                "networks_per_second": 1 / seconds,
-                "seconds": seconds,
-                "mib_per_network": job.memory / 2**20,
-                "mib_estimated": job.engine.bytes_per_network / 2**20,
-                "normals": job.normals,
-                "multiply_adds": job.products,
-                "normals_per_second": normals,
-                "multiply_adds_per_second": products,
-                "fraction_of_limit": limit / seconds,
-                "fraction_of_random_limit": job.normals / normals / seconds,
-                "estimate_over_measured": job.engine.seconds / seconds,
-            }  # fmt: skip
-        )
-    return found
+        yield {
+            "job": label,
+            "engine": engine,
+            "width": width,
+            "batch": job.engine.batch_size,
+            "networks_per_second": 1 / seconds,
+            "seconds": seconds,
+            "mib_per_network": job.memory / 2**20,
+            "mib_estimated": job.engine.bytes_per_network / 2**20,
+            "normals": job.normals,
+            "multiply_adds": job.products,
+            "normals_per_second": normals,
+            "multiply_adds_per_second": products,
+            "fraction_of_limit": limit / seconds,
+            "fraction_of_random_limit": job.normals / normals / seconds,
+            "estimate_over_measured": job.engine.seconds / seconds,
+        }
+
+
+HEADING = f"{'job':32} {'engine':11} {'width':>7} {'batch':>5} {'networks/s':>10} {'MiB each':>8} {'of limit':>8} {'of random':>9} {'estimate':>8}"
+
+
+def described(line: dict[str, Any]) -> str:
+    """Under ``HEADING``."""
+    what = f"{line['job']:32} {line['engine']:11} {line['width']:7d} {line['batch']:5d} {line['networks_per_second']:10.4g} {line['mib_per_network']:8.1f} "
+    return what + f"{line['fraction_of_limit']:8.2f} {line['fraction_of_random_limit']:9.2f} {line['estimate_over_measured']:8.2f}"
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -90,25 +97,25 @@ def main() -> None:
     given = parser.parse_args()
     labels = list(JOBS)[:2] if given.quick else list(JOBS)
     repeats = 3 if given.quick else REPEATS
-    found = [line for label in labels for engine, widths in WIDTHS.items() for line in lines(label, engine, (512, 2048) if given.quick else widths, repeats)]
+    say = (lambda text: None) if given.json else functools.partial(print, flush=True)
+    device = jax.devices()[0]
+    hardware = f"{device.device_kind} ({device.platform})"
+    say(f"device: {hardware}")
+    say(HEADING)
+    found = []
+    for label, (engine, widths) in itertools.product(labels, WIDTHS.items()):
+        for line in lines(label, engine, (512, 2048) if given.quick else widths, repeats):
+            found.append(line)
+            say(described(line))
     growth = {}
     for label in labels:
         own = [line for line in found if line["job"] == label and line["engine"] == "matrix-free"]
         growth[label] = slope([line["width"] for line in own], [line["seconds"] for line in own])
     by_loops = loops_growth(2**10 if given.quick else 2**14, repeats)
-    device = jax.devices()[0]
-    hardware = f"{device.device_kind} ({device.platform})"
     if given.json:
         document = {"benchmark": "engines", "device": hardware, "rows": found, "growth_in_width": growth, "growth_in_loops": by_loops}
         print(json.dumps(document | ({"peak_multiply_adds_per_second": peak(repeats)} if device.platform != "cpu" else {}), indent=1))
         return
-    print(f"device: {hardware}")
-    print(f"{'job':32} {'engine':11} {'width':>7} {'batch':>5} {'networks/s':>10} {'MiB each':>8} {'of limit':>8} {'of random':>9} {'estimate':>8}")
-    for line in found:
-        print(
-            f"{line['job']:32} {line['engine']:11} {line['width']:7d} {line['batch']:5d} {line['networks_per_second']:10.4g} {line['mib_per_network']:8.1f} "
-            f"{line['fraction_of_limit']:8.2f} {line['fraction_of_random_limit']:9.2f} {line['estimate_over_measured']:8.2f}"
-        )
     for label, value in growth.items():
         print(f"matrix-free, {label}: seconds a network grow as n^{value:.2f}")
     grows = f"seconds a network grow as N^{by_loops['growth']:.2f}, memory as N^{by_loops['memory_growth']:.2f}"
