@@ -21,7 +21,7 @@ QUANTITIES = ("residual_variance", "gradient_variance")
 COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
 PRODUCTS = "products"
 CALL_SECONDS, MOST_ROUNDS = 0.5, 4  # of batches in flight, a call
-MEMORY_MIB = 4096
+MEMORY_MIB = 10240
 
 
 class Job:
