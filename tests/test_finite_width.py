@@ -12,7 +12,7 @@ STACKS: dict[str, tuple[Any, dict[str, Any]]] = {
     "untied": (sp.architectures.residual_mlp, {"depth": 4, "matrices": 1}),
     "tied": (sp.architectures.looped_mlp, {"depth": 1, "loops": 4, "matrices": 1}),
 }
-MEANS = ["residual_variance", "weight_gradient"]
+OBSERVED = ["residual_variance", "weight_gradient", "state_cosine"]
 SAMPLES = 100_000
 
 
@@ -28,7 +28,7 @@ def slopes(stack: str, norm: str, width: int, quantities: list[str]) -> list[tup
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_slope_is_resolved_and_the_same_on_two_ladders(stack: str):
     """Five standard errors on one row at least; between n1 = 32 and n1 = 64 no row differs by four (8 and 9 rows: one run in a thousand)."""
-    one, other = (slopes(stack, "pre", width, MEANS) for width in (32, 64))
+    one, other = (slopes(stack, "pre", width, OBSERVED) for width in (32, 64))
     assert max(abs(b) / se for b, se in one) > 5
     for (b, se), (b_other, se_other) in zip(one, other, strict=True):
         assert abs(b - b_other) < 4 * (se**2 + se_other**2) ** 0.5
