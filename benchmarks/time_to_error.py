@@ -2,7 +2,7 @@
 
     python benchmarks/time_to_error.py [--quantity residual_variance] [--application 32] [--width 512 4096] [--error 0.001] [--most 60] [--json]
 
-The network: 32 untied pre-norm ReLU branches of one matrix, two inputs. Networks are drawn until the error is reached; an engine that
+The network, the first of ``engines``: 32 untied pre-norm ReLU branches of one matrix, two inputs. Networks are drawn until the error is reached; an engine that
 would need more than ``--most`` seconds is stopped there, and its time is what its own rate and spread say (marked ~).
 """
 
@@ -15,13 +15,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from engine_limits import MEMORY_MIB
+from engines import JOBS
 
 import sigprop as sp
 from sigprop.rows import select
 from sigprop.simulations.monte_carlo import ENGINES, chunks, engine_for
 
 LEAST, MOST = 256, 10**7  # networks
-MEMORY_MIB = 4096
 
 
 def measured(engine: Any, error: float, most: float) -> dict[str, Any]:
@@ -52,7 +53,8 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=60.0, help="seconds of sampling")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
-    arch = sp.architectures.residual_mlp(depth=32, matrices=1, tokens=2, token_cosine=0.3)
+    name, parameters = JOBS[next(iter(JOBS))]
+    arch = getattr(sp.architectures, name)(**parameters)
     row = select(arch, [given.quantity], [given.application])[:1]
     found = [measured(engine_for(name, arch, row, width, MEMORY_MIB), given.error, given.most) for width in given.width for name in ENGINES]
     if given.json:

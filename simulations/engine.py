@@ -25,7 +25,7 @@ from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 
 DTYPE = "float32"
 MOST_LANES = 8
-KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is about twice the truth: beyond 32 MiB the C library maps memory anew at every call
+KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library maps memory anew at every call
 BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 

@@ -52,7 +52,10 @@ def branches(key: Any, count: int) -> Any:
 
 
 def normal(key: Any, shape: tuple[int, ...]) -> Any:
-    """Standard normals, float32: of the key and the shape, and nothing else."""
+    """[*shape] independent standard normals, float32: a function of the key and the shape, whatever it is mapped or compiled with.
+
+    Pair i is sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
+    """
     size = math.prod(shape)
     if size >= COUNTED:
         return jax.random.normal(key, shape, dtype=jnp.float32)

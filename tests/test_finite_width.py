@@ -27,7 +27,7 @@ def slopes(stack: str, norm: str, width: int, quantities: list[str]) -> list[tup
 @pytest.mark.long
 @pytest.mark.parametrize("stack", STACKS)
 def test_the_slope_is_resolved_and_the_same_on_two_ladders(stack: str):
-    """Five standard errors on one row at least; between n1 = 32 and n1 = 64 no row differs by four (8 and 9 rows: one run in a thousand)."""
+    """Five standard errors on one row at least; between n1 = 32 and n1 = 64 no row differs by four (some 20 rows: one run in a thousand)."""
     one, other = (slopes(stack, "pre", width, OBSERVED) for width in (32, 64))
     assert max(abs(b) / se for b, se in one) > 5
     for (b, se), (b_other, se_other) in zip(one, other, strict=True):
