@@ -14,12 +14,16 @@ import argparse
 import functools
 import itertools
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import jax
 import numpy as np
 from engine_limits import PRODUCTS, Job, clock, peak, rates
+
+from sigprop import memory
 
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {  # label: (architecture, parameters)
     "untied, 32 x 1 matrix, 2 inputs": ("residual_mlp", {"depth": 32, "matrices": 1, "tokens": 2, "token_cosine": 0.3}),
@@ -33,44 +37,55 @@ MOST_SECONDS = 8.0  # of one call: dearer ones are left out
 REPEATS = 5
 
 
-def lines(label: str, engine: str, widths: tuple[int, ...], repeats: int) -> Iterator[dict[str, Any]]:
-    """One job at its widths."""
+def line(label: str, engine: str, width: int, repeats: int) -> dict[str, Any] | None:
+    """One job at one width; None where a call would take too long."""
     name, parameters = JOBS[label]
-    for width in widths:
-        job = Job(name, parameters, engine, width)
-        if job.engine.seconds * job.networks > MOST_SECONDS:
-            continue
-        best = clock({"engine": job.call} | rates(job), repeats)
-        seconds = best.pop("engine") / job.networks
-        normals = max(value for name, value in ((n, job.rate(n, t)) for n, t in best.items()) if not name.startswith(PRODUCTS))
-        products = max(job.rate(name, t) for name, t in best.items() if name.startswith(PRODUCTS))
-        limit = job.normals / normals + job.products / products
-        yield {
-            "job": label,
-            "engine": engine,
-            "width": width,
-            "batch": job.engine.batch_size,
-            "networks_per_second": 1 / seconds,
-            "seconds": seconds,
-            "mib_per_network": job.memory / 2**20,
-            "mib_estimated": job.engine.bytes_per_network / 2**20,
-            "normals": job.normals,
-            "multiply_adds": job.products,
-            "normals_per_second": normals,
-            "multiply_adds_per_second": products,
-            "fraction_of_limit": limit / seconds,
-            "fraction_of_random_limit": job.normals / normals / seconds,
-            "estimate_over_measured": job.engine.seconds / seconds,
-        }
+    job = Job(name, parameters, engine, width)
+    if job.engine.seconds * job.networks > MOST_SECONDS:
+        return None
+    best = clock({"engine": job.call} | rates(job), repeats)
+    seconds = best.pop("engine") / job.networks
+    normals = max(value for name, value in ((n, job.rate(n, t)) for n, t in best.items()) if not name.startswith(PRODUCTS))
+    products = max(job.rate(name, t) for name, t in best.items() if name.startswith(PRODUCTS))
+    limit = job.normals / normals + job.products / products
+    return {
+        "job": label,
+        "engine": engine,
+        "width": width,
+        "batch": job.engine.batch_size,
+        "networks_per_second": 1 / seconds,
+        "seconds": seconds,
+        "mib_per_network": job.memory / 2**20,
+        "mib_estimated": job.engine.bytes_per_network / 2**20,
+        "normals": job.normals,
+        "multiply_adds": job.products,
+        "normals_per_second": normals,
+        "multiply_adds_per_second": products,
+        "fraction_of_limit": limit / seconds,
+        "fraction_of_random_limit": job.normals / normals / seconds,
+        "estimate_over_measured": job.engine.seconds / seconds,
+    }
+
+
+def lines(labels: Sequence[str], widths: dict[str, tuple[int, ...]], repeats: int) -> Iterator[dict[str, Any]]:
+    """Every job at its widths. Formed matrices, and vectors that no cache holds, in a process that keeps its memory (``memory.keep``), as with
+    the command line."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=memory.keep) as keeping:
+        for label, (engine, own) in itertools.product(labels, widths.items()):
+            for width in own:
+                kept = memory.worth_keeping(engine, width)
+                found = keeping.submit(line, label, engine, width, repeats).result() if kept else line(label, engine, width, repeats)
+                if found is not None:
+                    yield found
 
 
 HEADING = f"{'job':32} {'engine':11} {'width':>7} {'batch':>5} {'networks/s':>10} {'MiB each':>8} {'of limit':>8} {'of random':>9} {'estimate':>8}"
 
 
-def described(line: dict[str, Any]) -> str:
+def described(one: dict[str, Any]) -> str:
     """Under ``HEADING``."""
-    what = f"{line['job']:32} {line['engine']:11} {line['width']:7d} {line['batch']:5d} {line['networks_per_second']:10.4g} {line['mib_per_network']:8.1f} "
-    return what + f"{line['fraction_of_limit']:8.2f} {line['fraction_of_random_limit']:9.2f} {line['estimate_over_measured']:8.2f}"
+    what = f"{one['job']:32} {one['engine']:11} {one['width']:7d} {one['batch']:5d} {one['networks_per_second']:10.4g} {one['mib_per_network']:8.1f} "
+    return what + f"{one['fraction_of_limit']:8.2f} {one['fraction_of_random_limit']:9.2f} {one['estimate_over_measured']:8.2f}"
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -103,14 +118,13 @@ def main() -> None:
     say(f"device: {hardware}")
     say(HEADING)
     found = []
-    for label, (engine, widths) in itertools.product(labels, WIDTHS.items()):
-        for line in lines(label, engine, (512, 2048) if given.quick else widths, repeats):
-            found.append(line)
-            say(described(line))
+    for one in lines(labels, dict.fromkeys(WIDTHS, (512, 2048)) if given.quick else WIDTHS, repeats):
+        found.append(one)
+        say(described(one))
     growth = {}
     for label in labels:
-        own = [line for line in found if line["job"] == label and line["engine"] == "matrix-free"]
-        growth[label] = slope([line["width"] for line in own], [line["seconds"] for line in own])
+        own = [one for one in found if one["job"] == label and one["engine"] == "matrix-free"]
+        growth[label] = slope([one["width"] for one in own], [one["seconds"] for one in own])
     by_loops = loops_growth(2**10 if given.quick else 2**12, repeats)
     if given.json:
         document = {"benchmark": "engines", "device": hardware, "rows": found, "growth_in_width": growth, "growth_in_loops": by_loops}
@@ -121,15 +135,15 @@ def main() -> None:
     grows = f"seconds a network grow as N^{by_loops['growth']:.2f}, memory as N^{by_loops['memory_growth']:.2f}"
     print(f"matrix-free, tied, n = {by_loops['width']}: {grows} over N = {LOOPS}")
     for label in labels:
-        speed = {line["engine"]: line["networks_per_second"] for line in found if line["job"] == label and line["width"] == 4096}
+        speed = {one["engine"]: one["networks_per_second"] for one in found if one["job"] == label and one["width"] == 4096}
         if len(speed) == 2:
             print(f"{label}, n = 4096: matrix-free is {speed['matrix-free'] / speed['dense']:.0f} times as fast")
     if device.platform != "cpu":
         best = peak(repeats)
-        for line in found:
-            if line["engine"] == "dense":
-                rate = line["multiply_adds"] * line["networks_per_second"]
-                print(f"dense, {line['job']}, n = {line['width']}: {rate / best:.1%} of {best:.3g} multiply-adds a second")
+        for one in found:
+            if one["engine"] == "dense":
+                rate = one["multiply_adds"] * one["networks_per_second"]
+                print(f"dense, {one['job']}, n = {one['width']}: {rate / best:.1%} of {best:.3g} multiply-adds a second")
 
 
 if __name__ == "__main__":

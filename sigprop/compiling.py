@@ -6,19 +6,35 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+LIGHT = {"xla_backend_optimization_level": 1}
+OUT_OF_CACHE = LIGHT | {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+"""For programs whose vectors are in no cache: what a sum of products adds up is not written to memory first."""
 MOST_PROGRAMS = 32  # kept compiled at a time: each holds memory maps, of which a process has only so many
 
 
-def jit(static: tuple[int, ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``jax.jit`` with static argument positions; jax is set up at the first call, not at import."""
+def known(options: dict[str, Any]) -> dict[str, Any]:
+    """Of the compiler's options, those that this release of it has."""
+    import jax
+
+    found = {}
+    for name, value in options.items():
+        try:
+            jax.jit(lambda: 0, compiler_options={name: value})()
+        except jax.errors.JaxRuntimeError:
+            continue
+        found[name] = value
+    return found
+
+
+def jit(static: tuple[int, ...], options: dict[str, Any] = LIGHT) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``jax.jit`` with static argument positions and, on a CPU, these options; jax is set up at the first call, not at import."""
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.cache
         def compiled() -> Any:
             import jax
 
-            options = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-            return jax.jit(function, static_argnums=static, compiler_options=options)
+            return jax.jit(function, static_argnums=static, compiler_options=known(options) if jax.default_backend() == "cpu" else None)
 
         seen: set[Any] = set()
 

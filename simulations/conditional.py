@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sigprop.simulations.inner import products
+
 DEPENDENT = 1e-5  # of a query's length: below it, what is left of the query is rounding (float32), not a direction
 UNROLLED = 4  # queries at a time
 LEFT = 0.5  # of a new direction's length, on the second orthogonalisation: below it, it was made of rounding
@@ -36,54 +38,61 @@ def _times(x: Any, y: Any) -> Any:
     return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
-def _along(x: Any, y: Any) -> Any:
-    """[T, K] of inner products, x [T, n] and y [K, n]."""
-    return jnp.einsum("tn,kn->tk", x, y, precision=jax.lax.Precision.HIGHEST)
-
-
 def extend(known: Any, x: Any) -> tuple[Any, Any, Any]:
     """(a [T, K], b [T, n], r [T, T]): x = a known + r b, rows of b orthonormal to ``known`` and each other, or zero where x is dependent.
 
     known: [K, n] orthonormal or zero rows, or None; x [T, n]. Twice is enough: the second round removes the first one's rounding.
     """
-    a, b, r = _round(known, x, DEPENDENT)
-    a_more, b, r_more = _round(known, b, LEFT)
-    return (None if a is None else a + _times(r, a_more)), b, _times(r, r_more)
+    if known is None:
+        return None, *_among(x, _length(x) * DEPENDENT)
+    a = products(x, known)
+    b, r = _among(x - _times(a, known), _length(x) * DEPENDENT)
+    a_more = products(b, known)
+    b, r_more = _among(b - _times(a_more, known), _length(b) * LEFT)
+    return a + _times(r, a_more), b, _times(r, r_more)
 
 
-def _round(known: Any, x: Any, least: float) -> tuple[Any, Any, Any]:
-    """Gram-Schmidt, once; what is left of a row below ``least`` of its length counts as nothing."""
-    size = jnp.sqrt((x * x).sum(axis=-1))
-    a = None if known is None else _along(x, known)
-    rest = x if a is None else x - _times(a, known)
+def _among(x: Any, least: Any) -> tuple[Any, Any]:
+    """(b, r): x = r b, rows of b orthonormal, or zero where what is left of a row is not longer than ``least`` [T].
+
+    Each row is freed twice of the rows before it, so rounding is not taken for a direction."""
     if len(x) <= UNROLLED:
-        return a, *_one_by_one(rest, size * least)
+        return _one_by_one(x, least)
 
     def token(t: Any, found: tuple[Any, Any]) -> tuple[Any, Any]:
         b, r = found
-        along = _times(b, rest[t])
-        left = rest[t] - _times(along, b)
+        along = _times(b, x[t])
+        left = x[t] - _times(along, b)
         more = _times(b, left)
-        direction, length = _unit(left - _times(more, b), size[t] * least)
+        direction, length = _unit(left - _times(more, b), least[t])
         return b.at[t].set(direction), r.at[t].set((along + more).at[t].set(length))
 
-    b, r = jax.lax.fori_loop(0, len(x), token, (jnp.zeros_like(x), jnp.zeros((len(x), len(x)), dtype=x.dtype)))
-    return a, b, r
+    return jax.lax.fori_loop(0, len(x), token, (jnp.zeros_like(x), jnp.zeros((len(x), len(x)), dtype=x.dtype)))
 
 
 def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
-    """(b, r) of a few rows: no loop, so their passes over the coordinates are fused."""
+    """A few rows: no loop, so their passes over the coordinates are fused."""
     rows: list[Any] = []
     coefficients = []
     for row, bound in zip(x, least, strict=True):
-        along, left = [], row
-        for b in rows:  # one after the other: what rows had in common is gone before the next is looked at
-            along.append((b * left).sum())
-            left = left - along[-1] * b
-        direction, length = _unit(left, bound)
-        coefficients.append(jnp.stack([*along, length, *[jnp.zeros_like(length)] * (len(x) - len(rows) - 1)]))
+        along = [(b * row).sum() for b in rows]
+        left = _without(row, along, rows)
+        more = [(b * left).sum() for b in rows]
+        direction, length = _unit(_without(left, more, rows), bound)
+        sums = [first + second for first, second in zip(along, more, strict=True)]
+        coefficients.append(jnp.stack([*sums, length, *[jnp.zeros_like(length)] * (len(x) - len(rows) - 1)]))
         rows.append(direction)
     return jnp.stack(rows), jnp.stack(coefficients)
+
+
+def _without(x: Any, along: list[Any], rows: list[Any]) -> Any:
+    for c, row in zip(along, rows, strict=True):
+        x = x - c * row
+    return x
+
+
+def _length(x: Any) -> Any:
+    return jnp.sqrt((x * x).sum(axis=-1))
 
 
 def _unit(x: Any, least: Any) -> tuple[Any, Any]:
@@ -108,7 +117,7 @@ class Gaussian:
         a, b, r = extend(None if own is None else own.directions, x)
         images = fresh
         if other is not None:
-            images = fresh + _times(_along(b, other.images) - _along(fresh, other.directions), other.directions)
+            images = fresh + _times(products(b, other.images) - products(fresh, other.directions), other.directions)
         images = images * _alive(b)
         result = _times(r, images)
         return (result if own is None else result + _times(a, own.images)), Seen(b, images)

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.compiling import jit
+from sigprop.compiling import LIGHT, OUT_OF_CACHE, jit
+from sigprop.memory import LONG
 from sigprop.rows import Row
 from sigprop.simulations import random
 from sigprop.simulations.matrices import Matrices
@@ -101,7 +102,7 @@ class Engine:
             self.keys = {(seed, stream): base_key(self.arch, self.width, seed, stream)}
         key = self.keys[seed, stream]
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
-        return _batch(self.static, key, indices, self.tables, self.roots)
+        return _batch(self.width)(self.static, key, indices, self.tables, self.roots)
 
 
 def _lanes(fits: float) -> int:
@@ -146,15 +147,21 @@ class Static:
         return self is other or (isinstance(other, Static) and self.key == other.key)
 
 
-@jit(static=(0,))
-def _batch(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
+def _batch_of(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
     return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots))(samples)
+
+
+_SHORT, _LONG = (jit(static=(0,), options=options)(_batch_of) for options in (LIGHT, OUT_OF_CACHE))
+
+
+def _batch(width: int) -> Any:
+    return _SHORT if width < LONG else _LONG
 
 
 def program(engine: Engine, samples: int) -> Any:
     """The compiled program of a batch of that many networks: for what it costs (``memory_analysis``)."""
     key, indices = base_key(engine.arch, engine.width, 0, 0), jax.device_put(np.arange(samples, dtype=np.uint32), _sharding(samples))
-    return _batch.compiled().lower(engine.static, key, indices, engine.tables, engine.roots).compile()
+    return _batch(engine.width).compiled().lower(engine.static, key, indices, engine.tables, engine.roots).compile()
 
 
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Engine, Memory, Name, Rows, Samples, Seed, Width
 from sigprop.cli.output import check_out, remark, show
@@ -92,6 +93,8 @@ def measure(
     quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
     import sigprop as sp
 
+    if memory.worth_keeping(engine, width):
+        memory.keep()
     options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
     with bar(not chosen.json) as progress:
         table = sp.measure(arch, **options, quantities=quantities, applications=applications, progress=progress)

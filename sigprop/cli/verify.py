@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Tolerance, Width
 from sigprop.cli.output import check_out, remark, show
@@ -43,6 +44,8 @@ def verify(
         raise InputError(f"against-set={against_set[0]!r} without against; accepted: --against NAME --against-set key=value")
     options: dict[str, Any] = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
     options["quantities"] = inputs.quantities(rows.quantity)
+    if memory.worth_keeping(engine, width or 0):
+        memory.keep()
     if given_name is None or all:
         alone = {"set": next(iter(chosen.set), None), "config": chosen.config if given else None, "against": against}
         for option, value in {**alone, "applications": rows.applications}.items():

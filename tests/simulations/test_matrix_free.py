@@ -67,7 +67,7 @@ def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.M
         if other is None:
             return ask(own, other, x, fresh)
         a, b, r = conditional.extend(None if own is None else own.directions, x)
-        images = fresh + conditional._times(conditional._along(b, other.images), other.directions)
+        images = fresh + conditional._times(conditional.products(b, other.images), other.directions)
         return conditional._times(r, images) + (0 if own is None else conditional._times(a, own.images)), conditional.Seen(b, images)
 
     monkeypatch.setattr(conditional.Gaussian, "ask", staticmethod(forgetful))
