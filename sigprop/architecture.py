@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear, Read, State, Stem, Vector
+from sigprop.expression import Attend, Bias, Linear, Normalise, Read, State, Stem, Vector
 from sigprop.head import Head
 from sigprop.scalar import Number
 from sigprop.traversal import tables_in, walk
@@ -163,6 +163,11 @@ class Architecture:
     def lanes(self) -> int:
         """How many vectors the state holds."""
         return len(self.initial)
+
+    @property
+    def norm_lane(self) -> bool:
+        """Whether lane 0 is kept normalised from the stem on, its norm apart."""
+        return all(isinstance(u, Normalise) for u in (self.initial[0], *(block.rule[0] for block in self.sub_blocks)))
 
     @cached_property
     def number_tables(self) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from sigprop import rules
 from sigprop.activation import Activation, second_moment
 from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Part, Readout, SubBlock
 from sigprop.errors import InputError
-from sigprop.expression import Normalise, State, Vector
+from sigprop.expression import Normalise, State, Stem, Vector
 from sigprop.grammar import resolve
 from sigprop.head import Head
 
@@ -79,22 +79,44 @@ def _head(p: dict[str, Any]) -> Head:
 RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
+class Residual(NamedTuple):
+    """How writes join the state: what branches read, the next state, the first one, and the numbers these name."""
+
+    read: Vector
+    rule: Vector
+    initial: Vector
+    numbers: dict[str, Any]
+
+
+def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
+    """Skip connections with norms where p says (norm, norm_kind, norm_eps, residual_scale, skip_scale)."""
+    plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
+    (rule,) = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
+    read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
+    scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
+    return Residual(read, rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
+
+
 def residual_stack(
-    name: str, branches: Sequence[Vector], numbers: dict[str, float], size: dict[str, int], p: dict[str, Any], loops: int | None
+    name: str,
+    branches: Sequence[Vector],
+    numbers: dict[str, float],
+    size: dict[str, int],
+    p: dict[str, Any],
+    loops: int | None,
+    residual: Residual | None = None,
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
 
-    p: the user's parameters (norm, norm_kind, norm_eps, residual_scale, skip_scale, tokens, ..., readout).
+    p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's parameters.
     """
-    plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
-    rule = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
-    read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
-    scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
+    residual = residual or skip(p, size)
     return Architecture(
         name=name,
-        sub_blocks=tuple(SubBlock(read, branch, rule) for branch in branches),
+        sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule,)) for branch in branches),
+        initial=(residual.initial,),
         slots=looped_slots(size),
-        numbers=numbers | scales | {"norm_eps": p["norm_eps"] or 0.0},
+        numbers=numbers | residual.numbers,
         token_tables={name: p[name] for name in ("attention_bias", "attention_rescale") if p.get(name) is not None},
         input_gram=stem_parts(p),
         head=_head(p),

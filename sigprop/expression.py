@@ -6,7 +6,7 @@ of them, the simulation evaluates them on vectors. Leaves:
     Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``, ``Rescale``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Centre``, ``Project``, ``Dropout``, ``Attend``, ``Rescale``.
 """
 
 from __future__ import annotations
@@ -116,6 +116,21 @@ class Normalise(Vector):
     of: Vector
     kind: str = "rms"
     epsilon: Scalar = Constant(0)
+
+
+@dataclass(frozen=True)
+class Centre(Vector):
+    """of - its mean over coordinates, token by token (which vanishes with the width)."""
+
+    of: Vector
+
+
+@dataclass(frozen=True)
+class Project(Vector):
+    """of - <of, along>/<along, along> along, token by token: the part of ``of`` that is orthogonal to ``along``."""
+
+    of: Vector
+    along: Vector
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,16 +32,17 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(name: str, reference: str, like: str | None = None) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
+def register(name: str, reference: str, like: str | None = None, without: Collection[str] = ()) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
     """Decorator for a builder: its keyword-only defaults become the architecture's parameters; what ``**rest`` takes has the
-    defaults of the architecture it is ``like``.
+    defaults of the architecture it is ``like``, ``without`` some.
 
     The decorated function checks what it is given like every other way in (command line, TOML, ``entry.build``).
     """
 
     def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
         own = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY}
-        defaults = {**(_ENTRIES[like].defaults if like else {}), **own}
+        inherited = {key: value for key, value in _ENTRIES[like].defaults.items() if key not in without} if like else {}
+        defaults = {**inherited, **own}
         summary = (inspect.getdoc(builder) or "").splitlines()[0]
         entry = _ENTRIES[name] = Entry(name, summary, reference, builder, defaults)
 

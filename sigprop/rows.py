@@ -29,6 +29,8 @@ QUANTITIES: dict[str, Quantity] = {
     "token_covariance": Quantity("<h_a[t], h_a[s]> between tokens", "diagonal", False),
     "state_cosine": Quantity("cosine of h_a and h_b", "one", False),
     "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
+    "log_norm": Quantity("log of all that norms have divided h by (networks that keep h normalised): the residual is exp(log_norm) h_a", "one", False),
+    "rotation": Quantity("sum over applications before a of the angle between h and the next h, in degrees", "value", False, False),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
     "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),
@@ -114,6 +116,10 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return [Row(name, a, token=t) for a in at for t in tokens]
     if name in ("token_covariance", "gradient_covariance"):
         return [Row(name, a, token=t, token_2=s) for a in at for t in tokens for s in tokens if t < s]
+    if name == "log_norm":
+        return [Row(name, a, token=t) for a in at for t in tokens] if arch.norm_lane else []
+    if name == "rotation":
+        return [Row(name, a, token=t) for a in at for t in tokens if a > 0]
     if name in ("state_cosine", "write_cosine"):
         return _cosines(arch, name, at, asked)
     if name == "weight_gradient":

@@ -6,11 +6,23 @@ With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale (do
 from __future__ import annotations
 
 from sigprop.architecture import NORM_EPSILON
-from sigprop.expression import Normalise, State, Vector, Write
+from sigprop.expression import Centre, Normalise, Project, State, Vector, Write
 from sigprop.scalar import Number
 
 RESIDUAL_SCALE = Number("residual_scale", r"\varepsilon")
 SKIP_SCALE = Number("skip_scale", r"\lambda")
+
+
+ALPHA, MODULATOR = Number("alpha", r"\alpha"), Number("modulator", "m")
+
+
+def norm_agnostic() -> tuple[Vector, ...]:
+    """(h + alpha m N(f_perp)) / sqrt(1 + alpha^2 m^2), f_perp the part of the centred write that is orthogonal to h, N(x) = x/rms(x), N(0) = 0.
+
+    The square root is taken as the rms of what it divides: the same number, exact however h was rounded, and 1 where f_perp = 0. Source: 2606.16112, eqs 10-17.
+    """
+    direction = Normalise(Project(Centre(Write()), State(0)))
+    return (Normalise(State(0) + (ALPHA * MODULATOR) * direction),)
 
 
 def additive() -> tuple[Vector, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Bias, Centre, Linear, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
 from sigprop.traversal import numbers_in, rows_of, tables_in, walk
 
@@ -29,7 +29,7 @@ def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ..
 
 def check(arch: Architecture) -> None:
     """Raise ``InputError`` for the first thing that is wrong with a description."""
-    linear = (Sum, Scale, Normalise)
+    linear = (Sum, Scale, Normalise, Centre, Project)
     for lane in arch.initial:
         _leaves(lane, (Stem,), linear, "initial")
     _leaves(arch.readout.read, (State, Stem), linear, "readout.read")

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import (
+    Activate, Attend, Bias, Centre, Dropout, Linear, Normalise, Product, Project, Read, Rescale, Scale, State, Stem, Sum, Vector, Write,
+)  # fmt: skip
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot
@@ -29,6 +31,7 @@ class _Evaluation:
         self.leaves = dict(leaves)
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
+        self.norms: dict[Vector, Any] = {}
 
     def __call__(self, u: Vector) -> Any:
         if u in self.leaves:
@@ -51,7 +54,15 @@ class _Evaluation:
                 x = self(of)
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
-                return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # the norm of 0 is 0
+                norm = self.norms[u] = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # of 0: 1
+                return x / norm
+            case Centre(of):
+                x = self(of)
+                return x - jnp.mean(x, axis=-1, keepdims=True)
+            case Project(of, along):
+                x, y = self(of), self(along)
+                square = (y * y).sum(-1, keepdims=True)
+                return x - (x * y).sum(-1, keepdims=True) / jnp.where(square > 0, square, jnp.ones_like(square)) * y
             case Dropout(name, of, rate):
                 x = self(of)
                 return x * kept(self.masks[name], x.shape, evaluate(rate, self.numbers))
@@ -72,6 +83,10 @@ class _Evaluation:
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
                 return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
         raise TypeError(f"cannot evaluate {u!r}")
+
+    def gain(self, u: Vector, tokens: int) -> Any:
+        """[T] log of what ``u`` divided its argument by (0 where it is not a norm)."""
+        return jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=jnp.float32)
 
     def _probed(self, weight: str, x: Any) -> Any:
         outputs, grams = self.probes
@@ -94,7 +109,8 @@ def run(
     by_name = {s.name: s for s in shapes}
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
-    lanes = tuple(_Evaluation({Stem(): stem}, first)(lane) for lane in arch.initial)
+    start = _Evaluation({Stem(): stem}, first)
+    lanes = tuple(start(lane) for lane in arch.initial)
 
     def application(kind: int, lanes: Any, local: Any, x: Any) -> Any:
         block = arch.sub_blocks[kind]
@@ -107,7 +123,8 @@ def run(
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
         participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
-        return tuple(rule(lane) for lane in block.rule), branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation)
+        new = tuple(rule(lane) for lane in block.rule)
+        return new, branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]))
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried
@@ -120,7 +137,7 @@ def run(
     xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
     xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": (probes.outputs, probes.output_grams)}
     xs |= {"state_probe": probes.before, "gram_probe": probes.grams[:-1]}
-    (final, state), (states, grams, finite, writes, inputs, input_grams, participation) = jax.lax.scan(step, (lanes, state), xs)
+    (final, state), (states, grams, finite, writes, inputs, input_grams, participation, gains) = jax.lax.scan(step, (lanes, state), xs)
     final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
     taps = []
     for a in arch.readout.at:
@@ -130,7 +147,8 @@ def run(
         taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
     every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     grams, finite = jnp.concatenate([grams, _gram(final[0])[None]]), jnp.concatenate([finite, _finite(final)[None]])
-    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite), state
+    gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], gains])
+    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite, jnp.cumsum(gains, axis=0)), state
 
 
 def _gram(x: Any) -> Any:

@@ -174,6 +174,19 @@ def _participation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
     return trace.participation[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
 
 
+def _log_norm(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.log_norm[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def _rotation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    """Degrees, each angle from its sine and cosine (no cancellation)."""
+    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
+    cosine = (unit[:-1] * unit[1:]).sum(-1)
+    sine = jnp.sqrt(((unit[1:] - cosine[..., None] * unit[:-1]) ** 2).sum(-1))
+    turned = jnp.cumsum(jnp.rad2deg(jnp.arctan2(sine, cosine)), axis=0)
+    return turned[np.array([(row.application or 1) - 1 for row in rows]), np.array([row.token for row in rows])]
+
+
 def _angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     """log of (1 - cos)/(1 - cos), 1 - cos as half the squared distance of unit vectors (no cancellation)."""
     a, t, s = (np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2"))
@@ -192,4 +205,5 @@ _MEASURE = {
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
     "logit_variance": head.logit_variance, "logit_contact": head.logit_contact, "cross_entropy": head.cross_entropy,
     "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
+    "log_norm": _log_norm, "rotation": _rotation,
 }  # fmt: skip

@@ -15,7 +15,8 @@ from sigprop.simulations.weights import Shape
 class Trace(NamedTuple):
     """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
     participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere; made while the vectors are at hand, so that a program whose rows
-    ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1]."""
+    ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1];
+    log_norm [D + 1, T]: log of all that norms have divided lane 0 by."""
 
     lanes: Any
     writes: Any
@@ -25,6 +26,7 @@ class Trace(NamedTuple):
     grams: Any
     input_grams: Any
     finite: Any
+    log_norm: Any
 
 
 class Probes(NamedTuple):

@@ -67,6 +67,17 @@ def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
     return sqrt(variance + epsilon * exp(-2 * log))
 
 
+def over(x: Any, divisor: Any) -> Any:
+    """x / divisor. Arrays: 0 where the divisor is 0."""
+    if is_symbolic(x, divisor):
+        return x / divisor
+    import jax.numpy as jnp
+
+    divisor = jnp.asarray(divisor)
+    zero = divisor == 0
+    return jnp.where(zero, jnp.zeros_like(divisor), x / jnp.where(zero, jnp.ones_like(divisor), divisor))
+
+
 def acos(x: Any) -> Any:
     """Inverse cosine. Arrays: of x clipped to [-1, 1], with derivative 0 at both ends and outside."""
     return _apply("acos", x) if is_symbolic(x) else math.pi / 2 - asin(x)

@@ -61,11 +61,11 @@ class BackwardKind:
         pair_gram = (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b")) if partners is not None else None
         return Written(own_gram, pair_gram, log_y, (), {group: self._weight(env, group, partners is not None) for group in self.groups})
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any]:
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
         """M^T and rho, with the lane of v kept."""
         common = jnp.maximum(log, write_log)
         keep, add = jnp.exp(log - common)[None, None], jnp.exp(write_log - common)[None]
-        return x["back_transition"] * keep, x["back_reads"] * add, common
+        return x["back_transition"] * keep, x["back_reads"] * add, common, jnp.zeros_like(log)
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one weight."""

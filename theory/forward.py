@@ -65,8 +65,8 @@ class ForwardKind:
         participation = tokens if env.participation is None or not self.block.attention else env.participation[0]
         return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation})
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any]:
-        """M, B and the common log of the next lanes; the stem's lane, if there is one, stays."""
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
+        """M, B and the common log of the next lanes, and lane 0's gain; the stem's lane, if there is one, stays."""
         lanes, shape = list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
         form = self._form(x, gram, log, cross, own, write_log)
         results = [form(expression) for expression in self.block.rule]
@@ -77,7 +77,8 @@ class ForwardKind:
             common = jnp.maximum(common, own_log)
         common = jnp.broadcast_to(jnp.asarray(common, dtype=jnp.float64), log.shape)
         scaled = [{leaf: c * jnp.exp(own_log - common) for leaf, c in coefficients.items()} for coefficients, own_log in results]
-        return jnp.stack([dense(c, lanes, shape) for c in scaled]), jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]), common
+        gain = jnp.broadcast_to(form.gain(self.block.rule[0]), log.shape)
+        return jnp.stack([dense(c, lanes, shape) for c in scaled]), jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]), common, gain
 
     def _form(self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None) -> Form:
         def entry(i: int, j: int) -> Any:

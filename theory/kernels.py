@@ -26,7 +26,7 @@ class Kernels:
     gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
     stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
-    participation [P, T]: of a step's attention (0 elsewhere);
+    participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
@@ -44,6 +44,7 @@ class Kernels:
     stem: tuple[np.ndarray, np.ndarray]
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
     participation: np.ndarray
+    log_norm: np.ndarray
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -77,5 +78,6 @@ def kernels(
         program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"], out["write_log"],
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None, (out["stem"], out["stem_log"]),
-        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"], out["ntk"],
+        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"],
+        out["log_norm"][at], out["ntk"],
     )  # fmt: skip

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sigprop.expression import Normalise, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Centre, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import Scalar
-from sigprop.theory.algebra import exp, root_mean_square
+from sigprop.theory.algebra import determinant, exp, over, root_mean_square
+from sigprop.theory.algebra import log as logarithm
 
 Coefficients = dict[int, Any]
 """leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band, token)."""
@@ -50,15 +51,40 @@ class Form:
                 return {leaf: self.number(factor) * c for leaf, c in form.items()}, log
             case Sum(terms):
                 return self.add([self(term) for term in terms])
-            case Normalise(of, _, epsilon):
+            case Normalise(of):
                 form, log = self(of)
-                norm = root_mean_square(self.square(form), self.number(epsilon), log)
-                return {leaf: c / norm for leaf, c in form.items()}, 0 * log
+                norm = self.norm(expression)
+                return {leaf: over(c, norm) for leaf, c in form.items()}, 0 * log
+            case Centre(of):
+                return self(of)
+            case Project(of, along):
+                (form, log), (other, _) = self(of), self(along)
+                part = over(self.overlap(form, other), self.overlap(other, other))
+                return self.add([(form, log), ({leaf: -part * c for leaf, c in other.items()}, log)])
         raise TypeError(f"not a linear expression: {expression!r}")
 
-    def square(self, form: Coefficients) -> Any:
-        """<x, x> per token of x = sum c leaf, summed over bands."""
-        return self.over_bands(total(x * y * self.gram(i, j) for i, x in form.items() for j, y in form.items()))
+    def norm(self, u: Normalise) -> Any:
+        """What the mantissa of ``u.of`` is divided by, per token."""
+        return root_mean_square(self.square(u.of), self.number(u.epsilon), self(u.of)[1])
+
+    def gain(self, u: Vector) -> Any:
+        """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or that of 0)."""
+        if not isinstance(u, Normalise):
+            return 0 * self(u)[1]
+        return self(u.of)[1] + logarithm(self.norm(u))
+
+    def square(self, of: Vector) -> Any:
+        """<x, x> per token of x = ``of``, summed over bands; what is orthogonal to something, without cancellation."""
+        if isinstance(of, Project):
+            x, y = self(of.of)[0], self(of.along)[0]
+            xx, yy = self.overlap(x, x), self.overlap(y, y)
+            return over(determinant(xx, self.overlap(x, y), yy), yy)
+        form = self(of)[0]
+        return self.overlap(form, form)
+
+    def overlap(self, left: Coefficients, right: Coefficients) -> Any:
+        """<x, y> per token of x = sum c leaf and y, summed over bands."""
+        return self.over_bands(total(x * y * self.gram(i, j) for i, x in left.items() for j, y in right.items()))
 
     def add(self, forms: Sequence[tuple[Coefficients, Any]]) -> tuple[Coefficients, Any]:
         """The sum of forms, on their largest log scale."""

@@ -53,6 +53,8 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
     """
     seen = {row.application for row in rows if row.application_2 is not None and row.application is not None}
+    turned = max((row.application or 0 for row in rows if row.quantity == "rotation"), default=0)
+    seen |= set(range(turned))
     columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
     ntk = any(row.quantity == "ntk" for row in rows)
     seeds = range(REPLICATES if _sampled(arch) and approximation is None else 1)

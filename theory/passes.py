@@ -33,7 +33,7 @@ def run(
 ) -> dict[str, Any]:
     input_gram: Any = sum(variance * gram for variance, gram in stem.values())
     resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)), approximation)
-    start, first, initial = _start(structure, tables, input_gram, bands)
+    start, first, initial, start_gain = _start(structure, tables, input_gram, bands)
     tokens = input_gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
@@ -62,12 +62,12 @@ def run(
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "participation": forward["extra"]["participation"], "ntk": kernel, **backward,
+        "participation": forward["extra"]["participation"], "ntk": kernel, "log_norm": jnp.cumsum(with_start(forward["gain"], start_gain), axis=0), **backward,
     }  # fmt: skip
 
 
-def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any]:
-    """Grams of the initial lanes (and of the stem's own lane), the first step's numbers, and the lanes in the stem [m, K, T]."""
+def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any, Any]:
+    """Grams of the initial lanes (and of the stem's own lane), the first step's numbers, the lanes in the stem [m, K, T], lane 0's gain [T]."""
     first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
     shape = (structure.bands, input_gram.shape[0])
     diagonal = jnp.broadcast_to(jnp.diagonal(input_gram)[None], shape)
@@ -77,7 +77,8 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
     if structure.injects:
         coefficients.append(jnp.ones(shape, dtype=jnp.float64))
     lanes = jnp.stack(coefficients)  # [m, K, T]
-    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes
+    gain = jnp.broadcast_to(form.gain(structure.initial[0]), (1, shape[1]))[0]
+    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes, gain
 
 
 def _backward(

@@ -25,6 +25,8 @@ APPROXIMATED = (
     "cross_entropy",
     "participation",
     "angle_exponent",
+    "log_norm",
+    "rotation",
 )
 
 

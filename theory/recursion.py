@@ -53,8 +53,9 @@ class Kind(Protocol):
         """Grams of the write, from <x_p, x_p> [1, T, T]."""
         ...
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any]:
-        """(M [m, m, K, T], B [m, K, T], log [1, T]) from Grams of the states, <S, w> [m, K, T, T] and <w, w>."""
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
+        """(M [m, m, K, T], B [m, K, T], log [1, T], log of what a norm divides lane 0 by [1, T]) from Grams of the states,
+        <S, w> [m, K, T, T] and <w, w>."""
         ...
 
 
@@ -94,7 +95,7 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         written = _switch(kinds, x, "write", own, read_log, partners)
         cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
-        m, b, log = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
+        m, b, log, gain = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
         m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))
         new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
         new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
@@ -105,7 +106,7 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
             kept = jax.tree.map(lambda table, value: table.at[p].set(value), kept, updates)
         out = {
             "gram": gram, "log": log[0], "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]), "read": own[0], "read_log": read_log[0],
-            "reads": rho, "write": written.own[0], "write_log": written.log[0], "pairs": partners.reads if partners else None,
+            "reads": rho, "write": written.own[0], "write_log": written.log[0], "gain": gain[0], "pairs": partners.reads if partners else None,
             "write_pairs": written.pairs, "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
         }  # fmt: skip
         return Carry(gram, log, new, kept), out

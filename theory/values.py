@@ -43,6 +43,10 @@ class Values:
                 return self._weight_gradient(row.group or "", a)
             case "participation":
                 return float(self.k.participation[self.steps[a], t]), 0.0
+            case "log_norm":
+                return float(self.k.log_norm[a, t]), 0.0
+            case "rotation":
+                return sum(self._angle(b, t) for b in range(a)), 0.0
             case "angle_exponent":
                 return math.log(self._apart(a + 1, t, s) / self._apart(a, t, s)), 0.0
             case "gradient_exponent":
@@ -101,6 +105,11 @@ class Values:
         """1 - cos of two tokens at state a, at least the rounding of a cosine."""
         gram = self.k.states[a]
         return max(1 - float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s])), 2.0**-53)
+
+    def _angle(self, a: int, t: int) -> float:
+        """Degrees between h_a and h_{a+1}."""
+        x, y, cross = self.k.states[a, t, t], self.k.states[a + 1, t, t], self.k.crossed[a + 1, self.column[a], t, t]
+        return math.degrees(math.atan2(math.sqrt(max(x * y - cross * cross, 0.0)), cross))
 
     def _total(self, a: int) -> Scaled:
         """sum over tokens of <g_a, g_a>."""

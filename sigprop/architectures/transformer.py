@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 from sigprop import branches
 from sigprop.architecture import Architecture
-from sigprop.building import branch_numbers, residual_stack, sizes, variances
+from sigprop.building import Residual, branch_numbers, residual_stack, sizes, skip, variances
 from sigprop.errors import InputError
 from sigprop.initialisations import initialised
 from sigprop.registry import register
@@ -17,8 +18,8 @@ from sigprop.scores import Scores
 TOKENS = 3  # unless the inputs say
 
 
-def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
-    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested)."""
+def stack(name: str, loops: int | None = None, join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip, **p: Any) -> Architecture:
+    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state."""
     p = initialised(p, p["depth"])
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
@@ -42,7 +43,7 @@ def stack(name: str, loops: int | None = None, **p: Any) -> Architecture:
             built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
     shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
-    return residual_stack(name, built, numbers, size, p | shown, loops)
+    return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size))
 
 
 def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:

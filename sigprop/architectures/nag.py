@@ -1,0 +1,40 @@
+"""Norm-agnostic residual networks (Figliolia, Millidge 2606.16112): a unit direction that branches rotate, its norm in a lane apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sigprop import rules
+from sigprop.architecture import Architecture
+from sigprop.architectures.transformer import stack
+from sigprop.building import Residual
+from sigprop.errors import InputError
+from sigprop.expression import Normalise, State, Stem
+from sigprop.grammar import resolve
+from sigprop.registry import register
+
+SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_norm")
+"""Parameters of skip connections with norms, which these networks do not have."""
+
+
+def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
+    """alpha_l = alpha_0 l^-p at l = 1..N S; raises ``InputError`` for a negative one."""
+    first = resolve(p["alpha_0"], "alpha_0", size)
+    if first < 0:
+        raise InputError(f"alpha_0={p['alpha_0']!r}: {first} at these sizes; accepted: a gain >= 0 (a branch rotates the state towards what it writes)")
+    return first * np.arange(1, size["N"] * size["S"] + 1, dtype=np.float64) ** -p["alpha_exponent"]
+
+
+def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
+    """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
+    (rule,) = rules.norm_agnostic()
+    return Residual(State(0), rule, Normalise(Stem()), {"alpha": gains(p, size), "modulator": p["modulator"]})
+
+
+@register("nag", reference="2606.16112", like="transformer", without=SKIP)
+def nag(*, depth: Any = 8, block: Any = "mlp", activation: Any = "relu", alpha_0: Any = 1.0, alpha_exponent: Any = 0.5, modulator: Any = 1.0, **rest: Any) -> Architecture:
+    """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every application with its own weights."""
+    own = {"depth": depth, "block": block, "activation": activation, "alpha_0": alpha_0, "alpha_exponent": alpha_exponent, "modulator": modulator}
+    return stack("nag", join=norm_agnostic, **own, **rest)
