@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear, Normalise, Read, State, Stem, Vector
+from sigprop.expression import Attend, Bias, Linear, Modulate, Normalise, Read, State, Stem, Vector
 from sigprop.head import Head
 from sigprop.scalar import Number
 from sigprop.traversal import tables_in, walk
@@ -41,6 +41,16 @@ class SubBlock:
     def weights(self) -> dict[str, Linear | Bias]:
         """The branch's matrices and biases by name."""
         return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias))}
+
+    @cached_property
+    def modulators(self) -> dict[str, Modulate]:
+        """The rule's modulators by name."""
+        return {node.weight: node for lane in self.rule for node in walk(lane) if isinstance(node, Modulate)}
+
+    @cached_property
+    def drawn(self) -> dict[str, Linear | Bias | Modulate]:
+        """All that is drawn at random, by name."""
+        return self.weights | self.modulators
 
     @cached_property
     def attention(self) -> tuple[Attend, ...]:
@@ -119,11 +129,11 @@ class Architecture:
         parts = self.input_gram if isinstance(self.input_gram, Mapping) else {STEM: Part(1.0, self.input_gram)}
         put("stem_parts", {name: Part(float(c), np.atleast_2d(np.asarray(gram, dtype=np.float64))) for name, (c, gram) in parts.items()})
         put("input_gram", sum(c * gram for c, gram in self.stem_parts.values()))
-        tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.weights, self.slots)
-        missing = set(self.weights) - set(tables)
+        tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.drawn, self.slots)
+        missing = set(self.drawn) - set(tables)
         if missing:
             raise InputError(f"slots: no table for weight {sorted(missing)[0]!r}; accepted: a table, or one per weight")
-        put("slots", {weight: tuple(int(s) for s in tables[weight]) for weight in self.weights})
+        put("slots", {weight: tuple(int(s) for s in tables[weight]) for weight in self.drawn})
         lengths = {len(table) for table in self.slots.values()}  # type: ignore[union-attr]
         depth = len(self.kinds) if self.kinds is not None else max(lengths, default=0)
         if lengths != {depth} or not 1 <= depth <= MOST_APPLICATIONS:
@@ -137,11 +147,21 @@ class Architecture:
     @cached_property
     def weights(self) -> dict[str, Linear | Bias]:
         """Every matrix and bias by name; each name belongs to one kind of sub-block."""
-        found: dict[str, Linear | Bias] = {}
+        return {name: node for name, node in self.drawn.items() if not isinstance(node, Modulate)}
+
+    @cached_property
+    def modulators(self) -> dict[str, Modulate]:
+        """Every modulator by name."""
+        return {name: node for name, node in self.drawn.items() if isinstance(node, Modulate)}
+
+    @cached_property
+    def drawn(self) -> dict[str, Linear | Bias | Modulate]:
+        """Weights and modulators by name; each name belongs to one kind of sub-block."""
+        found: dict[str, Linear | Bias | Modulate] = {}
         for block in self.sub_blocks:
-            if set(block.weights) & set(found):
-                raise InputError(f"weight {sorted(set(block.weights) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")
-            found |= block.weights
+            if set(block.drawn) & set(found):
+                raise InputError(f"weight {sorted(set(block.drawn) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")
+            found |= block.drawn
         return found
 
     @property
@@ -163,6 +183,12 @@ class Architecture:
     def lanes(self) -> int:
         """How many vectors the state holds."""
         return len(self.initial)
+
+    @cached_property
+    def gradients_known(self) -> bool:
+        """Whether theory has gradients: not through learned modulators whose Jacobian meets states that it depends on (tied, attention) or, for
+        covariances, other tokens' (a read-out that they share)."""
+        return not self.modulators or not (self.tied or self.readout.tokens != "each" or any(block.attention for block in self.sub_blocks))
 
     @property
     def norm_lane(self) -> bool:
@@ -188,14 +214,14 @@ class Architecture:
 
     def _used_slots(self) -> dict[str, list[int]]:
         """Per weight, the slots of the applications whose kind holds it."""
-        holds = [set(block.weights) for block in self.sub_blocks]
-        return {w: [s for s, k in zip(self.slots[w], self.kinds, strict=True) if w in holds[k]] for w in self.weights}  # type: ignore[index,call-overload]
+        holds = [set(block.drawn) for block in self.sub_blocks]
+        return {w: [s for s, k in zip(self.slots[w], self.kinds, strict=True) if w in holds[k]] for w in self.drawn}  # type: ignore[index,call-overload]
 
     def applications_of(self, weight: str) -> dict[int, list[int]]:
         """slot -> the applications that use that slot of ``weight``, in order."""
         found: dict[int, list[int]] = {}
         for a, (slot, kind) in enumerate(zip(self.slots[weight], self.kinds, strict=True)):  # type: ignore[index,call-overload]
-            if weight in self.sub_blocks[kind].weights:
+            if weight in self.sub_blocks[kind].drawn:
                 found.setdefault(slot, []).append(a)
         return found
 

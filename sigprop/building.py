@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,10 +80,10 @@ RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
 class Residual(NamedTuple):
-    """How writes join the state: what branches read, the next state, the first one, and the numbers these name."""
+    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, and the numbers these name."""
 
     read: Vector
-    rule: Vector
+    rule: Callable[[int], Vector]
     initial: Vector
     numbers: dict[str, Any]
 
@@ -94,7 +94,7 @@ def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
     (rule,) = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
     read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
     scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
-    return Residual(read, rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
+    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
 
 
 def residual_stack(
@@ -113,7 +113,7 @@ def residual_stack(
     residual = residual or skip(p, size)
     return Architecture(
         name=name,
-        sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule,)) for branch in branches),
+        sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule(kind),)) for kind, branch in enumerate(branches)),
         initial=(residual.initial,),
         slots=looped_slots(size),
         numbers=numbers | residual.numbers,

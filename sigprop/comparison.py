@@ -56,7 +56,7 @@ def verify(
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
     sampler = Sampler(arch, rows, seed, engine, memory_mib, progress)
     fixed_width, start, ladder, ceiling = _ladder(sampler, width)
-    values, scales, errors = evaluate(theory or arch, rows)
+    values, scales, errors, _ = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
     notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(fixed_width).dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]

@@ -134,6 +134,21 @@ class Project(Vector):
 
 
 @dataclass(frozen=True)
+class Modulate(Vector):
+    """m_t of_t, m_t = (mean over c of sigmoid(w_c . r_t))^power in [0, 1], w_c ~ N(0, variance/n), c = 1..directions, of the application's slot.
+
+    r is what the application reads. skip_below: m_t counts as 0 where it is below, so the token is left as it was (Mixture-of-Depths).
+    """
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    power: Scalar
+    directions: int
+    skip_below: Scalar = Constant(0)
+
+
+@dataclass(frozen=True)
 class Dropout(Vector):
     """of * m/(1 - rate), m = 0 with probability ``rate`` else 1, drawn for every coordinate, token and application; name: its own."""
 

@@ -111,6 +111,10 @@ def factors(value: Any) -> dict[str, float]:
     return {str(name).strip(): number(0)(factor) for name, factor in pairs}
 
 
+def modulator(value: Any) -> float | str:
+    return "learned" if value == "learned" else number(0, 1)(value)
+
+
 def boolean(value: Any) -> bool:
     if str(value).lower() not in ("true", "false"):
         raise ValueError

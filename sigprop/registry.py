@@ -32,7 +32,9 @@ class Entry:
 _ENTRIES: dict[str, Entry] = {}
 
 
-def register(name: str, reference: str, like: str | None = None, without: Collection[str] = ()) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
+def register(
+    name: str, reference: str, like: str | None = None, without: Collection[str] = ()
+) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
     """Decorator for a builder: its keyword-only defaults become the architecture's parameters; what ``**rest`` takes has the
     defaults of the architecture it is ``like``, ``without`` some.
 

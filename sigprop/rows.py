@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import READOUT, Architecture
+from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.errors import InputError, near_miss
+from sigprop.scalar import Constant
 from sigprop.validation import EMBEDDING
 
 
@@ -31,6 +32,8 @@ QUANTITIES: dict[str, Quantity] = {
     "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
     "log_norm": Quantity("log of all that norms have divided h by (networks that keep h normalised): the residual is exp(log_norm) h_a", "one", False),
     "rotation": Quantity("sum over applications before a of the angle between h and the next h, in degrees", "value", False, False),
+    "modulator": Quantity("m of an application with a learned modulator, 0 where the token is skipped", "one", False),
+    "skip_rate": Quantity("probability that an application skips a token", "one", False),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
     "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),
@@ -82,16 +85,24 @@ def spread(depth: int, count: int = 4) -> tuple[int, ...]:
     return tuple(int(a) for a in np.unique(np.linspace(0, depth, count).round()))
 
 
-VERIFIED = tuple(name for name, quantity in QUANTITIES.items() if quantity.judged)
+def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The asked quantities (default: all) that theory has for ``arch``; raises ``InputError`` for one it was asked for and has not."""
+    without = () if arch.gradients_known else tuple(name for name, quantity in QUANTITIES.items() if quantity.backward)
+    for name in quantities or ():
+        if name in without:
+            where = "accepted: with weights of their own, without attention, and readout=each, or modulator as a number; measure has it"
+            raise InputError(f"quantity={name} at modulator=learned: its own Jacobian has no rule here; {where}")
+    return tuple(name for name in check_quantities(quantities) if name not in without)
 
 
 def judged(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
     """The rows of a verdict: as ``select``, by default at the four depths that say something (not the given stem's own
     variance, nor the gradient at the last state), cosines against the stem and between successive of those writes."""
+    names = known(arch, quantities) if quantities else [name for name in known(arch) if QUANTITIES[name].judged]
     if applications:
-        return select(arch, quantities or VERIFIED, applications)
+        return select(arch, names, applications)
     at = spread(arch.depth, 5)
-    rows = [row for name in check_quantities(quantities or VERIFIED) for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)]
+    rows = [row for name in names for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)]
     return tuple(row for row in rows if row.quantity != "weight_gradient" or row.group in arch.weights)  # other rows say what stem and read-out would
 
 
@@ -118,6 +129,9 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return [Row(name, a, token=t, token_2=s) for a in at for t in tokens for s in tokens if t < s]
     if name == "log_norm":
         return [Row(name, a, token=t) for a in at for t in tokens] if arch.norm_lane else []
+    if name in ("modulator", "skip_rate"):
+        shows = lambda block: any(name == "modulator" or node.skip_below != Constant(0) for node in block.modulators.values())  # noqa: E731
+        return [Row(name, a, token=t) for a in _held(arch, shows, at, asked) for t in tokens]
     if name == "rotation":
         return [Row(name, a, token=t) for a in at for t in tokens if a > 0]
     if name in ("state_cosine", "write_cosine"):
@@ -129,9 +143,7 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
             return []
         return [Row(name, token=t) for t in tokens]
     if name == "participation":
-        found = [a for a, kind in enumerate(arch.kinds or ()) if arch.sub_blocks[kind].attention]
-        found = sorted({min(found, key=lambda f: abs(f - a)) for a in at}) if found and (asked or len(found) > len(at)) else found
-        return [Row(name, a, token=t) for a in found for t in tokens]
+        return [Row(name, a, token=t) for a in _held(arch, lambda block: block.attention, at, asked) for t in tokens]
     if name == "angle_exponent":
         g = arch.input_gram
         pairs = [(t, s) for t in tokens for s in tokens if t < s and g[t, s] ** 2 < g[t, t] * g[s, s]]  # equal tokens stay equal
@@ -139,6 +151,12 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
     if name == "gradient_exponent":
         return [Row(name)]
     return [Row(name, group=g, token=t, token_2=s) for g in (*arch.groups, None) for t in tokens for s in tokens if t <= s]
+
+
+def _held(arch: Architecture, shows: Callable[[SubBlock], Any], at: tuple[int, ...], asked: bool) -> list[int]:
+    """The applications whose sub-block shows it; when applications are asked for, the nearest to them."""
+    found = [a for a, kind in enumerate(arch.kinds or ()) if shows(arch.sub_blocks[kind])]
+    return sorted({min(found, key=lambda f: abs(f - a)) for a in at}) if found and (asked or len(found) > len(at)) else found
 
 
 def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Bias, Centre, Linear, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Bias, Centre, Linear, Modulate, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import evaluate
 from sigprop.traversal import numbers_in, rows_of, tables_in, walk
 
@@ -49,7 +49,7 @@ def check(arch: Architecture) -> None:
             if isinstance(node, (Linear, Bias)) and node is not block.weights[node.weight]:
                 raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
         for lane in block.rule:
-            _leaves(lane, (State, Stem, Write), linear, "rule")
+            _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
         if len(block.rule) != arch.lanes:
             raise InputError(f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one expression per lane")
         for expression in (block.read, block.branch, *block.rule):
@@ -80,7 +80,7 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
             raise InputError(f"{name}: {table.size} values; accepted: one, or one for each of the {arch.depth} applications")
         if not np.all(np.isfinite(table)):
             raise InputError(f"{name}={value}: not finite; accepted: a finite number")
-    for weight, node in arch.weights.items():
+    for weight, node in arch.drawn.items():
         for slot, applications in arch.applications_of(weight).items():
             variances = {float(evaluate(node.variance, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
             if min(variances) < 0 or len(variances) > 1:

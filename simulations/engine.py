@@ -32,7 +32,7 @@ BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width
 
 def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
     """The key of one stream of networks: a hash of the description, the seed and the stream."""
-    described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.weights)}|{width}"
+    described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.drawn)}|{width}"
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(described.encode()))), np.uint32(stream))
 
 
@@ -135,7 +135,7 @@ class Static:
         self.arch, self.rows, self.width, self.plan = arch, rows, width, plan
         self.passes = passes(arch, rows)
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
-        uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.weights)
+        uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.drawn)
         self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.head.vocabulary, uses, rows, width, plan)
 
         self.hash = hash(self.key)

@@ -23,4 +23,5 @@ def products(x: Any, y: Any) -> Any:
     if tokens * others > FEW or length < LONG:
         return jnp.einsum("...tn,...sn->...ts", x, y, precision=jax.lax.Precision.HIGHEST)
     found = {(t, s): (x[..., t, :] * y[..., s, :]).sum(axis=-1) for t in range(tokens) for s in range(others) if s >= t or x is not y}
-    return jnp.stack([jnp.stack([found.get((t, s), found.get((s, t))) for s in range(others)], axis=-1) for t in range(tokens)], axis=-2)
+    found = {(s, t): sums for (t, s), sums in found.items() if x is y} | found
+    return jnp.stack([jnp.stack([found[t, s] for s in range(others)], axis=-1) for t in range(tokens)], axis=-2)

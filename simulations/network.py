@@ -10,8 +10,25 @@ import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
 from sigprop.expression import (
-    Activate, Attend, Bias, Centre, Dropout, Linear, Normalise, Product, Project, Read, Rescale, Scale, State, Stem, Sum, Vector, Write,
-)  # fmt: skip
+    Activate,
+    Attend,
+    Bias,
+    Centre,
+    Dropout,
+    Linear,
+    Modulate,
+    Normalise,
+    Product,
+    Project,
+    Read,
+    Rescale,
+    Scale,
+    State,
+    Stem,
+    Sum,
+    Vector,
+    Write,
+)
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot
@@ -32,6 +49,7 @@ class _Evaluation:
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
         self.norms: dict[Vector, Any] = {}
+        self.modulators: Any = None
 
     def __call__(self, u: Vector) -> Any:
         if u in self.leaves:
@@ -79,6 +97,14 @@ class _Evaluation:
                 product, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
                 self.leaves[u] = self._probed(u.weight, std * product)  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
                 return self.leaves[u]
+            case Modulate(weight, of):
+                x = self(Read())
+                variance, power, least = (jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.variance, u.power, u.skip_below))
+                scores, self.local = self.matrices.apply(self.local, self.place, weight, x)
+                scores = self._probed(weight, jnp.sqrt(variance / x.shape[-1]) * scores)  # pyright: ignore[reportOperatorIssue]
+                m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
+                self.modulators = jnp.where(m < least, jnp.zeros_like(m), m)
+                return self.modulators[:, None] * self(of)
             case Bias():
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
                 return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
@@ -120,11 +146,12 @@ def run(
         masks = {getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m) for m, node in enumerate(dropped)}
         branch = _Evaluation({Read(): read}, x["numbers"], matrices, local, x, x["probes"], masks)
         write = branch(block.branch)
-        rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
+        rule = _Evaluation(leaves | {Read(): read, Write(): write}, x["numbers"], matrices, branch.local, x, x["probes"])
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
         participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
         new = tuple(rule(lane) for lane in block.rule)
-        return new, branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]))
+        modulators = jnp.ones(write.shape[:1], dtype=jnp.float32) if rule.modulators is None else rule.modulators
+        return new, rule.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]), modulators)
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried
@@ -137,7 +164,7 @@ def run(
     xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
     xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": (probes.outputs, probes.output_grams)}
     xs |= {"state_probe": probes.before, "gram_probe": probes.grams[:-1]}
-    (final, state), (states, grams, finite, writes, inputs, input_grams, participation, gains) = jax.lax.scan(step, (lanes, state), xs)
+    (final, state), (states, grams, finite, writes, inputs, input_grams, participation, gains, modulators) = jax.lax.scan(step, (lanes, state), xs)
     final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
     taps = []
     for a in arch.readout.at:
@@ -148,7 +175,7 @@ def run(
     every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     grams, finite = jnp.concatenate([grams, _gram(final[0])[None]]), jnp.concatenate([finite, _finite(final)[None]])
     gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], gains])
-    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite, jnp.cumsum(gains, axis=0)), state
+    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite, jnp.cumsum(gains, axis=0), modulators), state
 
 
 def _gram(x: Any) -> Any:

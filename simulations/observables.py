@@ -178,6 +178,14 @@ def _log_norm(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace
     return trace.log_norm[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
 
 
+def _modulator(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.modulators[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def _skip_rate(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return (_modulator(rows, arch, shapes, trace, gradients, tables) == 0).astype(jnp.float32)
+
+
 def _rotation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     """Degrees, each angle from its sine and cosine (no cancellation)."""
     unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
@@ -205,5 +213,5 @@ _MEASURE = {
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
     "logit_variance": head.logit_variance, "logit_contact": head.logit_contact, "cross_entropy": head.cross_entropy,
     "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
-    "log_norm": _log_norm, "rotation": _rotation,
+    "log_norm": _log_norm, "rotation": _rotation, "modulator": _modulator, "skip_rate": _skip_rate,
 }  # fmt: skip

@@ -16,7 +16,7 @@ class Trace(NamedTuple):
     """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
     participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere; made while the vectors are at hand, so that a program whose rows
     ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1];
-    log_norm [D + 1, T]: log of all that norms have divided lane 0 by."""
+    log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0 where a token was skipped (1 without modulators)."""
 
     lanes: Any
     writes: Any
@@ -27,6 +27,7 @@ class Trace(NamedTuple):
     input_grams: Any
     finite: Any
     log_norm: Any
+    modulators: Any
 
 
 class Probes(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear
+from sigprop.expression import Attend, Bias, Linear, Modulate
 from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
 from sigprop.simulations.conditional import extend
@@ -42,9 +43,9 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
             if isinstance(node, Attend):
                 check_heads(node, width)
     found = []
-    for name, node in arch.weights.items():
-        out = width * node.rows
-        inside = width * rows_of(node.of) if isinstance(node, Linear) else None
+    for name, node in arch.drawn.items():
+        out = Fraction(node.directions) if isinstance(node, Modulate) else width * node.rows
+        inside = width * rows_of(node.of) if isinstance(node, Linear) else Fraction(width) if isinstance(node, Modulate) else None
         for length in (out, inside):
             if length is not None and length.denominator != 1:
                 raise InputError(f"width={width}: weight {name!r} would have {length} rows or columns; accepted: a multiple of {length.denominator}")
@@ -67,7 +68,7 @@ def least_width(arch: Architecture, most: int) -> int:
 def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
     """weight -> [D] index of the slot among the used ones (0 where the application does not hold the weight)."""
     tables = {}
-    for name in arch.weights:
+    for name in arch.drawn:
         table = np.zeros(arch.depth, dtype=np.int32)
         for index, applications in enumerate(arch.applications_of(name).values()):
             table[applications] = index
@@ -83,7 +84,7 @@ def most_uses(arch: Architecture, weight: str) -> int:
 def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
     """weight -> [D] how often its slot was used before."""
     tables = {}
-    for name in arch.weights:
+    for name in arch.drawn:
         table = np.zeros(arch.depth, dtype=np.int32)
         for applications in arch.applications_of(name).values():
             table[applications] = np.arange(len(applications))

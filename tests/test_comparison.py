@@ -140,7 +140,7 @@ WIDTHS, SAMPLES, ERRORS = (64, 128), (800, 500), 4.5
 def distance(network: sp.Architecture, theory: sp.Architecture) -> tuple[list[Row], np.ndarray, np.ndarray]:
     """(rows, (extrapolated mean - theory)/scale, its standard error): 2 x(128) - x(64) cancels the 1/n term."""
     rows = tuple(row for row in select(network, [*QUANTITIES, "token_covariance", "gradient_covariance"], [0, 1, network.depth]))
-    values, scales, _ = evaluate(theory, rows)
+    values, scales, *_ = evaluate(theory, rows)
     scale = np.array([unscaled(*s) or 1.0 for s in scales])
     expected = np.array([unscaled(*v) for v in values])
     found = [(sample(engine_for("auto", network, rows, n, 1024), m, seed=5) - expected) / scale for n, m in zip(WIDTHS, SAMPLES, strict=True)]

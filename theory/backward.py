@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from sigprop.architecture import READOUT, SubBlock
 from sigprop.expression import Read, Vector
+from sigprop.theory.algebra import over
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner
 from sigprop.theory.forward import environment
@@ -59,13 +60,20 @@ class BackwardKind:
         blank = lambda i, j: jnp.zeros_like(cotangents[i, j])  # noqa: E731
         own_gram = env.block(gram, "a", "a") if gram is not None else blank("a", "a")
         pair_gram = (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b")) if partners is not None else None
+        own_gram = own_gram + self._modulated(x, own, log + x["forward_log"][None] - log_y)
         return Written(own_gram, pair_gram, log_y, (), {group: self._weight(env, group, partners is not None) for group in self.groups})
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
+    @staticmethod
+    def _modulated(x: Any, own: Any, log: Any) -> Any:
+        """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm> is of order one at every width. [1, T, T]; own:
+        <delta, delta> with delta = B g'."""
+        return jnp.diag(over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2) * jnp.exp(2 * log[0]))[None]
+
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """M^T and rho, with the lane of v kept."""
         common = jnp.maximum(log, write_log)
         keep, add = jnp.exp(log - common)[None, None], jnp.exp(write_log - common)[None]
-        return x["back_transition"] * keep, x["back_reads"] * add, common, jnp.zeros_like(log)
+        return x["back_transition"] * keep, x["back_reads"] * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one weight."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import SubBlock
-from sigprop.expression import Read
+from sigprop.expression import Modulate, Read
 from sigprop.scalar import evaluate
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner
@@ -17,6 +18,19 @@ from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall, summarise
+
+
+def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
+    """(m, <dm/dr, dm/dr> n) [1, T] of a step, from its scores: 0 where it skips."""
+    variance, power, least = (evaluate(scalar, x["numbers"]) for scalar in (node.variance, node.power, node.skip_below))
+
+    def of(scores: Any) -> Any:
+        m = jnp.mean(jax.nn.sigmoid(jnp.sqrt(variance) * scores), axis=0) ** power
+        return jnp.where(m < least, 0.0, m)
+
+    m, pull = jax.vjp(of, x["scores"][: node.directions])
+    (slopes,) = pull(jnp.ones_like(m))  # a token's m depends on its own scores only
+    return m[None], jnp.sum(slopes**2, axis=0, keepdims=True)
 
 
 def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], Any], stem: int | None, bands: Any) -> Form:
@@ -28,6 +42,7 @@ def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], A
         stem=stem,
         over_bands=lambda value: jnp.einsum("k,kt->t", bands, value)[None],
         maximum=jnp.maximum,
+        modulate=lambda node: x[node.weight] if node.weight in x else modulator(node, x)[0],
     )
 
 
@@ -65,8 +80,26 @@ class ForwardKind:
         participation = tokens if env.participation is None or not self.block.attention else env.participation[0]
         return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation})
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
-        """M, B and the common log of the next lanes, and lane 0's gain; the stem's lane, if there is one, stays."""
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """M, B and the common log of the next lanes (the stem's lane, if there is one, stays), lane 0's gain, and of modulators."""
+        transition, into, common, gain = self._rule(x, gram, log, cross, own, write_log)
+        told = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
+        for node in self.block.modulators.values():
+            m, slope = modulator(node, x)
+            pushed = jax.jvp(lambda m, name=node.weight: self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2], (m,), (jnp.ones_like(m),))[1]
+            told |= {"modulator": m, "sensitivity": slope * self._square(*pushed, gram, cross, own)}
+        return transition, into, common, told
+
+    def _square(self, transition: Any, into: Any, gram: Any, cross: Any, own: Any) -> Any:
+        """<u, u> [1, T] of lane 0's u = M S + B w."""
+        every, entry = [*range(gram.shape[0]), WRITE], self._entry(gram, cross, own)
+        lane = [*transition[0], into[0]]
+        return jnp.einsum("k,kt->t", self.bands, sum(x * y * entry(i, j) for i, x in zip(every, lane, strict=True) for j, y in zip(every, lane, strict=True)))[
+            None
+        ]
+
+    def _rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
+        """M, B, the common log and lane 0's gain."""
         lanes, shape = list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
         form = self._form(x, gram, log, cross, own, write_log)
         results = [form(expression) for expression in self.block.rule]
@@ -80,14 +113,20 @@ class ForwardKind:
         gain = jnp.broadcast_to(form.gain(self.block.rule[0]), log.shape)
         return jnp.stack([dense(c, lanes, shape) for c in scaled]), jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]), common, gain
 
-    def _form(self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None) -> Form:
+    @staticmethod
+    def _entry(gram: Any, cross: Any, own: Any) -> Callable[[int, int], Any]:
+        """(i, j) -> <leaf_i, leaf_j> [K, T]."""
+
         def entry(i: int, j: int) -> Any:
             if i == WRITE and j == WRITE:
                 return jnp.broadcast_to(jnp.diagonal(own)[None], (gram.shape[2], gram.shape[3]))
             block = cross[max(i, j)] if WRITE in (i, j) else gram[i, j]
             return jnp.diagonal(block, axis1=-2, axis2=-1)
 
-        return numeric_form(x, entry, lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
+        return entry
+
+    def _form(self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None) -> Form:
+        return numeric_form(x, self._entry(gram, cross, own), lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
 
 
 def environment(x: Any, resolution: Resolution, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:

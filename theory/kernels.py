@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.theory import field
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.calculus import require_fresh
 from sigprop.theory.passes import run
@@ -27,6 +29,7 @@ class Kernels:
     stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
     participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
+    modulators [P, T]: of every step (1 without one, 0 where it skips);
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
@@ -45,6 +48,7 @@ class Kernels:
     groups: dict[str, tuple[np.ndarray, np.ndarray]]
     participation: np.ndarray
     log_norm: np.ndarray
+    modulators: np.ndarray
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -57,6 +61,14 @@ def kernels(
 
     Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with independent recursions.
     """
+    (found,) = sampled_kernels(arch, columns, degree, seed, ntk, approximation)
+    return found
+
+
+def sampled_kernels(
+    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True, approximation: str | None = None
+) -> list[Kernels]:
+    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one."""
     for block in arch.sub_blocks:
         require_fresh(block.branch)
     program = compile_program(arch)
@@ -66,11 +78,17 @@ def kernels(
     tables = {
         "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
         "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
+        "modulated": sum((program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)),
     }  # fmt: skip
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
-        out = jax.device_get(run(program.structure, program.coupled, ntk, approximation, *given))
+        out = jax.device_get(run(program.structure, program.coupled, ntk, approximation, field.draws(arch, program.steps, seed), *given))
+    each = [out] if not arch.modulators else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
+    return [_read(one, program, columns) for one in each]
+
+
+def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
     reverse = program.steps - at
@@ -79,5 +97,5 @@ def kernels(
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None, (out["stem"], out["stem_log"]),
         {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"],
-        out["log_norm"][at], out["ntk"],
+        out["log_norm"][at], out["modulators"], out["ntk"],
     )  # fmt: skip

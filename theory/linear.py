@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sigprop.expression import Centre, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Centre, Modulate, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
 from sigprop.scalar import Scalar
 from sigprop.theory.algebra import determinant, exp, over, root_mean_square
 from sigprop.theory.algebra import log as logarithm
@@ -22,7 +22,7 @@ class Form:
     """What evaluating a linear expression needs: Gram entries of the same token, logs, numbers; on any algebra.
 
     gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token; number(scalar);
-    over_bands(x): the width-weighted sum over bands, kept broadcastable.
+    over_bands(x): the width-weighted sum over bands, kept broadcastable; modulate(node): m per token.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class Form:
         stem: int | None,
         over_bands: Callable[[Any], Any] = lambda x: x,
         maximum: Callable[[Any, Any], Any] = lambda x, y: x,
+        modulate: Callable[[Modulate], Any] | None = None,
     ):
+        self.modulate: Any = modulate
         self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = gram, log, number, stem, over_bands, maximum
 
     def __call__(self, expression: Vector) -> tuple[Coefficients, Any]:
@@ -57,6 +59,9 @@ class Form:
                 return {leaf: over(c, norm) for leaf, c in form.items()}, 0 * log
             case Centre(of):
                 return self(of)
+            case Modulate(of=of):
+                form, log = self(of)
+                return {leaf: self.modulate(expression) * c for leaf, c in form.items()}, log
             case Project(of, along):
                 (form, log), (other, _) = self(of), self(along)
                 part = over(self.overlap(form, other), self.overlap(other, other))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
 
 from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend
-from sigprop.rows import Row
+from sigprop.rows import QUANTITIES, Row
 from sigprop.theory import dual
-from sigprop.theory.kernels import COARSE, DEGREE, kernels
+from sigprop.theory.kernels import COARSE, DEGREE, sampled_kernels
 from sigprop.theory.values import Scaled, Values
 from sigprop.traversal import walk
 
@@ -23,7 +24,7 @@ CONFIDENCE = 0.99  # of the error stated for sampled heads
 
 def status(arch: Architecture) -> str:
     """'exact' where every activation has a closed form and attention is uniform, else 'quadrature'."""
-    return "quadrature" if _series(arch) or _sampled(arch) else "exact"
+    return "quadrature" if _series(arch) or _sampled(arch) or arch.modulators else "exact"
 
 
 def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
@@ -46,10 +47,20 @@ def unscaled(value: float, log: float) -> float | None:
     return math.copysign(math.exp(log + math.log(abs(value))), value) if log + math.log(abs(value)) < math.log(LARGEST) else None
 
 
-def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None) -> tuple[list[Scaled], list[Scaled], list[float | None]]:
-    """(values, scales, errors) of the rows; a scale is what a deviation is divided by (docs/verdict.md, step 2).
+class Evaluated(NamedTuple):
+    """Of the rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2), errors, and with learned modulators the standard
+    deviations between networks (of forward rows; else None)."""
 
-    errors: rounding; where a Hermite series is used, the difference of two degrees; where heads are sampled, the
+    values: list[Scaled]
+    scales: list[Scaled]
+    errors: list[float | None]
+    sds: list[float | None]
+
+
+def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None) -> Evaluated:
+    """The rows' wide limits.
+
+    errors: rounding; where a Hermite series is used, the difference of two degrees; where heads or modulators' scores are sampled, the
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
     """
     seen = {row.application for row in rows if row.application_2 is not None and row.application is not None}
@@ -57,21 +68,31 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     seen |= set(range(turned))
     columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
     ntk = any(row.quantity == "ntk" for row in rows)
-    seeds = range(REPLICATES if _sampled(arch) and approximation is None else 1)
-    sets = [Values(arch, kernels(arch, columns, DEGREE, seed, ntk, approximation)) for seed in seeds]
-    found = [[one.value(row) for row in rows] for one in sets]
+    seeds = range(REPLICATES if (_sampled(arch) or arch.modulators) and approximation is None else 1)
+    draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, ntk, approximation)] for seed in seeds]
+    every = [[[one.value(row) for one in each] for row in rows] for each in draws]
+    found = [[_mean(each) for each in own] for own in every]
     values = [_mean([values[r] for values in found]) for r in range(len(rows))]
     errors: list[float | None] = [None if (v := unscaled(*value)) is None else abs(v) * 1e-14 * (10 + arch.depth) for value in values]
     others: list[list[float | None]] = []
-    if len(sets) > 1:
-        width = float(student.ppf((1 + CONFIDENCE) / 2, len(sets) - 1)) / math.sqrt(len(sets))
+    if len(draws) > 1:
+        width = float(student.ppf((1 + CONFIDENCE) / 2, len(draws) - 1)) / math.sqrt(len(draws))
         others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
     if _series(arch):
-        coarse = Values(arch, kernels(arch, columns, COARSE, 0, ntk, approximation))
-        others.append([_difference(found[0][r], coarse.value(row)) for r, row in enumerate(rows)])
+        coarse = [Values(arch, one) for one in sampled_kernels(arch, columns, COARSE, 0, ntk, approximation)]
+        others.append([_difference(found[0][r], _mean([one.value(row) for one in coarse])) for r, row in enumerate(rows)])
     for other in others:
         errors = [None if own is None or more is None else max(own, more) for own, more in zip(errors, other, strict=True)]
-    return values, [sets[0].scale(row, value) for row, value in zip(rows, values, strict=True)], errors
+    sds = [
+        _spread([v for own in every for v in own[r]], values[r][1], 1.0) if arch.modulators and not QUANTITIES[row.quantity].backward else None
+        for r, row in enumerate(rows)
+    ]
+    return Evaluated(values, [_scale(draws[0], row, value) for row, value in zip(rows, values, strict=True)], errors, sds)
+
+
+def _scale(sets: Sequence[Values], row: Row, value: Scaled) -> Scaled:
+    """As ``Values.scale``; of a covariance from the means of its two ends."""
+    return sets[0].scale(row, value) if len(sets) == 1 else _mean([one.scale(row, value) for one in sets])
 
 
 def _mean(values: Sequence[Scaled]) -> Scaled:

@@ -16,13 +16,22 @@ from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import gram_scan
 
+AT_ONCE = 64  # draws of modulators' scores
+
 
 @jit(static=(0, 1, 2, 3))
-def run(
+def run(structure: Structure, coupled: bool, ntk: bool, approximation: str | None, draws: Any, *given: Any) -> dict[str, Any]:
+    """Both passes; with draws of modulators' scores [S, P, C, T] each of its arrays once a draw, in front."""
+    one = functools.partial(_once, structure, coupled, ntk, approximation)
+    return one(None, *given) if draws is None else jax.lax.map(lambda u: one(u, *given), draws, batch_size=AT_ONCE)
+
+
+def _once(
     structure: Structure,
     coupled: bool,
     ntk: bool,
     approximation: str | None,
+    draws: Any,
     degree: Any,
     points: Any,
     tables: dict[str, Any],
@@ -40,8 +49,8 @@ def run(
     shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
     kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
-    used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers")}
-    forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank)
+    used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")}
+    forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank, draws)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
@@ -62,7 +71,7 @@ def run(
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "participation": forward["extra"]["participation"], "ntk": kernel, "log_norm": jnp.cumsum(with_start(forward["gain"], start_gain), axis=0), **backward,
+        "participation": forward["extra"]["participation"], "ntk": kernel, "modulators": forward["told"]["modulator"], "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0), **backward,
     }  # fmt: skip
 
 
@@ -96,7 +105,7 @@ def _backward(
         "back_into": jnp.concatenate([forward["into"], tap], axis=1),
         "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
         "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
-        "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
+        "sensitivity": forward["told"]["sensitivity"], "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
     }  # fmt: skip
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs

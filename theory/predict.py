@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.rows import select
+from sigprop.rows import known, select
 from sigprop.table import Table
 from sigprop.theory.attention.approximations import check_approximation
 from sigprop.theory.numerics import evaluate, status, unscaled
@@ -32,7 +32,8 @@ APPROXIMATED = (
 
 def predict(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None, approximation: str | None = None) -> Table:
     """The wide limit of every selected row: value, log_value, error (absolute, numerical), status, assumes, and the
-    ``scale`` that a deviation from it is measured in.
+    ``scale`` that a deviation from it is measured in; with a learned modulator also sd, the standard deviation between networks
+    that it makes of a forward row (it does not average out: the value is the mean).
 
     arch: the description; quantities, applications: see ``rows.select``; approximation: a name of
     ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at every application, each
@@ -42,13 +43,14 @@ def predict(arch: Architecture, quantities: Sequence[str] | None = None, applica
     """
     if approximation is not None:
         return _approximated(arch, quantities, applications, check_approximation(approximation))
-    rows = select(arch, quantities, applications)
-    values, scales, errors = evaluate(arch, rows)
+    rows = select(arch, known(arch, quantities), applications)
+    values, scales, errors, spreads = evaluate(arch, rows)
     table = []
-    for row, (value, log), scale, error in zip(rows, values, scales, errors, strict=True):
+    for row, (value, log), scale, error, spread in zip(rows, values, scales, errors, spreads, strict=True):
         true, size = unscaled(value, log), log + math.log(abs(value)) if value else -math.inf
         shown = {"value": true, "log_value": size if math.isfinite(size) else None, "error": error, "status": status(arch), "assumes": ASSUMES}
-        table.append(row.to_dict() | shown | {"scale": unscaled(*scale)})
+        more = {} if spread is None else {"sd": spread}
+        table.append(row.to_dict() | shown | {"scale": unscaled(*scale)} | more)
     return Table(arch.name, dict(arch.parameters), table, "predict")
 
 
@@ -57,7 +59,7 @@ def _approximated(arch: Architecture, quantities: Sequence[str] | None, applicat
     if quantities is not None and (backward := [q for q in quantities if q not in APPROXIMATED]):
         raise InputError(f"quantity={backward[0]} at approximation={name}; accepted: {', '.join(APPROXIMATED)}")
     reference = predict(arch, quantities or APPROXIMATED, applications)
-    values, _, _ = evaluate(arch, select(arch, quantities or APPROXIMATED, applications), name)
+    values, *_ = evaluate(arch, select(arch, quantities or APPROXIMATED, applications), name)
     table = []
     for row, (value, log) in zip(reference, values, strict=True):
         true, own = unscaled(value, log), {"status": "approximation", "approximation": name, "reference": row["value"]}

@@ -89,7 +89,7 @@ def compile_program(arch: Architecture) -> Program:
     seen = len(readout.at)
     output = readout.branch if seen == 1 else Scale(Constant(Fraction(1, seen)), readout.branch)
     tap = SubBlock(readout.read, output, tuple(State(i) for i in range(arch.lanes)))
-    weights = (*(tuple(b.weights) for b in arch.sub_blocks), (READOUT,))
+    weights = (*(tuple(b.drawn) for b in arch.sub_blocks), (READOUT,))
     structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), weights)
     kinds, application, boundary = [], [], []
     for a in range(arch.depth + 1):
@@ -103,7 +103,7 @@ def compile_program(arch: Architecture) -> Program:
     kind, at = np.array(kinds), np.array(application)
     taps = kind == len(arch.sub_blocks)
     slots = {w: np.where(taps, -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
-    held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.weights, READOUT)}
+    held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.drawn, READOUT)}
     slots[READOUT] = np.where(taps, 0, -1)
     tables = arch.number_tables | arch.tables_by_application
     numbers = {name: np.concatenate([table, table[-1:]])[at] for name, table in tables.items()}

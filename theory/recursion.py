@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from sigprop.theory import field
 from sigprop.theory.linear import advance
 
 
@@ -53,9 +54,8 @@ class Kind(Protocol):
         """Grams of the write, from <x_p, x_p> [1, T, T]."""
         ...
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
-        """(M [m, m, K, T], B [m, K, T], log [1, T], log of what a norm divides lane 0 by [1, T]) from Grams of the states,
-        <S, w> [m, K, T, T] and <w, w>."""
+    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """(M [m, m, K, T], B [m, K, T], log [1, T], what else is told by name [1, T]) from Grams of the states, <S, w> [m, K, T, T] and <w, w>."""
         ...
 
 
@@ -68,12 +68,15 @@ class Carry(NamedTuple):
     tables: dict[str, Any]
 
 
-def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_log: Any, columns: Any, bands: Any, coupled: bool, summary: Any = ()) -> Any:
+def gram_scan(
+    kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_log: Any, columns: Any, bands: Any, coupled: bool, summary: Any = (), draws: Any = None
+) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P.
 
     tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is ``x``); start:
     [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with every later state is wanted
-    (coupled: all P + 1); bands [K]: widths; summary: zeros of the summaries, for partners (empty: none kept).
+    (coupled: all P + 1); bands [K]: widths; summary: zeros of the summaries, for partners (empty: none kept);
+    draws [P, C, T]: of modulators' scores, where there are any.
     """
     steps = tables["step"].shape[0]
     lanes, _, n_bands, tokens, _ = start.shape
@@ -85,6 +88,8 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         "into": zeros(steps, lanes, n_bands, tokens),
         "summary": jax.tree.map(lambda leaf: zeros(steps, *leaf.shape[1:]), summary),
     }
+    if draws is not None and coupled:
+        kept["factor"] = zeros(steps, tokens, steps, tokens)
     rows = zeros(columns.shape[0], *start.shape).at[...].set(jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0))
 
     def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
@@ -93,9 +98,11 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         own = _contract(rho, rho, carry.gram, bands)[None]
         partners = _partners(carry, x, rho, bands, tables["numbers"]) if coupled else None
         written = _switch(kinds, x, "write", own, read_log, partners)
+        scores, factor = _scores(carry, x, own[0], read_log[0], partners, draws)
+        x = x | {"scores": scores}
         cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
-        m, b, log, gain = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
+        m, b, log, told = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
         m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))
         new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
         new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
@@ -103,10 +110,11 @@ def gram_scan(kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_l
         if coupled:
             updates = {"reads": rho, "logs": read_log[0], "transition": m, "into": b}
             updates["summary"] = jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()
-            kept = jax.tree.map(lambda table, value: table.at[p].set(value), kept, updates)
+            kept = kept | jax.tree.map(lambda table, value: table.at[p].set(value), {name: kept[name] for name in updates}, updates)
+            kept |= {} if factor is None else {"factor": factor}
         out = {
             "gram": gram, "log": log[0], "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]), "read": own[0], "read_log": read_log[0],
-            "reads": rho, "write": written.own[0], "write_log": written.log[0], "gain": gain[0], "pairs": partners.reads if partners else None,
+            "reads": rho, "write": written.own[0], "write_log": written.log[0], "told": {name: value[0] for name, value in told.items()}, "pairs": partners.reads if partners else None,
             "write_pairs": written.pairs, "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
         }  # fmt: skip
         return Carry(gram, log, new, kept), out
@@ -129,6 +137,18 @@ def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partn
     reads = jnp.einsum("k,ikt,ujks,uijkts->uts", bands, rho, carry.tables["reads"][q], carry.rows[q])
     summary = jax.tree.map(lambda table: table[q], carry.tables["summary"])
     return Partners(reads, carry.tables["logs"][q], summary, {name: table[q] for name, table in numbers.items()})
+
+
+def _scores(carry: Carry, x: Any, own: Any, log: Any, partners: Partners | None, draws: Any) -> tuple[Any, Any]:
+    """The modulators' scores of a step, and the factor of all scores so far."""
+    if draws is None:
+        return None, None
+    scale = jnp.exp(log)
+    row = None
+    if partners is not None:
+        blocks = partners.reads * scale[None, :, None] * jnp.exp(partners.logs)[:, None, :] * x["modulated"][:, None, None]
+        row = jnp.zeros((draws.shape[0], *own.shape), dtype=jnp.float64).at[x["partners"]].set(blocks, mode="drop")
+    return field.scores(x["step"], draws, own * scale[:, None] * scale[None, :], row, carry.tables.get("factor"))
 
 
 def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:

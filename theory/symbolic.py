@@ -72,7 +72,8 @@ class Deriver:
                 return self.function(self.lane("X", max(i, j)), place + 1, place, token, token)
             return self.state(i, j, place, place, token, token)
 
-        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane)
+        modulate = lambda node: sympy.Function("m")(place, token) if self.arch.tokens > 1 else sympy.Function("m")(place)  # noqa: E731
+        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, modulate=modulate)
 
     def rule(self, kind: int, place: Any, token: Any) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
         """M and B of a kind at one application and token."""

@@ -45,6 +45,10 @@ class Values:
                 return float(self.k.participation[self.steps[a], t]), 0.0
             case "log_norm":
                 return float(self.k.log_norm[a, t]), 0.0
+            case "modulator":
+                return float(self.k.modulators[self.steps[a], t]), 0.0
+            case "skip_rate":
+                return float(self.k.modulators[self.steps[a], t] == 0), 0.0
             case "rotation":
                 return sum(self._angle(b, t) for b in range(a)), 0.0
             case "angle_exponent":

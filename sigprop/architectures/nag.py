@@ -29,12 +29,26 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
 
 def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
-    (rule,) = rules.norm_agnostic()
-    return Residual(State(0), rule, Normalise(Stem()), {"alpha": gains(p, size), "modulator": p["modulator"]})
+    numbers: dict[str, Any] = {"alpha": gains(p, size)}
+    if p["modulator"] == "learned":
+        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], False, f"modulator_{kind}"))[0]  # noqa: E731
+        return Residual(State(0), join, Normalise(Stem()), numbers | {"beta": p["beta"]})
+    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), numbers | {"modulator": p["modulator"]})
 
 
 @register("nag", reference="2606.16112", like="transformer", without=SKIP)
-def nag(*, depth: Any = 8, block: Any = "mlp", activation: Any = "relu", alpha_0: Any = 1.0, alpha_exponent: Any = 0.5, modulator: Any = 1.0, **rest: Any) -> Architecture:
+def nag(
+    *,
+    depth: Any = 8,
+    block: Any = "mlp",
+    activation: Any = "relu",
+    alpha_0: Any = 1.0,
+    alpha_exponent: Any = 0.5,
+    modulator: Any = 1.0,
+    directions: Any = 32,
+    beta: Any = 1.0,
+    **rest: Any,
+) -> Architecture:
     """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every application with its own weights."""
-    own = {"depth": depth, "block": block, "activation": activation, "alpha_0": alpha_0, "alpha_exponent": alpha_exponent, "modulator": modulator}
+    own = {name: value for name, value in locals().items() if name != "rest"}
     return stack("nag", join=norm_agnostic, **own, **rest)
