@@ -13,7 +13,7 @@ from sigprop.expression import Modulate, Read
 from sigprop.scalar import evaluate
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner
-from sigprop.theory.linear import WRITE, Coefficients, Form
+from sigprop.theory.linear import WRITE, Coefficients, Form, overlap
 from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
@@ -86,17 +86,15 @@ class ForwardKind:
         told = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
         for node in self.block.modulators.values():
             m, slope = modulator(node, x)
-            pushed = jax.jvp(lambda m, name=node.weight: self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2], (m,), (jnp.ones_like(m),))[1]
-            told |= {"modulator": m, "sensitivity": slope * self._square(*pushed, gram, cross, own)}
+            rule: Callable[[Any], Any] = lambda m, name=node.weight: self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2]  # noqa: E731
+            by_m, by_m_into = jax.jvp(rule, (m,), (jnp.ones_like(m),))[1]
+            told |= {"modulator": m, "sensitivity": slope * self._square(by_m, by_m_into, gram, cross, own)}
         return transition, into, common, told
 
     def _square(self, transition: Any, into: Any, gram: Any, cross: Any, own: Any) -> Any:
         """<u, u> [1, T] of lane 0's u = M S + B w."""
-        every, entry = [*range(gram.shape[0]), WRITE], self._entry(gram, cross, own)
-        lane = [*transition[0], into[0]]
-        return jnp.einsum("k,kt->t", self.bands, sum(x * y * entry(i, j) for i, x in zip(every, lane, strict=True) for j, y in zip(every, lane, strict=True)))[
-            None
-        ]
+        lane = dict(zip([*range(gram.shape[0]), WRITE], [*transition[0], into[0]], strict=True))
+        return jnp.einsum("k,kt->t", self.bands, overlap(lane, lane, self._entry(gram, cross, own)))[None]
 
     def _rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
         """M, B, the common log and lane 0's gain."""

@@ -71,7 +71,8 @@ def _once(
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "participation": forward["extra"]["participation"], "ntk": kernel, "modulators": forward["told"]["modulator"], "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0), **backward,
+        "participation": forward["extra"]["participation"], "ntk": kernel, "modulators": forward["told"]["modulator"],
+        "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0), **backward,
     }  # fmt: skip
 
 
@@ -105,7 +106,8 @@ def _backward(
         "back_into": jnp.concatenate([forward["into"], tap], axis=1),
         "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
         "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
-        "sensitivity": forward["told"]["sensitivity"], "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
+        "sensitivity": forward["told"]["sensitivity"],
+        "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
     }  # fmt: skip
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs

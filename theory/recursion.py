@@ -114,8 +114,9 @@ def gram_scan(
             kept |= {} if factor is None else {"factor": factor}
         out = {
             "gram": gram, "log": log[0], "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]), "read": own[0], "read_log": read_log[0],
-            "reads": rho, "write": written.own[0], "write_log": written.log[0], "told": {name: value[0] for name, value in told.items()}, "pairs": partners.reads if partners else None,
-            "write_pairs": written.pairs, "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
+            "reads": rho, "write": written.own[0], "write_log": written.log[0], "told": {name: value[0] for name, value in told.items()},
+            "pairs": partners.reads if partners else None, "write_pairs": written.pairs,
+            "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
         }  # fmt: skip
         return Carry(gram, log, new, kept), out
 
