@@ -9,7 +9,7 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.rows import Row, judged
+from sigprop.rows import QUANTITIES, Row, judged
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import ENGINES, engine_for, sample
 from sigprop.simulations.weights import least_width
@@ -70,7 +70,7 @@ def verify(
             notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
         )
     ruler = _rulers(rows, scale)
-    fixed = _identities(sampler(fixed_width, FIXED_SAMPLES, SCOUT) / ruler)
+    fixed = _identities(sampler(fixed_width, FIXED_SAMPLES, SCOUT) / ruler) & ~np.array([QUANTITIES[row.quantity].event for row in rows])
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
         tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples, identities=fixed, progress=None,

@@ -111,6 +111,14 @@ def factors(value: Any) -> dict[str, float]:
     return {str(name).strip(): number(0)(factor) for name, factor in pairs}
 
 
+def share(value: Any) -> float:
+    """From 0 to below 1: a network that skips everything computes nothing."""
+    found = number(0, 1)(value)
+    if found == 1:
+        raise ValueError
+    return found
+
+
 def modulator(value: Any) -> float | str:
     return "learned" if value == "learned" else number(0, 1)(value)
 

@@ -17,12 +17,13 @@ from sigprop.validation import EMBEDDING
 @dataclass(frozen=True)
 class Quantity:
     """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', docs/verdict.md); judged:
-    whether a verdict looks at it unasked."""
+    whether a verdict looks at it unasked; event: whether it is 0 or 1 in a network, so that a few networks all alike prove nothing."""
 
     help: str
     scale: str
     backward: bool
     judged: bool = True
+    event: bool = False
 
 
 QUANTITIES: dict[str, Quantity] = {
@@ -33,7 +34,7 @@ QUANTITIES: dict[str, Quantity] = {
     "log_norm": Quantity("log of all that norms have divided h by (networks that keep h normalised): the residual is exp(log_norm) h_a", "one", False),
     "rotation": Quantity("sum over applications before a of the angle between h and the next h, in degrees", "value", False, False),
     "modulator": Quantity("m of an application with a learned modulator, 0 where the token is skipped", "one", False),
-    "skip_rate": Quantity("probability that an application skips a token", "one", False),
+    "skip_rate": Quantity("probability that an application skips a token", "one", False, event=True),
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
     "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),

@@ -16,6 +16,8 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from sigprop.architecture import Architecture
+from sigprop.modulators import Modulator
+from sigprop.scalar import evaluate
 
 SAMPLES = 512  # quasi-random points of one replicate
 DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of it is rounding
@@ -31,6 +33,14 @@ def draws(arch: Architecture, steps: int, seed: int) -> np.ndarray | None:
         return np.random.default_rng(seed).standard_normal((SAMPLES, *shape))
     points = qmc.Sobol(sizes, rng=np.random.default_rng(seed)).random(SAMPLES)
     return ndtri(np.clip(points, 2.0**-53, 1 - 2.0**-53)).reshape(SAMPLES, *shape)
+
+
+def skip_rate(arch: Architecture, application: int) -> float:
+    """Probability that an application skips a token: every token's scores, alone, are N(0, variance), for its direction has unit length."""
+    (node,) = arch.sub_blocks[arch.kinds[application]].modulators.values()  # type: ignore[index]
+    numbers = {name: table[application] for name, table in arch.number_tables.items()}
+    variance, power, least = (float(evaluate(scalar, numbers)) for scalar in (node.variance, node.power, node.skip_below))
+    return float(Modulator(node.directions, power, variance).below(least))
 
 
 def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend
 from sigprop.rows import QUANTITIES, Row
-from sigprop.theory import dual
+from sigprop.theory import dual, field
 from sigprop.theory.kernels import COARSE, DEGREE, sampled_kernels
 from sigprop.theory.values import Scaled, Values
 from sigprop.traversal import walk
@@ -71,7 +71,8 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     seeds = range(REPLICATES if (_sampled(arch) or arch.modulators) and approximation is None else 1)
     draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, ntk, approximation)] for seed in seeds]
     every = [[[one.value(row) for one in each] for row in rows] for each in draws]
-    found = [[_mean(each) for each in own] for own in every]
+    known = {r: (field.skip_rate(arch, row.application or 0), 0.0) for r, row in enumerate(rows) if row.quantity == "skip_rate"}
+    found = [[known.get(r) or _mean(each) for r, each in enumerate(own)] for own in every]
     values = [_mean([values[r] for values in found]) for r in range(len(rows))]
     errors: list[float | None] = [None if (v := unscaled(*value)) is None else abs(v) * 1e-14 * (10 + arch.depth) for value in values]
     others: list[list[float | None]] = []

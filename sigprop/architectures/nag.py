@@ -13,10 +13,14 @@ from sigprop.building import Residual
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Stem
 from sigprop.grammar import resolve
+from sigprop.modulators import thresholds
 from sigprop.registry import register
 
 SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_norm")
 """Parameters of skip connections with norms, which these networks do not have."""
+
+
+MOD = ("mod_rate", "mod_by", "mod_threshold", "directions", "beta")
 
 
 def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
@@ -31,8 +35,11 @@ def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
     numbers: dict[str, Any] = {"alpha": gains(p, size)}
     if p["modulator"] == "learned":
-        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], False, f"modulator_{kind}"))[0]  # noqa: E731
-        return Residual(State(0), join, Normalise(Stem()), numbers | {"beta": p["beta"]})
+        numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(numbers["alpha"], *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
+        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, f"modulator_{kind}"))[0]  # noqa: E731
+        return Residual(State(0), join, Normalise(Stem()), numbers)
+    if p["mod_rate"] > 0:
+        raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
     return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), numbers | {"modulator": p["modulator"]})
 
 
@@ -47,6 +54,9 @@ def nag(
     modulator: Any = 1.0,
     directions: Any = 32,
     beta: Any = 1.0,
+    mod_rate: Any = 0.0,
+    mod_by: Any = "gain",
+    mod_threshold: Any = "global",
     **rest: Any,
 ) -> Architecture:
     """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every application with its own weights."""
