@@ -10,7 +10,7 @@ import sympy
 from sigprop.architecture import READOUT
 from sigprop.theory.algebra import exact
 from sigprop.theory.calculus import inner
-from sigprop.theory.linear import advance, overlap
+from sigprop.theory.linear import WRITE, advance, overlap
 from sigprop.theory.symbolic import TAP, A, B, D, Deriver, S, T
 from sigprop.theory.transpose import transpose
 
@@ -18,11 +18,13 @@ Named = tuple[str, Any]  # a sympy.Eq, which sympy's constructor is not typed to
 
 
 def equations(d: Deriver) -> Iterator[Named]:
-    """All equations, forward then backward."""
+    """All equations, forward then (where the way back has rules) backward."""
     kinds = range(len(d.arch.sub_blocks))
     for kind in kinds:
         yield from forward(d, kind)
     yield from boundary(d)
+    if not d.arch.gradients_known:
+        return
     for kind in kinds:
         yield from backward(d, kind)
     yield from readout(d)
@@ -44,6 +46,9 @@ def forward(d: Deriver, kind: int) -> Iterator[Named]:
         old = [d.state(i, j, A, B) for i in d.lanes]
         for i, value in enumerate(advance(transition, into, old, d.function(d.lane("X", j), A + 1, B))):
             yield d.label(d.lane("state", i, j), kind), sympy.Eq(d.state(i, j, A + 1, B), value)
+    if d.arch.norm_lane:
+        gain = d.form(A, T).gain(d.structure.blocks[kind].rule[0])
+        yield d.label("log_norm", kind), sympy.Eq(d.log_norm(A + 1), d.log_norm(A) + gain)
 
 
 def boundary(d: Deriver) -> Iterator[Named]:
@@ -63,7 +68,7 @@ def backward(d: Deriver, kind: int) -> Iterator[Named]:
     yield d.label("cotangent", kind), sympy.Eq(d.function(d.named("Delta", kind), A, B), overlap(ba, bb, later))
     y = transpose(d.structure.blocks[kind].branch).total
     value = d.masked(inner(y, "a", y, "b", d.environment(kind))) if y is not None else sympy.Integer(0)
-    yield d.label("backward_write", kind), sympy.Eq(d.function("Y", A, B), value)
+    yield d.label("backward_write", kind), sympy.Eq(d.function("Y", A, B), value + _modulated(d, kind))
     turned = {(j, i): c for (i, j), c in mb.items()}
     old = [d.function(d.lane("Z", i), A, B + 1) for i in d.lanes]
     for i, value in enumerate(advance(turned, rb, old, d.function("Y", A, B))):
@@ -73,6 +78,18 @@ def backward(d: Deriver, kind: int) -> Iterator[Named]:
         rows = [d.function(d.lane("H", i, j), A + 1, B) for i in d.lanes]
         for i, value in enumerate(advance(turned, ra, rows, d.function(d.lane("Z", j), A, B))):
             yield d.label(d.lane("gradient", i, j), kind), sympy.Eq(d.function(d.lane("H", i, j), A, B), value + d.tapped(i, j))
+
+
+def _modulated(d: Deriver, kind: int) -> Any:
+    """What comes back through a modulator: dz/dm = sqrt(n) <g', dh'/dm> is of order one at every width; mu = n |dm/dr|^2."""
+    (transition, into), form, result = d.rule(kind, A, T), d.form(A, T), sympy.Integer(0)
+    for node in d.structure.blocks[kind].modulators.values():
+        m = form.modulate(node)
+        turned = {j: sympy.diff(c, m) for (_, j), c in transition.items()} | {WRITE: sympy.diff(into[0], m)}
+        same = sympy.KroneckerDelta(A, B) * (sympy.KroneckerDelta(T, S) if d.arch.tokens > 1 else 1)
+        mu, later = sympy.Function("mu")(*m.args), d.function("H", A + 1, A + 1, T, T)
+        result += same * mu * later * sympy.simplify(form.overlap(turned, turned))
+    return result
 
 
 def readout(d: Deriver) -> Iterator[Named]:

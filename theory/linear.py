@@ -22,7 +22,8 @@ class Form:
     """What evaluating a linear expression needs: Gram entries of the same token, logs, numbers; on any algebra.
 
     gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token; number(scalar);
-    over_bands(x): the width-weighted sum over bands, kept broadcastable; modulate(node): m per token.
+    over_bands(x): the width-weighted sum over bands, kept broadcastable; modulate(node): m per token;
+    tidy(x): a square's shorter form, on symbols.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Form:
         over_bands: Callable[[Any], Any] = lambda x: x,
         maximum: Callable[[Any, Any], Any] = lambda x, y: x,
         modulate: Callable[[Modulate], Any] | None = None,
+        tidy: Callable[[Any], Any] = lambda x: x,
     ):
         self.modulate: Any = modulate
+        self.tidy = tidy
         self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = gram, log, number, stem, over_bands, maximum
 
     def __call__(self, expression: Vector) -> tuple[Coefficients, Any]:
@@ -70,7 +73,7 @@ class Form:
 
     def norm(self, u: Normalise) -> Any:
         """What the mantissa of ``u.of`` is divided by, per token."""
-        return root_mean_square(self.square(u.of), self.number(u.epsilon), self(u.of)[1])
+        return root_mean_square(self.tidy(self.square(u.of)), self.number(u.epsilon), self(u.of)[1])
 
     def gain(self, u: Vector) -> Any:
         """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or that of 0)."""

@@ -62,6 +62,10 @@ class Deriver:
         """<S_a[i], S_b[j]>."""
         return self.function(self.lane("G", i, j), a, b, t, s)
 
+    def log_norm(self, a: Any) -> Any:
+        """s_a: log of what norms have divided the state by."""
+        return sympy.Function("s")(a, T) if self.arch.tokens > 1 else sympy.Function("s")(a)
+
     def form(self, place: Any, token: Any) -> Form:
         """Linear forms at one application and token."""
 
@@ -70,10 +74,13 @@ class Deriver:
                 return self.function("Gamma", place + 1, place + 1, token, token)
             if WRITE in (i, j):
                 return self.function(self.lane("X", max(i, j)), place + 1, place, token, token)
+            if i == j == 0 and self.arch.norm_lane:
+                return sympy.Integer(1)
             return self.state(i, j, place, place, token, token)
 
         modulate = lambda node: sympy.Function("m")(place, token) if self.arch.tokens > 1 else sympy.Function("m")(place)  # noqa: E731
-        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, modulate=modulate)
+        tidy = sympy.simplify if self.arch.norm_lane else lambda x: x
+        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, modulate=modulate, tidy=tidy)
 
     def rule(self, kind: int, place: Any, token: Any) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
         """M and B of a kind at one application and token."""
