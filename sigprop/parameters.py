@@ -35,7 +35,9 @@ PARAMETERS: dict[str, Parameter] = {
     "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", readers.integer(1, 2)),
     "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
     "block": Parameter(
-        "what a block holds: attention, an MLP, or one after the other", "mlp, attention or transformer", readers.choice("mlp", "attention", "transformer")
+        "what a block holds: attention, an MLP, one after the other, or the sum of both",
+        "mlp, attention, transformer or parallel",
+        readers.choice("mlp", "attention", "transformer", "parallel"),
     ),
     "gated": Parameter("whether the MLP's units are gated, phi(W r) * G r", "true or false", readers.boolean),
     "mlp_ratio": Parameter("hidden units of the MLP over the width", "a number from 1/64 to 64", readers.number(1 / 64, 64)),

@@ -23,8 +23,8 @@ def stack(name: str, loops: int | None = None, join: Callable[[dict[str, Any], d
     p = initialised(p, p["depth"])
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
-    kinds = {"attention": ["attention"], "mlp": ["mlp"], "transformer": ["attention", "mlp"]}[p["block"]]
-    size = sizes(p["depth"], loops or 1, len(kinds))
+    kinds = {"attention": ["attention"], "mlp": ["mlp"]}.get(p["block"], ["attention", "mlp"])
+    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds))
     numbers: dict[str, float] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     built = []
     for kind in kinds:
@@ -42,6 +42,8 @@ def stack(name: str, loops: int | None = None, join: Callable[[dict[str, Any], d
             ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
             built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
+    if p["block"] == "parallel":
+        built = [built[0] + built[1]]
     shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
     return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size))
 

@@ -1,0 +1,15 @@
+"""Transformers whose attention and MLP read one state and write together (GPT-J, PaLM)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sigprop.architecture import Architecture
+from sigprop.architectures.transformer import stack
+from sigprop.registry import register
+
+
+@register("parallel-transformer", reference="2204.02311, section 2", like="transformer")
+def parallel_transformer(*, block: Any = "parallel", **rest: Any) -> Architecture:
+    """Parallel transformer: h <- h + eps (attention(norm h) + mlp(norm h))."""
+    return stack("parallel-transformer", block=block, **rest)

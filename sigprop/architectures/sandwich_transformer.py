@@ -1,0 +1,15 @@
+"""Transformers that normalise a branch's input and its output (sandwich norm)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sigprop.architecture import Architecture
+from sigprop.architectures.transformer import stack
+from sigprop.registry import register
+
+
+@register("sandwich-transformer", reference="2105.13290, section 2.4", like="transformer")
+def sandwich_transformer(*, norm: Any = "sandwich", **rest: Any) -> Architecture:
+    """Sandwich transformer: h <- h + eps norm(f(norm h))."""
+    return stack("sandwich-transformer", norm=norm, **rest)
