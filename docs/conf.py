@@ -21,12 +21,16 @@ exclude_patterns = ["_build", "_generated"]
 autodoc_typehints = "none"
 suppress_warnings = ["autodoc"]
 
+NEIGHBOURS = ("completep ", "deepnorm ", "deeploop ", "deepscalelm ", "parallel-transformer ", "sandwich-transformer ")
 SYSTEMS = {
     "mlp": ({"activation": "tanh", "c_w": 1.5, "c_b": 0.05}, "mlp "),
     "residual-mlp": ({"activation": "relu"}, "untied "),
     "looped-mlp": ({"depth": 2, "loops": 4, "activation": "relu"}, ("tied ", "looped ")),
     "transformer": ({"activation": "relu", "norm_kind": "rms"}, "transformer "),
     "looped-transformer": ({"activation": "relu", "norm_kind": "rms"}, "looped-transformer "),
+    "nag": ({"depth": 4, "tokens": 1}, ("nag ", "looped-nag ")),
+    "nag-learned": ({"depth": 4, "tokens": 1, "modulator": "learned"}, "nag skipping "),
+    "neighbours": ({}, NEIGHBOURS),
 }
 
 
@@ -85,7 +89,8 @@ def generate(app: object) -> None:
     (out / "approximations.md").write_text(approximations())
     (out / "components.md").write_text(component_table.tables(HERE / "components.csv"))
     for name, (parameters, prefix) in SYSTEMS.items():
-        (out / f"{name}-equations.md").write_text(equations(name, parameters))
+        if name != "neighbours":  # their equations are the transformer's
+            (out / f"{name}-equations.md").write_text(equations(name.removesuffix("-learned"), parameters))
         (out / f"{name}-verdicts.md").write_text(verdicts(prefix))
 
 

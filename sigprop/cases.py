@@ -10,6 +10,7 @@ from sigprop.architecture import Architecture
 from sigprop.registry import entries, entry
 
 QUICK, STRICT = 0.05, 0.01
+SHORT = ("residual_variance", "token_covariance", "state_cosine", "log_norm", "gradient_variance")
 TYING: dict[str, tuple[str, dict[str, int]]] = {
     "untied": ("residual-mlp", {"depth": 4}),
     "tied": ("looped-mlp", {"depth": 1, "loops": 4}),
@@ -29,8 +30,8 @@ class Case:
 
 
 def registered(tolerance: float) -> list[Case]:
-    """Every registered architecture with its default parameters."""
-    return [Case(name, found.build(), tolerance) for name, found in sorted(entries().items())]
+    """Every registered architecture with its default parameters; at ``QUICK`` the states and their gradients only."""
+    return [Case(name, found.build(), tolerance, SHORT if tolerance == QUICK else None) for name, found in sorted(entries().items())]
 
 
 def product() -> list[Case]:
@@ -87,6 +88,19 @@ def transformers() -> list[Case]:
     return [*cases, Case("transformer ntk 0.03", two, 0.03, ("ntk",)), states]
 
 
+SKIPPING = {"depth": 32, "tokens": 1, "modulator": "learned", "mod_rate": 0.25}
+NAGS: dict[str, dict[str, Any]] = {"nag": {}, "nag tanh": {"activation": "tanh"}, "looped-nag": {}, "looped-nag blocks": {"depth": 3, "loops": 4}}
+NEIGHBOURS = ("completep", "deepnorm", "deeploop", "deepscalelm", "parallel-transformer", "sandwich-transformer")
+
+
+def others() -> list[Case]:
+    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; the neighbours at 5 %."""
+    nags = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(tokens=2, **given), STRICT) for label, given in NAGS.items()]
+    blocks = Case(f"nag transformer {QUICK:g}", entry("nag").build(depth=2, block="transformer", activation="gelu", head_dim=4, **SMALL), QUICK)
+    skips = [Case(f"nag skipping C={c} {STRICT:g}", entry("nag").build(**SKIPPING, directions=c), STRICT, ("skip_rate",), tuple(range(32))) for c in (1, 32)]
+    return [*nags, blocks, *skips, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
+
+
 def every() -> list[Case]:
     """All cases: what ``sigprop verify --all`` judges and docs/verdicts.csv records."""
-    return product() + transformers()
+    return product() + transformers() + others()

@@ -54,9 +54,10 @@ def test_the_file_covers_the_product_and_every_case_is_confirmed():
 
 
 def test_the_whole_product_is_judged_at_one_per_cent():
-    strict = {tuple(label.split()[:-1]) for label, lines in recorded().items() if float(lines[0]["tolerance"]) == STRICT}
+    of_product = {case.label for case in product()}
+    strict = {tuple(label.split()[:-1]) for label, lines in recorded().items() if label in of_product and float(lines[0]["tolerance"]) == STRICT}
     of_networks = itertools.product(("untied", "tied", "looped"), sorted(ACTIVATIONS), ("none", "pre"), "12", "13")
-    assert strict == {*of_networks, *(("mlp", activation) for activation in ACTIVATIONS), ("transformer", "twelve", "sub-blocks")}
+    assert strict == {*of_networks, *(("mlp", activation) for activation in ACTIVATIONS)}
 
 
 def test_a_small_part_judged_afresh_says_the_same():

@@ -27,7 +27,7 @@ def verify(
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     rows: Rows = Rows(),  # noqa: B008
     tolerance: Annotated[Tolerance | None, Parameter(help="Largest relative deviation that counts as agreement [default: 0.01].")] = None,
-    quick: Annotated[bool, Parameter(negative="", show_default=False, help="Tolerance 0.05.")] = False,
+    quick: Annotated[bool, Parameter(negative="", show_default=False, help="Tolerance 0.05; without a name, states and gradients only.")] = False,
     all: Annotated[bool, Parameter(negative="", show_default=False, help="The whole product of cases, or the named architecture's part of it.")] = False,
     width: Annotated[Width | None, Parameter(help="Smallest width of the ladder [default: chosen by a pilot].")] = None,
     samples: Annotated[Samples | None, Parameter(help="Networks a rung [default: sized by a pilot].")] = None,
