@@ -30,6 +30,7 @@ SYSTEMS = {
     "looped-transformer": ({"activation": "relu", "norm_kind": "rms"}, "looped-transformer "),
     "nag": ({"depth": 4, "tokens": 1}, ("nag ", "looped-nag ")),
     "nag-learned": ({"depth": 4, "tokens": 1, "modulator": "learned"}, "nag skipping "),
+    "vanilla": ({"tokens": 2, "depth": 2}, ("vanilla ", "u-spa ", "e-spa ")),
     "neighbours": ({}, NEIGHBOURS),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,12 +105,15 @@ def residual_stack(
     p: dict[str, Any],
     loops: int | None,
     residual: Residual | None = None,
+    hidden: Collection[str] = (),
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
 
-    p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's parameters.
+    p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's parameters; hidden: of p, what
+    is not the user's to choose.
     """
     residual = residual or skip(p, size)
+    recorded = ({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {})
     return Architecture(
         name=name,
         sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule(kind),)) for kind, branch in enumerate(branches)),
@@ -124,5 +127,5 @@ def residual_stack(
         ensemble=p["weights"],
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},
-        parameters=({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {}),
+        parameters={key: value for key, value in recorded.items() if key not in hidden},
     )

@@ -94,11 +94,12 @@ NEIGHBOURS = ("completep", "deepnorm", "deeploop", "deepscalelm", "parallel-tran
 
 
 def others() -> list[Case]:
-    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; the neighbours at 5 %."""
+    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; skipless ones at 1 %; the neighbours at 5 %."""
     nags = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(tokens=2, **given), STRICT) for label, given in NAGS.items()]
     blocks = Case(f"nag transformer {QUICK:g}", entry("nag").build(depth=2, block="transformer", activation="gelu", head_dim=4, **SMALL), QUICK)
     skips = [Case(f"nag skipping C={c} {STRICT:g}", entry("nag").build(**SKIPPING, directions=c), STRICT, ("skip_rate",), tuple(range(32))) for c in (1, 32)]
-    return [*nags, blocks, *skips, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
+    designed = [Case(f"{name} {STRICT:g}", entry(name).build(), STRICT) for name in ("vanilla", "u-spa", "e-spa")]
+    return [*nags, blocks, *skips, *designed, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
 
 
 def every() -> list[Case]:

@@ -7,7 +7,7 @@ with |h|^2 = n and w of variance variance/n. Source: derived; tests/test_modulat
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import logit, ndtr
 
 from sigprop.errors import InputError
@@ -34,7 +34,7 @@ class Modulator:
 
     def quantile(self, rate: float) -> float:
         """m with P(modulator < m) = rate."""
-        return float(brentq(lambda m: float(self.below(m)) - rate, 0.0, 1.0, xtol=1e-12))
+        return root_scalar(lambda m: float(self.below(m)) - rate, bracket=(0.0, 1.0), xtol=1e-12).root
 
 
 def thresholds(alpha: np.ndarray, rate: float, by: str, threshold: str, directions: int, beta: float) -> np.ndarray:
@@ -49,5 +49,5 @@ def thresholds(alpha: np.ndarray, rate: float, by: str, threshold: str, directio
     if not (alpha > 0).all():
         raise InputError("alpha_0=0 with mod_by=gain: every gain is 0, none is smallest; accepted: gains > 0")
     share = lambda log_tau: float(np.mean(known.below(np.exp(log_tau) / alpha))) - rate  # noqa: E731
-    tau = np.exp(brentq(share, np.log(alpha.min()) - 50 * max(beta, 1.0), np.log(alpha.max()), xtol=1e-13))
+    tau = np.exp(root_scalar(share, bracket=(np.log(alpha.min()) - 50 * max(beta, 1.0), np.log(alpha.max())), xtol=1e-13).root)
     return tau / alpha

@@ -78,6 +78,11 @@ PARAMETERS: dict[str, Parameter] = {
     "mod_by": Parameter("what a token is skipped by: its gain alpha_l m, or m alone", "gain or modulator", readers.choice("gain", "modulator")),
     "mod_threshold": Parameter("whether every application skips that share, or all together", "layer or global", readers.choice("layer", "global")),
     "beta": Parameter("power of a learned modulator", "a number above 0", readers.number(1e-9)),
+    "rho_final": Parameter("rho_L, cosine of all tokens after the last block", "a number from 0 to below 1", readers.share),
+    "gamma_final": Parameter("gamma_L, decay of the cosine between tokens after the last block", "a number above 0", readers.number(1e-12)),
+    "initial_cosine": Parameter(
+        "cosine of the tokens that attention is designed for (repeated tokens: the share of equal pairs)", "a number from 0 to below 1", readers.share
+    ),
     "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_q"))),
     "c_k": Parameter("variance of K times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_k"))),
     "c_v": Parameter("variance of V times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_v"))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from fractions import Fraction
 from typing import Any
 
@@ -18,8 +18,15 @@ from sigprop.scores import Scores
 TOKENS = 3  # unless the inputs say
 
 
-def stack(name: str, loops: int | None = None, join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip, **p: Any) -> Architecture:
-    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state."""
+def stack(
+    name: str,
+    loops: int | None = None,
+    join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip,
+    hidden: Collection[str] = (),
+    **p: Any,
+) -> Architecture:
+    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state;
+    hidden: of p, what is not the user's to choose."""
     p = initialised(p, p["depth"])
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
@@ -45,7 +52,7 @@ def stack(name: str, loops: int | None = None, join: Callable[[dict[str, Any], d
     if p["block"] == "parallel":
         built = [built[0] + built[1]]
     shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
-    return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size))
+    return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size), hidden)
 
 
 def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:
