@@ -6,7 +6,8 @@ of them, the simulation evaluates them on vectors. Leaves:
     Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Centre``, ``Project``, ``Dropout``, ``Attend``, ``Rescale``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``, ``Rescale``;
+of rules that rotate a state: ``sigprop.rotation``.
 """
 
 from __future__ import annotations
@@ -116,36 +117,6 @@ class Normalise(Vector):
     of: Vector
     kind: str = "rms"
     epsilon: Scalar = Constant(0)
-
-
-@dataclass(frozen=True)
-class Centre(Vector):
-    """of - its mean over coordinates, token by token (which vanishes with the width)."""
-
-    of: Vector
-
-
-@dataclass(frozen=True)
-class Project(Vector):
-    """of - <of, along>/<along, along> along, token by token: the part of ``of`` that is orthogonal to ``along``."""
-
-    of: Vector
-    along: Vector
-
-
-@dataclass(frozen=True)
-class Modulate(Vector):
-    """m_t of_t, m_t = (mean over c of sigmoid(w_c . r_t))^power in [0, 1], w_c ~ N(0, variance/n), c = 1..directions, of the application's slot.
-
-    r is what the application reads. skip_below: m_t counts as 0 where it is below, so the token is left as it was (Mixture-of-Depths).
-    """
-
-    weight: str
-    of: Vector
-    variance: Scalar
-    power: Scalar
-    directions: int
-    skip_below: Scalar = Constant(0)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sigprop.architecture import NORM_EPSILON
-from sigprop.expression import Centre, Modulate, Normalise, Project, State, Vector, Write
+from sigprop.expression import Normalise, State, Vector, Write
+from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import Constant, Number
 
 RESIDUAL_SCALE = Number("residual_scale", r"\varepsilon")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Bias, Centre, Linear, Modulate, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write
+from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
 from sigprop.traversal import numbers_in, rows_of, tables_in, walk
 

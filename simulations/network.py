@@ -9,26 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
-from sigprop.expression import (
-    Activate,
-    Attend,
-    Bias,
-    Centre,
-    Dropout,
-    Linear,
-    Modulate,
-    Normalise,
-    Product,
-    Project,
-    Read,
-    Rescale,
-    Scale,
-    State,
-    Stem,
-    Sum,
-    Vector,
-    Write,
-)
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
+from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot

@@ -12,7 +12,7 @@ import numpy as np
 from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Linear
 from sigprop.rows import QUANTITIES, Row
-from sigprop.simulations import head
+from sigprop.simulations import geometry, head
 from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.network import run
@@ -90,23 +90,6 @@ def _gradient_gram(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
     return _entries(gradients["v"].grams, rows)
 
 
-def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
-    """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row; 0 with a zero vector (every unit of a narrow relu layer may be off)."""
-    t = np.array([row.token for row in rows])
-    x = vectors[np.array([(row.application or 0) - offset for row in rows]), t]
-    y = vectors[np.array([(row.application_2 or 0) - offset for row in rows]), t]
-    unit = lambda u, size: u / jnp.where(size == 0, jnp.ones_like(size), size)[:, None]  # noqa: E731  (one by one: their product may overflow)
-    return (unit(x, jnp.sqrt((x * x).sum(-1))) * unit(y, jnp.sqrt((y * y).sum(-1)))).sum(-1)
-
-
-def _state_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _cosines(rows, trace.lanes[0], 0)
-
-
-def _write_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return _cosines(rows, trace.writes, 1)
-
-
 def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:
     """The applications of each slot [slots, U], padded, and which entries are real."""
     tables = list(arch.applications_of(weight).values())
@@ -170,48 +153,15 @@ def _ntk(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gra
     return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
 
 
-def _participation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return trace.participation[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
-
-
-def _log_norm(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return trace.log_norm[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
-
-
-def _modulator(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return trace.modulators[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
-
-
-def _skip_rate(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return (_modulator(rows, arch, shapes, trace, gradients, tables) == 0).astype(jnp.float32)
-
-
-def _rotation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    """Degrees, each angle from its sine and cosine (no cancellation)."""
-    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
-    cosine = (unit[:-1] * unit[1:]).sum(-1)
-    sine = jnp.sqrt(((unit[1:] - cosine[..., None] * unit[:-1]) ** 2).sum(-1))
-    turned = jnp.cumsum(jnp.rad2deg(jnp.arctan2(sine, cosine)), axis=0)
-    return turned[np.array([(row.application or 1) - 1 for row in rows]), np.array([row.token for row in rows])]
-
-
-def _angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    """log of (1 - cos)/(1 - cos), 1 - cos as half the squared distance of unit vectors (no cancellation)."""
-    a, t, s = (np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2"))
-    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
-    apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), jnp.float32(1e-12))  # noqa: E731
-    return jnp.log(apart(a + 1) / apart(a))
-
-
 def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     g = jnp.trace(gradients["v"].grams, axis1=1, axis2=2)
     return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
 
 
 _MEASURE = {
-    "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": _state_cosine, "write_cosine": _write_cosine,
+    "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": geometry.state_cosine, "write_cosine": geometry.write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
     "logit_variance": head.logit_variance, "logit_contact": head.logit_contact, "cross_entropy": head.cross_entropy,
-    "participation": _participation, "angle_exponent": _angle_exponent, "gradient_exponent": _gradient_exponent,
-    "log_norm": _log_norm, "rotation": _rotation, "modulator": _modulator, "skip_rate": _skip_rate,
+    "participation": geometry.participation, "angle_exponent": geometry.angle_exponent, "gradient_exponent": _gradient_exponent,
+    "log_norm": geometry.log_norm, "rotation": geometry.rotation, "modulator": geometry.modulator, "skip_rate": geometry.skip_rate,
 }  # fmt: skip

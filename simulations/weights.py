@@ -13,7 +13,8 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear, Modulate
+from sigprop.expression import Attend, Bias, Linear
+from sigprop.rotation import Modulate
 from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
 from sigprop.simulations.conditional import extend

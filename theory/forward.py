@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.architecture import SubBlock
-from sigprop.expression import Modulate, Read
+from sigprop.expression import Read
+from sigprop.rotation import Modulate
 from sigprop.scalar import evaluate
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sigprop.expression import Centre, Modulate, Normalise, Project, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Normalise, Scale, State, Stem, Sum, Vector, Write
+from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import Scalar
 from sigprop.theory.algebra import determinant, exp, over, root_mean_square
 from sigprop.theory.algebra import log as logarithm

@@ -1,0 +1,63 @@
+"""Rows about directions: angles between one network's vectors, and the numbers of each token that come with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.rows import Row
+from sigprop.simulations.trace import Trace
+
+
+def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
+    """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row; 0 with a zero vector (every unit of a narrow relu layer may be off)."""
+    t = np.array([row.token for row in rows])
+    x = vectors[np.array([(row.application or 0) - offset for row in rows]), t]
+    y = vectors[np.array([(row.application_2 or 0) - offset for row in rows]), t]
+    unit = lambda u, size: u / jnp.where(size == 0, jnp.ones_like(size), size)[:, None]  # noqa: E731  (one by one: their product may overflow)
+    return (unit(x, jnp.sqrt((x * x).sum(-1))) * unit(y, jnp.sqrt((y * y).sum(-1)))).sum(-1)
+
+
+def state_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _cosines(rows, trace.lanes[0], 0)
+
+
+def write_cosine(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return _cosines(rows, trace.writes, 1)
+
+
+def participation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.participation[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def log_norm(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.log_norm[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def modulator(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return trace.modulators[np.array([row.application for row in rows]), np.array([row.token for row in rows])]
+
+
+def skip_rate(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    return (modulator(rows, arch, shapes, trace, gradients, tables) == 0).astype(jnp.float32)
+
+
+def rotation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    """Degrees, each angle from its sine and cosine (no cancellation)."""
+    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
+    cosine = (unit[:-1] * unit[1:]).sum(-1)
+    sine = jnp.sqrt(((unit[1:] - cosine[..., None] * unit[:-1]) ** 2).sum(-1))
+    turned = jnp.cumsum(jnp.rad2deg(jnp.arctan2(sine, cosine)), axis=0)
+    return turned[np.array([(row.application or 1) - 1 for row in rows]), np.array([row.token for row in rows])]
+
+
+def angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    """log of (1 - cos)/(1 - cos), 1 - cos as half the squared distance of unit vectors (no cancellation)."""
+    a, t, s = (np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2"))
+    unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
+    apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), jnp.float32(1e-12))  # noqa: E731
+    return jnp.log(apart(a + 1) / apart(a))
