@@ -7,8 +7,6 @@ with |h|^2 = n and w of variance variance/n. Source: derived; tests/test_modulat
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import root_scalar
-from scipy.special import logit, ndtr
 
 from sigprop.errors import InputError
 
@@ -19,6 +17,8 @@ class Modulator:
     """The distribution of m for C directions, power beta and w of that variance over n."""
 
     def __init__(self, directions: int, beta: float, variance: float = 1.0):
+        from scipy.special import logit, ndtr
+
         self.directions, self.beta, self.sd = directions, beta, variance**0.5
         edges = np.linspace(0, 1, BINS + 1)
         one = np.diff(ndtr(logit(edges) / self.sd))  # mass of a sigmoid in each bin
@@ -29,11 +29,15 @@ class Modulator:
 
     def below(self, m: np.ndarray | float) -> np.ndarray:
         """P(modulator < m)."""
+        from scipy.special import logit, ndtr
+
         mean = np.clip(m, 0, 1) ** (1 / self.beta)
         return ndtr(logit(mean) / self.sd) if self.directions == 1 else np.interp(mean, self.at, self.mass, left=0.0, right=1.0)
 
     def quantile(self, rate: float) -> float:
         """m with P(modulator < m) = rate."""
+        from scipy.optimize import root_scalar
+
         return root_scalar(lambda m: float(self.below(m)) - rate, bracket=(0.0, 1.0), xtol=1e-12).root
 
 
@@ -43,6 +47,8 @@ def thresholds(alpha: np.ndarray, rate: float, by: str, threshold: str, directio
     by: 'gain' skips where alpha_l m is small, 'modulator' where m is; threshold: 'layer', one for each application, which skips the same share
     everywhere, or 'global', one for all (of modulators, which are all distributed alike, the same thing). Raises ``InputError``.
     """
+    from scipy.optimize import root_scalar
+
     known = Modulator(directions, beta)
     if by == "modulator" or threshold == "layer":
         return np.full(len(alpha), known.quantile(rate))

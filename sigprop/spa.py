@@ -7,7 +7,6 @@ A = D P, D = diag(A 1), by the bias log P at queries that are zero, and the resc
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from sigprop.errors import InputError
 
@@ -62,6 +61,8 @@ def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.n
     Entries are not negative when cosines do not fall, or decays do not grow; without a mask that is checked, not proved, and
     rounding is cut off.
     """
+    from scipy.linalg import solve_triangular
+
     steps = list(zip(numbers[:-1], numbers[1:], strict=True))
     if kind == "exponential" and causal:
         found = [exponential_attention(before, after, tokens) for before, after in steps]
