@@ -60,7 +60,8 @@ class BackwardKind:
         blank = lambda i, j: jnp.zeros_like(cotangents[i, j])  # noqa: E731
         own_gram = env.block(gram, "a", "a") if gram is not None else blank("a", "a")
         pair_gram = (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b")) if partners is not None else None
-        own_gram = own_gram + self._modulated(x, own, log + x["forward_log"][None] - log_y)
+        if self.block.modulators:
+            own_gram = own_gram + self._modulated(x, own, log + x["forward_log"][None] - log_y)
         return Written(own_gram, pair_gram, log_y, (), {group: self._weight(env, group, partners is not None) for group in self.groups})
 
     @staticmethod
