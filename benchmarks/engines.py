@@ -125,7 +125,7 @@ def main() -> None:
     for label in labels:
         own = [one for one in found if one["job"] == label and one["engine"] == "matrix-free"]
         growth[label] = slope([one["width"] for one in own], [one["seconds"] for one in own])
-    by_loops = loops_growth(2**10 if given.quick else 2**12, repeats)
+    by_loops = loops_growth(2**10 if given.quick else 2**14, repeats)
     if given.json:
         document = {"benchmark": "engines", "device": hardware, "rows": found, "growth_in_width": growth, "growth_in_loops": by_loops}
         print(json.dumps(document | ({"peak_multiply_adds_per_second": peak(repeats)} if device.platform != "cpu" else {}), indent=1))
