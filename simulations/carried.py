@@ -17,6 +17,7 @@ import numpy as np
 
 from sigprop.simulations import random
 from sigprop.simulations.conditional import LAWS, Seen
+from sigprop.simulations.directions import whole_blocks
 from sigprop.simulations.weights import Shape
 
 
@@ -56,7 +57,10 @@ class Kind:
     def empty(self) -> Known:
         """Nothing asked yet."""
         rows, columns = self.sides
-        zeros = lambda count, side: jnp.zeros((self.shape.slots, count * self.uses * self.tokens, side), dtype=jnp.float32)  # noqa: E731
+        longest = max(rows, columns)
+        zeros = lambda count, side: jnp.zeros(  # noqa: E731
+            (self.shape.slots, whole_blocks(count * self.uses * self.tokens, longest), side), dtype=jnp.float32
+        )
         forward, back = self.rounds
         return Known(Seen(zeros(forward, columns), zeros(forward, rows)), Seen(zeros(back, rows), zeros(back, columns)), jnp.zeros((), dtype=jnp.float32))
 
@@ -113,8 +117,9 @@ def ask(kind: Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
     step, use = place
     fresh = _normals(kind, keys, step, 0, rows)
     own = known.forward if kind.uses > 1 else None
-    y, new = LAWS[kind.ensemble].ask(own, None, _padded(x, columns), fresh)
-    forward = _written(known.forward, new, use * kind.tokens)
+    row = use * kind.tokens
+    y, new = LAWS[kind.ensemble].ask(own, None, _padded(x, columns), fresh, row)
+    forward = _written(known.forward, new, row)
     return y[:, : kind.shape.shape[0]], known._replace(forward=forward)
 
 
@@ -129,8 +134,9 @@ def _reverse(kind: Kind, kept: Any, cotangents: Any) -> Any:
     done = known.passes.astype(jnp.int32)
     fresh = _normals(kind, keys, step, 1 + done, columns)
     own = known.transposed if kind.uses * kind.passes > 1 else None
-    y, new = LAWS[kind.ensemble].ask(own, known.forward, _padded(d, rows), fresh)
-    transposed = _written(known.transposed, new, (done * kind.uses + use) * kind.tokens)
+    row = (done * kind.uses + kind.uses - 1 - use) * kind.tokens  # the last use is the first to be pulled back
+    y, new = LAWS[kind.ensemble].ask(own, known.forward, _padded(d, rows), fresh, row)
+    transposed = _written(known.transposed, new, row)
     return _no(keys), _no(place), known._replace(transposed=transposed), y[:, : kind.shape.shape[1]]
 
 

@@ -17,7 +17,7 @@ from sigprop.expression import Attend, Bias, Linear
 from sigprop.rotation import Modulate
 from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
-from sigprop.simulations.conditional import extend
+from sigprop.simulations.directions import extend
 from sigprop.traversal import rows_of, walk
 
 
@@ -104,7 +104,7 @@ def _uniform(key: Any, shape: tuple[int, ...]) -> Any:
 def _orthogonal(key: Any, shape: tuple[int, ...]) -> Any:
     """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block each other within one program."""
     most = max(shape)
-    return jnp.float32(most**0.5) * extend(None, _gaussian(key, (most, most)))[1][: shape[0], : shape[-1]]
+    return jnp.float32(most**0.5) * extend([], _gaussian(key, (most, most)))[1][: shape[0], : shape[-1]]
 
 
 DRAW = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sigprop.simulations import conditional
+from sigprop.simulations import directions
 from sigprop.simulations.conditional import LAWS, Seen
 from sigprop.simulations.weights import Shape, draw
 
@@ -33,7 +33,7 @@ class Asked:
     def _ask(self, own: Seen, other: Seen, x: Any, side: int, out: int) -> tuple[Any, Seen]:
         row, self.count = self.count, self.count + len(x)
         fresh = jax.random.normal(jax.random.fold_in(self.key, row), (len(x), out), dtype=jnp.float32)
-        y, new = self.law.ask(own, other, jnp.pad(x, ((0, 0), (0, side - x.shape[1]))), fresh)
+        y, new = self.law.ask(own, other, jnp.pad(x, ((0, 0), (0, side - x.shape[1]))), fresh, jnp.int32(row))
         return y, Seen(*(array.at[row : row + len(x)].set(rows) for array, rows in zip(own, new, strict=True)))
 
     def times(self, x: Any) -> Any:
@@ -118,8 +118,8 @@ def test_a_transposed_query_that_forgets_the_forward_ones_is_seen(monkeypatch: p
         sides = true.sides
 
         @staticmethod
-        def ask(own: Any, other: Any, x: Any, fresh: Any) -> Any:
-            a, b, r = conditional.extend(own.directions, x)
+        def ask(own: Any, other: Any, x: Any, fresh: Any, used: Any = None) -> Any:
+            (a,), b, r = directions.extend([(own.directions, None)], x)
             images = fresh + (b @ other.images.T) @ other.directions
             return r @ images + a @ own.images, Seen(b, images)
 
@@ -144,13 +144,35 @@ def test_a_matrix_is_known_once_its_space_is_spanned():
 def test_directions_of_nearly_equal_vectors_are_orthonormal(apart: float, tokens: int):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(1, 64)) + apart * rng.normal(size=(tokens, 64))
-    _, b, r = conditional.extend(None, jnp.asarray(x, dtype=jnp.float32))
+    _, b, r = directions.extend([], jnp.asarray(x, dtype=jnp.float32))
     np.testing.assert_allclose(b @ b.T, np.eye(tokens), atol=1e-5)
     np.testing.assert_allclose(r @ b, x, atol=1e-5)
 
 
 def test_equal_vectors_have_one_direction():
     x = jnp.broadcast_to(jnp.arange(1, 9, dtype=jnp.float32)[None], (3, 8))
-    _, b, r = conditional.extend(None, x)
+    _, b, r = directions.extend([], x)
     assert np.count_nonzero(np.asarray(b).any(axis=1)) == 1
     np.testing.assert_allclose(r @ b, x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_blocks_of_rows_change_nothing_but_rounding(law: str, monkeypatch: pytest.MonkeyPatch):
+    """Known rows gone through in blocks, and only as far as they are in use, both ways, to float32 rounding; unused rows are really not read."""
+
+    def answers() -> list[Any]:
+        w = Asked(LAWS[law], 48, 32, jax.random.key(3))
+        rng = np.random.default_rng(3)
+        return [w.times(jnp.asarray(rng.normal(size=(2, 32)), dtype=jnp.float32)) for _ in range(3)] + [
+            w.transposed(jnp.asarray(rng.normal(size=(2, 48)), dtype=jnp.float32)) for _ in range(3)
+        ]
+
+    whole = answers()
+    monkeypatch.setattr(directions, "NEAR", 1)
+    monkeypatch.setattr(directions, "LEAST", 3)
+    for blocked, found in zip(answers(), whole, strict=True):
+        np.testing.assert_allclose(blocked, found, atol=1e-4)
+    rows = jnp.eye(12, 32, dtype=jnp.float32).at[6:].set(jnp.nan)
+    along, left = directions.freed(jnp.ones((1, 32), dtype=jnp.float32), rows, jnp.int32(5))
+    np.testing.assert_array_equal(np.asarray(left[0]), [0] * 6 + [1] * 26)
+    np.testing.assert_array_equal(np.asarray(along[0]), [1] * 6 + [0] * 6)

@@ -11,7 +11,7 @@ from scipy import stats
 import sigprop as sp
 from sigprop.errors import InputError
 from sigprop.rows import select
-from sigprop.simulations import conditional, monte_carlo
+from sigprop.simulations import conditional, directions, monte_carlo
 from sigprop.simulations.engine import program
 from sigprop.simulations.matrix_free import MatrixFreeEngine
 from sigprop.simulations.monte_carlo import engine_for, sample
@@ -63,12 +63,12 @@ def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.M
     """The companion: a gradient whose images ignore what the forward pass asked differs at n = 8."""
     ask = conditional.Gaussian.ask
 
-    def forgetful(own: Any, other: Any, x: Any, fresh: Any) -> Any:
+    def forgetful(own: Any, other: Any, x: Any, fresh: Any, used: Any) -> Any:
         if other is None:
-            return ask(own, other, x, fresh)
-        a, b, r = conditional.extend(None if own is None else own.directions, x)
-        images = fresh + conditional._times(conditional.products(b, other.images), other.directions)
-        return conditional._times(r, images) + (0 if own is None else conditional._times(a, own.images)), conditional.Seen(b, images)
+            return ask(own, other, x, fresh, used)
+        a, b, r = directions.extend([] if own is None else [(own.directions, used)], x)
+        images = fresh + directions.times(directions.products(b, other.images), other.directions)
+        return directions.times(r, images) + (0 if own is None else directions.times(a[0], own.images)), conditional.Seen(b, images)
 
     monkeypatch.setattr(conditional.Gaussian, "ask", staticmethod(forgetful))
     monkeypatch.setitem(JOBS, "mistaken", (*JOBS["untied"][:2], ["gradient_variance"]))
