@@ -5,6 +5,7 @@
     sp.predict(arch)     the infinite-width numbers, as a table
     sp.measure(arch)     finite networks, each number with its standard error
     sp.verify(arch)      an equivalence test of the two: confirmed, rejected or inconclusive
+    sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens save
 
 A network of your own is an ``Architecture`` of ``SubBlock``s, written in vector expressions.
 """
@@ -18,11 +19,12 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.comparison",
+    "costs": "sigprop.cost",
     "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
     "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
     "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",
     "Normalise": "sigprop.expression", "Dropout": "sigprop.expression", "Attend": "sigprop.expression", "Rescale": "sigprop.expression",
-    "TokenTable": "sigprop.expression", "Scores": "sigprop.scores", "Part": "sigprop.architecture", "Head": "sigprop.head",
+    "TokenTable": "sigprop.expression", "Truncate": "sigprop.truncation", "Scores": "sigprop.scores", "Part": "sigprop.architecture", "Head": "sigprop.head",
     "Number": "sigprop.scalar", "Activation": "sigprop.activation",
     "register": "sigprop.registry", "Table": "sigprop.table", "InputError": "sigprop.errors", "NoRule": "sigprop.errors", "Diverged": "sigprop.errors",
     "architectures": "sigprop.architectures",

@@ -14,8 +14,9 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
+from sigprop.quantities import QUANTITIES
 from sigprop.registry import Entry, entry
-from sigprop.rows import QUANTITIES, select
+from sigprop.rows import select
 
 WEIGHT_QUANTITIES = ("weight_gradient", "ntk")  # rows of these name weights, which two structures need not share
 _SIZES = ("depth", "loops")

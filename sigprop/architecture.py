@@ -17,9 +17,10 @@ from sigprop.errors import InputError
 from sigprop.expression import Bias, Linear, Normalise, Stem, Vector
 from sigprop.head import Head
 from sigprop.rotation import Modulate
-from sigprop.scalar import Number
+from sigprop.scalar import Number, evaluate
 from sigprop.sub_block import Part, Readout, SubBlock
-from sigprop.traversal import tables_in
+from sigprop.traversal import tables_in, walk
+from sigprop.truncation import Truncate
 from sigprop.validation import check
 
 MOST_APPLICATIONS = 10**6
@@ -135,6 +136,29 @@ class Architecture:
     def norm_lane(self) -> bool:
         """Whether lane 0 is kept normalised from the stem on, its norm apart."""
         return all(isinstance(u, Normalise) for u in (self.initial[0], *(block.rule[0] for block in self.sub_blocks)))
+
+    @property
+    def band_names(self) -> tuple[str, ...]:
+        """Of every band of coordinates, first coordinates first."""
+        return tuple(f"band {k}" for k in range(1, len(self.bands) + 1))
+
+    @cached_property
+    def truncations(self) -> tuple[Truncate, ...]:
+        """Every truncation, in reads, branches, rules, the first lanes and the read-out."""
+        expressions = [e for block in self.sub_blocks for e in (block.read, block.branch, *block.rule)]
+        every = (node for e in (*self.initial, *expressions, self.readout.read) for node in walk(e))
+        return tuple(dict.fromkeys(node for node in every if isinstance(node, Truncate)))
+
+    @cached_property
+    def owned(self) -> np.ndarray:
+        """[D + 1]: which share of the coordinates each application reads (of the last state: what the last application does)."""
+        found = np.ones(self.depth)
+        for kind, block in enumerate(self.sub_blocks):
+            for node in walk(block.read):
+                if isinstance(node, Truncate):
+                    share = np.broadcast_to(np.asarray(evaluate(node.fraction, self.number_tables), dtype=np.float64), (self.depth,))
+                    found = np.where(np.array(self.kinds) == kind, np.minimum(found, share), found)
+        return np.append(found, found[-1])
 
     @cached_property
     def number_tables(self) -> dict[str, np.ndarray]:

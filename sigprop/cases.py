@@ -90,16 +90,25 @@ def transformers() -> list[Case]:
 
 SKIPPING = {"depth": 32, "tokens": 1, "modulator": "learned", "mod_rate": 0.25}
 NAGS: dict[str, dict[str, Any]] = {"nag": {}, "nag tanh": {"activation": "tanh"}, "looped-nag": {}, "looped-nag blocks": {"depth": 3, "loops": 4}}
+WIDTHS: dict[str, dict[str, Any]] = {
+    "variable-width bands": {},
+    "variable-width zero": {"resize": "zero"},
+    "variable-width head_dim": {"score_scale": "sqrt", "heads": None, "head_dim": 4},
+}
+BANDS = ("residual_variance", "matrix_entropy", "band_variance", "band_covariance", "gradient_variance", "band_gradient")
 NEIGHBOURS = ("completep", "deepnorm", "deeploop", "deepscalelm", "parallel-transformer", "sandwich-transformer")
 
 
 def others() -> list[Case]:
-    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; skipless ones at 1 %; the neighbours at 5 %."""
+    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; skipless ones at 1 %; bands of
+    variable widths and the neighbours at 5 %."""
     nags = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(tokens=2, **given), STRICT) for label, given in NAGS.items()]
     blocks = Case(f"nag transformer {QUICK:g}", entry("nag").build(depth=2, block="transformer", activation="gelu", head_dim=4, **SMALL), QUICK)
     skips = [Case(f"nag skipping C={c} {STRICT:g}", entry("nag").build(**SKIPPING, directions=c), STRICT, ("skip_rate",), tuple(range(32))) for c in (1, 32)]
+    narrow = {"depth": 4, "schedule": (32, 16, 8, 32), "reference_width": 16, **SMALL}
+    widths = [Case(f"{label} {QUICK:g}", entry("variable-width").build(**{**narrow, **given}), QUICK, BANDS) for label, given in WIDTHS.items()]
     designed = [Case(f"{name} {STRICT:g}", entry(name).build(), STRICT) for name in ("vanilla", "u-spa", "e-spa")]
-    return [*nags, blocks, *skips, *designed, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
+    return [*nags, blocks, *skips, *designed, *widths, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
 
 
 def every() -> list[Case]:

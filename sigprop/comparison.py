@@ -9,7 +9,8 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.rows import QUANTITIES, Row, judged
+from sigprop.quantities import QUANTITIES
+from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import ENGINES, engine_for, sample
 from sigprop.simulations.weights import least_width

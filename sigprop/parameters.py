@@ -83,6 +83,12 @@ PARAMETERS: dict[str, Parameter] = {
     "initial_cosine": Parameter(
         "cosine of the tokens that attention is designed for (repeated tokens: the share of equal pairs)", "a number from 0 to below 1", readers.share
     ),
+    "schedule": Parameter("widths d_1..d_L of the blocks: vee, or the list of them", "vee, or a list of integers such as 64,32,64", readers.widths),
+    "reference_width": Parameter("d, width of the stem and the read-out, in the units of the widths", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
+    "bottleneck": Parameter("narrowest width of schedule=vee over reference_width", "a number above 0 and below 1", readers.number(1e-9)),
+    "position": Parameter("block of the narrowest width over the number of blocks", "a number from 0 to 1", readers.number(0, 1)),
+    "round_to": Parameter("widths of schedule=vee are multiples of it", "an integer from 1 to 4096", readers.integer(1, 4096)),
+    "resize": Parameter("coordinates that come back after narrower blocks: as they were left, or zero", "carry or zero", readers.choice("carry", "zero")),
     "c_q": Parameter("variance of Q times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_q"))),
     "c_k": Parameter("variance of K times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_k"))),
     "c_v": Parameter("variance of V times its fan-in (default 1)", _VARIANCE, readers.optional(readers.scale("c_v"))),

@@ -102,6 +102,15 @@ def numbers(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=np.float64).ravel()
 
 
+def widths(value: Any) -> Any:
+    if isinstance(value, str) and value == "vee":
+        return value
+    found = words(value)
+    if not found or min(found) < 1:
+        raise ValueError
+    return found
+
+
 def head_dim(value: Any) -> float:
     return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
 

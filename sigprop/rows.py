@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.errors import InputError, near_miss
+from sigprop.expression import Activate, Linear
+from sigprop.quantities import QUANTITIES
 from sigprop.scalar import Constant
+from sigprop.traversal import walk
 from sigprop.validation import EMBEDDING
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one', docs/verdict.md); judged:
-    whether a verdict looks at it unasked; event: whether it is 0 or 1 in a network, so that a few networks all alike prove nothing."""
-
-    help: str
-    scale: str
-    backward: bool
-    judged: bool = True
-    event: bool = False
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "residual_variance": Quantity("<h_a, h_a> of a token", "value", False),
-    "token_covariance": Quantity("<h_a[t], h_a[s]> between tokens", "diagonal", False),
-    "state_cosine": Quantity("cosine of h_a and h_b", "one", False),
-    "write_cosine": Quantity("cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False),
-    "log_norm": Quantity("log of all that norms have divided h by (networks that keep h normalised): the residual is exp(log_norm) h_a", "one", False),
-    "rotation": Quantity("sum over applications before a of the angle between h and the next h, in degrees", "value", False, False),
-    "modulator": Quantity("m of an application with a learned modulator, 0 where the token is skipped", "one", False),
-    "skip_rate": Quantity("probability that an application skips a token", "one", False, event=True),
-    "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
-    "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
-    "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),
-    "logit_contact": Quantity("<e, o_t>, e token t's embedding: a tied head's logit at t's own word has sqrt(n) times it as mean", "value", False, False),
-    "cross_entropy": Quantity("mean of log sum_w exp(logit_w) over a vocabulary: the initial loss of token t", "one", False, False),
-    "participation": Quantity("sum over s of Omega_ts^2, mean over the heads of an attention application", "value", False, False),
-    "angle_exponent": Quantity("log of (1 - cos)/(1 - cos) of two tokens, after an application over before it", "one", False, False),
-    "gradient_exponent": Quantity("log of sum over tokens of <g_0, g_0> over that of the last state, per application", "one", True, False),
-    "weight_gradient": Quantity("n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first", "value", True),
-    "ntk": Quantity("sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total", "diagonal", True, False),  # one backward pass a token
-}
 
 
 @dataclass(frozen=True)
@@ -90,10 +59,12 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
     """The asked quantities (default: all) that theory has for ``arch``; raises ``InputError`` for one it was asked for and has not."""
     without = () if arch.gradients_known else tuple(name for name, quantity in QUANTITIES.items() if quantity.backward)
     for name in quantities or ():
+        if name in QUANTITIES and not QUANTITIES[name].predicted:
+            raise InputError(f"quantity={name}: theory has no value for it; accepted: measure has it")
         if name in without:
             where = "accepted: with weights of their own, without attention, and readout=each, or modulator as a number; measure has it"
             raise InputError(f"quantity={name} at modulator=learned: its own Jacobian has no rule here; {where}")
-    return tuple(name for name in check_quantities(quantities) if name not in without)
+    return tuple(name for name in check_quantities(quantities) if name not in without and QUANTITIES[name].predicted)
 
 
 def judged(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
@@ -128,6 +99,13 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
         return [Row(name, a, token=t) for a in at for t in tokens]
     if name in ("token_covariance", "gradient_covariance"):
         return [Row(name, a, token=t, token_2=s) for a in at for t in tokens for s in tokens if t < s]
+    if name in BANDED:
+        bands = arch.band_names if len(arch.bands) > 1 else ()
+        return [replace(row, quantity=name, group=band) for row in _rows(arch, BANDED[name], at, asked) for band in bands]
+    if name == "matrix_entropy":
+        return [Row(name, a) for a in at] if arch.tokens > 1 else []
+    if name == "participation_ratio":
+        return [Row(name, a, group=w) for w in hidden(arch) for a in _held(arch, lambda block, w=w: w in block.weights, at, asked)]
     if name == "log_norm":
         return [Row(name, a, token=t) for a in at for t in tokens] if arch.norm_lane else []
     if name in ("modulator", "skip_rate"):
@@ -152,6 +130,16 @@ def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> li
     if name == "gradient_exponent":
         return [Row(name)]
     return [Row(name, group=g, token=t, token_2=s) for g in (*arch.groups, None) for t in tokens for s in tokens if t <= s]
+
+
+BANDED = {"band_variance": "residual_variance", "band_covariance": "token_covariance", "band_gradient": "gradient_variance"}
+"""Rows of a band, and what they are over all coordinates."""
+
+
+def hidden(arch: Architecture) -> tuple[str, ...]:
+    """The matrices that are applied to hidden units: activations that come from another matrix."""
+    activated = lambda of: any(isinstance(node, Activate) for node in walk(of)) and any(isinstance(node, Linear) for node in walk(of))  # noqa: E731
+    return tuple(name for name, node in arch.weights.items() if isinstance(node, Linear) and activated(node.of))
 
 
 def _held(arch: Architecture, shows: Callable[[SubBlock], Any], at: tuple[int, ...], asked: bool) -> list[int]:

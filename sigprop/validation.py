@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Bias, Linear, Normalise, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
 from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
-from sigprop.traversal import numbers_in, rows_of, tables_in, walk
+from sigprop.traversal import children, numbers_in, rows_of, tables_in, walk
+from sigprop.truncation import Truncate
 
 if TYPE_CHECKING:
     from sigprop.architecture import Architecture
 
 EMBEDDING = "embedding"
+BAND = 1e-9  # rounding of a band's end
 READOUTS = ("each", "last", "mean")
 ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 
@@ -30,7 +32,7 @@ def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ..
 
 def check(arch: Architecture) -> None:
     """Raise ``InputError`` for the first thing that is wrong with a description."""
-    linear = (Sum, Scale, Normalise, Centre, Project)
+    linear = (Sum, Scale, Normalise, Centre, Project, Truncate)
     for lane in arch.initial:
         _leaves(lane, (Stem,), linear, "initial")
     _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
@@ -70,6 +72,7 @@ def check(arch: Architecture) -> None:
         if group not in arch.groups or not 0 <= factor < math.inf:
             raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
     _check_numbers(arch, {number.name for number in used})
+    _check_bands(arch)
     _check_tables(arch)
     _check_gram(arch)
 
@@ -106,5 +109,22 @@ def _check_gram(arch: Architecture) -> None:
         raise InputError(f"input_gram of shape {gram.shape}: accepted: a finite symmetric T x T matrix")
     if np.linalg.eigvalsh(gram).min() < -1e-10 * max(1.0, abs(gram).max()) or np.diag(gram).min() <= 0:
         raise InputError("input_gram: not positive semi-definite with a positive diagonal; accepted: a covariance matrix")
+
+
+def _check_bands(arch: Architecture) -> None:
     if any(w <= 0 for w in arch.bands) or not math.isclose(sum(arch.bands), 1.0):
         raise InputError(f"bands={arch.bands}: accepted: positive relative widths that sum to 1")
+    for expression in (arch.readout.branch, *(block.branch for block in arch.sub_blocks)) if len(arch.bands) > 1 else ():
+        for node in walk(expression):
+            if isinstance(node, (Activate, Product, Truncate)) and _bare(node):
+                raise InputError("bands: a branch acts on coordinates of different bands one by one; accepted: one that begins with a matrix")
+    edges, tables = np.cumsum(arch.bands), {name: np.asarray(value, dtype=np.float64) for name, value in arch.numbers.items()}
+    for node in arch.truncations:
+        fractions = np.atleast_1d(evaluate(node.fraction, tables)) if rows_of(node) == 1 and not any(isinstance(n, Linear) for n in walk(node)) else []
+        if any(abs(edges - fraction).min() > BAND for fraction in fractions):
+            raise InputError(f"bands={arch.bands}: a truncation to {max(fractions)} of the coordinates ends within one; accepted: bands that end there")
+
+
+def _bare(expression: Vector) -> bool:
+    """Whether it takes the read's coordinates without a matrix in between."""
+    return isinstance(expression, Read) or (not isinstance(expression, Linear) and any(_bare(child) for child in children(expression)))

@@ -10,6 +10,7 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.rows import Row
+from sigprop.simulations.inner import dot
 from sigprop.simulations.trace import Trace
 
 
@@ -61,3 +62,23 @@ def angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
     unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
     apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), jnp.float32(1e-12))  # noqa: E731
     return jnp.log(apart(a + 1) / apart(a))
+
+
+def matrix_entropy(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    at = np.array([row.application for row in rows])
+    x = trace.lanes[0][at]
+    own = np.arange(x.shape[-1]) + 0.5 < arch.owned[at][:, None] * x.shape[-1]  # [rows, n]
+    x = x / jnp.abs(x).max(axis=(1, 2), keepdims=True) * jnp.asarray(own, dtype=jnp.float32)[:, None]  # scale-free, and squares stay finite
+    gram = dot(x, x)
+    p = jnp.clip(jnp.linalg.eigvalsh(gram / jnp.trace(gram, axis1=1, axis2=2)[:, None, None]), jnp.float32(1e-30))
+    return -(p * jnp.log(p)).sum(-1) / np.log(arch.tokens).astype(np.float32)
+
+
+def participation_ratio(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    found = []
+    for row in rows:
+        units = trace.inputs[row.group or ""][row.application]
+        energy = (units / jnp.abs(units).max()) ** 2  # [T, m]
+        mean, own = energy.mean(axis=0), float(arch.owned[row.application or 0])
+        found.append(mean.sum() ** 2 / (own * units.shape[-1] * (mean * mean).sum()))
+    return jnp.stack(found)

@@ -11,7 +11,8 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.rows import QUANTITIES, select
+from sigprop.quantities import QUANTITIES
+from sigprop.rows import select
 from sigprop.simulations.monte_carlo import engine_for, moments
 from sigprop.table import Table
 

@@ -18,6 +18,7 @@ from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.trace import Probes, Trace, listen
 from sigprop.simulations.weights import Shape
 from sigprop.traversal import group_of, walk
+from sigprop.truncation import Truncate
 
 
 class _Evaluation:
@@ -56,6 +57,11 @@ class _Evaluation:
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
                 norm = self.norms[u] = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # of 0: 1
                 return x / norm
+            case Truncate(of, fraction, parts):
+                x = self(of)
+                size = x.shape[-1] // parts
+                place = (jnp.arange(x.shape[-1], dtype=jnp.int32) % size + jnp.float32(0.5)).astype(jnp.float32)
+                return jnp.where(place < jnp.asarray(evaluate(fraction, self.numbers), dtype=jnp.float32) * size, x, jnp.zeros_like(x))
             case Centre(of):
                 x = self(of)
                 return x - jnp.mean(x, axis=-1, keepdims=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Linear
-from sigprop.rows import QUANTITIES, Row
+from sigprop.quantities import QUANTITIES
+from sigprop.rows import Row
 from sigprop.simulations import geometry, head
 from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
@@ -158,10 +159,26 @@ def _gradient_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, tra
     return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
 
 
+def _banded(measured: Any) -> Any:
+    """The Gram entries [rows] of vectors [D + 1, T, n], each over the coordinates of its band."""
+
+    def entries(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+        vectors = measured(trace, gradients)
+        ends = np.round(np.cumsum((0.0, *arch.bands)) * vectors.shape[-1]).astype(int)
+        grams = jnp.stack([dot(x, x) for x in (vectors[..., low:high] for low, high in zip(ends[:-1], ends[1:], strict=True))])
+        found = jnp.stack([_entries(gram, rows) for gram in grams])
+        return found[np.array([arch.band_names.index(row.group or "") for row in rows]), np.arange(len(rows))]
+
+    return entries
+
+
 _MEASURE = {
     "residual_variance": _state_gram, "token_covariance": _state_gram, "state_cosine": geometry.state_cosine, "write_cosine": geometry.write_cosine,
     "gradient_variance": _gradient_gram, "gradient_covariance": _gradient_gram, "weight_gradient": _weight_gradient, "ntk": _ntk,
     "logit_variance": head.logit_variance, "logit_contact": head.logit_contact, "cross_entropy": head.cross_entropy,
     "participation": geometry.participation, "angle_exponent": geometry.angle_exponent, "gradient_exponent": _gradient_exponent,
+    "band_variance": _banded(lambda trace, _: trace.lanes[0]), "band_covariance": _banded(lambda trace, _: trace.lanes[0]),
+    "band_gradient": _banded(lambda _, gradients: gradients["v"].states),
+    "matrix_entropy": geometry.matrix_entropy, "participation_ratio": geometry.participation_ratio,
     "log_norm": geometry.log_norm, "rotation": geometry.rotation, "modulator": geometry.modulator, "skip_rate": geometry.skip_rate,
 }  # fmt: skip

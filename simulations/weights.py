@@ -15,10 +15,13 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear
 from sigprop.rotation import Modulate
+from sigprop.scalar import evaluate
 from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
 from sigprop.simulations.directions import extend
 from sigprop.traversal import rows_of, walk
+
+WHOLE = 1e-6  # a number of coordinates may be off a whole one by rounding
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,7 @@ class Shape:
 
 def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
     """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises ``InputError``."""
-    if len(arch.bands) > 1:
-        raise InputError(f"bands={arch.bands}: finite networks have one band of coordinates; accepted: (1.0,)")
+    check_truncations(arch, width)
     for block in arch.sub_blocks:
         for node in walk(block.branch):
             if isinstance(node, Attend):
@@ -52,6 +54,18 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
                 raise InputError(f"width={width}: weight {name!r} would have {length} rows or columns; accepted: a multiple of {length.denominator}")
         found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, Bias) else (int(out), int(inside or 0))))
     return tuple(found)
+
+
+def check_truncations(arch: Architecture, width: int) -> None:
+    """Raise ``InputError`` where this width does not give every truncation, and every band, whole coordinates."""
+    needed: list[tuple[np.ndarray, float]] = [(np.cumsum(arch.bands), width)]
+    for node in arch.truncations:
+        fractions = np.unique(np.asarray(evaluate(node.fraction, arch.number_tables), dtype=np.float64))
+        needed.append((fractions, float(width * rows_of(node) / node.parts)))
+    for fractions, size in needed:
+        coordinates = fractions * size
+        if np.any(np.abs(coordinates - np.round(coordinates)) > WHOLE):
+            raise InputError(f"width={width}: widths or heads that are not whole numbers of coordinates; accepted: a multiple of what all of them divide")
 
 
 def least_width(arch: Architecture, most: int) -> int:

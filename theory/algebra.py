@@ -47,6 +47,17 @@ def log(x: Any) -> Any:
     return _apply("log", x)
 
 
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller of two."""
+    if is_symbolic(x, y):
+        import sympy
+
+        return sympy.Min(x, y)
+    import jax.numpy as jnp
+
+    return jnp.minimum(x, y)
+
+
 def atan(x: Any) -> Any:
     """Inverse tangent."""
     return _apply("atan", x)

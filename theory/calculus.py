@@ -16,11 +16,12 @@ from typing import Any
 
 from sigprop.errors import NoRule
 from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
-from sigprop.theory.algebra import root_mean_square
+from sigprop.theory.algebra import minimum, root_mean_square
 from sigprop.theory.environment import Environment
 from sigprop.theory.log_scale import log_scale, shift
 from sigprop.theory.transpose import Cotangent, Divide, Transposed
 from sigprop.traversal import children
+from sigprop.truncation import Truncate
 
 Rule = Callable[[Any, str, Any, str, Environment], Any]
 RULES: dict[tuple[type, type], Rule] = {}
@@ -43,6 +44,12 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
         return env.left(env.table(u.factor, i)) * inner(u.of, i, v, j, env)
     if isinstance(v, Rescale):
         return env.right(env.table(v.factor, j)) * inner(u, i, v.of, j, env)
+    if isinstance(u, Truncate) and isinstance(v, Truncate):
+        return minimum(env.number(u.fraction, i), env.number(v.fraction, j)) * inner(u.of, i, v.of, j, env)
+    if isinstance(u, Truncate):
+        return env.number(u.fraction, i) * inner(u.of, i, v, j, env)
+    if isinstance(v, Truncate):
+        return env.number(v.fraction, j) * inner(u, i, v.of, j, env)
     if isinstance(u, Sum):
         return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
@@ -97,7 +104,7 @@ def require_fresh(branch: Vector) -> None:
     match branch:
         case Linear() | Bias():
             return
-        case Scale(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of):
+        case Scale(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of) | Truncate(of=of):
             return require_fresh(of)
         case Sum(terms):
             for term in terms:

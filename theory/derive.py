@@ -5,6 +5,8 @@ Symbols (a, b: applications; t, s: tokens, where there are several; D: their num
     G(a, b)  <h_a, h_b>           R(a, b)  <r_a, r_b>          Gamma(a, b)  <w_a, w_b>        X(a, b)  <w_a, h_b>, a > 0
     H(a, b)  <g_a, g_b>           Delta(a, b)  <delta_a, delta_b>   Y(a, b)  <y_a, y_b>, y = (df/dr)^T delta
     Z(a, b)  <y_a, g_b>           s(a)     log of what norms have divided h by     m(a)  learned modulator     mu(a)  n |dm/dr|^2
+    width(k), theta(x, k)  share of the coordinates in band k, and 1 where it lies within the first share x of them, else 0 (networks
+                           of several widths: G, X, H and Z are then of one coordinate of band k)
 
 Where attention mixes tokens that are alike, every Gram has two entries, G_tt and G_ts (``theory.symmetric``); else sums
 over tokens stand. States of several lanes carry lane indices, several kinds of sub-block the kind's number behind a bar.

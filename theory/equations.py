@@ -34,7 +34,7 @@ def equations(d: Deriver) -> Iterator[Named]:
 def forward(d: Deriver, kind: int) -> Iterator[Named]:
     """Read, write, the write's overlap with states, and the states, of one kind of sub-block."""
     left, right = d.read(kind, A, T), d.read(kind, B, S)
-    yield d.label("read", kind), sympy.Eq(d.function(d.named("R", kind), A, B), overlap(left, right, lambda i, j: d.state(i, j, A, B)))
+    yield d.label("read", kind), sympy.Eq(d.function(d.named("R", kind), A, B), d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))))
     branch = d.structure.blocks[kind].branch
     yield d.label("write", kind), sympy.Eq(d.function("Gamma", A + 1, B + 1), d.masked(inner(branch, "a", branch, "b", d.environment(kind))))
     overlaps = [d.function(d.lane("X", i), A + 1, B) for i in d.lanes]
@@ -65,7 +65,7 @@ def backward(d: Deriver, kind: int) -> Iterator[Named]:
     (ma, ba), (mb, bb) = d.rule(kind, A, T), d.rule(kind, B, S)
     ra, rb = d.read(kind, A, T), d.read(kind, B, S)
     later = lambda i, j: d.function(d.lane("H", i, j), A + 1, B + 1)  # noqa: E731
-    yield d.label("cotangent", kind), sympy.Eq(d.function(d.named("Delta", kind), A, B), overlap(ba, bb, later))
+    yield d.label("cotangent", kind), sympy.Eq(d.function(d.named("Delta", kind), A, B), d.over_bands(overlap(ba, bb, later)))
     y = transpose(d.structure.blocks[kind].branch).total
     value = d.masked(inner(y, "a", y, "b", d.environment(kind))) if y is not None else sympy.Integer(0)
     yield d.label("backward_write", kind), sympy.Eq(d.function("Y", A, B), value + _modulated(d, kind))
@@ -96,7 +96,7 @@ def readout(d: Deriver) -> Iterator[Named]:
     """The gradient that the read-out hands to the states it sees; P(t, s): the Gram of its vectors; tap(a): 1 where it looks."""
     kind = len(d.arch.sub_blocks)
     left, right = d.read(kind, A, T), d.read(kind, B, S)
-    yield "readout_read", sympy.Eq(d.function("Rv", A, B), overlap(left, right, lambda i, j: d.state(i, j, A, B)))
+    yield "readout_read", sympy.Eq(d.function("Rv", A, B), d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))))
     environment = d.environment(kind, tied=False)
     environment.cotangents = dict.fromkeys(environment.cotangents, d.readout_gram())
     branch = d.structure.blocks[kind].branch
@@ -142,7 +142,7 @@ def gradients(d: Deriver) -> Iterator[Named]:
             yield f"weight_gradient[{weight}]", sympy.Eq(sympy.Function("W_" + weight)(slot), summed(d, both * amount, tokens=True))
             total += d.sgd_factor(weight) * exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
     first = [d.first(token) for token in (T, S)]
-    at_stem = sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes)
+    at_stem = d.over_bands(sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes))
     for part in d.arch.stem_parts:
         inputs = d.stem_inputs(part)
         yield f"weight_gradient[{part}]", sympy.Eq(sympy.Symbol(f"W_{part}"), _over_tokens(d, inputs * at_stem))

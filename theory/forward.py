@@ -20,6 +20,8 @@ from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall, summarise
 
+ROUNDING = 1e-9  # of a sum of bands
+
 
 def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
     """(m, <dm/dr, dm/dr> n) [1, T] of a step, from its scores: 0 where it skips."""
@@ -44,7 +46,13 @@ def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], A
         over_bands=lambda value: jnp.einsum("k,kt->t", bands, value)[None],
         maximum=jnp.maximum,
         modulate=lambda node: x[node.weight] if node.weight in x else modulator(node, x)[0],
+        within=lambda fraction: within(bands, evaluate(fraction, x["numbers"])),
     )
+
+
+def within(bands: Any, fraction: Any) -> Any:
+    """[K, 1]: 1 for the bands within the first ``fraction`` of the coordinates, else 0."""
+    return (jnp.cumsum(bands) <= fraction + ROUNDING).astype(jnp.float64)[:, None]
 
 
 def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:

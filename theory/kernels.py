@@ -29,7 +29,8 @@ class Kernels:
     stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
     participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
-    modulators [P, T]: of every step (1 without one, 0 where it skips);
+    modulators [P, T]: of every step (1 without one, 0 where it skips); bands, gradient_bands [D+1, K, T, T]: states and gradients, a
+    coordinate of each band;
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
     """
 
@@ -49,6 +50,8 @@ class Kernels:
     participation: np.ndarray
     log_norm: np.ndarray
     modulators: np.ndarray
+    bands: np.ndarray
+    gradient_bands: np.ndarray
     ntk: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -97,5 +100,5 @@ def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Ke
         out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
         out["gradient_rows"][reverse][:, reverse] if program.coupled else None, (out["stem"], out["stem_log"]),
         {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"],
-        out["log_norm"][at], out["modulators"], out["ntk"],
+        out["log_norm"][at], out["modulators"], out["bands"][at], out["gradient_bands"][reverse], out["ntk"],
     )  # fmt: skip

@@ -13,6 +13,7 @@ from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import Scalar
 from sigprop.theory.algebra import determinant, exp, over, root_mean_square
 from sigprop.theory.algebra import log as logarithm
+from sigprop.truncation import Truncate
 
 Coefficients = dict[int, Any]
 """leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band, token)."""
@@ -24,7 +25,7 @@ class Form:
 
     gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token; number(scalar);
     over_bands(x): the width-weighted sum over bands, kept broadcastable; modulate(node): m per token;
-    tidy(x): a square's shorter form, on symbols.
+    within(scalar): 1 for bands within the first so many of all coordinates, else 0; tidy(x): a square's shorter form, on symbols.
     """
 
     def __init__(
@@ -36,9 +37,11 @@ class Form:
         over_bands: Callable[[Any], Any] = lambda x: x,
         maximum: Callable[[Any, Any], Any] = lambda x, y: x,
         modulate: Callable[[Modulate], Any] | None = None,
+        within: Callable[[Scalar], Any] | None = None,
         tidy: Callable[[Any], Any] = lambda x: x,
     ):
         self.modulate: Any = modulate
+        self.within: Any = within
         self.tidy = tidy
         self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = gram, log, number, stem, over_bands, maximum
 
@@ -66,6 +69,9 @@ class Form:
             case Modulate(of=of):
                 form, log = self(of)
                 return {leaf: self.modulate(expression) * c for leaf, c in form.items()}, log
+            case Truncate(of, fraction):
+                form, log = self(of)
+                return {leaf: self.within(fraction) * c for leaf, c in form.items()}, log
             case Project(of, along):
                 (form, log), (other, _) = self(of), self(along)
                 part = over(self.overlap(form, other), self.overlap(other, other))

@@ -8,6 +8,7 @@ from sigprop.expression import Activate, Attend, Dropout, Linear, Product, Read,
 from sigprop.theory.algebra import exp
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
+from sigprop.truncation import Truncate
 
 
 def log_scale(u: Vector, i: str, env: Environment) -> Any:
@@ -15,7 +16,7 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
     match u:
         case Read() | Cotangent():
             return env.log(u, i)
-        case Linear() | Transposed() | Scale() | Rescale() | Dropout():
+        case Linear() | Transposed() | Scale() | Rescale() | Dropout() | Truncate():
             return log_scale(u.of, i, env)
         case Activate(order=order):
             return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)

@@ -11,7 +11,8 @@ from scipy.stats import t as student
 
 from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend
-from sigprop.rows import QUANTITIES, Row
+from sigprop.quantities import QUANTITIES
+from sigprop.rows import Row
 from sigprop.theory import dual, field
 from sigprop.theory.kernels import COARSE, DEGREE, sampled_kernels
 from sigprop.theory.values import Scaled, Values

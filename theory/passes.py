@@ -67,6 +67,7 @@ def _once(
         if ntk:
             kernel = tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)
     return {
+        "bands": with_start(forward["gram"][:, 0, 0], start[0, 0]),
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
@@ -121,13 +122,15 @@ def _backward(
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
     out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
-    gram = jnp.einsum("k,pkts->pts", bands, out["gram"][:, 0, 0])
+    banded = out["gram"][:, 0, 0]
+    gram = jnp.einsum("k,pkts->pts", bands, banded)
     stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
     found = {"stem": stem, "stem_log": out["log"][-1]}
     if coupled:
         found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
     return found | {
         "gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]),
+        "gradient_bands": jnp.concatenate([jnp.zeros_like(banded[:1]), banded]),
         "gradient_log": jnp.concatenate([zero_log, out["log"]]),
         "groups": out["extra"],
     }

@@ -17,7 +17,19 @@ from sigprop.theory.program import Structure, compile_program
 
 A, B, D = sympy.symbols("a b D", integer=True, nonnegative=True)
 T, S = sympy.symbols("t s", integer=True, nonnegative=True)
+BAND = sympy.Symbol("k", integer=True, positive=True)
+BANDED = ("G", "X", "H", "Z", "U")
+"""Heads of what has a value for every band of coordinates, where there are several."""
 SLOT, TAP = sympy.Function("slot"), sympy.Function("tap")
+
+
+class theta(sympy.Function):
+    """theta(x, k): 1 where band k lies within the first share x of all coordinates, else 0."""
+
+    nargs = 2
+
+    def _eval_power(self, exponent: Any) -> Any:
+        return self if exponent.is_positive else None
 
 
 class Deriver:
@@ -51,8 +63,14 @@ class Deriver:
         return lambda scalar: evaluate(scalar, self.numbers(place), exact)
 
     def function(self, name: str, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
-        """name(a, b), with tokens where there are several."""
-        return sympy.Function(name)(a, b, t, s) if self.arch.tokens > 1 else sympy.Function(name)(a, b)
+        """name(a, b), with tokens where there are several, and of a band where states have several."""
+        band = (BAND,) if len(self.arch.bands) > 1 and name.split("_")[0] in BANDED else ()
+        return sympy.Function(name)(a, b, *((t, s) if self.arch.tokens > 1 else ()), *band)
+
+    def over_bands(self, value: Any) -> Any:
+        """The sum over bands, each by its share of the coordinates."""
+        bands = len(self.arch.bands)
+        return value if bands == 1 else sympy.Sum(sympy.Function("width")(BAND) * value, (BAND, 1, bands))
 
     def lane(self, name: str, *lanes: int) -> str:
         """G, or G_01 with several lanes."""
@@ -80,7 +98,12 @@ class Deriver:
 
         modulate = lambda node: sympy.Function("m")(place, token) if self.arch.tokens > 1 else sympy.Function("m")(place)  # noqa: E731
         tidy = sympy.simplify if self.arch.norm_lane else lambda x: x
-        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, modulate=modulate, tidy=tidy)
+        options = {"over_bands": self.over_bands, "modulate": modulate, "within": self.within(place), "tidy": tidy}
+        return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, **options)
+
+    def within(self, place: Any) -> Callable[[Scalar], Any]:
+        """Which bands lie within a share of the coordinates, at an application."""
+        return lambda fraction: theta(self.number(place)(fraction), BAND)
 
     def rule(self, kind: int, place: Any, token: Any) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
         """M and B of a kind at one application and token."""
@@ -158,7 +181,7 @@ class Deriver:
     def first(self, token: Any) -> list[Any]:
         """The lanes before application 0 (and the stem's own), as multiples of the stem."""
         own = self.own_stem(token)
-        form = Form(lambda i, j: own, lambda leaf: 0, self.number(sympy.Integer(0)), 0)
+        form = Form(lambda i, j: own, lambda leaf: 0, self.number(sympy.Integer(0)), 0, over_bands=self.over_bands, within=self.within(sympy.Integer(0)))
         return [form(lane)[0].get(0, sympy.Integer(0)) for lane in self.arch.initial] + [sympy.Integer(1)] * self.structure.injects
 
     @property

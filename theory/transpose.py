@@ -15,6 +15,7 @@ from sigprop.errors import NoRule
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.scalar import Constant, Scalar
 from sigprop.traversal import rows_of
+from sigprop.truncation import Truncate
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,8 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             _pull(of, Scale(factor, d), gradient)
         case Rescale(factor, of):
             _pull(of, Rescale(factor, d), gradient)
+        case Truncate(of, fraction, parts):
+            _pull(of, Truncate(d, fraction, parts), gradient)
         case Dropout(name, of, rate):
             _pull(of, Dropout(name, d, rate), gradient)
         case Sum(terms):

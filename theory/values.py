@@ -7,10 +7,11 @@ import math
 import numpy as np
 
 from sigprop.architecture import READOUT, Architecture
-from sigprop.rows import QUANTITIES, Row
+from sigprop.quantities import QUANTITIES
+from sigprop.rows import Row
 from sigprop.theory.head import check_contact, cross_entropy
 from sigprop.theory.kernels import Kernels
-from sigprop.validation import EMBEDDING
+from sigprop.validation import BAND, EMBEDDING
 
 Scaled = tuple[float, float]
 """(mantissa, log): the value mantissa * exp(log)."""
@@ -35,6 +36,12 @@ class Values:
                 return self._entry(self.k.states, self.k.state_log, (a,), t, s)
             case "gradient_variance" | "gradient_covariance":
                 return self._entry(self.k.gradients, self.k.gradient_log, (a,), t, s)
+            case "band_variance" | "band_covariance":
+                return self._entry(self.k.bands[:, self.arch.band_names.index(row.group or "")], self.k.state_log, (a,), t, s)
+            case "band_gradient":
+                return self._entry(self.k.gradient_bands[:, self.arch.band_names.index(row.group or "")], self.k.gradient_log, (a,), t, s)
+            case "matrix_entropy":
+                return self._entropy(a), 0.0
             case "state_cosine":
                 return self._state_cosine(a, b or 0, t), 0.0
             case "write_cosine":
@@ -104,6 +111,14 @@ class Values:
             used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[slot]
             mantissa, log = (table[used] for table in self.k.groups[group])
         return _sum(mantissa.ravel(), (log[:, :, None] + log[:, None, :]).ravel())
+
+    def _entropy(self, a: int) -> float:
+        """-sum p log p / log T over the spectrum p of the read coordinates' Gram, of trace 1."""
+        own = np.cumsum(self.arch.bands) <= self.arch.owned[a] + BAND
+        log = self.k.state_log[a] - self.k.state_log[a].max()
+        gram = np.tensordot(np.array(self.arch.bands) * own, self.k.bands[a], 1) * np.exp(log[:, None] + log)
+        p = np.clip(np.linalg.eigvalsh(gram / np.trace(gram)), TINY, None)
+        return float(-(p * np.log(p)).sum() / math.log(len(p)))
 
     def _apart(self, a: int, t: int, s: int) -> float:
         """1 - cos of two tokens at state a, at least the rounding of a cosine."""

@@ -1,4 +1,4 @@
-"""The command line: ``sigprop list | derive | predict | measure | verify``."""
+"""The command line: ``sigprop list | derive | predict | measure | verify | costs``."""
 
 from __future__ import annotations
 

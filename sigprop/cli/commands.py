@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from sigprop import memory
 from sigprop.cli import inputs
-from sigprop.cli.options import Chosen, Engine, Memory, Name, Rows, Samples, Seed, Width
+from sigprop.cli.options import Chosen, Engine, Memory, Name, Rows, Samples, Seed, Vocabulary, Width
 from sigprop.cli.output import check_out, remark, show
 from sigprop.cli.verify import verify
 from sigprop.progress import bar
@@ -71,6 +71,25 @@ def predict(
     import sigprop as sp
 
     show(sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation), chosen)
+    return 0
+
+
+@app.command
+def costs(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    width: Annotated[Width, Parameter(help="Width d of the stem and the read-out.")] = 1024,
+    sequence: Annotated[Width, Parameter(help="Tokens of a sequence.")] = 1024,
+    vocabulary: Annotated[Vocabulary, Parameter(help="Words of an untied embedding and head.")] = 0,
+) -> int:
+    """Parameters, operations and cache, and what narrow blocks or skipped tokens save."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    import sigprop as sp
+
+    show(sp.costs(arch, width, sequence, vocabulary), chosen)
     return 0
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from sigprop.parameters import PARAMETERS
 from sigprop.plain import plain
+from sigprop.quantities import QUANTITIES
 from sigprop.registry import entries
-from sigprop.rows import QUANTITIES
 from sigprop.table_text import cell
 
 

@@ -126,10 +126,3 @@ def test_a_dead_branch_has_norm_zero_not_nan():
     arch = sp.architectures.residual_mlp(depth=6, norm="sandwich", residual_scale=1)
     table = sp.measure(arch, width=2, samples=64, quantities=["residual_variance"])
     assert not table.notes and all(row["value"] is not None for row in table)
-
-
-def test_several_bands_are_refused():
-    from dataclasses import replace
-
-    with pytest.raises(InputError, match="bands"):
-        sp.measure(replace(sp.architectures.mlp(depth=1), bands=(0.5, 0.5)), width=8, samples=2)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.errors import NoRule
-from sigprop.expression import Attend, Linear, Vector
+from sigprop.expression import Attend, Linear, Scale, Vector
 from sigprop.theory.calculus import inner, roots, rule
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed
 from sigprop.traversal import group_of
+from sigprop.truncation import Truncate
 
 
 @rule(Attend, Attend)
@@ -38,5 +39,10 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
 
 def _check(u: Attend, v: Attend) -> None:
     legs: list[Vector] = [u.query, u.key, u.value]
-    if u != v or not all(isinstance(leg, Linear) for leg in legs) or len(frozenset().union(*map(roots, legs))) < 3:
+    if u != v or not all(map(_projected, legs)) or len(frozenset().union(*map(roots, legs))) < 3:
         raise NoRule(f"no rule for the inner product of {u!r} and {v!r}: queries, keys and values must come from matrices of their own")
+
+
+def _projected(leg: Vector) -> bool:
+    """Whether it is a matrix's output, or part of it."""
+    return isinstance(leg, Linear) or (isinstance(leg, (Scale, Truncate)) and _projected(leg.of))

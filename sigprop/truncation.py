@@ -1,0 +1,17 @@
+"""Coordinates that come and go: the node that keeps the first of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sigprop.expression import Vector
+from sigprop.scalar import Scalar
+
+
+@dataclass(frozen=True)
+class Truncate(Vector):
+    """of, with all but the first ``fraction`` of its coordinates 0 (of the first in each of ``parts`` equal runs, as heads have them)."""
+
+    of: Vector
+    fraction: Scalar
+    parts: int = 1
