@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from sigprop.theory.numerics import evaluate, unscaled
 from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 
 FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and how many networks it is looked for on
-SMALLEST = 32  # those networks' width and the first n1, or the next that heads divide
+SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
 ZERO = 1e-12  # relative to a quantity's largest scale
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
@@ -42,8 +43,8 @@ def verify(
 
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
     relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8}, or n1 x {1/2, 1, 4, 16} where the matrix-free engine samples the
-    widest networks (default: found by a pilot); samples: networks a rung (default: sized so that a true theory is confirmed with
-    probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
+    widest networks (default: found by a pilot); samples: networks a rung (default: sized so that a true
+    theory is confirmed with probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
 
     Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
     slope b (deviation a + b/n) and slope_se, detectable, verdict. Notes: engine (as asked) and engines (the one of each
@@ -56,10 +57,10 @@ def verify(
     if not rows:
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
     sampler = Sampler(arch, rows, seed, engine, memory_mib, progress)
-    fixed_width, start, ladder, ceiling = _ladder(sampler, width)
+    start, ladder, ceiling = _ladder(sampler, width)
     values, scales, errors, _ = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
-    notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(fixed_width).dtype, "theory": (theory or arch).name}
+    notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(start).dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
     if lost:
         return Table(
@@ -71,20 +72,21 @@ def verify(
             notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
         )
     ruler = _rulers(rows, scale)
-    fixed = _identities(sampler(fixed_width, FIXED_SAMPLES, SCOUT) / ruler) & ~np.array([QUANTITIES[row.quantity].event for row in rows])
+    fixed = _identities(sampler(start, FIXED_SAMPLES, SCOUT) / ruler) & ~np.array([QUANTITIES[row.quantity].event for row in rows])
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
-        tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples, identities=fixed, progress=None,
+        tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples,
+        identities=fixed, progress=None,
     )  # fmt: skip
     notes |= {"engines": [sampler.engine(n).name for n in found.widths]} | _about(rows, found)
     return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes)
 
 
-def _ladder(sampler: Sampler, width: int | None) -> tuple[int, int, tuple[int, ...], int]:
-    """(width of the identities, n1, its multiples, the widest network): of the engine that would sample the first ladder's widest."""
+def _ladder(sampler: Sampler, width: int | None) -> tuple[int, tuple[int, ...], int]:
+    """(n1, its multiples, the widest network): of the engine that would sample the first ladder's widest."""
     most, reach = (max(sizes) for sizes in zip(*((engine.widest, engine.ladder[-1]) for engine in ENGINES.values()), strict=True))
     step = least_width(sampler.arch, most // reach)
-    fixed, start = (size * -(-SMALLEST // size) for size in (step, 2 * step))
+    start = 2 * step * math.ceil(SMALLEST / float(sampler.arch.owned.min()) / (2 * step))
     engine = sampler.engine((width or start) * reach)
     ladder, ceiling = engine.ladder, engine.widest
     if width is not None and (width % (2 * step) or ladder[-1] * width > ceiling):
@@ -92,7 +94,7 @@ def _ladder(sampler: Sampler, width: int | None) -> tuple[int, int, tuple[int, .
     if ladder[-1] * start > ceiling:
         most = ceiling // (2 * ladder[-1])
         raise InputError(f"heads and layers need widths that are multiples of {step}; accepted for a ladder up to {ceiling}: at most {most}")
-    return fixed, width or start, ladder, ceiling
+    return width or start, ladder, ceiling
 
 
 def _rulers(rows: Sequence[Row], scale: Sequence[float | None]) -> np.ndarray:

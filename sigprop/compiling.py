@@ -1,4 +1,5 @@
-"""How programs are compiled: on a CPU with light back-end optimisation, which halves the compile time of the engines' programs."""
+"""How programs are compiled: on a CPU with light back-end optimisation, which more than halves the compile time of the engines' programs and
+leaves their speed as it is."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-LIGHT = {"xla_backend_optimization_level": 1}
+LIGHT: dict[str, Any] = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 OUT_OF_CACHE = LIGHT | {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 """For programs whose vectors are in no cache: what a sum of products adds up is not written to memory first."""
 MOST_PROGRAMS = 32  # kept compiled at a time: each holds memory maps, of which a process has only so many

@@ -21,6 +21,9 @@ class Diverged(ArithmeticError):
         self.application = application
         super().__init__("diverged" if application is None else f"diverged at application {application}")
 
+    def __reduce__(self) -> tuple[type, tuple[int | None]]:
+        return Diverged, (self.application,)  # from a process of its own
+
 
 def near_miss(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""

@@ -36,7 +36,7 @@ def schedule(p: dict[str, Any]) -> tuple[int, ...]:
 @register("variable-width", reference="2606.18246", like="transformer", without=FIXED)
 def variable_width(
     *,
-    depth: Any = 8,
+    depth: Any = 4,
     activation: Any = "silu",
     gated: Any = True,
     score_scale: Any = "linear",
@@ -46,7 +46,7 @@ def variable_width(
     reference_width: Any = 64,
     bottleneck: Any = 0.3,
     position: Any = 0.75,
-    round_to: Any = 8,
+    round_to: Any = 16,
     resize: Any = "carry",
     **rest: Any,
 ) -> Architecture:

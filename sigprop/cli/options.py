@@ -45,6 +45,7 @@ def _tolerance(text: str) -> float:
 
 
 Width = Annotated[int, whole(1, 10**7, "an integer from 1 to 10^7")]
+Jobs = Annotated[int, whole(1, 256, "an integer from 1 to 256")]
 Vocabulary = Annotated[int, whole(0, 10**7, "an integer from 0 to 10^7")]
 Samples = Annotated[int, whole(2, 10**9, "an integer from 2 to 10^9")]
 Seed = Annotated[int, whole(0, 2**32 - 1, "an integer from 0 to 2^32 - 1")]

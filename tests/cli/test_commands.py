@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,12 +74,12 @@ def test_against_passes_the_other_theory_with_the_same_numbers(calls: list):
 )
 def test_verify_without_a_name(names: list[str], code: int, verdict: str, calls: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     fake_cases(monkeypatch, *names)
-    assert run(["verify"]) == code
+    assert run(["verify", "--jobs", "1"]) == code
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == len(names) + 1 and lines[-1] == f"verdict: {verdict} ({len(names)} cases)"
     assert all("residual_variance[application=8, token=0]: 0.001" in line for line in lines[:-1])
     assert [options["tolerance"] for _, _, options in calls] == [0.02] * len(names)
-    assert run(["verify", "--all", "--json"]) == code
+    assert run(["verify", "--all", "--json", "--jobs", "1"]) == code
     out, err = capfd.readouterr()
     document = json.loads(out)
     assert document["verdict"] == verdict and [row["case"] for row in document["rows"]] == [f"{name} default" for name in names]
@@ -87,8 +88,8 @@ def test_verify_without_a_name(names: list[str], code: int, verdict: str, calls:
 
 def test_all_cases_of_one_architecture_and_quick_ones(calls: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     fake_cases(monkeypatch, "looped-mlp", "mlp")
-    assert run(["verify", "mlp", "--all"]) == 1
-    assert run(["verify", "--quick", "--tolerance", "0.07"]) == 0
+    assert run(["verify", "mlp", "--all", "--jobs", "1"]) == 1
+    assert run(["verify", "--quick", "--tolerance", "0.07", "--jobs", "1"]) == 0
     assert [(arch.name, options["tolerance"]) for _, arch, options in calls] == [("mlp", 0.02), ("looped-mlp", 0.07)]
 
 
@@ -119,3 +120,19 @@ def test_what_ends_a_run_early_is_one_line(error: BaseException, code: int, says
     out, err = capfd.readouterr()
     assert out == "" and len(err.splitlines()) == 1 and says in err
     assert not list(tmp_path.iterdir())
+
+
+def test_cases_side_by_side_are_the_cases_one_by_one(capfd: pytest.CaptureFixture[str]):
+    """Same networks, same rows, same order, whichever process judged them; what a case raises comes back as what it is."""
+    from sigprop.cli import cases
+    from sigprop.cli.options import Chosen
+
+    quick = [Case(f"{act}", entry("mlp").build(depth=1, activation=act), 0.2, ("residual_variance",)) for act in ("relu", "linear")]
+    options = {"width": None, "samples": None, "seed": 0, "engine": "dense", "memory_mib": 256, "quantities": None}
+    one, two = (cases.judge(quick, None, options, jobs, Chosen(), "two").rows for jobs in (1, 2))
+    assert [row["case"] for row in two] == ["relu", "linear"]
+    for mine, theirs in zip(one, two, strict=True):
+        assert mine["measured"] == pytest.approx(theirs["measured"], rel=1e-6) and mine["verdict"] == theirs["verdict"]
+    capfd.readouterr()
+    with pytest.raises(Diverged, match="diverged at application 3"):
+        raise pickle.loads(pickle.dumps(Diverged(3)))

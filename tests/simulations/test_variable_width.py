@@ -25,7 +25,9 @@ def test_equal_widths_are_the_transformer_network_by_network():
     same = {"tokens": 2, "score_scale": "linear", "heads": 4, "activation": "silu", "gated": True, "mlp_ratio": 2, "final_norm": True}
     both = (A.variable_width(depth=2, schedule=[16, 16], reference_width=16, **same), A.transformer(depth=2, norm_kind="rms", **same))
     same_draws = (replace(both[0], name=both[1].name, parameters=both[1].parameters, input_gram=both[0].stem_parts), both[1])
-    mine, plain = ([row["value"] for row in rows(a, ["residual_variance", "gradient_variance", "weight_gradient"], [0, 2, 4], engine="dense")] for a in same_draws)
+    mine, plain = (
+        [row["value"] for row in rows(a, ["residual_variance", "gradient_variance", "weight_gradient"], [0, 2, 4], engine="dense")] for a in same_draws
+    )
     np.testing.assert_allclose(mine, plain, rtol=2e-5)
 
 

@@ -17,7 +17,10 @@ A = sp.architectures
 LISTS = {
     (640, 16): "1152 960 832 704 608 512 448 352 320 256 224 192 288 480 736 1152",
     (960, 24): "1760 1600 1440 1280 1152 1024 928 832 768 672 608 544 480 448 384 352 320 288 384 544 704 960 1312 1760",
-    (1280, 32): "2400 2208 2048 1888 1760 1600 1504 1376 1280 1184 1088 992 928 864 800 736 672 608 576 544 480 448 416 384 480 608 768 960 1216 1504 1920 2400",
+    (
+        1280,
+        32,
+    ): "2400 2208 2048 1888 1760 1600 1504 1376 1280 1184 1088 992 928 864 800 736 672 608 576 544 480 448 416 384 480 608 768 960 1216 1504 1920 2400",
 }
 WIDTHS, REFERENCE = (24, 16, 8, 16, 32), 16
 PLAIN: dict[str, Any] = {"depth": 5, "schedule": WIDTHS, "reference_width": REFERENCE, "block": "mlp", "gated": False, "activation": "relu", "tokens": 2}
@@ -111,8 +114,8 @@ def test_the_derived_recursion_is_the_papers():
     ("given", "said"),
     [
         ({"bottleneck": 1.2}, "not narrower than the ends"),
-        ({"position": 0.05}, "the turn is block 0"),
-        ({"schedule": (16, 8)}, "2 widths at depth=8"),
+        ({"position": 0.05, "depth": 8}, "the turn is block 0"),
+        ({"schedule": (16, 8)}, "2 widths at depth=4"),
         ({"heads": 5}, "heads=5: it does not divide width"),
         ({"schedule": "16,0"}, "accepted: vee, or a list"),
         ({"positions": "rotary"}, "heads lose coordinates"),

@@ -1,0 +1,111 @@
+"""Many cases judged side by side, one summary line each as it ends, then the overall verdict."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from sigprop.cli.options import Chosen
+from sigprop.cli.output import remark, show
+from sigprop.errors import InputError
+from sigprop.progress import Progress, bar
+from sigprop.registry import entry
+from sigprop.table import Table
+
+if TYPE_CHECKING:
+    from sigprop.cases import Case
+
+MOST_JOBS = 4
+
+
+def cores() -> int:
+    """Processes side by side: most of a small case is compilation, which uses one core."""
+    return min(MOST_JOBS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def listed(name: str | None, every: bool, quick: bool) -> list[Case]:
+    """The cases that were asked for; raises ``InputError`` where an architecture has none."""
+    from sigprop import cases
+
+    found = cases.every() if every else cases.registered(cases.QUICK if quick else cases.STRICT)
+    if name is None:
+        return found
+    entry(name)
+    own = [case for case in found if case.architecture.name == name]
+    if not own:
+        raise InputError(f"architecture {name!r} has no cases; accepted: the name without --all")
+    return own
+
+
+def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, chosen: Chosen, title: str) -> Table:
+    """Every case's verdict, in their order; jobs: processes, which share ``memory_mib``."""
+    from sigprop.table_text import cell, label, worst
+
+    say = remark if chosen.json else print
+    size = max((len(case.label) for case in found), default=0)
+    jobs = min(jobs, len(found))
+    shared = options | {"memory_mib": max(1, options["memory_mib"] // max(jobs, 1))}
+    rows, summary = [], []
+    for case, (table, seconds) in zip(found, _side_by_side(found, tolerance, shared, jobs, not chosen.json), strict=True):
+        row = worst(table)
+        deviation = f"{label(row)}: {cell(row.get('deviation'))}" if row else "no rows"
+        say(f"{case.label:<{size}}  {table.verdict:<12}  {seconds:7.1f} s  worst {deviation}")
+        summary.append({"label": case.label, "architecture": table.architecture, "parameters": table.parameters, "verdict": table.verdict, "seconds": seconds})
+        rows += [{"case": case.label, **row} for row in table]
+    verdict = overall([str(case["verdict"]) for case in summary])
+    result = Table(title, {}, rows, "verify", verdict, {"cases": summary})
+    say(f"verdict: {verdict} ({len(summary)} cases)")
+    show(result, chosen, print_text=False)
+    return result
+
+
+def _side_by_side(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, progress: bool) -> Iterator[tuple[Table, float]]:
+    if jobs <= 1:
+        for case in found:
+            with bar(progress) as own:
+                yield _one(case, tolerance, options, _Named(own, case.label))
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool, bar(progress) as whole:
+        whole.start(len(found), "cases")
+        waiting = [pool.submit(_one, case, tolerance, options) for case in found]
+        try:
+            for one in waiting:
+                yield one.result()
+                whole.advance()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _one(case: Case, tolerance: float | None, options: dict[str, Any], progress: Any = None) -> tuple[Table, float]:
+    """(the verdict, seconds) of a case."""
+    import sigprop as sp
+
+    started = time.monotonic()
+    asked = {name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")}
+    table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=progress)
+    return table, round(time.monotonic() - started, 1)
+
+
+def overall(verdicts: list[str]) -> str:
+    """Rejected if any is, else inconclusive if any is (or there is none), else confirmed."""
+    return "rejected" if "rejected" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "confirmed"
+
+
+class _Named:
+    """Progress with the case's label before what is said."""
+
+    def __init__(self, progress: Progress, label: str):
+        self.progress, self.label = progress, label
+
+    def start(self, total: int, text: str) -> None:
+        """As ``Progress.start``."""
+        self.progress.start(total, f"{self.label}: {text}")
+
+    def advance(self, n: int = 1) -> None:
+        """As ``Progress.advance``."""
+        self.progress.advance(n)
