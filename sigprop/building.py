@@ -69,23 +69,25 @@ def variances(defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[st
     return numbers
 
 
-def _head(p: dict[str, Any]) -> Head:
+def _head(p: dict[str, Any], inverse_temperature: bool) -> Head:
     if p.get("head") == "tied" and p["words"] is None:
         raise InputError("head=tied without words; accepted: words, whose embedding the head shares")
     variance = (1.0 if p["c_we"] is None else p["c_we"]) if p.get("head") == "tied" else p.get("c_head", 1.0)
-    return Head(variance, p.get("head") == "tied", p.get("vocabulary"))
+    return Head(variance, p.get("head") == "tied", p.get("vocabulary"), inverse_temperature)
 
 
 RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
 class Residual(NamedTuple):
-    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, and the numbers these name."""
+    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, the numbers these name, and
+    whether the head undoes the norms (``Head``)."""
 
     read: Vector
     rule: Callable[[int], Vector]
     initial: Vector
     numbers: dict[str, Any]
+    inverse_temperature: bool = False
 
 
 def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
@@ -122,7 +124,7 @@ def residual_stack(
         numbers=numbers | residual.numbers,
         token_tables={name: p[name] for name in ("attention_bias", "attention_rescale") if p.get(name) is not None},
         input_gram=stem_parts(p),
-        head=_head(p),
+        head=_head(p, residual.inverse_temperature),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
         ensemble=p["weights"],
         sizes=size,

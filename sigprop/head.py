@@ -14,12 +14,14 @@ class Head:
 
     variance: C_head, of e's entries (2304.02034, (1.80)); tied: e_w is the word's embedding, so that C_head is its variance and a
     token's own word has, beside that variance, the mean sqrt(n) <e_w, o_t> (``logit_contact``; the paper's contact term of order n
-    in the second moment); vocabulary: V, which the initial cross-entropy needs. Raises ``InputError``.
+    in the second moment); vocabulary: V, which the initial cross-entropy needs; inverse_temperature: whether token t's logits are multiplied
+    by e^(s_t), s_t the log of all that norms have divided its state by (2606.16112, eq. 18). Raises ``InputError``.
     """
 
     variance: float = 1.0
     tied: bool = False
     vocabulary: int | None = None
+    inverse_temperature: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.variance < math.inf:

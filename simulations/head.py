@@ -19,18 +19,24 @@ from sigprop.validation import EMBEDDING
 WORDS = 256  # of a head at a time
 
 
-def logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+def _outputs(arch: Architecture, trace: Trace) -> Any:
+    """o [T, n], what the head sees; with an inverse temperature times e^s."""
     output = trace.taps.sum(axis=0)
+    return output * jnp.exp(trace.log_norm[-1])[:, None] if arch.head.inverse_temperature else output
+
+
+def logit_variance(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
+    output = _outputs(arch, trace)
     return tables["head"] * jnp.diagonal(dot(output, output))[np.array([row.token for row in rows])]
 
 
 def logit_contact(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return jnp.diagonal(dot(tables["parts"][EMBEDDING], trace.taps.sum(axis=0)))[np.array([row.token for row in rows])]
+    return jnp.diagonal(dot(tables["parts"][EMBEDDING], _outputs(arch, trace)))[np.array([row.token for row in rows])]
 
 
 def cross_entropy(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
     """log sum over words of exp(n^-1/2 e . o_t), the head's vectors e drawn ``WORDS`` at a time."""
-    output, words = trace.taps.sum(axis=0), arch.head.vocabulary or 0
+    output, words = _outputs(arch, trace), arch.head.vocabulary or 0
     width, blocks = output.shape[-1], -(-words // WORDS)
 
     def block(i: Any) -> Any:

@@ -15,14 +15,15 @@ LARGEST, MOST_STEPS = 1e12, 5000
 
 
 def mean_field(arch: Architecture) -> dict[str, float] | None:
-    """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*); None unless untied and skipless.
+    """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*); None unless untied, skipless and without
+    attention (which mixes tokens: no map of one cosine).
 
     K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the stem's variance, inf where it
     diverges; c* is the attracting fixed point: 1 where chi_1 <= 1 (the map of cosines is convex), else the root below 1.
     chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
     """
     skipless = len(arch.sub_blocks) == 1 and arch.sub_blocks[0].rule == (Write(),) and arch.sub_blocks[0].read == State(0)
-    if not skipless or arch.tied or any(not (t == t[0]).all() for t in arch.number_tables.values()):
+    if not skipless or arch.sub_blocks[0].attention or arch.tied or any(not (t == t[0]).all() for t in arch.number_tables.values()):
         return None
     kernel = _kernel(arch)
     q = float(arch.input_gram[0, 0])

@@ -65,12 +65,12 @@ class Values:
                 return (math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]) / self.arch.depth, 0.0
             case "logit_variance":
                 value, log = self._outputs(t)
-                return self.arch.head.variance * value, log
+                return self.arch.head.variance * value, log + 2 * self._temperature(t)
             case "logit_contact":
                 return self._contact(t)
             case "cross_entropy":
                 value, log = self._outputs(t)
-                return cross_entropy(self.arch.head.variance * value * math.exp(log), self.arch.head.vocabulary or 0), 0.0
+                return cross_entropy(self.arch.head.variance * value * math.exp(log + 2 * self._temperature(t)), self.arch.head.vocabulary or 0), 0.0
             case "ntk":
                 return self._ntk(row.group, t, s)
         raise KeyError(row.quantity)
@@ -146,13 +146,17 @@ class Values:
         mantissa, log = np.array(found).T
         return _sum(mantissa, log)
 
+    def _temperature(self, t: int) -> float:
+        """log of what the head multiplies token t's logits by."""
+        return float(self.k.log_norm[self.arch.depth, t]) if self.arch.head.inverse_temperature else 0.0
+
     def _contact(self, t: int) -> Scaled:
         """The embedding's coefficient in o_t, which is what w_0 has, times its variance."""
         check_contact(self.arch)
         part, (output, log) = self.arch.stem_parts[EMBEDDING], self._outputs(t)
         last, log_last = self._entry(self.k.states, self.k.state_log, (self.arch.depth,), t, t)
         cross = self.k.crossed[self.arch.depth, self.column[0], t, t] / self.arch.input_gram[t, t]
-        own_log = self.k.state_log[self.arch.depth, t] + self.k.state_log[0, t] + (log - log_last) / 2
+        own_log = self.k.state_log[self.arch.depth, t] + self.k.state_log[0, t] + (log - log_last) / 2 + self._temperature(t)
         return float(math.sqrt(output / last) * cross * part.variance * part.gram[t, t]), float(own_log)
 
     def _ntk(self, group: str | None, t: int, s: int) -> Scaled:

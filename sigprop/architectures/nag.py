@@ -37,10 +37,10 @@ def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     if p["modulator"] == "learned":
         numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(numbers["alpha"], *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
         join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, f"modulator_{kind}"))[0]  # noqa: E731
-        return Residual(State(0), join, Normalise(Stem()), numbers)
+        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
     if p["mod_rate"] > 0:
         raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
-    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), numbers | {"modulator": p["modulator"]})
+    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), numbers | {"modulator": p["modulator"]}, inverse_temperature=True)
 
 
 @register("nag", reference="2606.16112", like="transformer", without=SKIP)

@@ -81,3 +81,12 @@ def test_mean_and_spread_of_a_learned_modulator():
         assert abs(mean[i] - row["value"]) < 5 * error[i] + row["error"] + 0.002, row
         assert sd[i] == pytest.approx(row["sd"], rel=0.1)
     assert any(abs(mean[i] - row["value"]) > 10 * error[i] for i, row in enumerate(frozen))  # what a frozen modulator says is seen to be wrong
+
+
+def test_logits_are_scaled_by_the_norm():
+    """In every network: <o, o> e^(2 s), s the last log_norm and o the last state (unit), modulators learned."""
+    arch = A.nag(depth=3, tokens=2, modulator="learned", directions=1)
+    rows, found = networks(arch, ["logit_variance", "log_norm"], [3])
+    values = {(row.quantity, row.token): found[:, i] for i, row in enumerate(rows)}
+    for t in range(2):
+        np.testing.assert_allclose(values["logit_variance", t], np.exp(2 * values["log_norm", t]), rtol=1e-5)

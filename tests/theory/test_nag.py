@@ -133,3 +133,14 @@ def test_gradients_without_a_rule_are_refused(arch: sp.Architecture):
 def test_bad_input(given: dict, message: str):
     with pytest.raises(InputError, match=message):
         A.nag(**given)
+
+
+def test_logits_have_the_norm_as_inverse_temperature():
+    """p = 1/2, m = 1: rho_L^2 = L + 1 times the input's second moment; the cross-entropy is that of such logits."""
+    from sigprop.theory.head import cross_entropy
+
+    given = {"depth": 8, "tokens": 2, "input_gram": [[4.0, 1.0], [1.0, 1.0]], "vocabulary": 50}
+    rows = sp.predict(A.nag(**given), ["logit_variance", "cross_entropy"])
+    values = [row["value"] for row in rows]
+    assert values[:2] == pytest.approx([36.0, 9.0], rel=1e-12)
+    assert values[2:] == pytest.approx([cross_entropy(36.0, 50), cross_entropy(9.0, 50)], rel=1e-9)

@@ -38,6 +38,10 @@ def test_widths_of_the_released_solver(size: tuple[int, int]):
     assert vee(*size, 0.3, 0.75, 32) == tuple(map(int, LISTS[size].split()))
 
 
+def test_a_v_needs_three_blocks():
+    assert vee(64, 2, 0.3, 0.75, 16) == (64, 64) and vee(64, 1, 0.3, 0.75, 16) == (64,)
+
+
 def test_parameters_are_matched_before_rounding():
     widths = np.array(vee(10000, 16, 0.3, 0.75, 1), dtype=float) / 10000
     idle = (3 + 4) * (widths[0] - 1) * widths[0]
