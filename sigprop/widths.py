@@ -28,8 +28,8 @@ def vee(
     blocks of width d: matrix sum_l d_l^2 - first (d_1 - d) d_1 - last (d_L - d) d_L = matrix L d^2, then rounded.
 
     reference: d; round_to: widths are multiples of it; matrix: parameters of a block over d_l^2; idle: (first, last), those of the
-    end points that read zeros or write what the head does not see, each over (d_1 - d) d_1. Fewer than three blocks are all of width d. Raises ``InputError``. Source:
-    2606.18246 (released solver), its integers in tests/test_widths.py.
+    end points that read zeros or write what the head does not see, each over (d_1 - d) d_1. Fewer than three blocks are all of width d.
+    Raises ``InputError``. Source: 2606.18246 (released solver), its integers in tests/theory/test_variable_width.py.
     """
     from scipy.optimize import root_scalar
 
