@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sigprop.architecture import Architecture
+from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear, Read
 from sigprop.modulators import Modulator
 from sigprop.scalar import evaluate
@@ -24,8 +25,11 @@ def costs(arch: Architecture, width: int = 1024, sequence: int = 1024, vocabular
 
     width: d, of the stem and the read-out; sequence: s; vocabulary: V of an untied embedding and head (0: none). Rows: quantity, value,
     reference (every block of width d, nothing skipped), saving = 1 - value/reference, and at_equal_cost = reference/value: of
-    flops, the tokens it trains on for the same compute. Source: 2606.18246 (released solver), 2606.16112; tests/test_costs.py.
+    flops, the tokens it trains on for the same compute. Raises ``InputError``. Source: 2606.18246 (released solver), 2606.16112; tests/test_costs.py.
     """
+    for name, value, least in (("width", width, 1), ("sequence", sequence, 1), ("vocabulary", vocabulary, 0)):
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise InputError(f"{name}={value}; accepted: an integer from {least} on")
     stem = _share(arch)
     n = width / stem
     ends = 2.0 * vocabulary * width

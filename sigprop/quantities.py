@@ -37,7 +37,9 @@ QUANTITIES: dict[str, Quantity] = {
     "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
     "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
     "band_gradient": Quantity("<g_a, g_a> over the coordinates of a band", "value", True),
-    "logit_variance": Quantity("variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t> (tied head: of a word that is not in the input)", "value", False, False),
+    "logit_variance": Quantity(
+        "variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t>, times e^(2 s_t) with an inverse temperature (tied: of an absent word)", "value", False, False
+    ),
     "logit_contact": Quantity("<e, o_t>, e token t's embedding: a tied head's logit at t's own word has sqrt(n) times it as mean", "value", False, False),
     "cross_entropy": Quantity("mean of log sum_w exp(logit_w) over a vocabulary: the initial loss of token t", "one", False, False),
     "participation": Quantity("sum over s of Omega_ts^2, mean over the heads of an attention application", "value", False, False),

@@ -54,3 +54,9 @@ def test_skipping_saves_the_share_that_is_skipped(rate: float):
     assert attention["flops"]["saving"] == pytest.approx(rate / 2, rel=1e-2)
     assert mlp["flops"]["at_equal_cost"] == pytest.approx(1 / (1 - rate), rel=1e-3)
     assert mlp["parameters"]["saving"] == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 0), ("sequence", 1.5), ("vocabulary", -1)])
+def test_sizes_that_are_refused(name: str, value: float):
+    with pytest.raises(sp.InputError, match=f"{name}={value}; accepted"):
+        sp.costs(A.mlp(), **{name: value})

@@ -19,8 +19,7 @@ from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall, summarise
-
-ROUNDING = 1e-9  # of a sum of bands
+from sigprop.validation import BAND
 
 
 def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
@@ -52,7 +51,7 @@ def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], A
 
 def within(bands: Any, fraction: Any) -> Any:
     """[K, 1]: 1 for the bands within the first ``fraction`` of the coordinates, else 0."""
-    return (jnp.cumsum(bands) <= fraction + ROUNDING).astype(jnp.float64)[:, None]
+    return (jnp.cumsum(bands) <= fraction + BAND).astype(jnp.float64)[:, None]
 
 
 def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:

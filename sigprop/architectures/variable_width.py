@@ -26,10 +26,10 @@ def schedule(p: dict[str, Any]) -> tuple[int, ...]:
         found = vee(p["reference_width"], p["depth"], p["bottleneck"], p["position"], p["round_to"], matrix, idle)
     if len(found) != p["depth"]:
         raise InputError(f"schedule: {len(found)} widths at depth={p['depth']}; accepted: one for each block")
-    unit, what = (p["heads"], "heads") if p["score_scale"] == "linear" else (1, "heads")
+    heads = p["heads"] if p["score_scale"] == "linear" and attends else None  # else whole heads go
     for block, width in enumerate(found, start=1):
-        if attends and unit and width % unit:
-            raise InputError(f"{what}={unit}: it does not divide width {width} of block {block}; accepted: a divisor of every width")
+        if heads and width % heads:
+            raise InputError(f"heads={heads}: it does not divide width {width} of block {block}; accepted: a divisor of every width")
     return tuple(found)
 
 
