@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,11 +47,13 @@ def register(name: str, latex: str) -> Callable[[Callable[[Any], Any]], Callable
 
 
 def find(activation: str | Activation) -> Activation:
-    """The registered activation of that name; an ``Activation`` as it is."""
-    from sigprop import activations  # noqa: F401  (importing fills the registry)
+    """The registered activation of that name, or leaky-relu(slope); an ``Activation`` as it is."""
+    from sigprop import activations  # importing fills the registry
 
     if isinstance(activation, Activation):
         return activation
+    if (given := re.fullmatch(r"leaky-relu\((-?\d*\.?\d+(?:e-?\d+)?)\)", str(activation))) is not None:
+        return activations.leaky(float(given[1]))
     if activation not in ACTIVATIONS:
         raise InputError(f"activation={activation!r} is not known{near_miss(str(activation), ACTIVATIONS)}")
     return ACTIVATIONS[activation]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sigprop.activation import register
+from sigprop.activation import Activation, register
+from sigprop.errors import InputError
+
+LATEX = r"\mathrm{lrelu}"
 
 
 @register("linear", r"\mathrm{id}")
@@ -21,12 +25,26 @@ def relu(x: Any) -> Any:
     return jnp.where(x > 0, x, jnp.zeros_like(x))
 
 
-@register("leaky-relu", r"\mathrm{lrelu}")
-def leaky_relu(x: Any) -> Any:
-    """x for x > 0, x / 100 below."""
-    import jax.numpy as jnp
+@dataclass(frozen=True)
+class LeakyRelu:
+    """x for x > 0, slope x below."""
 
-    return jnp.where(x > 0, x, x / 100)
+    slope: float
+
+    def __call__(self, x: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.where(x > 0, x, x * self.slope)
+
+
+leaky_relu = register("leaky-relu", LATEX)(LeakyRelu(0.01))
+
+
+def leaky(slope: float) -> Activation:
+    """The leaky relu of that slope below zero, named leaky-relu(slope); raises ``InputError`` unless -1 <= slope <= 1."""
+    if not -1 <= slope <= 1:
+        raise InputError(f"activation=leaky-relu({slope:g}); accepted: a slope from -1 to 1")
+    return Activation(f"leaky-relu({slope!r})", LeakyRelu(slope), LATEX)
 
 
 @register("erf", r"\mathrm{erf}")

@@ -16,6 +16,7 @@ import numpy as np
 from sigprop.errors import InputError
 from sigprop.expression import Bias, Linear, Normalise, Stem, Vector
 from sigprop.head import Head
+from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
 from sigprop.scalar import Number, evaluate
 from sigprop.sub_block import Part, Readout, SubBlock
@@ -87,8 +88,8 @@ class Architecture:
         check(self)
 
     @cached_property
-    def weights(self) -> dict[str, Linear | Bias]:
-        """Every matrix and bias by name; each name belongs to one kind of sub-block."""
+    def weights(self) -> dict[str, Linear | Bias | Gate]:
+        """Every matrix, bias and gate by name; each name belongs to one kind of sub-block."""
         return {name: node for name, node in self.drawn.items() if not isinstance(node, Modulate)}
 
     @cached_property
@@ -97,9 +98,9 @@ class Architecture:
         return {name: node for name, node in self.drawn.items() if isinstance(node, Modulate)}
 
     @cached_property
-    def drawn(self) -> dict[str, Linear | Bias | Modulate]:
+    def drawn(self) -> dict[str, Linear | Bias | Gate | Modulate]:
         """Weights and modulators by name; each name belongs to one kind of sub-block."""
-        found: dict[str, Linear | Bias | Modulate] = {}
+        found: dict[str, Linear | Bias | Gate | Modulate] = {}
         for block in self.sub_blocks:
             if set(block.drawn) & set(found):
                 raise InputError(f"weight {sorted(set(block.drawn) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")

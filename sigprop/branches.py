@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from sigprop.activation import Activation
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Product, Read, Rescale, TokenTable, Vector
+from sigprop.mixing import Gate, Mix
 from sigprop.scalar import Number
 from sigprop.scores import Scores
 
@@ -17,7 +18,8 @@ C_Q, C_K, C_V, C_U = (Number(f"c_{name.lower()}", f"C_{name}") for name in "QKVU
 SOFTCAP, ROPE_BASE, DROPOUT = Number("softcap", "c"), Number("rope_base", "b"), Number("dropout", "p")
 
 
-BIAS, RESCALE = TokenTable("attention_bias", 2), TokenTable("attention_rescale")
+BIAS, RESCALE, CENTRE = TokenTable("attention_bias", 2), TokenTable("attention_rescale"), TokenTable("attention_centre", 2)
+SHAPE = Number("shape_alpha", r"\alpha"), Number("shape_beta", r"\beta"), Number("shape_gamma", r"\gamma")
 
 
 def dropped(name: str, branch: Vector, drop: bool) -> Vector:
@@ -41,16 +43,29 @@ def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fr
     return out + Bias("b", C_B) if bias else out
 
 
-def attention(scores: Scores, group: int = 1, cap: bool = False, drop: bool = False, bias: bool = False, rescale: bool = False) -> Vector:
+def attention(
+    scores: Scores, group: int = 1, cap: bool = False, drop: bool = False, bias: bool = False, rescale: bool = False, shape: str | None = None
+) -> Vector:
     """U o, o_t = d_t sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
 
     ``group``: query heads that share one head of keys and values; ``cap``: soft-capped scores; ``drop``: dropout on
     Omega and on the output; ``bias``: the table attention_bias added to the scores; ``rescale``: d, the table
-    attention_rescale, else 1.
+    attention_rescale, else 1; ``shape``: 'skip' or 'centred' for ``shaped``.
     """
     shared = Fraction(1, group)
     query, key, value = Linear("q", Read(), C_Q), Linear("k", Read(), C_K, shared), Linear("v", Read(), C_V, shared)
     options = (SOFTCAP if cap else None, ROPE_BASE if scores.rotary else None, DROPOUT if drop else None, BIAS if bias else None)
-    attend: Vector = Attend(query, key, value, scores, *options)
+    softmax = Attend(query, key, value, scores, *options)
+    attend = shaped(softmax, shape == "centred") if shape else softmax
     attend = Rescale(RESCALE, attend) if rescale else attend
     return dropped("attention", Linear("u", attend, C_U), drop)
+
+
+def shaped(attend: Attend, centred: bool) -> Vector:
+    """alpha v + beta o - gamma C v (without C unless ``centred``), o attention's output; alpha, beta, gamma are trained, one of each a head.
+
+    C, the table attention_centre: what Omega is at scores of zero. Source: He et al. 2302.10322 (gamma = 0); Noci et al. 2306.17759.
+    """
+    size, (alpha, beta, gamma) = attend.scores.head_dim, SHAPE
+    both = Gate(alpha, attend.value, "gate_identity", size) + Gate(beta, attend, "gate", size)
+    return both - Gate(gamma, Mix(CENTRE, attend.value), "gate_centre", size) if centred else both

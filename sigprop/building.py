@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,11 +108,12 @@ def residual_stack(
     loops: int | None,
     residual: Residual | None = None,
     hidden: Collection[str] = (),
+    tables: Mapping[str, Any] | None = None,
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
 
     p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's parameters; hidden: of p, what
-    is not the user's to choose.
+    is not the user's to choose; tables: of tokens, by name.
     """
     residual = residual or skip(p, size)
     recorded = ({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {})
@@ -122,7 +123,7 @@ def residual_stack(
         initial=(residual.initial,),
         slots=looped_slots(size),
         numbers=numbers | residual.numbers,
-        token_tables={name: p[name] for name in ("attention_bias", "attention_rescale") if p.get(name) is not None},
+        token_tables=tables or {},
         input_gram=stem_parts(p),
         head=_head(p, residual.inverse_temperature),
         readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),

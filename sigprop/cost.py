@@ -7,6 +7,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear, Read
+from sigprop.mixing import Gate
 from sigprop.modulators import Modulator
 from sigprop.scalar import evaluate
 from sigprop.sub_block import SubBlock
@@ -60,7 +61,8 @@ def _matrices(arch: Architecture, a: int, n: float, stem: float | None) -> dict[
     own = 1.0 if stem is None else float(arch.owned[a])
     entries = {}
     for name, node in _block(arch, a).weights.items():
-        rows, columns = own * n * float(node.rows), 1.0 if isinstance(node, Bias) else own * n * float(rows_of(node.of))
+        each = 1.0 if isinstance(node, Bias) else 1 / node.size if isinstance(node, Gate) else own * n * float(rows_of(node.of))
+        rows, columns = own * n * float(node.rows), each
         once = len(next(used for used in arch.applications_of(name).values() if a in used)) == 1
         if stem is not None and own > stem and isinstance(node, Linear) and once:
             columns -= n * (own - stem) * (a == 0 and isinstance(node.of, Read))

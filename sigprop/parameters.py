@@ -33,7 +33,7 @@ PARAMETERS: dict[str, Parameter] = {
     "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", readers.gram),
     "weights": Parameter("entries of the matrices, all of the same variance", ", ".join(ENSEMBLES), readers.choice(*ENSEMBLES)),
     "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", readers.integer(1, 2)),
-    "activation": Parameter("elementwise function phi", "a registered activation", activation.find),
+    "activation": Parameter("elementwise function phi", "a registered activation, or leaky-relu(slope)", activation.find),
     "block": Parameter(
         "what a block holds: attention, an MLP, one after the other, or the sum of both",
         "mlp, attention, transformer or parallel",
@@ -83,6 +83,14 @@ PARAMETERS: dict[str, Parameter] = {
     "initial_cosine": Parameter(
         "cosine of the tokens that attention is designed for (repeated tokens: the share of equal pairs)", "a number from 0 to below 1", readers.share
     ),
+    "shaping_eta": Parameter(
+        "cosine of orthogonal tokens after all of a skipless network's leaky relus, which sets their slope; none: as given",
+        "a number above 0 and below 1, or none",
+        readers.optional(readers.number(1e-9, 1 - 1e-9)),
+    ),
+    "shape_alpha": Parameter("alpha, factor of the identity in shaped attention", _ANY_SCALE, readers.scale("shape_alpha")),
+    "shape_beta": Parameter("beta, factor of the softmax in shaped attention", _ANY_SCALE, readers.scale("shape_beta")),
+    "shape_gamma": Parameter("gamma, factor of C, the softmax at scores of zero", _ANY_SCALE, readers.scale("shape_gamma")),
     "schedule": Parameter("widths d_1..d_L of the blocks: vee, or the list of them", "vee, or a list of integers such as 64,32,64", readers.widths),
     "reference_width": Parameter("d, width of the stem and the read-out, in the units of the widths", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
     "bottleneck": Parameter("narrowest width of schedule=vee over reference_width", "a number above 0 and below 1", readers.number(1e-9)),

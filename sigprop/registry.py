@@ -43,6 +43,8 @@ def register(
 
     def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
         own = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        if like is not None and like not in _ENTRIES:
+            importlib.import_module(f"sigprop.architectures.{like.replace('-', '_')}")
         inherited = {key: value for key, value in _ENTRIES[like].defaults.items() if key not in without} if like else {}
         defaults = {**inherited, **own}
         summary = (inspect.getdoc(builder) or "").splitlines()[0]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.expression import Attend, Bias, Linear, Read, State, Vector
+from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
 from sigprop.traversal import walk
 
@@ -26,9 +27,9 @@ class SubBlock:
     rule: tuple[Vector, ...]
 
     @cached_property
-    def weights(self) -> dict[str, Linear | Bias]:
-        """The branch's matrices and biases by name."""
-        return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias))}
+    def weights(self) -> dict[str, Linear | Bias | Gate]:
+        """The branch's matrices, biases and gates by name."""
+        return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias, Gate))}
 
     @cached_property
     def modulators(self) -> dict[str, Modulate]:
@@ -36,8 +37,8 @@ class SubBlock:
         return {node.weight: node for lane in self.rule for node in walk(lane) if isinstance(node, Modulate)}
 
     @cached_property
-    def drawn(self) -> dict[str, Linear | Bias | Modulate]:
-        """All that is drawn at random, by name."""
+    def drawn(self) -> dict[str, Linear | Bias | Gate | Modulate]:
+        """All that has slots, by name."""
         return self.weights | self.modulators
 
     @cached_property

@@ -9,6 +9,7 @@ import numpy as np
 
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.mixing import Gate
 from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
 from sigprop.traversal import children, numbers_in, rows_of, tables_in, walk
@@ -49,7 +50,7 @@ def check(arch: Architecture) -> None:
         for node in walk(block.branch):
             if isinstance(node, (State, Stem, Write)):
                 raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
-            if isinstance(node, (Linear, Bias)) and node is not block.weights[node.weight]:
+            if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
                 raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
         for lane in block.rule:
             _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
@@ -88,9 +89,12 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
             raise InputError(f"{name}={value}: not finite; accepted: a finite number")
     for weight, node in arch.drawn.items():
         for slot, applications in arch.applications_of(weight).items():
-            variances = {float(evaluate(node.variance, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
-            if min(variances) < 0 or len(variances) > 1:
-                raise InputError(f"variance of weight {weight!r}, slot {slot}: {sorted(variances)}; accepted: one number >= 0")
+            gate = isinstance(node, Gate)
+            what = node.factor if gate else node.variance
+            values = {float(evaluate(what, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
+            if len(values) > 1 or (min(values) < 0 and not gate):
+                about = "value of gate" if gate else "variance of weight"
+                raise InputError(f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one number{'' if gate else ' >= 0'}")
 
 
 def _check_tables(arch: Architecture) -> None:

@@ -136,8 +136,9 @@ class Static:
         self.passes = passes(arch, rows)
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.drawn)
-        self.key = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.head.vocabulary, uses, rows, width, plan)
-
+        structure = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.ensemble, uses)
+        shares = (arch.bands, tuple(arch.owned), arch.head.vocabulary, arch.head.inverse_temperature)
+        self.key = (*structure, *shares, rows, width, plan)
         self.hash = hash(self.key)
 
     def __hash__(self) -> int:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
+from sigprop.mixing import Gate, Mix
 from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
 from sigprop.simulations.attention import attend
@@ -38,6 +39,14 @@ class _Evaluation:
         if u in self.leaves:
             return self.leaves[u]
         match u:
+            case Gate(factor, of, weight):
+                x = self(of)
+                start = jnp.full_like(self.probes[0][weight], 1) * jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32)
+                gates = self._probed(weight, start)  # [T, gates]
+                return (x.reshape(*gates.shape, -1) * gates[..., None]).reshape(x.shape)
+            case Mix(table, of, turned):
+                matrix = self.numbers[table.name]
+                return jnp.einsum("ts,sn->tn", matrix.T if turned else matrix, self(of), precision=jax.lax.Precision.HIGHEST)
             case Scale(factor, of):
                 return jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32) * self(of)
             case Rescale(factor, of):

@@ -11,6 +11,7 @@ import numpy as np
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Linear
+from sigprop.mixing import Gate
 from sigprop.quantities import QUANTITIES
 from sigprop.rows import Row
 from sigprop.simulations import geometry, head
@@ -108,7 +109,13 @@ def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, 
     both = mask[:, :, None] * mask[:, None, :]
     if isinstance(arch.weights[weight], Linear):
         cotangents = cotangents * dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
-    return (cotangents * both).sum(axis=(1, 2))
+    return _each(arch, weight) * (cotangents * both).sum(axis=(1, 2))
+
+
+def _each(arch: Architecture, weight: str) -> float:
+    """What a mean over a weight's outputs is multiplied with: of gates, the sum over all of them is meant, n/size of them."""
+    node = arch.weights[weight]
+    return float(node.rows) / node.size if isinstance(node, Gate) else 1.0
 
 
 def _slot_squares(arch: Architecture, weight: str, trace: Trace, own: Probes) -> Any:
@@ -119,7 +126,7 @@ def _slot_squares(arch: Architecture, weight: str, trace: Trace, own: Probes) ->
     grams = own.output_grams[weight]
     if isinstance(arch.weights[weight], Linear):
         grams = grams * trace.input_grams[weight]
-    return grams[use[:, 0]].sum(axis=(1, 2))
+    return _each(arch, weight) * grams[use[:, 0]].sum(axis=(1, 2))
 
 
 def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:

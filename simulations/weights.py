@@ -14,6 +14,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear
+from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
 from sigprop.scalar import evaluate
 from sigprop.simulations import random
@@ -47,12 +48,12 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
                 check_heads(node, width)
     found = []
     for name, node in arch.drawn.items():
-        out = Fraction(node.directions) if isinstance(node, Modulate) else width * node.rows
+        out = Fraction(node.directions) if isinstance(node, Modulate) else width * node.rows / (Fraction(node.size) if isinstance(node, Gate) else 1)
         inside = width * rows_of(node.of) if isinstance(node, Linear) else Fraction(width) if isinstance(node, Modulate) else None
         for length in (out, inside):
             if length is not None and length.denominator != 1:
                 raise InputError(f"width={width}: weight {name!r} would have {length} rows or columns; accepted: a multiple of {length.denominator}")
-        found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, Bias) else (int(out), int(inside or 0))))
+        found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, (Bias, Gate)) else (int(out), int(inside or 0))))
     return tuple(found)
 
 

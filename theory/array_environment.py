@@ -57,6 +57,21 @@ class ArrayEnvironment(Environment):
     def table(self, table: TokenTable, i: str) -> Any:
         return self.numbers[i][table.name]
 
+    def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
+        found = self.table(table, i)
+        return jnp.swapaxes(found, -1, -2) if turned else found
+
+    def weights(self, node: Attend, i: str, turned: bool) -> Any:
+        from sigprop.theory.attention.arrays import mean
+
+        key = ("weights", node, i)
+        if key not in self.memo:
+            self.memo[key] = mean(self, node, i)  # pyright: ignore[reportArgumentType]
+        return jnp.swapaxes(self.memo[key], -1, -2) if turned else self.memo[key]
+
+    def mix(self, matrix: Any, value: Any, side: str) -> Any:
+        return matrix @ value if side == "left" else value @ jnp.swapaxes(matrix, -1, -2)
+
     def log(self, leaf: Vector, i: str) -> Any:
         return self.logs[type(leaf), i]
 

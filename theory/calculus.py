@@ -16,11 +16,12 @@ from typing import Any
 
 from sigprop.errors import NoRule
 from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.mixing import Mix
 from sigprop.theory.algebra import minimum, root_mean_square
 from sigprop.theory.environment import Environment
+from sigprop.theory.independence import independent, roots
 from sigprop.theory.log_scale import log_scale, shift
 from sigprop.theory.transpose import Cotangent, Divide, Transposed
-from sigprop.traversal import children
 from sigprop.truncation import Truncate
 
 Rule = Callable[[Any, str, Any, str, Environment], Any]
@@ -50,6 +51,10 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
         return env.number(u.fraction, i) * inner(u.of, i, v, j, env)
     if isinstance(v, Truncate):
         return env.number(v.fraction, j) * inner(u, i, v.of, j, env)
+    if isinstance(u, Mix):
+        return mixed(inner(u.of, i, v, j, env), env.matrix(u.table, i, u.turned), u.of, u, i, "left", env)
+    if isinstance(v, Mix):
+        return mixed(inner(u, i, v.of, j, env), env.matrix(v.table, j, v.turned), v.of, v, j, "right", env)
     if isinstance(u, Sum):
         return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
@@ -62,6 +67,14 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
 
 
+def mixed(value: Any, matrix: Any, part: Vector, whole: Vector, place: str, side: str, env: Environment) -> Any:
+    """<whole, y> (or <y, whole>, side 'right') from value = <part, y>, whole_t = sum_s matrix_ts part_s, all tokens on the whole's one scale."""
+    if isinstance(value, int):
+        return value  # proved zero
+    even = env.left if side == "left" else env.right
+    return env.mix(matrix, value * even(shift(part, whole, place, env)), side)
+
+
 def _total(values: Any) -> Any:
     total: Any = 0
     for value in values:
@@ -72,45 +85,6 @@ def _total(values: Any) -> Any:
 def variance(u: Vector, i: str, env: Environment) -> Any:
     """<u_i[t], u_i[t]> per token (mantissa)."""
     return env.diagonal(inner(u, i, u, i, env))
-
-
-def roots(u: Vector) -> frozenset[object]:
-    """What a vector's coordinates are random through: the outermost matrices, or the bare read or cotangent."""
-    match u:
-        case Linear(weight=weight) | Bias(weight=weight):
-            return frozenset((weight,))
-        case Transposed(weight=weight):
-            return frozenset(((weight, "transposed"),))
-        case Read() | Cotangent():
-            return frozenset((type(u),))
-    return frozenset().union(*(roots(child) for child in children(u)))
-
-
-def independent(u: Vector, v: Vector) -> bool:
-    """Rule 2's zero: one of the two is zero-mean through a matrix of its own that the other does not depend on.
-
-    A read holds earlier writes, so it may depend on any matrix; a cotangent likewise on any transposed one.
-    """
-    for x, y in ((u, v), (v, u)):
-        if isinstance(x, (Linear, Bias)) and not roots(y) & (roots(x) | {Read}):
-            return True
-        if isinstance(x, Transposed) and not roots(y) & (roots(x) | {Cotangent}):
-            return True
-    return False
-
-
-def require_fresh(branch: Vector) -> None:
-    """Raise unless the branch's output is zero-mean through its last matrix (so its overlap with older writes is 0)."""
-    match branch:
-        case Linear() | Bias():
-            return
-        case Scale(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of) | Truncate(of=of):
-            return require_fresh(of)
-        case Sum(terms):
-            for term in terms:
-                require_fresh(term)
-            return
-    raise NoRule(f"the write {branch!r} does not end in a zero-mean matrix: its overlap with older writes has no rule")
 
 
 def rule(left: type, right: type) -> Callable[[Rule], Rule]:

@@ -54,6 +54,26 @@ class Environment:
 
         return sympy.Function(table.name)(*self.places[i])
 
+    def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
+        """A token table [T, T] at the place's application, or its transpose: what ``mix`` takes."""
+        from sigprop.theory.attention.symbols import table_sum
+
+        return table_sum(table, self.places[i][0], turned)
+
+    def weights(self, node: Attend, i: str, turned: bool) -> Any:
+        """E[Omega] of an attention node at one place, or its transpose: what ``mix`` takes."""
+        from sigprop.theory.attention.symbols import mean_sum
+
+        return mean_sum(node, self.places[i][0], turned)
+
+    def mix(self, matrix: Any, value: Any, side: str) -> Any:
+        """sum_s matrix_ts value_s over the tokens of the left or the right place."""
+        import sympy
+
+        seen = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
+        token = self.places["a" if side == "left" else "b"][1]
+        return matrix(token, seen, lambda s: sympy.sympify(value).subs(token, s), self.tokens)
+
     def log(self, leaf: Vector, i: str) -> Any:
         return 0
 

@@ -11,7 +11,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.theory import field
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.calculus import require_fresh
+from sigprop.theory.independence import require_fresh
 from sigprop.theory.passes import run
 from sigprop.theory.program import Program, compile_program
 

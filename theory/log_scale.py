@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.expression import Activate, Attend, Dropout, Linear, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.mixing import Mix
 from sigprop.theory.algebra import exp
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -26,6 +27,8 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
             return log_scale(u.of, i, env) - log_scale(u.by.of, i, env)
         case Sum(terms):
             return env.maximum([log_scale(t, i, env) for t in terms])
+        case Mix(of=of):
+            return env.widest(log_scale(of, i, env))
         case Attend(value=value):
             return env.widest(log_scale(value, i, env))
         case AttendTransposed(node, of, leg):

@@ -10,8 +10,8 @@ import sympy
 from sigprop.architecture import STEM, Architecture
 from sigprop.scalar import Scalar, evaluate
 from sigprop.theory.algebra import exact
-from sigprop.theory.calculus import require_fresh
 from sigprop.theory.environment import Environment
+from sigprop.theory.independence import require_fresh
 from sigprop.theory.linear import WRITE, Coefficients, Form
 from sigprop.theory.program import Structure, compile_program
 

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from sigprop.errors import NoRule
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.mixing import Gate, Mix
 from sigprop.scalar import Constant, Scalar
 from sigprop.traversal import rows_of
 from sigprop.truncation import Truncate
@@ -89,6 +90,11 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
         case Product(left, right):
             _pull(left, Product(right, d), gradient)
             _pull(right, Product(left, d), gradient)
+        case Gate(factor, of, weight):
+            gradient.uses.setdefault(weight, []).append((of, d))
+            _pull(of, Scale(factor, d), gradient)
+        case Mix(table, of, turned):
+            _pull(of, Mix(table, d, not turned), gradient)
         case Scale(factor, of):
             _pull(of, Scale(factor, d), gradient)
         case Rescale(factor, of):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.architectures.vanilla import designed
 from sigprop.errors import InputError
 from sigprop.registry import register
+from sigprop.skipless import designed
 
 
 @register("u-spa", reference="2302.10322", like="vanilla")

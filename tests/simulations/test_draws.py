@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ import pytest
 from engine_rows import MEMORY, SIZES, engine, rows_of
 
 import sigprop as sp
+from sigprop.head import Head
 from sigprop.rows import select
 from sigprop.simulations import dense, monte_carlo
 from sigprop.simulations.dense import DenseEngine
@@ -22,6 +24,7 @@ from sigprop.simulations.engine import Static, base_key
 from sigprop.simulations.weights import draw, shapes
 
 ROOT = Path(__file__).parents[2]
+A = sp.architectures
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
@@ -90,3 +93,20 @@ def test_regenerated_weights_give_the_same_rows():
 def test_an_untied_network_that_does_not_fit_is_regenerated():
     arch = sp.architectures.residual_mlp(depth=64)
     assert not DenseEngine(arch, select(arch), 256, 2**24).keep and DenseEngine(arch, select(arch), 256, MEMORY).keep
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (A.vanilla(weights="gaussian"), A.vanilla(weights="orthogonal")),
+        (A.variable_width(depth=4, schedule=(32, 16, 8, 32)), A.variable_width(depth=4, schedule=(32, 8, 16, 32))),
+        (replace(A.nag(), head=Head(inverse_temperature=False)), A.nag()),
+        (replace(A.vanilla(), head=Head(vocabulary=8)), A.vanilla()),
+    ],
+)
+def test_networks_that_a_program_would_confuse_are_compiled_apart(one: sp.Architecture, other: sp.Architecture):
+    """What a program reads off the description while it is traced is part of its key; numbers that it is given are not."""
+    rows = select(one, ["residual_variance"])
+    static = lambda arch: Static(arch, rows, 128, dense.Plan(keep=True))  # noqa: E731
+    assert static(one) != static(other)
+    assert static(A.vanilla(c_v=2)) == static(A.vanilla(c_v=3))

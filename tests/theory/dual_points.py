@@ -76,7 +76,7 @@ def logistic(x: float) -> float:
     return 1 / (1 + np.exp(-x))
 
 
-SLOPE = {"linear": 1.0, "relu": 0.0, "leaky-relu": 0.01}
+SLOPE = {"linear": 1.0, "relu": 0.0, "leaky-relu": 0.01, "leaky-relu(0.35)": 0.35}
 FUNCTIONS: dict[tuple[str, int], Callable[[float], float]] = {
     **{(name, 0): lambda x, s=s: x if x > 0 else s * x for name, s in SLOPE.items()},
     **{(name, 1): lambda x, s=s: 1.0 if x > 0 else s for name, s in SLOPE.items()},

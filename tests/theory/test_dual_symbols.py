@@ -23,7 +23,7 @@ def double() -> Iterator[None]:
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("name", [*CLOSED, "leaky-relu", "leaky-relu(0.351121)"])
 def test_expression_and_array_agree(name: str, order: int, point: Point) -> None:
     qa, c, qb = sympy.symbols("q_a c q_b", real=True)
     expression = dual(name, order, features(name, qa), c, features(name, qb))
@@ -60,7 +60,7 @@ def test_numeric_leaves_the_configuration_alone() -> None:
 
 
 def test_a_closed_form_only_for_the_registered_function() -> None:
-    assert [status(name) for name in (*CLOSED, "tanh")] == ["exact"] * 5 + ["quadrature"]
+    assert [status(name) for name in (*CLOSED, "leaky-relu", "tanh")] == ["exact"] * 5 + ["quadrature"]
     mine = Activation("relu", hard_tanh)
     assert status(mine) == "quadrature"
     assert at(mine, 0, POINTS[0]) != pytest.approx(at("relu", 0, POINTS[0]), abs=1e-3)

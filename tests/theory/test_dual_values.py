@@ -37,7 +37,7 @@ def integral(name: str, order: int, point: Point) -> float:
 
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize("name", [*CLOSED, "leaky-relu", "leaky-relu(0.35)"])
 def test_closed_form_is_the_integral(name: str, order: int, point: Point) -> None:
     assert at(name, order, point) == pytest.approx(integral(name, order, point), abs=1e-10)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
+from sigprop.errors import InputError
 from sigprop.expression import Attend, Vector
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
@@ -25,11 +26,7 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     r = _even(env, node.value, i, j, env.block(values, i, j))
     if env.resolution.approximation is not None and of is None:
         return approximate(env.resolution.approximation, node, query, key, jnp.broadcast_to(r, (batch, *r.shape[1:])), i == j)
-    form = Form(
-        *(None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base))
-    )
-    if node.bias is not None:
-        form = form._replace(bias_a=env.table(node.bias, i), bias_b=env.table(node.bias, j))
+    form = _form(env, node, i, j)
     over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
     rate = None if node.rate is None or i != j else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
     odds = None if rate is None else rate / (1 - rate)
@@ -41,6 +38,22 @@ def attention(env: ArrayEnvironment, node: Attend, i: str, j: str, values: Any, 
     found = over(lambda head: mixing.backward(head, r, level, odds))
     power = node.scores.power
     return {"value": found["value"], "query": power * delta * found["query"], "key": power * found["key"]}
+
+
+def mean(env: ArrayEnvironment, node: Attend, i: str) -> Any:
+    """E[Omega] [B, T, T] over one head's scores at one place."""
+    if env.resolution.approximation is not None:
+        raise InputError(f"approximation={env.resolution.approximation}: stated for attention alone; accepted: networks without shaped attention")
+    query, key = _leg(env, node.query, i, i), _leg(env, node.key, i, i)
+    points = env.resolution.points.get(node.scores)
+    return expectation(node.scores, _form(env, node, i, i), points, query, key, True, lambda head: head.omega_a.sum(axis=0))
+
+
+def _form(env: ArrayEnvironment, node: Attend, i: str, j: str) -> Form:
+    cap, base = (
+        None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base)
+    )
+    return Form(cap, base) if node.bias is None else Form(cap, base, env.table(node.bias, i), env.table(node.bias, j))
 
 
 def _leg(env: ArrayEnvironment, u: Vector, i: str, j: str) -> Leg:

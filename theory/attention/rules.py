@@ -1,4 +1,4 @@
-"""The calculus rules of attention: <o, o'> of its output, and of its cotangents at value, query and key."""
+"""The calculus rules of attention: <o, o'> of its output, and of its cotangents at value, query and key; and of those with other vectors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from sigprop.errors import NoRule
 from sigprop.expression import Attend, Linear, Scale, Vector
-from sigprop.theory.calculus import inner, roots, rule
+from sigprop.theory.calculus import inner, mixed, rule
 from sigprop.theory.environment import Environment
-from sigprop.theory.transpose import AttendTransposed
+from sigprop.theory.independence import roots
+from sigprop.theory.transpose import AttendTransposed, Transposed
 from sigprop.traversal import group_of
 from sigprop.truncation import Truncate
 
@@ -35,6 +36,36 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
         env.memo[key] = env.attention(node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of)
     found = env.memo[key][u.leg]
     return found if u.leg == "query" else group_of(u.attend) * found
+
+
+@rule(Linear, Attend)
+def _with_output(u: Linear, i: str, v: Attend, j: str, env: Environment) -> Any:
+    """<x_t, o_s> = sum_u E[Omega_su] <x_t, v_u>: Q, K and V of their own matrices, and zero unless x comes from V's."""
+    _check(v, v)
+    return mixed(inner(u, i, v.value, j, env), env.weights(v, j, False), v.value, v, j, "right", env)
+
+
+@rule(Attend, Linear)
+def _output_with(u: Attend, i: str, v: Linear, j: str, env: Environment) -> Any:
+    _check(u, u)
+    return mixed(inner(u.value, i, v, j, env), env.weights(u, i, False), u.value, u, i, "left", env)
+
+
+@rule(Transposed, AttendTransposed)
+def _with_cotangent(u: Transposed, i: str, v: AttendTransposed, j: str, env: Environment) -> Any:
+    """<d_t, sum_u Omega_us of_u> = sum_u E[Omega_us] <d_t, of_u> at the value."""
+    _check(v.attend, v.attend)
+    if v.leg != "value" or group_of(v.attend) > 1:
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+    return mixed(inner(u, i, v.of, j, env), env.weights(v.attend, j, True), v.of, v, j, "right", env)
+
+
+@rule(AttendTransposed, Transposed)
+def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Environment) -> Any:
+    _check(u.attend, u.attend)
+    if u.leg != "value" or group_of(u.attend) > 1:
+        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+    return mixed(inner(u.of, i, v, j, env), env.weights(u.attend, i, True), u.of, u, i, "left", env)
 
 
 def _check(u: Attend, v: Attend) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sympy
 
 from sigprop.errors import NoRule
-from sigprop.expression import Attend
+from sigprop.expression import Attend, TokenTable
 
 TOKENS = sympy.Symbol("T", integer=True, positive=True)
 
@@ -30,6 +31,43 @@ class Jacobians(sympy.Function):
     def _latex(self, printer: Any, exp: Any = None) -> str:
         a, b, t, s, u, t2, s2, u2, x, p, r = (printer.doprint(y) for y in self.args)
         return rf"\mathbb{{E}}\left[J^{{{a}}}_{{{t}, {s} {u}}}J^{{{b}}}_{{{t2}, {s2} {u2}}}\langle {x}^{{{a}}}_{{{p}}}, {x}^{{{b}}}_{{{r}}}\rangle\right]"
+
+
+class Weight(sympy.Function):
+    """E[Omega_ts] of one head at application a: arguments a, t, s."""
+
+    nargs = 3
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        a, t, s = (printer.doprint(x) for x in self.args)
+        return rf"\mathbb{{E}}\left[\Omega^{{{a}}}_{{{t} {s}}}\right]"
+
+
+Summed = Callable[[Any, Any, Callable[[Any], Any], int], Any]
+"""(t, s, f, T) -> sum_s A_ts f(s) over tokens s."""
+
+
+def table_sum(table: TokenTable, a: Any, turned: bool) -> Summed:
+    """A: a table at application a, or its transpose."""
+    entry = lambda t, s: sympy.Function(table.name)(a, *((s, t) if turned else (t, s)))  # noqa: E731
+    zero = sympy.Integer(0)
+    return lambda t, s, f, tokens: sympy.Sum(entry(t, s) * f(s), (s, 0, TOKENS - 1)) if tokens > 1 else entry(zero, zero) * f(t)
+
+
+def mean_sum(node: Attend, a: Any, turned: bool) -> Summed:
+    """A: E[Omega] at application a, or its transpose. Uniform causal weights by the sum's limits (sympy folds nested cases wrongly)."""
+    plain = node.scores.uniform and node.bias is None and node.scores.mask in ("none", "causal")
+    causal = node.scores.mask == "causal"
+
+    def total(t: Any, s: Any, f: Callable[[Any], Any], tokens: int) -> Any:
+        if tokens == 1:
+            return f(t)
+        if plain and causal:
+            return sympy.Sum(f(s) / (s + 1), (s, t, TOKENS - 1)) if turned else sympy.Sum(f(s), (s, 0, t)) / (t + 1)
+        weight = 1 / TOKENS if plain else Weight(a, *((s, t) if turned else (t, s)))
+        return sympy.Sum(weight * f(s), (s, 0, TOKENS - 1))
+
+    return total
 
 
 def attention(node: Attend, tokens: int, at: tuple[Any, Any], token: tuple[Any, Any], values: Any, cotangents: Any, odds: Any = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sigprop.activation import Activation, find
 from sigprop.theory.algebra import cosine, is_symbolic, sqrt
 from sigprop.theory.dual import series, symbols
-from sigprop.theory.dual.closed import CLOSED, HOMOGENEOUS, has_closed_form
+from sigprop.theory.dual.closed import has_closed_form, homogeneous, rules
 
 LOWEST, HIGHEST = -300.0, 100.0
 """Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated. At either end it has become its limit to
@@ -79,9 +79,9 @@ def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb:
     activation = find(activation)
     if order not in (0, 1):
         raise ValueError(f"order={order}: 0 (V_phi) or 1 (V_phi')")
-    closed = has_closed_form(activation)
+    closed = rules(activation)
     if is_symbolic(fa.variance, cross, fb.variance):
-        rule = CLOSED[activation.name][order] if closed else symbols.unevaluated(activation, order)
+        rule = closed[order] if closed else symbols.unevaluated(activation, order)
         return rule(fa.variance, cross, fb.variance)
     import jax.numpy as jnp
 
@@ -89,8 +89,8 @@ def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb:
     rank = max(fa.variance.ndim + 1, fb.variance.ndim + 1, cross.ndim)
     qa, c, qb = _pad(fa.variance[..., :, None], rank), _pad(cross, rank), _pad(fb.variance[..., None, :], rank)
     if closed:
-        rule = CLOSED[activation.name][order]
-        if activation.name in HOMOGENEOUS or (fa.log is None and fb.log is None):
+        rule = closed[order]
+        if homogeneous(activation) or (fa.log is None and fb.log is None):
             value = rule(qa, c, qb)
         else:
             ea = jnp.ones_like(qa) if fa.log is None else _scale(_pad(fa.log[..., :, None], rank))

@@ -7,8 +7,10 @@ in the tests. Arc-cosine kernels: Cho, Saul 2009; erf: Williams 1997; gelu: Tsuc
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
+from sigprop import activations
 from sigprop.activation import Activation
 from sigprop.theory.algebra import angle, atan, determinant, one, pi, rational, sqrt
 
@@ -35,16 +37,19 @@ def relu_1(qa: Any, c: Any, qb: Any) -> Any:
     return (pi(qa, c, qb) - angle(qa, c, qb)) / (2 * pi(qa, c, qb))
 
 
-def leaky_relu(qa: Any, c: Any, qb: Any) -> Any:
-    """V = s c + (1 - s)^2 V_relu, slope s = 1/100 below zero: phi = s x + (1 - s) relu, and E[x relu(y)] = c / 2."""
-    slope = rational(1, 100, qa, c, qb)
-    return slope * c + (1 - slope) ** 2 * relu(qa, c, qb)
+def leaky_relu(slope: float) -> dict[int, Rule]:
+    """V = s c + (1 - s)^2 V_relu, V' = s + (1 - s)^2 V'_relu: phi = s x + (1 - s) relu, and E[x relu(y)] = c/2, E 1{x > 0} = 1/2."""
+    ratio = Fraction(str(slope)).as_integer_ratio()
 
+    def value(qa: Any, c: Any, qb: Any) -> Any:
+        s = rational(*ratio, qa, c, qb)
+        return s * c + (1 - s) ** 2 * relu(qa, c, qb)
 
-def leaky_relu_1(qa: Any, c: Any, qb: Any) -> Any:
-    """V' = s + (1 - s)^2 V'_relu: phi' = s + (1 - s) 1{x > 0}, and E 1{x > 0} = 1/2."""
-    slope = rational(1, 100, qa, c, qb)
-    return slope + (1 - slope) ** 2 * relu_1(qa, c, qb)
+    def derivative(qa: Any, c: Any, qb: Any) -> Any:
+        s = rational(*ratio, qa, c, qb)
+        return s + (1 - s) ** 2 * relu_1(qa, c, qb)
+
+    return {0: value, 1: derivative}
 
 
 def erf(qa: Any, c: Any, qb: Any) -> Any:
@@ -88,17 +93,24 @@ def _gelu_parts(qa: Any, c: Any, qb: Any) -> tuple[Any, Any, Any]:
 CLOSED: dict[str, dict[int, Rule]] = {
     "linear": {0: linear, 1: linear_1},
     "relu": {0: relu, 1: relu_1},
-    "leaky-relu": {0: leaky_relu, 1: leaky_relu_1},
     "erf": {0: erf, 1: erf_1},
     "gelu": {0: gelu, 1: gelu_1},
 }
 
-HOMOGENEOUS = frozenset({"linear", "relu", "leaky-relu"})
-"""phi(r x) = r phi(x) for r > 0: a log scale drops out exactly."""
+
+def rules(activation: Activation) -> dict[int, Rule] | None:
+    """Order -> rule, or None where there is no closed form: a table about functions, not about a user's one that has such a name, or took it over."""
+    if isinstance(activation.function, activations.LeakyRelu):
+        return leaky_relu(activation.function.slope)
+    known = activation.name in CLOSED and activation.function is getattr(activations, activation.name)
+    return CLOSED[activation.name] if known else None
+
+
+def homogeneous(activation: Activation) -> bool:
+    """phi(r x) = r phi(x) for r > 0: a log scale drops out exactly."""
+    return isinstance(activation.function, activations.LeakyRelu) or (rules(activation) is not None and activation.name in ("linear", "relu"))
 
 
 def has_closed_form(activation: Activation) -> bool:
-    """Whether the table is about this very function: not about a user's function that has one of its names, or took it over."""
-    from sigprop import activations
-
-    return activation.name in CLOSED and activation.function is getattr(activations, activation.name.replace("-", "_"))
+    """Whether V_phi and V_phi' have closed forms."""
+    return rules(activation) is not None
