@@ -44,18 +44,25 @@ def mlp(activation: Activation, matrices: int = 2, bias: bool = False, ratio: Fr
 
 
 def attention(
-    scores: Scores, group: int = 1, cap: bool = False, drop: bool = False, bias: bool = False, rescale: bool = False, shape: str | None = None
+    scores: Scores,
+    group: int = 1,
+    cap: bool = False,
+    drop: bool = False,
+    bias: bool = False,
+    rescale: bool = False,
+    shape: str | None = None,
+    kept_by: str = "",
 ) -> Vector:
     """U o, o_t = d_t sum_s Omega_ts V r_s head by head, Omega the softmax of the scores of Q r and K r.
 
     ``group``: query heads that share one head of keys and values; ``cap``: soft-capped scores; ``drop``: dropout on
     Omega and on the output; ``bias``: the table attention_bias added to the scores; ``rescale``: d, the table
-    attention_rescale, else 1; ``shape``: 'skip' or 'centred' for ``shaped``.
+    attention_rescale, else 1; ``shape``: 'skip' or 'centred' for ``shaped``; ``kept_by``: of ``Attend``.
     """
     shared = Fraction(1, group)
     query, key, value = Linear("q", Read(), C_Q), Linear("k", Read(), C_K, shared), Linear("v", Read(), C_V, shared)
     options = (SOFTCAP if cap else None, ROPE_BASE if scores.rotary else None, DROPOUT if drop else None, BIAS if bias else None)
-    softmax = Attend(query, key, value, scores, *options)
+    softmax = Attend(query, key, value, scores, *options, kept_by)
     attend = shaped(softmax, shape == "centred") if shape else softmax
     attend = Rescale(RESCALE, attend) if rescale else attend
     return dropped("attention", Linear("u", attend, C_U), drop)

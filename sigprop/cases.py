@@ -95,6 +95,18 @@ WIDTHS: dict[str, dict[str, Any]] = {
     "variable-width zero": {"resize": "zero"},
     "variable-width head_dim": {"score_scale": "sqrt", "heads": None, "head_dim": 4},
 }
+SKIPLESS: dict[str, dict[str, Any]] = {
+    "vanilla": {},
+    "u-spa": {},
+    "e-spa": {},
+    "vanilla transformer": {"block": "transformer", "depth": 18, "mlp_ratio": 1},
+    "u-spa skips": {"block": "transformer", "depth": 2, "mlp_ratio": 1, "skip_scale": "sqrt(1-2/S)"},
+    "value-skipinit": {},
+    "value-skipinit beta=0.1": {"shape_beta": 0.1},
+    "value-skipinit beta=0.5": {"shape_beta": 0.5, "c_q": 4},
+    "shaped-attention": {},
+    "shaped-attention gamma=0.5": {"shape_gamma": 0.5, "mask": "none"},
+}
 BANDS = ("residual_variance", "matrix_entropy", "band_variance", "band_covariance", "gradient_variance", "band_gradient")
 NEIGHBOURS = ("completep", "deepnorm", "deeploop", "deepscalelm", "parallel-transformer", "sandwich-transformer")
 
@@ -107,8 +119,8 @@ def others() -> list[Case]:
     skips = [Case(f"nag skipping C={c} {STRICT:g}", entry("nag").build(**SKIPPING, directions=c), STRICT, ("skip_rate",), tuple(range(32))) for c in (1, 32)]
     narrow = {"depth": 4, "schedule": (32, 16, 8, 32), "reference_width": 16, **SMALL}
     widths = [Case(f"{label} {QUICK:g}", entry("variable-width").build(**{**narrow, **given}), QUICK, BANDS) for label, given in WIDTHS.items()]
-    designed = [Case(f"{name} {STRICT:g}", entry(name).build(), STRICT) for name in ("vanilla", "u-spa", "e-spa")]
-    return [*nags, blocks, *skips, *designed, *widths, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
+    skipless = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(**given), STRICT) for label, given in SKIPLESS.items()]
+    return [*nags, blocks, *skips, *skipless, *widths, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
 
 
 def every() -> list[Case]:

@@ -22,7 +22,7 @@ def costs(arch: Architecture, width: int = 1024, sequence: int = 1024, vocabular
     flops = 2 s d V + sum_a [2 s P_a + 4 s^2 d_a], a multiply-add counting two: s tokens, d the stem's width, V words, P_a entries of
     application a's matrices, d_a coordinates of its queries; kv_cache = numbers a token leaves behind, sum_a 2 x key coordinates. What is
     idle at end points of other widths than the stem's is left out. A token that is skipped (Mixture-of-Depths, at initialisation) costs its
-    keys and values only.
+    keys and values only, at skipped_kv=drop nothing.
 
     width: d, of the stem and the read-out; sequence: s; vocabulary: V of an untied embedding and head (0: none). Rows: quantity, value,
     reference (every block of width d, nothing skipped), saving = 1 - value/reference, and at_equal_cost = reference/value: of
@@ -92,11 +92,12 @@ def _flops(arch: Architecture, n: float, stem: float | None, sequence: int) -> f
     for a in range(arch.depth):
         kept = 1.0 if stem is None else _kept(arch, a)
         attends = _block(arch, a).attention
-        always = {leg.weight for node in attends for side in (node.key, node.value) for leg in walk(side) if isinstance(leg, Linear)}
+        seen = [node for node in attends if not node.kept_by]  # keys and values of every token
+        always = {leg.weight for node in seen for side in (node.key, node.value) for leg in walk(side) if isinstance(leg, Linear)}
         for name, entries in _matrices(arch, a, n, stem).items():
             total += 2 * sequence * entries * (1.0 if name in always else kept)
         own = 1.0 if stem is None else float(arch.owned[a])
-        total += sum(4 * sequence**2 * kept * own * n * float(rows_of(node.query)) for node in attends)
+        total += sum(4 * sequence**2 * kept * (kept if node.kept_by else 1.0) * own * n * float(rows_of(node.query)) for node in attends)
         total += sum(2 * sequence * node.directions * n for node in _block(arch, a).modulators.values())
     return total
 
@@ -104,4 +105,5 @@ def _flops(arch: Architecture, n: float, stem: float | None, sequence: int) -> f
 def _cache(arch: Architecture, n: float, whole: bool) -> float:
     own = np.ones(arch.depth + 1) if whole else arch.owned
     nodes: list[tuple[int, Attend]] = [(a, node) for a in range(arch.depth) for node in _block(arch, a).attention]
-    return sum(2 * float(own[a]) * n * float(rows_of(node.key)) for a, node in nodes)
+    kept = [_kept(arch, a) if node.kept_by and not whole else 1.0 for a, node in nodes]
+    return sum(2 * share * float(own[a]) * n * float(rows_of(node.key)) for share, (a, node) in zip(kept, nodes, strict=True))

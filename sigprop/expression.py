@@ -151,7 +151,8 @@ class Attend(Vector):
     query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
     serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value. cap:
     scores S become cap tanh(S / cap); base: of rotary positions; rate: of dropout on Omega, drawn for every head, pair of
-    tokens and application; bias: a table [T, T] that is added to the (capped) scores.
+    tokens and application; bias: a table [T, T] that is added to the (capped) scores; kept_by: a modulator of the sub-block: keys of tokens
+    that it skips are not seen.
     """
 
     query: Vector
@@ -162,6 +163,7 @@ class Attend(Vector):
     base: Scalar | None = None
     rate: Scalar | None = None
     bias: TokenTable | None = None
+    kept_by: str = ""
 
 
 @dataclass(frozen=True)

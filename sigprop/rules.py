@@ -20,6 +20,11 @@ ALPHA, MODULATOR = Number("alpha", r"\alpha"), Number("modulator", "m")
 BETA, SKIP_BELOW = Number("beta", r"\beta"), Number("skip_below", r"\tau")
 
 
+def modulator(kind: int) -> str:
+    """The name of the modulator of the k-th kind of sub-block."""
+    return f"modulator_{kind}"
+
+
 def modulated(directions: int, skips: bool, name: str) -> Callable[[Vector], Vector]:
     """m_t times a vector, m learned: directions of its own at every application, skipping what is below ``skip_below``."""
     return lambda u: Modulate(name, u, Constant(1), BETA, directions, SKIP_BELOW if skips else Constant(0))

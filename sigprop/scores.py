@@ -10,6 +10,8 @@ import numpy as np
 
 from sigprop.errors import InputError
 
+DROPPED = -1e30
+"""Added to the scores of keys that are not seen: their weight is 0 beside any that is."""
 MASKS = ("none", "causal")
 SCALES = ("sqrt", "linear", "zero_query")
 

@@ -56,6 +56,8 @@ def check(arch: Architecture) -> None:
             _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
         if block.modulators and (not arch.norm_lane or block.read != State(0) or len(block.modulators) > 1):
             raise InputError("rule: Modulate of a state that is not kept normalised; accepted: one, with read = State(0) and lane 0 a Normalise")
+        if any(node.kept_by not in ("", *block.modulators) for node in block.attention):
+            raise InputError(f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the sub-block's rule")
         if len(block.rule) != arch.lanes:
             raise InputError(f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one expression per lane")
         for expression in (block.read, block.branch, *block.rule):

@@ -13,6 +13,7 @@ from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalis
 from sigprop.mixing import Gate, Mix
 from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
+from sigprop.scores import DROPPED
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot
 from sigprop.simulations.matrices import Matrices
@@ -28,12 +29,12 @@ class _Evaluation:
     def __init__(
         self, leaves: dict[Vector, Any], numbers: Any, matrices: Any = None, local: Any = None, place: Any = None, probes: Any = None, masks: Any = None
     ):
-        self.leaves, self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = leaves, numbers, matrices, local, place, probes, masks
+        self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = numbers, matrices, local, place, probes, masks
         self.leaves = dict(leaves)
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
         self.norms: dict[Vector, Any] = {}
-        self.modulators: Any = None
+        self.modulators: dict[str, Any] = {}
 
     def __call__(self, u: Vector) -> Any:
         if u in self.leaves:
@@ -85,6 +86,9 @@ class _Evaluation:
                 mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=evaluate(u.rate, self.numbers))
                 cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
                 bias = None if u.bias is None else self.numbers[u.bias.name]
+                if u.kept_by:
+                    unseen = jnp.where(self.modulators[u.kept_by] > 0, jnp.float32(0), jnp.float32(DROPPED))[None, :]
+                    bias = unseen if bias is None else bias + unseen
                 output, self.participation = attend(scores, group_of(u), self(query), self(key), self(value), cap, base, mask, bias)
                 return output
             case Linear():
@@ -95,17 +99,20 @@ class _Evaluation:
                 self.leaves[u] = self._probed(u.weight, std * product)  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
                 return self.leaves[u]
             case Modulate(weight, of):
-                x = self(Read())
-                variance, power, least = (jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.variance, u.power, u.skip_below))
-                scores, self.local = self.matrices.apply(self.local, self.place, weight, x)
-                scores = self._probed(weight, jnp.sqrt(variance / x.shape[-1]) * scores)  # pyright: ignore[reportOperatorIssue]
-                m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
-                self.modulators = jnp.where(m < least, jnp.zeros_like(m), m)
-                return self.modulators[:, None] * self(of)
+                return self.modulators[weight][:, None] * self(of)
             case Bias():
                 std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
                 return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
         raise TypeError(f"cannot evaluate {u!r}")
+
+    def modulate(self, u: Modulate) -> Any:
+        """m [T] of what the application reads, 0 where it skips."""
+        x = self(Read())
+        variance, power, least = (jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.variance, u.power, u.skip_below))
+        scores, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
+        scores = self._probed(u.weight, jnp.sqrt(variance / x.shape[-1]) * scores)  # pyright: ignore[reportOperatorIssue]
+        m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
+        return jnp.where(m < least, jnp.zeros_like(m), m)
 
     def gain(self, u: Vector, tokens: int) -> Any:
         """[T] log of what ``u`` divided its argument by (0 where it is not a norm)."""
@@ -142,13 +149,15 @@ def run(
         dropped = [node for node in walk(block.branch) if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)]
         masks = {getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m) for m, node in enumerate(dropped)}
         branch = _Evaluation({Read(): read}, x["numbers"], matrices, local, x, x["probes"], masks)
+        branch.modulators = {name: branch.modulate(node) for name, node in block.modulators.items()}
         write = branch(block.branch)
-        rule = _Evaluation(leaves | {Read(): read, Write(): write}, x["numbers"], matrices, branch.local, x, x["probes"])
+        rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
+        rule.modulators = branch.modulators
         inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
         participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
         new = tuple(rule(lane) for lane in block.rule)
-        modulators = jnp.ones(write.shape[:1], dtype=jnp.float32) if rule.modulators is None else rule.modulators
-        return new, rule.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]), modulators)
+        modulators = next(iter(rule.modulators.values()), jnp.ones(write.shape[:1], dtype=jnp.float32))
+        return new, branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]), modulators)
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from sigprop.activation import Activation
-from sigprop.expression import Attend, TokenTable, Vector
+from sigprop.expression import Attend, Read, TokenTable, Vector
 from sigprop.scalar import Scalar, evaluate
 from sigprop.theory import dual
 from sigprop.theory.environment import Environment
@@ -68,6 +68,11 @@ class ArrayEnvironment(Environment):
         if key not in self.memo:
             self.memo[key] = mean(self, node, i)  # pyright: ignore[reportArgumentType]
         return jnp.swapaxes(self.memo[key], -1, -2) if turned else self.memo[key]
+
+    def kept(self, node: Attend, i: str) -> Any:
+        """1 for tokens whose keys are seen at a place, else 0: [B, T]."""
+        like = self.logs[Read, i]
+        return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
 
     def mix(self, matrix: Any, value: Any, side: str) -> Any:
         return matrix @ value if side == "left" else value @ jnp.swapaxes(matrix, -1, -2)

@@ -78,6 +78,9 @@ class ForwardKind:
         if partners is not None:
             reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
         env = environment(x, self.resolution, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
+        for node in self.block.attention:
+            if node.kept_by and x.get("scores") is not None:
+                env.known["kept", node, "a"] = (modulator(self.block.modulators[node.kept_by], x)[0] > 0).astype(jnp.float64)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")

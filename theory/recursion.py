@@ -97,9 +97,9 @@ def gram_scan(
         rho, read_log = _switch(kinds, x, "read", carry.gram, carry.log)
         own = _contract(rho, rho, carry.gram, bands)[None]
         partners = _partners(carry, x, rho, bands, tables["numbers"]) if coupled else None
-        written = _switch(kinds, x, "write", own, read_log, partners)
         scores, factor = _scores(carry, x, own[0], read_log[0], partners, draws)
         x = x | {"scores": scores}
+        written = _switch(kinds, x, "write", own, read_log, partners)
         cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
         m, b, log, told = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)

@@ -11,7 +11,8 @@ from sigprop.traversal import walk
 
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
-    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend, query or key): its own Gram."""
+    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend, query or key): its own Gram;
+    ('kept', an attention node): which keys are seen."""
     facts: dict[tuple[Any, Vector], None] = {}
     for node in walk(branch):
         match node:
@@ -21,6 +22,8 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
                 facts[None, of] = None
             case Attend(query, key):
                 facts[Attend, query] = facts[Attend, key] = None
+                if node.kept_by:
+                    facts["kept", node] = None
     return list(facts)
 
 
@@ -28,6 +31,8 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
     """The facts of a branch at one place."""
 
     def fact(kind: Any, of: Vector) -> Any:
+        if kind == "kept":
+            return env.kept(of, i)  # pyright: ignore[reportArgumentType]
         if kind is Attend:
             return env.block(inner(of, i, of, i, env), i, i)
         return env.variance(of, i) if kind is None else env.features(kind, of, i)

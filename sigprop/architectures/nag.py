@@ -34,9 +34,11 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
 def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
     numbers: dict[str, Any] = {"alpha": gains(p, size)}
+    if p["skipped_kv"] == "drop" and (p["mod_rate"] == 0 or p["block"] == "mlp"):
+        raise InputError(f"skipped_kv=drop at mod_rate={p['mod_rate']:g}, block={p['block']}; accepted: a rate above 0 and a block with attention")
     if p["modulator"] == "learned":
         numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(numbers["alpha"], *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
-        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, f"modulator_{kind}"))[0]  # noqa: E731
+        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind)))[0]  # noqa: E731
         return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
     if p["mod_rate"] > 0:
         raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
@@ -57,6 +59,7 @@ def nag(
     mod_rate: Any = 0.0,
     mod_by: Any = "gain",
     mod_threshold: Any = "global",
+    skipped_kv: Any = "keep",
     **rest: Any,
 ) -> Architecture:
     """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every application with its own weights."""

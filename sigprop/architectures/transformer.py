@@ -14,6 +14,7 @@ from sigprop.errors import InputError
 from sigprop.grammar import resolve
 from sigprop.initialisations import initialised
 from sigprop.registry import register
+from sigprop.rules import modulator
 from sigprop.scores import Scores
 
 TOKENS = 3  # unless the inputs say
@@ -44,7 +45,8 @@ def stack(
             given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
             shape = shaping(p, size)
             form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"
-            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given, shape=form))
+            kept_by = modulator(len(built)) if p.get("skipped_kv") == "drop" else ""
+            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given, shape=form, kept_by=kept_by))
             numbers |= shape
             allowed = scores.allowed(p["tokens"])
             tables |= {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)} if form == "centred" else {}

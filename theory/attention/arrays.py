@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Vector
+from sigprop.scores import DROPPED
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
 from sigprop.theory.attention.heads import Form, Leg, expectation
@@ -53,7 +54,16 @@ def _form(env: ArrayEnvironment, node: Attend, i: str, j: str) -> Form:
     cap, base = (
         None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base)
     )
-    return Form(cap, base) if node.bias is None else Form(cap, base, env.table(node.bias, i), env.table(node.bias, j))
+    return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
+
+
+def _bias(env: ArrayEnvironment, node: Attend, i: str) -> Any:
+    """[B, T, T] added to a place's scores, or None."""
+    bias = None if node.bias is None else env.table(node.bias, i)
+    if not node.kept_by:
+        return bias
+    unseen = DROPPED * (1 - env.kept(node, i))[:, None, :]
+    return unseen if bias is None else bias + unseen
 
 
 def _leg(env: ArrayEnvironment, u: Vector, i: str, j: str) -> Leg:
