@@ -30,7 +30,8 @@ SYSTEMS = {
     "looped-transformer": ({"activation": "relu", "norm_kind": "rms"}, "looped-transformer "),
     "nag": ({"depth": 4, "tokens": 1}, ("nag ", "looped-nag ")),
     "nag-learned": ({"depth": 4, "tokens": 1, "modulator": "learned"}, "nag skipping "),
-    "vanilla": ({"tokens": 2, "depth": 2}, ("vanilla ", "u-spa ", "e-spa ")),
+    "vanilla": ({"tokens": 2, "depth": 2}, ("vanilla ", "u-spa ", "e-spa ", "value-skipinit ", "shaped-attention ")),
+    "value-skipinit": ({"tokens": 2, "depth": 2}, "value-skipinit "),
     "variable-width": (
         {"depth": 3, "schedule": (4, 2, 4), "reference_width": 2, "block": "mlp", "gated": False, "activation": "relu", "final_norm": False, "tokens": 2},
         "variable-width ",
