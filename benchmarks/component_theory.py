@@ -20,6 +20,7 @@ from sigprop.theory.attention import mixing
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.attention.heads import Form, Leg, expectation
 from sigprop.theory.kernels import kernels
+from sigprop.theory.passes import GRADIENTS
 
 LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 800, 0.015  # replicates of sampled heads (few would stop early by luck), and the error they are to reach
 sampling.FEWEST = 2  # heads a replicate; `error` says what is left
@@ -75,7 +76,7 @@ def check_against_a_network(tokens: int = 8, cosine: float = 0.7, score: float =
             branch = branch.of if drop else branch  # type: ignore[attr-defined]  (the paper drops attention weights, not the output)
             block = sp.SubBlock(State(0), branch, (Write(),))
             layer = sp.Architecture("layer", (block,), [0], whole.numbers, input_gram=whole.input_gram, readout=sp.Readout(readout))
-            whole_pass = kernels(layer, seed=0, ntk=False)
+            whole_pass = kernels(layer, seed=0, reach=GRADIENTS)
             own = np.diag(whole_pass.gradients[0]) * np.exp(2 * whole_pass.gradient_log[0])
             there = float(own.mean()) * (tokens**2 if readout == "mean" else 1)
             if abs(there / here[kind] - 1) > 1e-9:

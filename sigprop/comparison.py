@@ -22,6 +22,8 @@ from sigprop.verdict import INCONCLUSIVE, Judgement, judge
 FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and how many networks it is looked for on
 SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
 ZERO = 1e-12  # relative to a quantity's largest scale
+LOOSE = 0.05  # a tolerance from which on few networks decide: what counts is how many widths are compiled
+FEW, MANY = 200, 1000  # networks a width, at LOOSE and at 1 %
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
 
@@ -43,7 +45,7 @@ def verify(
 
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
     relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8}, or n1 x {1/2, 1, 4, 16} where the matrix-free engine samples the
-    widest networks (default: found by a pilot); samples: networks a rung (default: sized so that a true
+    widest networks, from a tolerance of 5 % on {1, 2, 8} or {1, 4, 16} (default: found by a pilot); samples: networks a rung (default: sized so that a true
     theory is confirmed with probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
 
     Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
@@ -56,8 +58,8 @@ def verify(
     rows = judged(arch, quantities, applications)
     if not rows:
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
-    sampler = Sampler(arch, rows, seed, engine, memory_mib, progress)
-    start, ladder, ceiling = _ladder(sampler, width)
+    sampler = Sampler(arch, rows, seed, engine, memory_mib, progress, _typical(tolerance))
+    start, ladder, ceiling = _ladder(sampler, width, tolerance >= LOOSE)
     values, scales, errors, _ = evaluate(theory or arch, rows)
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
     notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(start).dtype, "theory": (theory or arch).name}
@@ -76,19 +78,24 @@ def verify(
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
         tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples,
-        identities=fixed, progress=None,
+        half_rung=tolerance < LOOSE, identities=fixed, progress=None,
     )  # fmt: skip
     notes |= {"engines": [sampler.engine(n).name for n in found.widths]} | _about(rows, found)
     return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes)
 
 
-def _ladder(sampler: Sampler, width: int | None) -> tuple[int, tuple[int, ...], int]:
-    """(n1, its multiples, the widest network): of the engine that would sample the first ladder's widest."""
+def _typical(tolerance: float) -> int:
+    """Networks a width, roughly: what the choice of an engine is made for."""
+    return int(np.clip(MANY * 0.01 / tolerance, FEW, MANY))
+
+
+def _ladder(sampler: Sampler, width: int | None, loose: bool) -> tuple[int, tuple[int, ...], int]:
+    """(n1, its multiples, the widest network): of the engine that would sample the first ladder's widest. loose: with few multiples."""
     most, reach = (max(sizes) for sizes in zip(*((engine.widest, engine.ladder[-1]) for engine in ENGINES.values()), strict=True))
     step = least_width(sampler.arch, most // reach)
     start = 2 * step * math.ceil(SMALLEST / float(sampler.arch.owned.min()) / (2 * step))
     engine = sampler.engine((width or start) * reach)
-    ladder, ceiling = engine.ladder, engine.widest
+    ladder, ceiling = engine.loose if loose else engine.ladder, engine.widest
     if width is not None and (width % (2 * step) or ladder[-1] * width > ceiling):
         raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {ceiling // ladder[-1]}")
     if ladder[-1] * start > ceiling:
@@ -113,13 +120,14 @@ def _identities(deviations: np.ndarray) -> np.ndarray:
 class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any):
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int):
         self.arch, self.rows, self.seed, self.name, self.memory_mib, self.progress = arch, rows, seed, engine, memory_mib, progress
+        self.typical = typical
         self.engines: dict[int, Any] = {}
 
     def engine(self, width: int) -> Any:
         if width not in self.engines:
-            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory_mib)
+            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory_mib, self.typical)
         return self.engines[width]
 
     def cost(self, width: int) -> float:

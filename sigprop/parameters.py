@@ -77,9 +77,7 @@ PARAMETERS: dict[str, Parameter] = {
     "mod_rate": Parameter("Mixture-of-Depths: share of tokens and applications that is skipped", "a number from 0 to below 1", readers.share),
     "mod_by": Parameter("what a token is skipped by: its gain alpha_l m, or m alone", "gain or modulator", readers.choice("gain", "modulator")),
     "mod_threshold": Parameter("whether every application skips that share, or all together", "layer or global", readers.choice("layer", "global")),
-    "skipped_kv": Parameter(
-        "keys and values of tokens that attention skips: seen by the others, or not", "keep or drop", readers.choice("keep", "drop")
-    ),
+    "skipped_kv": Parameter("keys and values of tokens that attention skips: seen by the others, or not", "keep or drop", readers.choice("keep", "drop")),
     "beta": Parameter("power of a learned modulator", "a number above 0", readers.number(1e-9)),
     "rho_final": Parameter("rho_L, cosine of all tokens after the last block", "a number from 0 to below 1", readers.share),
     "gamma_final": Parameter("gamma_L, decay of the cosine between tokens after the last block", "a number above 0", readers.number(1e-12)),

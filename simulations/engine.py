@@ -44,7 +44,7 @@ class Engine:
 
     name, dtype = "", DTYPE
     compiling = 0.5  # seconds a weight that a program takes to compile, roughly
-    ladder, widest = (1, 2, 4, 8), 1024  # of a verdict: multiples of its n1, and the widest network it may ask for
+    ladder, loose, widest = (1, 2, 4, 8), (1, 2, 8), 1024  # of a verdict: multiples of its n1, the fewest of them, and the widest network it may ask for
 
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
         self.arch, self.rows, self.width = arch, rows, width

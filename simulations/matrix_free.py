@@ -69,7 +69,7 @@ class MatrixFreeEngine(Engine):
     """Costs normals for queries, not for matrices: O(n) each."""
 
     name, compiling = "matrix-free", 1.1
-    ladder, widest = (1, 4, 16), 2**14  # width is cheap, so the 1/n term is seen from further away
+    ladder, loose, widest = (1, 4, 16), (1, 4, 16), 2**14  # width is cheap, so the 1/n term is seen from further away
 
     @staticmethod
     def can(arch: Architecture) -> bool:

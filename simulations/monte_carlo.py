@@ -22,11 +22,11 @@ TYPICAL = 1000  # not what is asked for: the first networks of many are those of
 Advance = Callable[[int], None]
 
 
-def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int) -> Engine:
-    """The engine of that name ('auto': of those that can, the one that is sooner done with ``TYPICAL`` networks). Raises ``InputError``."""
+def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL) -> Engine:
+    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical`` networks). Raises ``InputError``."""
     if name == "auto":
         able = [engine(arch, rows, width, memory_mib * 2**20) for engine in ENGINES.values() if engine.can(arch)]
-        return min(able, key=lambda engine: engine.compiling * len(engine.shapes) + TYPICAL * engine.seconds)
+        return min(able, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds)
     if name not in ENGINES:
         raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
     if not ENGINES[name].can(arch):

@@ -26,13 +26,13 @@ from sigprop.theory.transpose import Cotangent, transpose
 
 
 class BackwardKind:
-    """One kind of sub-block, transposed."""
+    """One kind of sub-block, transposed; weights: whether the gradient products of every group are wanted."""
 
-    def __init__(self, index: int, structure: Structure, resolution: Resolution):
+    def __init__(self, index: int, structure: Structure, resolution: Resolution, weights: bool = True):
         self.index, self.structure, self.resolution = index, structure, resolution
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
-        self.groups = tuple(w for names in structure.weights for w in names)
+        self.groups = tuple(w for names in structure.weights for w in names) if weights else ()
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""

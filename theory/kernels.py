@@ -12,7 +12,7 @@ from sigprop.architecture import Architecture
 from sigprop.theory import field
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.independence import require_fresh
-from sigprop.theory.passes import run
+from sigprop.theory.passes import NTK, run
 from sigprop.theory.program import Program, compile_program
 
 DEGREE = 128  # of the Hermite series where there is no closed form
@@ -31,7 +31,7 @@ class Kernels:
     participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
     modulators [P, T]: of every step (1 without one, 0 where it skips); bands, gradient_bands [D+1, K, T, T]: states and gradients, a
     coordinate of each band;
-    ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s, where asked for.
+    ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s. What lies beyond the passes' reach is None.
     """
 
     program: Program
@@ -42,34 +42,34 @@ class Kernels:
     writes: np.ndarray
     write_log: np.ndarray
     write_pairs: np.ndarray | None
-    gradients: np.ndarray
-    gradient_log: np.ndarray
-    gradients_crossed: np.ndarray | None
-    stem: tuple[np.ndarray, np.ndarray]
-    groups: dict[str, tuple[np.ndarray, np.ndarray]]
+    gradients: Any
+    gradient_log: Any
+    gradients_crossed: Any
+    stem: Any
+    groups: Any
     participation: np.ndarray
     log_norm: np.ndarray
     modulators: np.ndarray
     bands: np.ndarray
-    gradient_bands: np.ndarray
-    ntk: dict[str, tuple[np.ndarray, np.ndarray]]
+    gradient_bands: Any
+    ntk: Any
 
 
 def kernels(
-    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True, approximation: str | None = None
+    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, reach: int = NTK, approximation: str | None = None
 ) -> Kernels:
     """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come
-    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; ntk: whether it is wanted;
+    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; reach: how far the passes go (``passes``);
     approximation: of attention forward, by name.
 
     Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with independent recursions.
     """
-    (found,) = sampled_kernels(arch, columns, degree, seed, ntk, approximation)
+    (found,) = sampled_kernels(arch, columns, degree, seed, reach, approximation)
     return found
 
 
 def sampled_kernels(
-    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, ntk: bool = True, approximation: str | None = None
+    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, reach: int = NTK, approximation: str | None = None
 ) -> list[Kernels]:
     """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one."""
     for block in arch.sub_blocks:
@@ -86,7 +86,7 @@ def sampled_kernels(
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
-        out = jax.device_get(run(program.structure, program.coupled, ntk, approximation, field.draws(arch, program.steps, seed), *given))
+        out = jax.device_get(run(program.structure, program.coupled, reach, approximation, field.draws(arch, program.steps, seed), *given))
     each = [out] if not arch.modulators else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
     return [_read(one, program, columns) for one in each]
 
@@ -94,11 +94,18 @@ def sampled_kernels(
 def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
-    reverse = program.steps - at
-    return Kernels(
-        program, out["states"][at], out["state_log"][at], out["crossed"][at][:, seen], columns, out["writes"], out["write_log"],
-        out["write_pairs"], out["gradients"][reverse], out["gradient_log"][reverse] - out["state_log"][at],
-        out["gradient_rows"][reverse][:, reverse] if program.coupled else None, (out["stem"], out["stem_log"]),
-        {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()}, out["participation"],
-        out["log_norm"][at], out["modulators"], out["bands"][at], out["gradient_bands"][reverse], out["ntk"],
-    )  # fmt: skip
+    names = ("states", "state_log", "log_norm", "bands")
+    forward = {name: out[name][at] for name in names} | {name: out[name] for name in ("writes", "write_log", "write_pairs", "participation", "modulators")}
+    return Kernels(program, columns=columns, crossed=out["crossed"][at][:, seen], **forward, **_backward(out, program))
+
+
+def _backward(out: dict[str, Any], program: Program) -> dict[str, Any]:
+    if "gradients" not in out:
+        return dict.fromkeys(("gradients", "gradient_log", "gradients_crossed", "stem", "groups", "gradient_bands", "ntk"))
+    at, reverse = program.boundary, program.steps - program.boundary
+    return {
+        "gradients": out["gradients"][reverse], "gradient_log": out["gradient_log"][reverse] - out["state_log"][at],
+        "gradients_crossed": out["gradient_rows"][reverse][:, reverse] if program.coupled else None, "stem": (out["stem"], out["stem_log"]),
+        "groups": {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()},
+        "gradient_bands": out["gradient_bands"][reverse], "ntk": out.get("ntk"),
+    }  # fmt: skip

@@ -15,6 +15,7 @@ from sigprop.quantities import QUANTITIES
 from sigprop.rows import Row
 from sigprop.theory import dual, field
 from sigprop.theory.kernels import COARSE, DEGREE, sampled_kernels
+from sigprop.theory.passes import FORWARD, GRADIENTS, NTK, WEIGHTS
 from sigprop.theory.values import Scaled, Values
 from sigprop.traversal import walk
 
@@ -68,9 +69,9 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     turned = max((row.application or 0 for row in rows if row.quantity == "rotation"), default=0)
     seen |= set(range(turned))
     columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
-    ntk = any(row.quantity == "ntk" for row in rows)
+    reach = max((_reach(row.quantity) for row in rows), default=FORWARD)
     seeds = range(REPLICATES if (_sampled(arch) or arch.modulators) and approximation is None else 1)
-    draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, ntk, approximation)] for seed in seeds]
+    draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, reach, approximation)] for seed in seeds]
     every = [[[one.value(row) for one in each] for row in rows] for each in draws]
     known = {r: (field.skip_rate(arch, row.application or 0), 0.0) for r, row in enumerate(rows) if row.quantity == "skip_rate"}
     found = [[known.get(r) or _mean(each) for r, each in enumerate(own)] for own in every]
@@ -81,7 +82,7 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
         width = float(student.ppf((1 + CONFIDENCE) / 2, len(draws) - 1)) / math.sqrt(len(draws))
         others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
     if _series(arch):
-        coarse = [Values(arch, one) for one in sampled_kernels(arch, columns, COARSE, 0, ntk, approximation)]
+        coarse = [Values(arch, one) for one in sampled_kernels(arch, columns, COARSE, 0, reach, approximation)]
         others.append([_difference(found[0][r], _mean([one.value(row) for one in coarse])) for r, row in enumerate(rows)])
     for other in others:
         errors = [None if own is None or more is None else max(own, more) for own, more in zip(errors, other, strict=True)]
@@ -90,6 +91,12 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
         for r, row in enumerate(rows)
     ]
     return Evaluated(values, [_scale(draws[0], row, value) for row, value in zip(rows, values, strict=True)], errors, sds)
+
+
+def _reach(quantity: str) -> int:
+    """How far the passes go for it."""
+    beyond = {"weight_gradient": WEIGHTS, "ntk": NTK}
+    return beyond.get(quantity, GRADIENTS if QUANTITIES[quantity].backward else FORWARD)
 
 
 def _scale(sets: Sequence[Values], row: Row, value: Scaled) -> Scaled:

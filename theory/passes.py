@@ -17,19 +17,21 @@ from sigprop.theory.program import Structure
 from sigprop.theory.recursion import gram_scan
 
 AT_ONCE = 64  # draws of modulators' scores
+FORWARD, GRADIENTS, WEIGHTS, NTK = range(4)
+"""How far the passes go: states and writes; gradients at every state; those of every group of parameters; the tangent kernel. Each holds those before."""
 
 
 @jit(static=(0, 1, 2, 3))
-def run(structure: Structure, coupled: bool, ntk: bool, approximation: str | None, draws: Any, *given: Any) -> dict[str, Any]:
+def run(structure: Structure, coupled: bool, reach: int, approximation: str | None, draws: Any, *given: Any) -> dict[str, Any]:
     """Both passes; with draws of modulators' scores [S, P, C, T] each of its arrays once a draw, in front."""
-    one = functools.partial(_once, structure, coupled, ntk, approximation)
+    one = functools.partial(_once, structure, coupled, reach, approximation)
     return one(None, *given) if draws is None else jax.lax.map(lambda u: one(u, *given), draws, batch_size=AT_ONCE)
 
 
 def _once(
     structure: Structure,
     coupled: bool,
-    ntk: bool,
+    reach: int,
     approximation: str | None,
     draws: Any,
     degree: Any,
@@ -56,25 +58,25 @@ def _once(
         return jnp.concatenate([initial[None], value])
 
     rows0 = jnp.where((columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0)
-    run = lambda gram: _backward(structure, coupled, resolution, tables, forward, bands, gram, initial)  # noqa: E731
-    kernel: dict[str, Any] = {}
-    if ntk and not (structure.scores and tokens > 1):
-        both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
-        backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
-        kernel = tangent.apart(tangent.products(shared, stem))
-    else:
-        backward = run(readout)
-        if ntk:
-            kernel = tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)
-    return {
+    found = {
         "bands": with_start(forward["gram"][:, 0, 0], start[0, 0]),
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], zero_log[0]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
-        "participation": forward["extra"]["participation"], "ntk": kernel, "modulators": forward["told"]["modulator"],
-        "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0), **backward,
+        "participation": forward["extra"]["participation"], "modulators": forward["told"]["modulator"],
+        "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0),
     }  # fmt: skip
+    if reach == FORWARD:
+        return found
+    run = lambda gram: _backward(structure, coupled, reach, resolution, tables, forward, bands, gram, initial)  # noqa: E731
+    if reach < NTK:
+        return found | run(readout)
+    if structure.scores and tokens > 1:
+        return found | run(readout) | {"ntk": tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)}
+    both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
+    backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
+    return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
 
 
 def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any, Any]:
@@ -93,7 +95,15 @@ def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands:
 
 
 def _backward(
-    structure: Structure, coupled: bool, resolution: Resolution, tables: dict[str, Any], forward: dict[str, Any], bands: Any, cotangent: Any, initial: Any
+    structure: Structure,
+    coupled: bool,
+    reach: int,
+    resolution: Resolution,
+    tables: dict[str, Any],
+    forward: dict[str, Any],
+    bands: Any,
+    cotangent: Any,
+    initial: Any,
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]."""
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
@@ -113,7 +123,7 @@ def _backward(
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs
         reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
-    kinds = [_Looking(BackwardKind(k, structure, resolution), forward, delta_log, coupled) for k in range(len(structure.blocks))]
+    kinds = [_Looking(BackwardKind(k, structure, resolution, reach >= WEIGHTS), forward, delta_log, coupled) for k in range(len(structure.blocks))]
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
         .at[lanes, lanes]
