@@ -19,7 +19,7 @@ from sigprop.architecture import Architecture
 from sigprop.modulators import Modulator
 from sigprop.scalar import evaluate
 
-SAMPLES = 512  # quasi-random points of one replicate
+SAMPLES = 128  # quasi-random points of one replicate
 DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of it is rounding
 
 

@@ -20,7 +20,7 @@ from sigprop.theory.values import Scaled, Values
 from sigprop.traversal import walk
 
 LARGEST = 1e300  # beyond it a value is given by its logarithm only
-REPLICATES = 4  # independent sets of sampled heads, whose mean is the value and whose scatter is its error
+REPLICATES = 16  # independent sets of sampled heads, whose mean is the value and whose scatter is its error
 CONFIDENCE = 0.99  # of the error stated for sampled heads
 
 
