@@ -10,6 +10,7 @@ from sigprop.architecture import Architecture
 from sigprop.registry import entries, entry
 
 QUICK, STRICT = 0.05, 0.01
+DEPTHS = 3
 SHORT = ("residual_variance", "token_covariance", "state_cosine", "log_norm", "gradient_variance")
 TYING: dict[str, tuple[str, dict[str, int]]] = {
     "untied": ("residual-mlp", {"depth": 4}),
@@ -30,8 +31,13 @@ class Case:
 
 
 def registered(tolerance: float) -> list[Case]:
-    """Every registered architecture with its default parameters; at ``QUICK`` the states and their gradients only."""
-    return [Case(name, found.build(), tolerance, SHORT if tolerance == QUICK else None) for name, found in sorted(entries().items())]
+    """Every registered architecture with its default parameters (of ``DEPTHS`` applications or more); at ``QUICK`` the states and their gradients only."""
+    cases = []
+    for name, found in sorted(entries().items()):
+        arch = found.build()
+        arch = arch if arch.depth >= DEPTHS else found.build(depth=DEPTHS)
+        cases.append(Case(name, arch, tolerance, SHORT if tolerance == QUICK else None))
+    return cases
 
 
 def product() -> list[Case]:

@@ -120,7 +120,7 @@ def _identities(deviations: np.ndarray) -> np.ndarray:
 class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int):
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int = MANY):
         self.arch, self.rows, self.seed, self.name, self.memory_mib, self.progress = arch, rows, seed, engine, memory_mib, progress
         self.typical = typical
         self.engines: dict[int, Any] = {}

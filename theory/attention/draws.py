@@ -13,7 +13,7 @@ from sigprop.scores import Scores
 
 MOST_DIMENSIONS = 21201  # of scipy's Sobol sequence; further ones are plain normals
 WORK = 2.0**29  # floating-point operations for one expectation
-FEWEST, MOST = 16, 2048  # points a replicate; more of them help less than more replicates: some pairs of coordinates fill no faster up to 2^15
+FEWEST, MOST = 16, 4096  # points a replicate; more of them help less than more replicates: some pairs of coordinates fill no faster up to 2^15
 
 
 def coordinates(scores: Scores, tokens: int) -> int:
