@@ -74,8 +74,8 @@ class ArrayEnvironment(Environment):
         like = self.logs[Read, i]
         return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
 
-    def mix(self, matrix: Any, value: Any, side: str) -> Any:
-        return matrix @ value if side == "left" else value @ jnp.swapaxes(matrix, -1, -2)
+    def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
+        return matrix @ value(self) if side == "left" else value(self) @ jnp.swapaxes(matrix, -1, -2)
 
     def log(self, leaf: Vector, i: str) -> Any:
         return self.logs[type(leaf), i]

@@ -52,9 +52,9 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     if isinstance(v, Truncate):
         return env.number(v.fraction, j) * inner(u, i, v.of, j, env)
     if isinstance(u, Mix):
-        return mixed(inner(u.of, i, v, j, env), env.matrix(u.table, i, u.turned), u.of, u, i, "left", env)
+        return mixed(lambda e: inner(u.of, i, v, j, e), env.matrix(u.table, i, u.turned), u.of, u, i, "left", env)
     if isinstance(v, Mix):
-        return mixed(inner(u, i, v.of, j, env), env.matrix(v.table, j, v.turned), v.of, v, j, "right", env)
+        return mixed(lambda e: inner(u, i, v.of, j, e), env.matrix(v.table, j, v.turned), v.of, v, j, "right", env)
     if isinstance(u, Sum):
         return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
@@ -67,12 +67,12 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
 
 
-def mixed(value: Any, matrix: Any, part: Vector, whole: Vector, place: str, side: str, env: Environment) -> Any:
+def mixed(value: Callable[[Environment], Any], matrix: Any, part: Vector, whole: Vector, place: str, side: str, env: Environment) -> Any:
     """<whole, y> (or <y, whole>, side 'right') from value = <part, y>, whole_t = sum_s matrix_ts part_s, all tokens on the whole's one scale."""
-    if isinstance(value, int):
-        return value  # proved zero
+    if isinstance(found := value(env), int):
+        return found  # proved zero
     even = env.left if side == "left" else env.right
-    return env.mix(matrix, value * even(shift(part, whole, place, env)), side)
+    return env.mix(matrix, lambda e: value(e) * even(shift(part, whole, place, env)), side)
 
 
 def _total(values: Any) -> Any:

@@ -66,13 +66,13 @@ class Environment:
 
         return mean_sum(node, self.places[i][0], turned)
 
-    def mix(self, matrix: Any, value: Any, side: str) -> Any:
-        """sum_s matrix_ts value_s over the tokens of the left or the right place."""
+    def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
+        """sum_s matrix_ts value_s over the tokens of the left or the right place; value: what an environment makes of it."""
         import sympy
 
         seen = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
         token = self.places["a" if side == "left" else "b"][1]
-        return matrix(token, seen, lambda s: sympy.sympify(value).subs(token, s), self.tokens)
+        return matrix(token, seen, lambda s: sympy.sympify(value(self)).subs(token, s), self.tokens)
 
     def log(self, leaf: Vector, i: str) -> Any:
         return 0

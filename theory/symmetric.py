@@ -9,13 +9,15 @@ attention's, which sees both. Its heads enter by four numbers of two application
 With <v, v'> = c + (q - c) 1 etc.:   forward  c + (q - c) P;      value  delta_tt P_tt + (T - 1) delta_ts P_ts on the diagonal;
 query  delta (q_v - c_v)(q_k - c_k) J;      key  (q_v - c_v)(delta_tt q_q J_tt + (T - 1) delta_ts c_q J_ts) on the diagonal,
 minus that over T - 1 off it. At a fixed head_dim J holds the head's own keys at the query (JQ) and its own queries at the key
-(JK), two numbers. A soft cap's slope stands between J and the scores, so its rows do not sum to zero: no such form there.
+(JK), two numbers. Where values join attention's output the weights' mean enters, E Omega_tu = 1/T: given a query, keys are
+exchangeable. A soft cap's slope stands between J and the scores, so its rows do not sum to zero: no such form there.
 Source: derived here; tests/theory/test_symmetric.py iterates the equations and compares with ``predict``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,10 @@ class SymmetricEnvironment(Environment):
             return {"value": value, "query": power * d_tt * (q - c) * (key_tt - key_ts) * jq_tt, "key": key}
         value = d_tt * (1 - p_tt) / (TOKENS - 1) + d_ts * (1 - p_ts)
         return {"value": value, "query": power * d_ts * (q - c) * (key_tt - key_ts) * jq_ts, "key": -key / (TOKENS - 1)}
+
+    def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
+        diagonal, off = (sympy.Integer(0) + value(self.twins[pair]) for pair in PAIRS)
+        return (diagonal + (TOKENS - 1) * off) / TOKENS
 
     def same(self, i: str, j: str) -> Any:
         (a, _), (b, _) = self.places[i], self.places[j]

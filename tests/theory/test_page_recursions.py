@@ -79,3 +79,25 @@ def test_deepscalelm_adds_variances():
     eps, skip = (sympy.Symbol(f, positive=True) for f in ("residual_scale", "skip_scale"))
     expected(d["state"], skip * sympy.Function("G")(a, b) + eps * sympy.Function("X")(a + 1, b))
     assert float(arch.numbers["residual_scale"]) ** 2 + float(arch.numbers["skip_scale"]) ** 2 == pytest.approx(1, rel=1e-12)
+
+
+def test_value_skipinit_adds_the_identity_to_the_softmax():
+    """A = alpha 1 + beta Omega: Gamma = c_u c_v (alpha^2 R + alpha beta (Omega R + R Omega^T) + beta^2 Omega R Omega^T), here with Omega = 1/T and
+    tokens alike, where Omega R = R Omega^T = Omega R Omega^T = (R_tt + (T - 1) R_ts)/T (2302.10322)."""
+    d = sp.derive(A.value_skipinit(depth=2, tokens=2, shape_beta=0.5, score_scale="zero_query", mask="none"))
+    x = named(d["write|ts"])
+    alpha, beta, tokens = x["shape_alpha"], x["shape_beta"], x["T"]
+    r_tt, r_ts = (sympy.Function(f"R_{pair}")(x["a"], x["a"]) for pair in ("tt", "ts"))
+    mean = (r_tt + (tokens - 1) * r_ts) / tokens
+    for pair, r in (("tt", r_tt), ("ts", r_ts)):
+        value = d[f"write|{pair}"].rhs.subs({x["b"]: x["a"], x["c_u"]: 1, x["c_v"]: 1})
+        assert sympy.simplify(value - (alpha**2 * r + (2 * alpha * beta + beta**2) * mean)) == 0
+
+
+def test_shaped_attention_takes_the_centre_off():
+    """A = alpha 1 + beta Omega - gamma C (2311.01906): with one token of weight one, alpha + beta - gamma times the value."""
+    d = sp.derive(A.shaped_attention(depth=2, tokens=1, shape_beta=0.5))
+    x = named(d["write"])
+    alpha, beta, gamma = (x[f"shape_{name}"] for name in ("alpha", "beta", "gamma"))
+    value = d["write"].rhs.subs({x["b"]: x["a"], x["c_u"]: 1, x["c_v"]: 1}).replace(sympy.Function("attention_centre"), lambda *_: sympy.Integer(1))
+    assert sympy.simplify(value / sympy.Function("R")(x["a"], x["a"]) - (alpha + beta - gamma) ** 2) == 0

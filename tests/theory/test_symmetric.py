@@ -20,6 +20,7 @@ SMALL: dict[str, Any] = {"tokens": 3, "token_cosine": 0.4, "norm_kind": "rms", "
 UNIFORM = {
     "untied": sp.architectures.transformer(**SMALL, depth=2, score_scale="zero_query"),
     "looped": sp.architectures.looped_transformer(**SMALL, loops=2, score_scale="linear", heads=2),
+    "values beside attention": sp.architectures.value_skipinit(tokens=3, token_cosine=0.4, depth=2, shape_beta=0.5, score_scale="zero_query", mask="none"),
     "post-norm, mean": sp.architectures.looped_transformer(**SMALL, loops=2, block="attention", norm="post", readout="mean", score_scale="zero_query"),
 }
 

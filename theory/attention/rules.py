@@ -42,13 +42,13 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
 def _with_output(u: Linear, i: str, v: Attend, j: str, env: Environment) -> Any:
     """<x_t, o_s> = sum_u E[Omega_su] <x_t, v_u>: Q, K and V of their own matrices, and zero unless x comes from V's."""
     _check(v, v)
-    return mixed(inner(u, i, v.value, j, env), env.weights(v, j, False), v.value, v, j, "right", env)
+    return mixed(lambda e: inner(u, i, v.value, j, e), env.weights(v, j, False), v.value, v, j, "right", env)
 
 
 @rule(Attend, Linear)
 def _output_with(u: Attend, i: str, v: Linear, j: str, env: Environment) -> Any:
     _check(u, u)
-    return mixed(inner(u.value, i, v, j, env), env.weights(u, i, False), u.value, u, i, "left", env)
+    return mixed(lambda e: inner(u.value, i, v, j, e), env.weights(u, i, False), u.value, u, i, "left", env)
 
 
 @rule(Transposed, AttendTransposed)
@@ -57,7 +57,7 @@ def _with_cotangent(u: Transposed, i: str, v: AttendTransposed, j: str, env: Env
     _check(v.attend, v.attend)
     if v.leg != "value" or group_of(v.attend) > 1:
         raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
-    return mixed(inner(u, i, v.of, j, env), env.weights(v.attend, j, True), v.of, v, j, "right", env)
+    return mixed(lambda e: inner(u, i, v.of, j, e), env.weights(v.attend, j, True), v.of, v, j, "right", env)
 
 
 @rule(AttendTransposed, Transposed)
@@ -65,7 +65,7 @@ def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Env
     _check(u.attend, u.attend)
     if u.leg != "value" or group_of(u.attend) > 1:
         raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
-    return mixed(inner(u.of, i, v, j, env), env.weights(u.attend, i, True), u.of, u, i, "left", env)
+    return mixed(lambda e: inner(u.of, i, v, j, e), env.weights(u.attend, i, True), u.of, u, i, "left", env)
 
 
 def _check(u: Attend, v: Attend) -> None:
