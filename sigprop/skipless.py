@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.building import Residual
 from sigprop.errors import InputError
 from sigprop.expression import State, Stem, Write
@@ -16,6 +15,7 @@ from sigprop.grammar import resolve
 from sigprop.rules import weighted
 from sigprop.shaping import shaped_leaky_relu
 from sigprop.spa import attention, realised
+from sigprop.stack import stack
 
 NORMED = (
     "norm", "norm_kind", "norm_eps", "residual_scale", "final_norm", "gated", "c_g", "c_b", "attention_bias", "attention_rescale", "init", "model_width",

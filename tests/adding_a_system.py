@@ -7,9 +7,9 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.architectures.nag import SKIP, gains
-from sigprop.architectures.transformer import stack
 from sigprop.building import Residual
 from sigprop.errors import InputError
+from sigprop.stack import stack
 
 ALPHA = sp.Number("alpha", r"\alpha")
 

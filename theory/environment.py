@@ -72,7 +72,7 @@ class Environment:
 
         seen = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
         token = self.places["a" if side == "left" else "b"][1]
-        return matrix(token, seen, lambda s: sympy.sympify(value(self)).subs(token, s), self.tokens)
+        return matrix(token, seen, lambda s: (sympy.Integer(0) + value(self)).subs(token, s), self.tokens)
 
     def log(self, leaf: Vector, i: str) -> Any:
         return 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.registry import register
+from sigprop.stack import stack
 
 
 @register("completep", reference="2505.01618, Table 1", like="transformer")

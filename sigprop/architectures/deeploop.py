@@ -6,8 +6,8 @@ from typing import Any
 
 from sigprop.architecture import Architecture
 from sigprop.architectures.deepnorm import gained
-from sigprop.architectures.transformer import stack
 from sigprop.registry import register
+from sigprop.stack import stack
 
 
 @register("deeploop", reference="2607.13491", like="transformer")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.building import Residual, skip, stem_parts
 from sigprop.errors import InputError
 from sigprop.registry import register
+from sigprop.stack import stack
 
 
 def correlations(kinds: list[str], scale: float, cosine: float, dropout: float) -> list[float]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sigprop.architecture import Architecture
 from sigprop.architectures.nag import norm_agnostic
-from sigprop.architectures.transformer import stack
 from sigprop.registry import register
+from sigprop.stack import stack
 
 
 @register("looped-nag", reference="2606.16112, 2606.18524", like="nag")

@@ -8,13 +8,13 @@ import numpy as np
 
 from sigprop import rules
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.building import Residual
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Stem
 from sigprop.grammar import resolve
 from sigprop.modulators import thresholds
 from sigprop.registry import register
+from sigprop.stack import stack
 
 SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_norm")
 """Parameters of skip connections with norms, which these networks do not have."""

@@ -2,84 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection
-from fractions import Fraction
 from typing import Any
 
-from sigprop import branches
 from sigprop.architecture import Architecture
-from sigprop.building import Residual, branch_numbers, residual_stack, sizes, skip, variances
-from sigprop.errors import InputError
-from sigprop.grammar import resolve
-from sigprop.initialisations import initialised
 from sigprop.registry import register
-from sigprop.rules import modulator
-from sigprop.scores import Scores
-
-TOKENS = 3  # unless the inputs say
-
-
-def stack(
-    name: str,
-    loops: int | None = None,
-    join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip,
-    hidden: Collection[str] = (),
-    **p: Any,
-) -> Architecture:
-    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state;
-    hidden: of p, what is not the user's to choose."""
-    p = initialised(p, p["depth"])
-    said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
-    p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
-    kinds = {"attention": ["attention"], "mlp": ["mlp"]}.get(p["block"], ["attention", "mlp"])
-    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds))
-    numbers: dict[str, float] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
-    tables = {f"attention_{name}": p[f"attention_{name}"] for name in ("bias", "rescale") if p[f"attention_{name}"] is not None}
-    built = []
-    for kind in kinds:
-        if kind == "attention":
-            group = _group(p["heads"], p["kv_heads"], p["score_scale"])
-            rotary = p["positions"] == "rotary"
-            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary, p["qk_norm"])
-            given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
-            shape = shaping(p, size)
-            form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"
-            kept_by = modulator(len(built)) if p.get("skipped_kv") == "drop" else ""
-            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given, shape=form, kept_by=kept_by))
-            numbers |= shape
-            allowed = scores.allowed(p["tokens"])
-            tables |= {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)} if form == "centred" else {}
-            numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
-            numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
-            numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
-        else:
-            ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
-            built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
-            numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
-    if p["block"] == "parallel":
-        built = [built[0] + built[1]]
-    shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
-    return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size), hidden, tables)
-
-
-def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, float]:
-    """alpha, beta, gamma of shaped attention (without gamma where it is 0), where p has them."""
-    found = {name: resolve(p[name], name, size) for name in ("shape_alpha", "shape_beta", "shape_gamma") if p.get(name) is not None}
-    return {name: value for name, value in found.items() if name != "shape_gamma" or value != 0}
-
-
-def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:
-    """g = heads / kv_heads, which a ladder of widths keeps."""
-    if kv_heads is None:
-        if heads is not None and scale != "linear":
-            raise InputError(f"heads={heads} without kv_heads: heads are the width over head_dim; accepted: head_dim, or both for their ratio")
-        return 1
-    if heads is None:
-        raise InputError(f"kv_heads={kv_heads} without heads: a fixed number does not self-average; accepted: both, of which the ratio is kept")
-    if heads % kv_heads:
-        raise InputError(f"kv_heads={kv_heads}; accepted: a divisor of heads={heads}")
-    return heads // kv_heads
+from sigprop.stack import stack
 
 
 @register("transformer", reference="2304.02034")

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.errors import InputError
 from sigprop.registry import register
+from sigprop.stack import stack
 from sigprop.widths import narrowed, vee
 
 FIXED = ("norm", "norm_kind", "skip_scale")

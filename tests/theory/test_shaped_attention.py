@@ -9,11 +9,11 @@ from iterate import Iterated
 
 import sigprop as sp
 from sigprop.architecture import Architecture
-from sigprop.architectures.transformer import stack
 from sigprop.building import Residual
 from sigprop.errors import InputError, NoRule
 from sigprop.expression import State, Stem, Write
 from sigprop.registry import entry
+from sigprop.stack import stack
 
 A = sp.architectures
 BASE = {"depth": 2, "tokens": 3, "token_cosine": 0.3}
