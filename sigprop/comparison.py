@@ -96,6 +96,8 @@ def _ladder(sampler: Sampler, width: int | None, loose: bool) -> tuple[int, tupl
     start = 2 * step * math.ceil(SMALLEST / float(sampler.arch.owned.min()) / (2 * step))
     engine = sampler.engine((width or start) * reach)
     ladder, ceiling = engine.loose if loose else engine.ladder, engine.widest
+    if loose and sampler.name == "auto":  # each width's engine is chosen for itself: the ladder ends where the last of them does
+        ceiling = max(other.widest for other in ENGINES.values() if other.can(sampler.arch))
     if width is not None and (width % (2 * step) or ladder[-1] * width > ceiling):
         raise InputError(f"width={width}; accepted: the smallest width of the ladder, a multiple of {2 * step} up to {ceiling // ladder[-1]}")
     if ladder[-1] * start > ceiling:
