@@ -109,7 +109,7 @@ SKIPLESS: dict[str, dict[str, Any]] = {
     "u-spa skips": {"block": "transformer", "depth": 2, "mlp_ratio": 1, "skip_scale": "sqrt(1-2/S)"},
     "value-skipinit": {},
     "value-skipinit beta=0.1": {"shape_beta": 0.1},
-    "value-skipinit beta=0.5": {"shape_beta": 0.5, "c_q": 4},
+    "value-skipinit beta=0.5": {"shape_beta": 0.5},
     "shaped-attention": {},
     "shaped-attention gamma=0.5": {"shape_gamma": 0.5, "mask": "none"},
 }
