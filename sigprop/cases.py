@@ -113,22 +113,24 @@ SKIPLESS: dict[str, dict[str, Any]] = {
     "shaped-attention": {},
     "shaped-attention gamma=0.5": {"shape_gamma": 0.5, "mask": "none"},
 }
+GATED = {"value-skipinit beta=0.1": {"shape_beta": 0.1}, "value-skipinit beta=0.5": {"shape_beta": 0.5, "c_q": 4}}  # all their groups of parameters
 KERNEL = ("residual_variance", "token_covariance", "gradient_variance", "gradient_covariance")
 BANDS = ("residual_variance", "matrix_entropy", "band_variance", "band_covariance", "gradient_variance", "band_gradient")
 NEIGHBOURS = ("completep", "deepnorm", "deeploop", "deepscalelm", "parallel-transformer", "sandwich-transformer")
 
 
 def others() -> list[Case]:
-    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; skipless ones at 1 %; bands of
-    variable widths and the neighbours at 5 %."""
+    """Norm-agnostic networks at 1 %, the share that Mixture-of-Depths skips at every application to 0.01; skipless ones at 1 %, their groups of parameters
+    away from the start, bands of variable widths and the neighbours at 5 %."""
     nags = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(tokens=2, **given), STRICT) for label, given in NAGS.items()]
     blocks = Case(f"nag transformer {QUICK:g}", entry("nag").build(depth=2, block="transformer", activation="gelu", head_dim=4, **SMALL), QUICK)
     skips = [Case(f"nag skipping C={c} {STRICT:g}", entry("nag").build(**SKIPPING, directions=c), STRICT, ("skip_rate",), tuple(range(32))) for c in (1, 32)]
     narrow = {"depth": 4, "schedule": (32, 16, 8, 32), "reference_width": 16, **SMALL}
     widths = [Case(f"{label} {QUICK:g}", entry("variable-width").build(**{**narrow, **given}), QUICK, BANDS) for label, given in WIDTHS.items()]
-    kernels = lambda given: KERNEL if given.get("shape_beta") else None  # noqa: E731  (gradients of Q and K there: theory's own error is a quarter of 1 %)
+    kernels = lambda given: KERNEL if given.get("shape_beta") else None  # noqa: E731  (Q, K and gates there: ``GATED``, theory's own error can be most of 1 %)
     skipless = [Case(f"{label} {STRICT:g}", entry(label.split()[0]).build(**given), STRICT, kernels(given)) for label, given in SKIPLESS.items()]
-    return [*nags, blocks, *skips, *skipless, *widths, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
+    groups = [Case(f"{label} {QUICK:g}", entry("value-skipinit").build(**given), QUICK) for label, given in GATED.items()]
+    return [*nags, blocks, *skips, *skipless, *groups, *widths, *(Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS)]
 
 
 def every() -> list[Case]:

@@ -13,7 +13,7 @@ from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
 from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
-from sigprop.simulations.monte_carlo import ENGINES, engine_for, sample
+from sigprop.simulations.monte_carlo import ENGINES, TYPICAL, engine_for, sample
 from sigprop.simulations.weights import least_width
 from sigprop.table import Table
 from sigprop.theory.numerics import evaluate, unscaled
@@ -23,7 +23,7 @@ FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and 
 SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
 ZERO = 1e-12  # relative to a quantity's largest scale
 LOOSE = 0.05  # a tolerance from which on few networks decide: what counts is how many widths are compiled
-FEW, MANY = 200, 1000  # networks a width, at LOOSE and at 1 %
+FEW = 200  # networks a width at LOOSE, of which there are TYPICAL at 1 %
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
 
@@ -86,7 +86,7 @@ def verify(
 
 def _typical(tolerance: float) -> int:
     """Networks a width, roughly: what the choice of an engine is made for."""
-    return int(np.clip(MANY * 0.01 / tolerance, FEW, MANY))
+    return int(np.clip(TYPICAL * 0.01 / tolerance, FEW, TYPICAL))
 
 
 def _ladder(sampler: Sampler, width: int | None, loose: bool) -> tuple[int, tuple[int, ...], int]:
@@ -122,7 +122,7 @@ def _identities(deviations: np.ndarray) -> np.ndarray:
 class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int = MANY):
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int = TYPICAL):
         self.arch, self.rows, self.seed, self.name, self.memory_mib, self.progress = arch, rows, seed, engine, memory_mib, progress
         self.typical = typical
         self.engines: dict[int, Any] = {}

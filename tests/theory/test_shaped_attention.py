@@ -10,7 +10,7 @@ from iterate import Iterated
 import sigprop as sp
 from sigprop.architecture import Architecture
 from sigprop.building import Residual
-from sigprop.errors import InputError, NoRule
+from sigprop.errors import InputError
 from sigprop.expression import State, Stem, Write
 from sigprop.registry import entry
 from sigprop.stack import stack
@@ -19,12 +19,10 @@ A = sp.architectures
 BASE = {"depth": 2, "tokens": 3, "token_cosine": 0.3}
 
 
-def values(arch: Architecture, *quantities: str, **where):
-    return {tuple(v for k, v in row.items() if k in ("quantity", "application", "token", "token_2", "group")): row["value"] for row in rows(arch, quantities)}
-
-
-def rows(arch: Architecture, quantities):
-    return sp.predict(arch, list(quantities))
+def values(arch: Architecture, *quantities: str):
+    """(quantity, application, tokens or group) -> the prediction."""
+    keys = ("quantity", "application", "token", "token_2", "group")
+    return {tuple(v for k, v in row.items() if k in keys): row["value"] for row in sp.predict(arch, list(quantities))}
 
 
 def test_value_skipinit_keeps_every_kernel_and_moves_by_its_gate_alone():
@@ -127,4 +125,3 @@ def test_what_has_no_rule_is_refused():
         sp.predict(A.value_skipinit(**BASE, shape_beta=0.5), ["residual_variance"], approximation="near-uniform")
     with pytest.raises(InputError, match="heads"):
         A.value_skipinit(heads=2)
-    assert issubclass(NoRule, Exception)
