@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sigprop.architecture import Architecture
@@ -134,5 +134,8 @@ def others() -> list[Case]:
 
 
 def every() -> list[Case]:
-    """All cases: what ``sigprop verify --all`` judges and docs/verdicts.csv records."""
-    return product() + transformers() + others()
+    """All cases: what ``sigprop verify --all`` judges and docs/verdicts.csv records; every registered network with its defaults at 1 % is one of them."""
+    found = product() + transformers() + others()
+    judged = {case.architecture for case in found if case.tolerance == STRICT and case.quantities is None}
+    defaults = [case for case in registered(STRICT) if case.architecture not in judged]
+    return found + [replace(case, label=f"default {case.label} {STRICT:g}") for case in defaults]

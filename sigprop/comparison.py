@@ -23,7 +23,7 @@ FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and 
 SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
 ZERO = 1e-12  # relative to a quantity's largest scale
 LOOSE = 0.05  # a tolerance from which on few networks decide: what counts is how many widths are compiled
-FEW = 200  # networks a width at LOOSE, of which there are TYPICAL at 1 %
+FEW = 600  # networks a width at LOOSE, its pilot's among them, of which there are TYPICAL at 1 %
 SCOUT = 2**31  # stream of the networks that identities are looked for on; the verdict's own start at 0
 
 

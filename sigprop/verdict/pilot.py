@@ -34,7 +34,7 @@ def pilot_samples(factor: float, tolerance: float) -> int:
 
 
 def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tolerance: float, keep: np.ndarray) -> Pilot:
-    """Double n1 from ``start`` until, on every row of ``keep`` ([R] boolean),
+    """Raise n1 from ``start`` by powers of two until, on every row of ``keep`` ([R] boolean),
 
         |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
 
@@ -58,7 +58,7 @@ def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tol
     rows = np.flatnonzero(keep)
     while True:
         last = 2 * n1 * max(ladder) > ceiling
-        row, reason = _noisy(rung(1.0).rows(rows))
+        row, reason, jump = _noisy(rung(1.0).rows(rows))
         if row is None or last:
             rungs = tuple(rung(factor) for factor in ladder)
             if row is None:
@@ -67,16 +67,17 @@ def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tol
                 return Pilot(n1, rungs)
             if last:
                 return Pilot(n1, rungs, int(rows[row]), f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows")
-        n1 *= 2
+        n1 *= min(jump, 2 ** int(np.log2(ceiling / (n1 * max(ladder)))))
 
 
-def _noisy(moments: Moments) -> tuple[int | None, str]:
-    """The row whose single networks fluctuate too much, if any."""
+def _noisy(moments: Moments) -> tuple[int | None, str, int]:
+    """The row whose single networks fluctuate too much, if any, and how many times as wide they would not: sd falls as n^-1/2."""
     spread = np.sqrt(moments.variance) / np.where(moments.size > 0, moments.size, 1.0)
     row = int(np.argmax(spread))
-    if spread[row] > SPREAD_LIMIT * SLACK:
-        return row, f"relative standard deviation {spread[row]:.2g} > {SPREAD_LIMIT}"
-    return _carried(moments)
+    over = float(spread[row]) / (SPREAD_LIMIT * SLACK)
+    if over > 1:
+        return row, f"relative standard deviation {spread[row]:.2g} > {SPREAD_LIMIT}", 2 ** int(np.ceil(2 * np.log2(over)))
+    return (*_carried(moments), 2)
 
 
 def _carried(moments: Moments) -> tuple[int | None, str]:
