@@ -15,6 +15,7 @@ import numpy as np
 
 from sigprop.errors import InputError
 from sigprop.expression import Bias, Linear, Normalise, Stem, Vector
+from sigprop.family import Family
 from sigprop.head import Head
 from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
@@ -47,6 +48,7 @@ class Architecture:
     sizes        N, L, S, for formulas and for expressions in them
     sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
     parameters   what the user chose, for tables and JSON
+    family       what it is at other depths and loop counts, which exponents are about
     """
 
     name: str
@@ -65,6 +67,7 @@ class Architecture:
     sgd_factors: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
+    family: Family | None = None
     stem_parts: Mapping[str, Part] = field(init=False)
 
     def __post_init__(self) -> None:

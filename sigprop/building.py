@@ -12,6 +12,7 @@ from sigprop.activation import Activation, second_moment
 from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Part, Readout, SubBlock
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Stem, Vector
+from sigprop.family import Family
 from sigprop.grammar import resolve
 from sigprop.head import Head
 
@@ -81,13 +82,15 @@ RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 class Residual(NamedTuple):
     """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, the numbers these name, and
-    whether the head undoes the norms (``Head``)."""
+    whether the head undoes the norms (``Head``); formulas, powers: the numbers' own expressions, as in ``Family``."""
 
     read: Vector
     rule: Callable[[int], Vector]
     initial: Vector
     numbers: dict[str, Any]
     inverse_temperature: bool = False
+    formulas: Mapping[str, Any] = {}
+    powers: Mapping[str, Any] = {}
 
 
 def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
@@ -96,7 +99,8 @@ def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
     (rule,) = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
     read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
     scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
-    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
+    formulas = {scale: p[scale] for scale in scales}
+    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0}, formulas=formulas)
 
 
 def residual_stack(
@@ -117,6 +121,7 @@ def residual_stack(
     """
     residual = residual or skip(p, size)
     recorded = ({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {})
+    parameters = {key: value for key, value in recorded.items() if key not in hidden}
     return Architecture(
         name=name,
         sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule(kind),)) for kind, branch in enumerate(branches)),
@@ -130,5 +135,19 @@ def residual_stack(
         ensemble=p["weights"],
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},
-        parameters={key: value for key, value in recorded.items() if key not in hidden},
+        parameters=parameters,
+        family=Family(rebuilt(name, parameters), formulas=residual.formulas, powers=residual.powers),
     )
+
+
+def rebuilt(name: str, parameters: Mapping[str, Any]) -> Callable[[int, int], Architecture]:
+    """(L, N) -> the registered architecture with these parameters at that depth and loop count."""
+
+    def build(depth: int, loops: int) -> Architecture:
+        from sigprop.registry import entry
+
+        if loops > 1 and "loops" not in parameters:
+            raise InputError(f"loops={loops}: {name} has weights of its own at every application; accepted: 1")
+        return entry(name).build(**{**parameters, "depth": depth} | ({"loops": loops} if "loops" in parameters else {}))
+
+    return build

@@ -136,6 +136,7 @@ def others() -> list[Case]:
 def every() -> list[Case]:
     """All cases: what ``sigprop verify --all`` judges and docs/verdicts.csv records; every registered network with its defaults at 1 % is one of them."""
     found = product() + transformers() + others()
-    judged = {case.architecture for case in found if case.tolerance == STRICT and case.quantities is None}
-    defaults = [case for case in registered(STRICT) if case.architecture not in judged]
+    described = lambda case: (case.architecture.name, repr(case.architecture.parameters))  # noqa: E731
+    judged = {described(case) for case in found if case.tolerance == STRICT and case.quantities is None}
+    defaults = [case for case in registered(STRICT) if described(case) not in judged]
     return found + [replace(case, label=f"default {case.label} {STRICT:g}") for case in defaults]

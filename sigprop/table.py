@@ -26,7 +26,7 @@ class Table:
     """Numbers of one architecture.
 
     rows      one dict a number: the keys that say which (quantity, application, token, ...), then its values
-    kind      'predict', 'measure', 'verify' or 'costs'
+    kind      'predict', 'measure', 'verify', 'costs', 'exponents', 'prescribe' or 'check'
     verdict   verify only: confirmed, rejected or inconclusive
     notes     further top-level entries of the JSON document
     """

@@ -71,7 +71,8 @@ def text(table: Table) -> str:
     shown = [*table.rows[:HEAD], *table.rows[-TAIL:]] if long else table.rows
     columns = {name: [row.get(name) for row in table.rows] for name in table.columns}
     shared = {name: values[0] for name, values in columns.items() if name in SHARED and len({cell(v) for v in values}) == 1}
-    kept = [name for name, values in columns.items() if name not in shared and any(value is not None for value in values)]
+    flat = {name for name, values in columns.items() if not any(isinstance(value, list) for value in values)}  # whole ladders are for files
+    kept = [name for name, values in columns.items() if name in flat and name not in shared and any(value is not None for value in values)]
     if not table.rows:
         return "\n".join([*out, "no rows"])
     if all(isinstance(row.get("value"), (int, float)) for row in table.rows):

@@ -13,7 +13,7 @@ from sigprop.theory import field
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.independence import require_fresh
 from sigprop.theory.passes import NTK, run
-from sigprop.theory.program import Program, compile_program
+from sigprop.theory.program import Program, Room, compile_program
 
 DEGREE = 128  # of the Hermite series where there is no closed form
 COARSE = 64  # the second resolution, whose difference is the stated numerical error
@@ -69,26 +69,37 @@ def kernels(
 
 
 def sampled_kernels(
-    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, reach: int = NTK, approximation: str | None = None
+    arch: Architecture,
+    columns: tuple[int, ...] = (),
+    degree: int = DEGREE,
+    seed: int = 0,
+    reach: int = NTK,
+    approximation: str | None = None,
+    room: Room = Room(),  # noqa: B008 (a tuple)
 ) -> list[Kernels]:
-    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one."""
+    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one. room: of the program."""
     for block in arch.sub_blocks:
         require_fresh(block.branch)
-    program = compile_program(arch)
-    every = tuple(range(arch.depth + 1))
-    columns = every if program.coupled else columns or (0,)
-    boundaries = np.arange(program.steps + 1) if program.coupled else program.boundary[list(columns)]
-    tables = {
-        "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
-        "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
-        "modulated": sum((program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)),
-    }  # fmt: skip
+    program = compile_program(arch, room)
+    tables, boundaries, columns = scan_tables(arch, program, columns)
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         out = jax.device_get(run(program.structure, program.coupled, reach, approximation, field.draws(arch, program.steps, seed), *given))
     each = [out] if not arch.modulators else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
     return [_read(one, program, columns) for one in each]
+
+
+def scan_tables(arch: Architecture, program: Program, columns: tuple[int, ...]) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...]]:
+    """What every step of the passes is given, the tracked boundaries, and the states that those are (tied: all)."""
+    columns = tuple(range(arch.depth + 1)) if program.coupled else columns or (0,)
+    boundaries = np.arange(program.steps + 1) if program.coupled else program.boundary[list(columns)]
+    tables = {
+        "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
+        "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
+        "modulated": sum((program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)),
+    }  # fmt: skip
+    return tables, boundaries, columns
 
 
 def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:

@@ -16,6 +16,7 @@ from sigprop.rows import Row
 from sigprop.theory import dual, field
 from sigprop.theory.kernels import COARSE, DEGREE, sampled_kernels
 from sigprop.theory.passes import FORWARD, GRADIENTS, NTK, WEIGHTS
+from sigprop.theory.program import Room
 from sigprop.theory.values import Scaled, Values
 from sigprop.traversal import walk
 
@@ -59,8 +60,8 @@ class Evaluated(NamedTuple):
     sds: list[float | None]
 
 
-def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None) -> Evaluated:
-    """The rows' wide limits.
+def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None, room: Room = Room()) -> Evaluated:  # noqa: B008 (a tuple)
+    """The rows' wide limits; room: ``program.Room``.
 
     errors: rounding; where a Hermite series is used, the difference of two degrees; where heads or modulators' scores are sampled, the
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
@@ -71,7 +72,7 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
     reach = max((_reach(row.quantity) for row in rows), default=FORWARD)
     seeds = range(REPLICATES if (_sampled(arch) or arch.modulators) and approximation is None else 1)
-    draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, reach, approximation)] for seed in seeds]
+    draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, reach, approximation, room)] for seed in seeds]
     every = [[[one.value(row) for one in each] for row in rows] for each in draws]
     known = {r: (field.skip_rate(arch, row.application or 0), 0.0) for r, row in enumerate(rows) if row.quantity == "skip_rate"}
     found = [[known.get(r) or _mean(each) for r, each in enumerate(own)] for own in every]
@@ -82,7 +83,7 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
         width = float(student.ppf((1 + CONFIDENCE) / 2, len(draws) - 1)) / math.sqrt(len(draws))
         others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
     if _series(arch):
-        coarse = [Values(arch, one) for one in sampled_kernels(arch, columns, COARSE, 0, reach, approximation)]
+        coarse = [Values(arch, one) for one in sampled_kernels(arch, columns, COARSE, 0, reach, approximation, room)]
         others.append([_difference(found[0][r], _mean([one.value(row) for one in coarse])) for r, row in enumerate(rows)])
     for other in others:
         errors = [None if own is None or more is None else max(own, more) for own, more in zip(errors, other, strict=True)]

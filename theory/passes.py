@@ -17,8 +17,9 @@ from sigprop.theory.program import Structure
 from sigprop.theory.recursion import gram_scan
 
 AT_ONCE = 64  # draws of modulators' scores
-FORWARD, GRADIENTS, WEIGHTS, NTK = range(4)
-"""How far the passes go: states and writes; gradients at every state; those of every group of parameters; the tangent kernel. Each holds those before."""
+FORWARD, GRADIENTS, WEIGHTS, NTK, USES = range(5)
+"""How far the passes go: states and writes; gradients at every state; those of every group of parameters; the tangent kernel; each holds those before.
+USES: beside gradients, the Grams of reads and of branches' cotangents over all uses of a slot (``uses``)."""
 
 
 @jit(static=(0, 1, 2, 3))
@@ -70,6 +71,8 @@ def _once(
     if reach == FORWARD:
         return found
     run = lambda gram: _backward(structure, coupled, reach, resolution, tables, forward, bands, gram, initial)  # noqa: E731
+    if reach == USES:
+        return found | {"reads": (forward["read"], forward["read_log"], forward["pairs"])} | run(readout)
     if reach < NTK:
         return found | run(readout)
     if structure.scores and tokens > 1:
@@ -123,7 +126,7 @@ def _backward(
     reversed_tables = flip(given) | {"step": tables["step"], "partners": steps - 1 - flip(tables["later"])}
     if coupled:  # the partners' forward data, looked up by each step as it runs
         reversed_tables["partners"] = jnp.where(flip(tables["later"]) < steps, reversed_tables["partners"], steps)
-    kinds = [_Looking(BackwardKind(k, structure, resolution, reach >= WEIGHTS), forward, delta_log, coupled) for k in range(len(structure.blocks))]
+    kinds = [_Looking(BackwardKind(k, structure, resolution, WEIGHTS <= reach < USES), forward, delta_log, coupled) for k in range(len(structure.blocks))]
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
         .at[lanes, lanes]
@@ -136,6 +139,8 @@ def _backward(
     gram = jnp.einsum("k,pkts->pts", bands, banded)
     stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
     found = {"stem": stem, "stem_log": out["log"][-1]}
+    if reach == USES:
+        found["cotangents"] = (flip(out["read"]), flip(out["read_log"]) - delta_log, flip(out["pairs"]))
     if coupled:
         found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
     return found | {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,13 @@ from sigprop.expression import Attend, Scale, State, Stem, Vector
 from sigprop.scalar import Constant
 from sigprop.scores import Scores
 from sigprop.traversal import walk
+
+
+class Room(NamedTuple):
+    """Steps and partners that a program has at least: members of a family then have one shape, and compile once. What is left over does nothing."""
+
+    steps: int = 0
+    partners: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,8 @@ class Program:
         return self.partners.shape[1] > 0
 
 
-def compile_program(arch: Architecture) -> Program:
-    """The step table of an architecture."""
+def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa: B008 (a tuple)
+    """The step table of an architecture; steps left over in ``room`` leave the state alone and are seen by nothing."""
     readout = arch.readout
     seen = len(readout.at)
     output = readout.branch if seen == 1 else Scale(Constant(Fraction(1, seen)), readout.branch)
@@ -100,14 +107,15 @@ def compile_program(arch: Architecture) -> Program:
         if a < arch.depth:
             kinds.append(arch.kinds[a])  # type: ignore[index]
             application.append(a)
-    kind, at = np.array(kinds), np.array(application)
-    taps = kind == len(arch.sub_blocks)
-    slots = {w: np.where(taps, -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
+    idle = max(room.steps - len(kinds), 0)
+    kind, at = np.array(kinds + [len(arch.sub_blocks)] * idle), np.array(application + [arch.depth] * idle)
+    taps = (kind == len(arch.sub_blocks)) & (np.arange(len(kind)) < len(kinds))
+    slots = {w: np.where(kind == len(arch.sub_blocks), -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
     held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.drawn, READOUT)}
-    slots[READOUT] = np.where(taps, 0, -1)
+    slots[READOUT] = np.where(taps, 0, -1 - np.arange(len(kind)))
     tables = arch.number_tables | arch.tables_by_application
     numbers = {name: np.concatenate([table, table[-1:]])[at] for name, table in tables.items()}
-    pairs: tuple[Any, ...] = _pairs(slots, held) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
+    pairs: tuple[Any, ...] = _pairs(slots, held, room.partners) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
     return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers=numbers)
 
 
@@ -117,13 +125,13 @@ def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple[Any, ...]:
     return none, none, none, none, empty, empty
 
 
-def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray]) -> tuple[Any, ...]:
+def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray], least: int) -> tuple[Any, ...]:
     """Partner tables from 'same slot of some weight', earlier and later, with each pair's place in the forward table."""
     steps = len(next(iter(held.values())))
     same = {w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :] for w in held}
     shared = np.any(list(same.values()), axis=0)
     earlier, place = np.tril(shared, -1), np.cumsum(np.tril(shared, -1), axis=1) - 1
-    most = int(earlier.sum(axis=1).max())
+    most = max(int(earlier.sum(axis=1).max()), least)
     partners = _listed(earlier, most, steps)
     later = _listed(np.triu(shared, 1), most, steps)
     valid = later < steps

@@ -34,15 +34,17 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
 def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
     numbers: dict[str, Any] = {"alpha": gains(p, size)}
+    powers = {"alpha": (p["alpha_0"], p["alpha_exponent"])}
     if p["skipped_kv"] == "drop" and (p["mod_rate"] == 0 or p["block"] == "mlp"):
         raise InputError(f"skipped_kv=drop at mod_rate={p['mod_rate']:g}, block={p['block']}; accepted: a rate above 0 and a block with attention")
     if p["modulator"] == "learned":
         numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(numbers["alpha"], *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
         join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind)))[0]  # noqa: E731
-        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
+        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True, powers=powers)
     if p["mod_rate"] > 0:
         raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
-    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), numbers | {"modulator": p["modulator"]}, inverse_temperature=True)
+    fixed = numbers | {"modulator": p["modulator"]}
+    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), fixed, inverse_temperature=True, powers=powers)
 
 
 @register("nag", reference="2606.16112", like="transformer", without=SKIP)

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from sigprop import memory
 from sigprop.cli import inputs
-from sigprop.cli.options import Chosen, Engine, Memory, Name, Rows, Samples, Seed, Vocabulary, Width
+from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Vocabulary, Width
 from sigprop.cli.output import check_out, remark, show
 from sigprop.cli.verify import verify
 from sigprop.progress import bar
@@ -71,6 +71,26 @@ def predict(
     import sigprop as sp
 
     show(sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation), chosen)
+    return 0
+
+
+@app.command
+def exponents(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    variable: Annotated[Repeated, Parameter(negative="", show_default=False, help="depth or loops; default those it has.")] = (),
+    sizes: Annotated[str | None, Parameter(help="Ladder of sizes that slopes are taken over, such as 2,4,8,16 [default: 2 to 32].")] = None,
+    symbols: Annotated[bool, Parameter(negative="", show_default=False, help="The laws alone, without the recursion's slopes.")] = False,
+) -> int:
+    """How states, gradients and first steps scale with depth and loops: symbolic laws beside the recursion's slopes."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    ladder = inputs.ladder(sizes)
+    import sigprop as sp
+
+    show(sp.exponents(arch, variable or None, ladder, numbers=not symbols), chosen)
     return 0
 
 

@@ -72,3 +72,13 @@ def applications(text: str | None, depth: int) -> tuple[int, ...] | None:
             raise InputError(f"applications={text!r}: {item.strip()!r}; accepted: numbers and ranges a..b from 0 to {depth}, such as 0,{depth}, or all")
         found.update(range(first, last + 1))
     return tuple(sorted(found))
+
+
+def ladder(text: str | None) -> tuple[int, ...] | None:
+    """``2,4,8`` as ascending sizes from 1, three or more; None when none was asked."""
+    if text is None:
+        return None
+    sizes = tuple(int(part) if part.strip().isdecimal() and len(part) < 8 else 0 for part in text.split(","))
+    if len(sizes) < 3 or min(sizes) < 1 or any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
+        raise InputError(f"sizes={text!r}; accepted: three sizes or more that ascend, such as 2,4,8,16")
+    return sizes

@@ -17,6 +17,7 @@ from sigprop.table import Table
 
 CODES = {"confirmed": 0, "rejected": 1, "inconclusive": 3}
 TOLERANCE, QUICK_TOLERANCE = 0.01, 0.05
+EXPONENT_TOLERANCE, EXPONENT_WIDTH = 0.05, 256
 
 
 def verify(
@@ -34,6 +35,9 @@ def verify(
     engine: Annotated[Engine, Parameter(help="How networks are simulated.")] = "auto",
     memory_mib: Annotated[Memory, Parameter(help="Memory that one batch of networks may take.")] = 1024,
     jobs: Annotated[Jobs | None, Parameter(help="Without one architecture: processes that judge cases side by side [default: cores, at most 4].")] = None,
+    exponents: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Judge growth with depth and loops instead: slopes within --tolerance.")
+    ] = False,
     against: Annotated[str | None, Parameter(help="Judge by the theory of this architecture instead.")] = None,
     against_set: Annotated[Repeated, Parameter(negative="", show_default=False, help="A parameter of --against as key=value.")] = (),
 ) -> int:
@@ -46,7 +50,9 @@ def verify(
     options["quantities"] = inputs.quantities(rows.quantity)
     if memory.worth_keeping(engine, width or 0):
         memory.keep()
-    if given_name is None or all:
+    if exponents:
+        table = _exponents(given_name, given, tolerance, width, samples, rows, options, chosen)
+    elif given_name is None or all:
         alone = {"set": next(iter(chosen.set), None), "config": chosen.config if given else None, "against": against}
         for option, value in {**alone, "applications": rows.applications}.items():
             if value is not None:
@@ -56,6 +62,30 @@ def verify(
         tolerance = tolerance or (QUICK_TOLERANCE if quick else TOLERANCE)
         table = _one(given_name, given, rows, against, against_set, options | {"tolerance": tolerance}, chosen)
     return CODES[table.verdict or "inconclusive"]
+
+
+def _exponents(
+    name: str | None,
+    given: dict[str, Any],
+    tolerance: float | None,
+    width: int | None,
+    samples: int | None,
+    rows: Rows,
+    options: dict[str, Any],
+    chosen: Chosen,
+) -> Table:
+    if name is None:
+        raise InputError("architecture: none given with exponents; accepted: a name")
+    for option, value in {"samples": samples, "quantity": rows.quantity or None, "applications": rows.applications}.items():
+        if value is not None:
+            raise InputError(f"{option}={value!r} with exponents; accepted: width, seed, tolerance, engine, memory-mib")
+    import sigprop as sp
+
+    asked = {key: options[key] for key in ("seed", "engine", "memory_mib")}
+    with bar(not chosen.json) as progress:
+        table = sp.verify_exponents(entry(name).build(**given), tolerance or EXPONENT_TOLERANCE, width or EXPONENT_WIDTH, progress=progress, **asked)
+    show(table, chosen)
+    return table
 
 
 def _one(name: str, given: dict[str, Any], rows: Rows, against: str | None, against_set: Repeated, options: dict[str, Any], chosen: Chosen) -> Table:

@@ -1,0 +1,29 @@
+"""The rows that growth with depth or loops is read from, by quantity and group: theory and networks fill the same ones."""
+
+from __future__ import annotations
+
+from sigprop.architecture import READOUT, Architecture
+from sigprop.rows import Row
+
+Key = tuple[str, str | None]
+"""(quantity, group)."""
+LAST, FIRST, COSINE, LANE = "last", "first", "cosine", "lane"
+"""Of states: variance at the end and at the stem, their cosine (the first token's), the log of the norm where that has a lane."""
+
+
+def growth_rows(arch: Architecture) -> dict[Key, list[Row]]:
+    """Rows to sum over, tokens and slots, of every quantity and group that theory has gradients for."""
+    tokens, last = range(arch.tokens), arch.depth
+    if arch.norm_lane:
+        rows: dict[Key, list[Row]] = {(LANE, None): [Row("log_norm", last, token=0)]}
+    else:
+        rows = {(name, None): [Row("residual_variance", a, token=t) for t in tokens] for name, a in ((LAST, last), (FIRST, 0))}
+        rows[COSINE, None] = [Row("state_cosine", 0, last, token=0)]
+    if not arch.gradients_known:
+        return rows
+    rows["gradient", None] = [Row("gradient_variance", 0, token=t) for t in tokens]
+    for weight in arch.weights:
+        rows["weight_gradient", weight] = [Row("weight_gradient", used[0], group=weight) for used in arch.applications_of(weight).values()]
+    rows["weight_gradient", READOUT] = [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
+    rows |= {("weight_gradient", part): [Row("weight_gradient", 0, group=part)] for part in arch.stem_parts}
+    return rows | {("ntk", group): [Row("ntk", token=t, token_2=t, group=group) for t in tokens] for group in (*arch.groups, None)}

@@ -1,0 +1,116 @@
+"""Laws of growth with depth or loops, as sympy expressions in the free exponents; which law holds is read off structure and counts alone.
+
+    alpha  power of 1/size in what the rule adds (eps ~ size^-alpha)      chi  K'(1)/K(1) of the branch      gamma  ``tied_limit``
+    g      the branch's gain K(1)                                        alpha_0, m, p  of a rotation's gain alpha_0 m l^-p
+
+A law says kind, exponent and power of the logarithm: power  y ~ v^e (ln v)^k, stretched  ln y ~ rate v^e, exponential  ln y ~ rate v,
+bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3 and 6; tests/theory/test_exponents.py compares with the recursion).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+ALPHA, CHI, GAMMA, GAIN = sympy.symbols("alpha chi gamma g", positive=True)
+ALPHA_0, MODULATOR, POWER, WIDTH_FAMILY = sympy.symbols("alpha_0 m p s", nonnegative=True)
+HALF, ONE, ZERO = sympy.Rational(1, 2), sympy.Integer(1), sympy.Integer(0)
+POWER_LAW, STRETCHED, EXPONENTIAL, BOUNDED = "power", "stretched", "exponential", "bounded"
+UNTIED, TIED = "untied", "tied"
+
+
+@dataclass(frozen=True)
+class Law:
+    """kind: one of the four; exponent, log_exponent: sympy, log_exponent None where it is open; rate: of ln y, where that is what grows."""
+
+    kind: str
+    exponent: sympy.Expr
+    log_exponent: sympy.Expr | None = ZERO
+    rate: sympy.Expr | None = None
+
+
+def settled(exponent: Any, at: dict[sympy.Symbol, Any], log: sympy.Expr | None = ZERO) -> Law:
+    """A power law, 'bounded' where its exponent is zero at these values."""
+    return Law(BOUNDED if exponent.subs(at) == 0 and (log is None or log.subs(at) == 0) else POWER_LAW, exponent, log)
+
+
+def positive(value: sympy.Expr) -> sympy.Expr:
+    """max(0, value)."""
+    return sympy.Max(ZERO, value)
+
+
+def state(pairs: sympy.Rational, at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+    """rms of the last state, and of all that was added to the first, behind norms: variance 1 + eps^2 P up to a constant."""
+    grown = sympy.Rational(pairs) / 2 - ALPHA
+    return {"residual_rms": settled(positive(grown), at), "update": settled(grown, at)}
+
+
+def untied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+    """Gradients where slots are used once: Lambda_0 = prod (1 + chi eps^2/q_l) ~ q^chi, exactly; squares, summed over slots.
+
+    eps^2 sum_l (q_D/q_l)^chi: chi = 1 has a logarithm, chi > 1 is decided by the first applications, and beyond alpha = 1/2 all count alike.
+    """
+    gradient, beyond = CHI * positive(1 - 2 * ALPHA), positive(2 * ALPHA - 1)
+    logarithm = sympy.Piecewise((ONE, sympy.Eq(CHI, 1) & (ALPHA < HALF)), (ZERO, True))
+    weight = sympy.Max(ONE, CHI) * positive(1 - 2 * ALPHA) - beyond
+    found = {"gradient": settled(gradient, at), "weight_gradient": settled(weight, at, logarithm)}
+    return found | {"adam": settled(positive(1 - ALPHA), at), "ntk": settled(positive(weight), at, logarithm)}
+
+
+def tied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+    """Gradients where one slot is used by all: (eps N)^(2 gamma) below alpha = 1, squares; logarithms where gamma = 1.
+
+    The stem's power of the logarithm is open there (it falls; between -1/2 and -4/3 was seen).
+    """
+    growing, beyond = positive(1 - ALPHA), positive(ALPHA - 1)
+    aligned = sympy.Eq(GAMMA, 1) & (ALPHA < 1)
+    logarithm = sympy.Piecewise((ONE, aligned), (ZERO, True))
+    open_log = None if bool(aligned.subs(at)) else ZERO
+    weight = 2 * sympy.Max(ONE, GAMMA) * growing - 2 * beyond
+    found = {"gradient": settled(2 * GAMMA * growing, at, open_log), "weight_gradient": settled(weight, at, logarithm)}
+    change = settled(sympy.Max(ONE, GAMMA) * growing, at, None if bool(aligned.subs(at)) else ZERO)
+    return found | {"adam": change, "ntk": settled(positive(weight), at, logarithm)}
+
+
+def multiplied(pattern: str, at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+    """Homogeneous branches without a norm: every application multiplies. Squares for gradients, half of that for rms.
+
+    untied  ln q ~ g N^(1 - 2 alpha);  tied  ln q ~ 2 sqrt(g) N^(1 - alpha), at alpha = 0 2 ln(1 + sqrt g) a loop.
+    """
+    exponent = 1 - 2 * ALPHA if pattern == UNTIED else 1 - ALPHA
+    rate = GAIN if pattern == UNTIED else 2 * sympy.sqrt(GAIN)
+    alpha, value = at[ALPHA], exponent.subs(at)
+    if value <= 0:
+        bounded = Law(BOUNDED, ZERO)
+        return {"residual_rms": bounded, "gradient": bounded}
+    if alpha == 0:
+        each = sympy.log(1 + GAIN) if pattern == UNTIED else 2 * sympy.log(1 + sympy.sqrt(GAIN))
+        return {"residual_rms": Law(EXPONENTIAL, ONE, ZERO, each / 2), "gradient": Law(EXPONENTIAL, ONE, None, each)}
+    return {"residual_rms": Law(STRETCHED, exponent, ZERO, rate / 2), "gradient": Law(STRETCHED, exponent, None, rate)}
+
+
+def rotation(at: dict[sympy.Symbol, Any], pattern: str | None) -> dict[str, Law]:
+    """A unit direction rotated by a_l = alpha_0 m l^-p: ln rho = (1/2) sum ln(1 + a_l^2), and untied gradients prod (1 + chi a_l^2)/(1 + a_l^2).
+
+    alpha: power of 1/size in alpha_0. p = 1/2: rho ~ L^(alpha_0^2 m^2/2), the borderline; below stretched, above bounded.
+    """
+    norm = _turned(at, ALPHA_0**2 * MODULATOR**2 / 2)
+    return {"residual_rms": norm} | ({"gradient": _turned(at, (CHI - 1) * ALPHA_0**2 * MODULATOR**2)} if pattern == UNTIED else {})
+
+
+def _turned(at: dict[sympy.Symbol, Any], amount: sympy.Expr) -> Law:
+    """The law of exp(amount sum_l l^-2p v^-2 alpha)."""
+    if amount.subs(at) == 0:
+        return Law(BOUNDED, ZERO)
+    p, alpha = at[POWER], at[ALPHA]
+    if p == HALF and alpha == 0:
+        return Law(POWER_LAW, amount)
+    grown = 1 - 2 * POWER - 2 * ALPHA
+    if p >= HALF or grown.subs(at) <= 0:
+        return Law(BOUNDED, ZERO)
+    if p == 0 and alpha == 0:
+        each = sympy.log(1 + ALPHA_0**2 * MODULATOR**2) / 2
+        return Law(EXPONENTIAL, ONE, ZERO, each if amount == ALPHA_0**2 * MODULATOR**2 / 2 else None)
+    return Law(STRETCHED, grown, ZERO, amount / (1 - 2 * POWER))

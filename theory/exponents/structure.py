@@ -1,0 +1,139 @@
+"""Which laws an architecture follows in depth or in loops: its growth, its counts, and the values of the free exponents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError, NoRule
+from sigprop.family import Family
+from sigprop.scalar import Scalar, evaluate, names
+from sigprop.theory.exponents import laws
+from sigprop.theory.exponents.branch_map import BranchMap, branch_map
+from sigprop.theory.exponents.counts import Count, application_power, counts, pair_power
+from sigprop.theory.exponents.degrees import DEPTH, LOOPS, VARIABLES, degree, exact, expression
+from sigprop.theory.exponents.growth import OTHER, ROTATION, Growth, growth
+from sigprop.theory.exponents.laws import ALPHA, ALPHA_0, CHI, GAIN, GAMMA, MODULATOR, POWER, TIED, UNTIED, Law
+from sigprop.theory.exponents.tied_limit import ALIGNED, TiedLimit, tied_limit
+
+
+@dataclass(frozen=True)
+class Found:
+    """Laws by quantity in one variable; at: the free symbols' values here; why: quantity -> why it has no law; limit: ``tied_limit``, if tied."""
+
+    laws: dict[str, Law]
+    at: dict[sympy.Symbol, Any]
+    why: dict[str, str] = field(default_factory=dict)
+    limit: TiedLimit | None = None
+
+
+def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
+    """The laws of ``arch``'s family in 'depth' or 'loops'. Raises ``InputError`` where sizes enter it by no power."""
+    seen, sub_blocks = growth(arch), arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
+    size = VARIABLES[variable]
+    if seen.form == OTHER or seen.degree is None:
+        what = "the rule is neither h + eps f nor a rotation" if seen.form == OTHER else "writes grow with the state by no power of it"
+        return Found({}, {}, {"": f"no law: {what}"})
+    found = counts(family.classes, size, sub_blocks)
+    added = _symbolic(seen.added, family, arch, sub_blocks)
+    at: dict[sympy.Symbol, Any] = {ALPHA: -degree(added, size)}
+    pattern = _pattern(found)
+    branch, why = _branch(arch)
+    if branch is not None:
+        at |= {CHI: _whole(branch.chi)}
+    if seen.form == ROTATION:
+        return _rotation(seen, family, arch, at, pattern, why, size)
+    kept = _symbolic(seen.kept, family, arch, sub_blocks)
+    if kept != 1:
+        return _damped(kept, added, at, found, size)
+    if seen.degree == 1:
+        return _multiplied(arch, added, at, pattern, branch, why, size)
+    known, limit = laws.state(pair_power(found), at), None
+    critical = at[ALPHA] >= sympy.Rational(pair_power(found)) / 2
+    if pattern == TIED and branch is not None:
+        limit = tied_limit(branch)
+        at |= {GAMMA: _whole(limit.gamma)}
+    if pattern is None or branch is None:
+        reason = why.get("") or "slots of several kinds of growth"
+        flat = {name: Law(laws.BOUNDED, laws.ZERO) for name in ("gradient", "ntk")} if critical else {}
+        return Found(known | flat, at, {"": f"no law of gradients off the critical exponent: {reason}"}, limit)
+    return Found(known | (laws.tied(at) if pattern == TIED else laws.untied(at)), at, {}, limit)
+
+
+def _pattern(found: tuple[Count, ...]) -> str | None:
+    """Whether the classes that decide P are used once or by all."""
+    deciding = {(count.slots, count.uses) for count in found if count.pairs == pair_power(found)}
+    return {((1, 0),): UNTIED, ((0, 1),): TIED}.get(tuple(deciding)) if application_power(found) == 1 else None
+
+
+def _symbolic(scalar: Scalar, family: Family, arch: Architecture, sub_blocks: int) -> sympy.Expr:
+    """A rule's scalar as a function of N and L: formulas where the family has them, else the number, which must not vary over applications."""
+    values: dict[str, Any] = {}
+    for number in names(scalar):
+        name = number.name
+        if name in family.formulas:
+            values[name] = expression(family.formulas[name], name, sub_blocks)
+        elif name in family.powers:
+            values[name] = expression(family.powers[name][0], name, sub_blocks)
+        else:
+            table = arch.number_tables[name]
+            if not (table == table[0]).all():
+                raise InputError(f"{name} varies over applications; accepted: Family(powers={{{name!r}: (value, power)}}) says how")
+            values[name] = exact(float(table[0]))
+    return sympy.Integer(1) * evaluate(scalar, values, exact)
+
+
+def _branch(arch: Architecture) -> tuple[BranchMap | None, dict[str, str]]:
+    """The branches' map, all writes counting alike: one rule for all sub-blocks."""
+    try:
+        return branch_map(arch, [1.0] * len(arch.sub_blocks)), {}
+    except NoRule as error:
+        return None, {"": str(error)}
+
+
+def _whole(value: float) -> Any:
+    return sympy.Integer(1) if abs(value - 1) <= ALIGNED else sympy.Float(value)
+
+
+def _multiplied(
+    arch: Architecture, added: sympy.Expr, at: dict[sympy.Symbol, Any], pattern: str | None, branch: BranchMap | None, why: dict[str, str], size: sympy.Symbol
+) -> Found:
+    """Homogeneous branches without a norm: g is what a step of the variable adds, a block of all kinds untied, a loop of all blocks tied."""
+    loops, depth = arch.sizes.get("N", 1), arch.sizes.get("L", 1)
+    if branch is None or pattern is None or (pattern == UNTIED and loops > 1):
+        return Found({}, at, why or {"": "no law: slots of several kinds of growth"})
+    constant = sympy.simplify(added * size ** at[ALPHA])
+    constant = float(sympy.N(constant.subs({LOOPS: loops, DEPTH: depth} | {size: sympy.Integer(10) ** 30})))
+    at = at | {GAIN: _whole(constant**2 * branch.gain * (depth if pattern == TIED else 1))}
+    return Found(laws.multiplied(pattern, at), at)
+
+
+def _damped(kept: sympy.Expr, added: sympy.Expr, at: dict[sympy.Symbol, Any], found: tuple[Count, ...], size: sympy.Symbol) -> Found:
+    """h' = lambda h + eps f with lambda < 1: writes count for a memory of 1/(1 - lambda) applications."""
+    memory = min(sympy.Integer(1), -degree(1 - kept**2, size)) if sympy.simplify(1 - kept**2) != 0 else sympy.Integer(1)
+    fades, pairs = memory < 1, pair_power(found) * memory
+    grown = pairs / 2 - ALPHA
+    at = at | {}
+    states = {"residual_rms": laws.settled(grown if fades else laws.positive(grown), at)}
+    unit = sympy.simplify(kept**2 + added**2 - 1) == 0 and _pattern(found) == UNTIED
+    if unit:
+        states = {"residual_rms": Law(laws.BOUNDED, laws.ZERO)}
+    steady = not fades and grown.subs(at) <= 0
+    return Found(states | ({"gradient": Law(laws.BOUNDED, laws.ZERO)} if steady else {}), at, {"": "no law of gradients where lambda < 1 and writes add up"})
+
+
+def _rotation(
+    seen: Growth, family: Family, arch: Architecture, at: dict[sympy.Symbol, Any], pattern: str | None, why: dict[str, str], size: sympy.Symbol
+) -> Found:
+    """A rotation's gain alpha_0 m l^-p: alpha_0 at these sizes where it depends on them."""
+    power = next((sympy.Rational(str(family.powers[n.name][1])) for n in names(seen.added) if n.name in family.powers), sympy.Integer(0))
+    first = {name: table[0] for name, table in arch.number_tables.items()}
+    fixed = 1.0 if seen.learned or "modulator" not in first else float(first["modulator"])
+    gain = float(evaluate(seen.added, first))
+    at = at | {POWER: power, MODULATOR: exact(fixed), ALPHA_0: exact(gain / fixed if fixed else 0.0)}
+    at.setdefault(CHI, sympy.Integer(1))
+    missing = {} if pattern == UNTIED else {"gradient": "no law: one slot at several rotations"}
+    return Found(laws.rotation(at, pattern), at, missing or why)

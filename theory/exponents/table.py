@@ -1,0 +1,140 @@
+"""``exponents``: the symbolic law of every quantity in depth and loops, beside the exact recursion's own slopes and their limit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+
+from sigprop.architecture import READOUT, Architecture
+from sigprop.errors import InputError, NoRule
+from sigprop.expression import State
+from sigprop.family import Family
+from sigprop.growth_rows import Key
+from sigprop.table import Table
+from sigprop.theory.exponents.ladder import logarithms, slope
+from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
+from sigprop.theory.exponents.structure import Found, laws_of
+from sigprop.theory.program import Room, compile_program
+
+LADDER = {"depth": (2, 4, 8, 16, 32), "loops": (2, 4, 8, 16, 32)}
+FAR = 2  # times the ladder's largest size: where the local exponent is taken, from there back to the largest
+CHANGES = {"output_change_sgd": "ntk", "output_change_adam": "adam"}
+"""Change of the output by the first step at a fixed rate -> the law it follows: SGD's is the tangent kernel."""
+
+
+def exponents(
+    arch: Architecture, variables: Sequence[str] | None = None, sizes: Sequence[int] | None = None, family: Family | None = None, numbers: bool = True
+) -> Table:
+    """Rows: quantity, group, variable, kind, exponent and log_exponent (sympy, as printed), leading (the exponent's value here), rate; effective (least
+    squares over ``sizes``), local (of the last doubling), limit with limit_error, method, and logs, the ladder itself.
+
+    arch: a registered architecture, or one with a ``Family``; variables: of 'depth', 'loops' (default: those it has); sizes: the ladder;
+    numbers: also the recursion's. residual_rms and update are rms values, gradient, weight_gradient and ntk squares. An architecture without a
+    family has numbers and no exponents: ``InputError`` says so. Source: derived (docs/exponents.md).
+    """
+    family = family or arch.family
+    if family is None:
+        raise InputError(f"{arch.name}: one table of slots has numbers and no exponents, which are about all sizes; accepted: family=sp.Family(build, classes)")
+    looped = _loops(arch, family)
+    found, rows = _variables(variables, looped), []
+    family.checked(looped)
+    notes: dict[str, Any] = {"symbols": {}}
+    for variable in found:
+        laws = laws_of(arch, family, variable)
+        ladder = tuple(sizes or LADDER[variable])
+        logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
+        notes["symbols"][variable] = {str(symbol): float(value) for symbol, value in laws.at.items()}
+        rows += [_row(arch, key, variable, laws, ladder, logs.get(key)) for key in _keys(arch, logs, laws)]
+    return Table(arch.name, dict(arch.parameters), rows, "exponents", notes=notes)
+
+
+def _loops(arch: Architecture, family: Family) -> bool:
+    return "loops" in arch.parameters or any(entry.uses not in ("1", "N") for entry in family.classes) or arch.tied
+
+
+def _variables(asked: Sequence[str] | None, looped: bool) -> tuple[str, ...]:
+    accepted = ("depth", "loops") if looped else ("depth",)
+    for name in asked or ():
+        if name not in accepted:
+            raise InputError(f"variable={name!r}; accepted: {', '.join(accepted)}")
+    return tuple(asked or accepted)
+
+
+def sized(arch: Architecture, family: Family, variable: str, size: int) -> Architecture:
+    """The family's member with one of its sizes changed."""
+    depth, loops = arch.sizes.get("L", arch.depth), arch.sizes.get("N", 1)
+    return family.build(size, loops) if variable == "depth" else family.build(depth, size)
+
+
+def _logs(arch: Architecture, family: Family, variable: str, sizes: Sequence[int]) -> dict[Key, list[float]]:
+    """ln of every quantity at every size; the ones of a first step where there is a rule for it."""
+    from sigprop.theory.first_step import adam, total
+
+    found: dict[Key, list[float]] = {}
+    members = [sized(arch, family, variable, size) for size in sizes]
+    programs = [compile_program(member) for member in members]
+    room = Room(max(p.steps for p in programs), max(p.partners.shape[1] for p in programs))
+    for member in members:
+        logs = logarithms(member, room)
+        if ("ntk", None) in logs:
+            logs["output_change_sgd", None] = logs["ntk", None]
+        with contextlib.suppress(NoRule, InputError):
+            logs["output_change_adam", None] = math.log(total(adam(member, room=room)).value)
+        for key, value in logs.items():
+            found.setdefault(key, []).append(value)
+    return {key: values for key, values in found.items() if len(values) == len(sizes)}
+
+
+def _keys(arch: Architecture, logs: dict[Key, list[float]], found: Found) -> list[Key]:
+    if logs:
+        return list(logs)
+    alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in found.laws]
+    groups = [(name, group) for name in ("weight_gradient", "ntk") if name in found.laws for group in arch.groups]
+    changes = [(name, None) for name, law in CHANGES.items() if law in found.laws]
+    return [*alone, *groups, *([("ntk", None)] if "ntk" in found.laws else []), *changes]
+
+
+def law_of(key: Key, found: Found, arch: Architecture) -> Law | None:
+    """The law of a quantity and group: matrices follow weight_gradient, the stem the gradient there, the read-out the last state's square."""
+    name, group = key
+    if group is None:
+        return found.laws.get(CHANGES.get(name, name))
+    if group in arch.weights:
+        return found.laws.get("weight_gradient")
+    if group != READOUT:
+        return found.laws.get("gradient")
+    state = found.laws.get("residual_rms")
+    return Law(state.kind, 2 * state.exponent) if state is not None and arch.readout.read == State(0) and not arch.norm_lane else None
+
+
+def _row(arch: Architecture, key: Key, variable: str, found: Found, ladder: Sequence[int], logs: list[float] | None) -> dict[str, Any]:
+    law = law_of(key, found, arch)
+    row: dict[str, Any] = {"quantity": key[0], "group": key[1], "variable": variable}
+    return row | _said(law, found) | _numbers(law, found, ladder, logs)
+
+
+def _said(law: Law | None, found: Found) -> dict[str, Any]:
+    if law is None:
+        return {"kind": None, "exponent": None, "log_exponent": None, "leading": None}
+    value = law.exponent.subs(found.at)
+    log = None if law.log_exponent is None else str(law.log_exponent.subs(found.at))
+    rate = {} if law.rate is None else {"rate": str(law.rate), "rate_value": float(sympy.N(law.rate.subs(found.at)))}
+    return {"kind": law.kind, "exponent": str(law.exponent), "log_exponent": log, "leading": float(value)} | rate
+
+
+def _numbers(law: Law | None, found: Found, ladder: Sequence[int], logs: list[float] | None) -> dict[str, Any]:
+    """effective and local slopes; the limit: the law's value, whose uncertainty is what a logarithm leaves open at the largest size."""
+    if logs is None:
+        return {}
+    numbers: dict[str, Any] = {"logs": logs[:-1], "effective": slope(ladder, logs[:-1]), "local": (logs[-1] - logs[-2]) / math.log(FAR)}
+    if law is None or law.kind not in (POWER_LAW, BOUNDED):
+        return numbers
+    logarithm = law.log_exponent is None or law.log_exponent.subs(found.at) != 0
+    largest = FAR * ladder[-1]
+    error = 1 / math.log(largest) if logarithm else (found.limit.gamma_error if found.limit else 0.0)
+    method = "ground state" if found.limit is not None and "gamma" in str(law.exponent) else "closed form"
+    return numbers | {"limit": float(law.exponent.subs(found.at)), "limit_error": error, "method": method}

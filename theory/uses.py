@@ -1,0 +1,50 @@
+"""Grams over all uses of a slot: what its matrices read, and the cotangents that come back to its branch, application by application."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from sigprop.architecture import Architecture
+from sigprop.theory import field
+from sigprop.theory.attention.draws import draws
+from sigprop.theory.kernels import DEGREE, scan_tables
+from sigprop.theory.passes import USES, run
+from sigprop.theory.program import Program, Room, compile_program
+
+
+class Uses(NamedTuple):
+    """reads, cotangents [D, D]: <r_a, r_b> and <delta_a, delta_b>, zero where a and b share no slot; last, stem: <h_D, h_D>, <g_0, g_0>."""
+
+    reads: np.ndarray
+    cotangents: np.ndarray
+    last: float
+    stem: float
+
+
+def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tuple)
+    """The Grams of a network of one token (sums over the stem's parts for ``stem``). Raises ``NoRule`` as ``kernels`` does."""
+    program = compile_program(arch, room)
+    tables, boundaries, _ = scan_tables(arch, program, (0,))
+    with jax.enable_x64(True):
+        points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
+        given = (np.int64(DEGREE), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
+        out = jax.device_get(run(program.structure, program.coupled, USES, None, field.draws(arch, program.steps, 0), *given))
+    steps = np.flatnonzero(~program.taps)[: arch.depth]
+    reads, cotangents = _table(program, *out["reads"], program.partners), _table(program, *out["cotangents"], program.later)
+    last = out["states"][-1, 0, 0] * np.exp(2 * out["state_log"][-1, 0])
+    return Uses(reads[np.ix_(steps, steps)], cotangents[np.ix_(steps, steps)], float(last), float(out["stem"][0, 0] * np.exp(2 * out["stem_log"][0])))
+
+
+def _table(program: Program, own: np.ndarray, log: np.ndarray, pairs: np.ndarray | None, partners: np.ndarray) -> np.ndarray:
+    """[P, P] of the first token, from each step's own Gram and those with its partners."""
+    found = np.diag(own[:, 0, 0])
+    if pairs is not None:
+        for step, row in enumerate(partners):
+            for u, partner in enumerate(row[: pairs.shape[1]]):
+                if partner < program.steps:
+                    found[step, partner] = found[partner, step] = pairs[step, u, 0, 0]
+    scale = np.exp(log[:, 0])
+    return found * scale[:, None] * scale[None, :]
