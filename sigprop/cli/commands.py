@@ -95,6 +95,28 @@ def exponents(
 
 
 @app.command
+def critical(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    criterion: Annotated[
+        Repeated, Parameter(negative="", help="What is order one, repeatable: variance, adam, sgd, own_adam, own_sgd, weight, memory, norm_power.")
+    ] = ("variance",),
+    per_class: Annotated[bool, Parameter(negative="", show_default=False, help="A residual scale and a rate for each class of slots.")] = False,
+    fixed_rate: Annotated[bool, Parameter(negative="", show_default=False, help="Rates that do not depend on depth or loops.")] = False,
+) -> int:
+    """Which powers of depth and loops make chosen quantities order one."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    import sigprop as sp
+
+    names = [part.strip() for text in criterion for part in text.split(",")]
+    show(sp.critical(arch, names, per_class, fixed_rate), chosen)
+    return 0
+
+
+@app.command
 def costs(
     name: Name = None,
     /,

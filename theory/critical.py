@@ -1,0 +1,68 @@
+"""``critical`` of an architecture: the powers that make chosen quantities order one, as a table beside the ones it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError
+from sigprop.expression import Linear, Vector
+from sigprop.table import Table
+from sigprop.theory.critical_powers import CRITERIA, NONE, Answer, critical_powers
+from sigprop.theory.exponents.growth import ROTATION, growth
+from sigprop.theory.exponents.laws import POWER
+from sigprop.theory.exponents.structure import laws_of
+from sigprop.traversal import children
+
+NORM_POWER = "norm_power"
+"""A rotation's norm grows as a power of depth: sum l^-2p is a logarithm."""
+
+
+def critical(arch: Architecture, criteria: Sequence[str] = ("variance",), per_class: bool = False, fixed_rate: bool = False) -> Table:
+    """Rows: variable, kind (unique, family, none), eps and rate (powers of 1/variable of what the rule adds and of the rate, a class each), here
+    (the power the architecture has), because.
+
+    criteria: names of ``theory.critical_powers.CRITERIA``, or norm_power for rotations (p of the gain alpha_0 l^-p); per_class, fixed_rate: as
+    ``critical_powers``. The classes are the family's. Raises ``InputError`` for an architecture without one, or a criterion that is not known.
+    """
+    if arch.family is None:
+        raise InputError(f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, classes)")
+    turned = growth(arch).form == ROTATION
+    if NORM_POWER in criteria and not turned:
+        raise InputError(f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; accepted: {', '.join(CRITERIA)}")
+    rows = [_norm_power(arch)] if NORM_POWER in criteria else []
+    others = [name for name in criteria if name != NORM_POWER]
+    sub_blocks = arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
+    if others:
+        answers = critical_powers(arch.family.classes, others, per_class=per_class, matrices=_matrices(arch), sub_blocks=sub_blocks, fixed_rate=fixed_rate)
+        looped = "loops" in arch.parameters or arch.tied
+        rows += [_row(arch, answer) for variable, answer in answers.items() if looped or variable == "depth"]
+    return Table(arch.name, dict(arch.parameters), rows, "critical", notes={"criteria": {name: CRITERIA[name].help for name in others}})
+
+
+def _row(arch: Architecture, answer: Answer) -> dict[str, Any]:
+    found = laws_of(arch, arch.family, answer.variable)  # type: ignore[arg-type]
+    here = next((str(value) for symbol, value in found.at.items() if symbol.name == "alpha"), None)
+    listed = lambda powers: None if answer.kind == NONE else ", ".join(map(str, powers))  # noqa: E731
+    said = {"variable": answer.variable, "kind": answer.kind, "eps": listed(answer.eps), "here": here, "rate": listed(answer.rate)}
+    return said | {"because": "; ".join(answer.because)}
+
+
+def _norm_power(arch: Architecture) -> dict[str, Any]:
+    """1 - 2 p = 0: between gains whose squares' sum grows as a power and those whose sum converges."""
+    ((p,),) = sympy.linsolve([1 - 2 * POWER], POWER)
+    here = laws_of(arch, arch.family, "depth").at[POWER]  # type: ignore[arg-type]
+    because = "norm_power: ln norm = (alpha_0 m)^2/2 sum l^(-2 p), a logarithm where 1 - 2 p = 0"
+    return {"variable": "p", "kind": "unique", "eps": str(p), "here": str(here), "rate": None, "because": because}
+
+
+def _matrices(arch: Architecture) -> int:
+    """The most matrices that stand one inside the other in a branch."""
+
+    def nested(u: Vector) -> int:
+        return int(isinstance(u, Linear)) + max((nested(child) for child in children(u)), default=0)
+
+    return max(nested(block.branch) for block in arch.sub_blocks)
