@@ -22,7 +22,8 @@ __version__ = "0.1.0"
 _WHERE = {
     "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.comparison",
     "costs": "sigprop.cost", "exponents": "sigprop.theory.exponents.table", "verify_exponents": "sigprop.exponent_check",
-    "critical": "sigprop.theory.critical", "Family": "sigprop.family", "SlotClass": "sigprop.family",
+    "prescribe": "sigprop.prescribing", "torch_param_groups": "sigprop.prescribed", "optax_transform": "sigprop.prescribed",
+    "Prescription": "sigprop.prescription", "critical": "sigprop.theory.critical", "Family": "sigprop.family", "SlotClass": "sigprop.family",
     "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
     "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
     "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",

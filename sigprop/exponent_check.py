@@ -70,7 +70,7 @@ def _ladder(
     """quantity and group -> (ln mean, its standard error, networks) at every size."""
     found: dict[Key, list[tuple[float, float, int]]] = {}
     x = np.log(np.array(ladder, dtype=float))
-    allowed = tolerance / 2 / stats.norm.ppf((1 + CONFIRM) / 2) * math.sqrt(((x - x.mean()) ** 2).sum())  # of each size's ln mean
+    allowed = float(tolerance / 2 / stats.norm.ppf((1 + CONFIRM) / 2) * math.sqrt(((x - x.mean()) ** 2).sum()))  # of each size's ln mean
     for size in ladder:
         member = sized(arch, family, variable, size)
         wanted = {key: rows for key, rows in growth_rows(member).items() if _measured(key)}

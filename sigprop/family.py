@@ -41,7 +41,8 @@ class Family:
 
     def __post_init__(self) -> None:
         for entry in self.classes:
-            parse(entry.slots, "slots"), parse(entry.uses, "uses")
+            parse(entry.slots, "slots")
+            parse(entry.uses, "uses")
         if not self.classes:
             raise InputError("classes: none; accepted: one SlotClass(slots, uses) or more")
 

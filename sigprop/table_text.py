@@ -82,11 +82,23 @@ def text(table: Table) -> str:
     shared = {name: value for name, value in shared.items() if value is not None}
     if shared:
         out += ["", "all rows: " + ", ".join(f"{name}={cell(value)}" for name, value in shared.items())]
+    out += _remarks(table.notes or {})
     if (diverged := (table.notes or {}).get("diverged")) is not None:
         out += ["", f"diverged: {cell(diverged)}" if not isinstance(diverged, str) else diverged]
     if table.verdict is not None:
         out += ["", verdict_line(table)]
     return "\n".join(out)
+
+
+def _remarks(notes: Mapping[str, Any]) -> list[str]:
+    """What formulas' symbols are here, and what has none: ``in loops: alpha=1, chi=1``."""
+    values = [
+        f"in {variable}: " + ", ".join(f"{name}={cell(value)}" for name, value in found.items())
+        for variable, found in notes.get("symbols", {}).items()
+        if found
+    ]
+    lines = values + [f"in {variable}: {reason}" for variable, reason in notes.get("why", {}).items()]
+    return ["", *lines] if lines else []
 
 
 def verdict_line(table: Table) -> str:

@@ -17,7 +17,7 @@ from sigprop.registry import entries
 ROOT = Path(__file__).parents[1]
 HALVES = ("theory", "simulations")
 ABOVE = ("sigprop.verdict", "sigprop.comparison", "sigprop.against", "sigprop.cases", "sigprop.cli", "sigprop.plots")  # what stands on both halves
-MAY_USE_BOTH = ("sigprop.comparison",)
+MAY_USE_BOTH = ("sigprop.comparison", "sigprop.exponent_check", "sigprop.transfer", "sigprop.checking", "sigprop.check_reference", "sigprop.check_rates", "sigprop.check_run")
 LONGEST = 250
 
 

@@ -103,9 +103,9 @@ def _inner(leaf: Vector) -> Any:
     def compiled(reads: Any, cotangents: Any, numbers: Any) -> Any:
         pairs = reads.shape[1]
         places = (("a", "a"), ("a", "b"), ("b", "b"))
-        grams = [dict(zip(places, x[:, :, None, None], strict=True)) for x in (reads, cotangents)]
+        held, turned = (dict(zip(places, x[:, :, None, None], strict=True)) for x in (reads, cotangents))
         logs = {(kind, place): jnp.zeros((pairs, 1), dtype=jnp.float64) for kind in (Read, Cotangent) for place in "ab"}
-        env = ArrayEnvironment(*grams, numbers, lambda weight: jnp.ones(pairs, dtype=jnp.float64), logs, Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)))
+        env = ArrayEnvironment(held, turned, numbers, lambda weight: jnp.ones(pairs, dtype=jnp.float64), logs, Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)))
         return jnp.broadcast_to(env.block(inner(leaf, "a", leaf, "b", env), "a", "b")[:, 0, 0], (pairs,))
 
     def call(reads: np.ndarray, cotangents: np.ndarray, numbers: Any) -> np.ndarray:

@@ -53,7 +53,8 @@ def _row(arch: Architecture, answer: Answer) -> dict[str, Any]:
 
 def _norm_power(arch: Architecture) -> dict[str, Any]:
     """1 - 2 p = 0: between gains whose squares' sum grows as a power and those whose sum converges."""
-    ((p,),) = sympy.linsolve([1 - 2 * POWER], POWER)
+    solutions: Any = sympy.linsolve([1 - 2 * POWER], POWER)
+    ((p,),) = solutions
     here = laws_of(arch, arch.family, "depth").at[POWER]  # type: ignore[arg-type]
     because = "norm_power: ln norm = (alpha_0 m)^2/2 sum l^(-2 p), a logarithm where 1 - 2 p = 0"
     return {"variable": "p", "kind": "unique", "eps": str(p), "here": str(here), "rate": None, "because": because}

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 
@@ -37,7 +38,7 @@ class Criterion:
     rate: int
     two_matrices: bool = False
 
-    def power(self, count: Count, a: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
+    def power(self, count: Count, a: Any, x: Any) -> Any:
         """The power of the variable in it, with eps ~ v^-a and eta ~ v^-x."""
         return self.slots * count.slots + self.uses * count.uses - self.eps * a - self.rate * x
 
@@ -96,7 +97,8 @@ def _solve(variable: str, found: tuple[Count, ...], names: list[str], per_class:
     # with one eps for all classes, each criterion may be decided by any of them
     for choice in itertools.product(range(len(found)), repeat=0 if per_class else len(names)):
         decided = [power for name in names for power in powers[name]] if per_class else [powers[n][i] for n, i in zip(names, choice, strict=True)]
-        for solution in sympy.linsolve(decided, *unknown) if decided else [unknown]:
+        solutions: Any = sympy.linsolve(decided, *unknown) if decided else [unknown]
+        for solution in solutions:
             values = dict(zip(unknown, solution, strict=True))
             rest = [power.subs(values) for name in names for power in powers[name]]
             if any(power.is_number and power > 0 for power in rest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -33,13 +33,14 @@ def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tupl
         given = (np.int64(DEGREE), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         out = jax.device_get(run(program.structure, program.coupled, USES, None, field.draws(arch, program.steps, 0), *given))
     steps = np.flatnonzero(~program.taps)[: arch.depth]
-    reads, cotangents = _table(program, *out["reads"], program.partners), _table(program, *out["cotangents"], program.later)
+    reads, cotangents = _table(program, out["reads"], program.partners), _table(program, out["cotangents"], program.later)
     last = out["states"][-1, 0, 0] * np.exp(2 * out["state_log"][-1, 0])
     return Uses(reads[np.ix_(steps, steps)], cotangents[np.ix_(steps, steps)], float(last), float(out["stem"][0, 0] * np.exp(2 * out["stem_log"][0])))
 
 
-def _table(program: Program, own: np.ndarray, log: np.ndarray, pairs: np.ndarray | None, partners: np.ndarray) -> np.ndarray:
-    """[P, P] of the first token, from each step's own Gram and those with its partners."""
+def _table(program: Program, grams: Any, partners: np.ndarray) -> np.ndarray:
+    """[P, P] of the first token, from each step's own Gram, its log, and the Grams with its partners."""
+    own, log, pairs = grams
     found = np.diag(own[:, 0, 0])
     if pairs is not None:
         for step, row in enumerate(partners):

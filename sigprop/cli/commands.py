@@ -10,6 +10,7 @@ from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Vocabulary, Width
 from sigprop.cli.output import check_out, remark, show
+from sigprop.cli.prescribe import prescribe
 from sigprop.cli.verify import verify
 from sigprop.progress import bar
 from sigprop.table import check_path, write
@@ -22,6 +23,7 @@ app = App(
     suppress_keyboard_interrupt=False,  # run() reports it
 )
 app.command(verify)
+app.command(prescribe)
 
 
 @app.command(name="list")

@@ -10,6 +10,7 @@ Exact for variance and tangent kernel up to the order-one constant, Adam's is a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 
@@ -21,16 +22,16 @@ from sigprop.theory.exponents.degrees import degree, expression
 class Count:
     """One class's powers of one variable: ``slots`` ~ v^s, ``uses`` ~ v^m."""
 
-    slots: sympy.Rational
-    uses: sympy.Rational
+    slots: Any
+    uses: Any
 
     @property
-    def applications(self) -> sympy.Rational:
+    def applications(self) -> Any:
         """Power of S m."""
         return self.slots + self.uses
 
     @property
-    def pairs(self) -> sympy.Rational:
+    def pairs(self) -> Any:
         """Power of S m^2."""
         return self.slots + 2 * self.uses
 
@@ -41,11 +42,11 @@ def counts(classes: tuple[SlotClass, ...], variable: sympy.Symbol, sub_blocks: i
     return tuple(Count(read(entry.slots, "slots"), read(entry.uses, "uses")) for entry in classes)
 
 
-def pair_power(found: tuple[Count, ...]) -> sympy.Rational:
+def pair_power(found: tuple[Count, ...]) -> Any:
     """Power of P."""
     return max(count.pairs for count in found)
 
 
-def application_power(found: tuple[Count, ...]) -> sympy.Rational:
+def application_power(found: tuple[Count, ...]) -> Any:
     """Power of D."""
     return max(count.applications for count in found)

@@ -31,7 +31,7 @@ def expression(text: str | float, parameter: str, sub_blocks: int = 1) -> sympy.
     return evaluate(scalar, {"N": LOOPS, "L": DEPTH, "S": DEPTH * sub_blocks}, exact)
 
 
-def degree(value: sympy.Expr, variable: sympy.Symbol) -> sympy.Rational:
+def degree(value: Any, variable: sympy.Symbol) -> Any:
     """d in value ~ variable^d as it grows, all else fixed; raises ``InputError`` where it is no power (or terms cancel)."""
     found = _degree(value, variable)
     slope = None
@@ -44,7 +44,7 @@ def degree(value: sympy.Expr, variable: sympy.Symbol) -> sympy.Rational:
     return found
 
 
-def _degree(value: sympy.Expr, variable: sympy.Symbol) -> Any:
+def _degree(value: Any, variable: sympy.Symbol) -> Any:
     if not value.has(variable):
         return sympy.Integer(0)
     if value == variable:

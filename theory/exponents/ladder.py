@@ -35,7 +35,8 @@ def _states(found: Mapping[Key, float]) -> dict[Key, float]:
         return {("residual_rms", None): found[LANE, None]}
     last, ratio = found[LAST, None], math.exp(min((found[FIRST, None] - found[LAST, None]) / 2, 300.0))
     added = 1 + ratio**2 - 2 * found[COSINE, None] * ratio
-    return {("residual_rms", None): last / 2} | ({("update", None): last / 2 + math.log(added) / 2} if added > 0 else {})
+    states: dict[Key, float] = {("residual_rms", None): last / 2}
+    return states | ({("update", None): last / 2 + math.log(added) / 2} if added > 0 else {})
 
 
 def slope(sizes: Sequence[int], logs: Sequence[float]) -> float:

@@ -19,6 +19,8 @@ ALPHA_0, MODULATOR, POWER, WIDTH_FAMILY = sympy.symbols("alpha_0 m p s", nonnega
 HALF, ONE, ZERO = sympy.Rational(1, 2), sympy.Integer(1), sympy.Integer(0)
 POWER_LAW, STRETCHED, EXPONENTIAL, BOUNDED = "power", "stretched", "exponential", "bounded"
 UNTIED, TIED = "untied", "tied"
+Values = Any
+"""{symbol: value}, in a type that sympy's stubs accept."""
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,28 @@ class Law:
     """kind: one of the four; exponent, log_exponent: sympy, log_exponent None where it is open; rate: of ln y, where that is what grows."""
 
     kind: str
-    exponent: sympy.Expr
-    log_exponent: sympy.Expr | None = ZERO
-    rate: sympy.Expr | None = None
+    exponent: Any
+    log_exponent: Any = ZERO
+    rate: Any = None
 
 
-def settled(exponent: Any, at: dict[sympy.Symbol, Any], log: sympy.Expr | None = ZERO) -> Law:
+def settled(exponent: Any, at: Values, log: Any = ZERO) -> Law:
     """A power law, 'bounded' where its exponent is zero at these values."""
     return Law(BOUNDED if exponent.subs(at) == 0 and (log is None or log.subs(at) == 0) else POWER_LAW, exponent, log)
 
 
-def positive(value: sympy.Expr) -> sympy.Expr:
+def positive(value: Any) -> Any:
     """max(0, value)."""
     return sympy.Max(ZERO, value)
 
 
-def state(pairs: sympy.Rational, at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+def state(pairs: sympy.Rational, at: Values) -> dict[str, Law]:
     """rms of the last state, and of all that was added to the first, behind norms: variance 1 + eps^2 P up to a constant."""
     grown = sympy.Rational(pairs) / 2 - ALPHA
     return {"residual_rms": settled(positive(grown), at), "update": settled(grown, at)}
 
 
-def untied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+def untied(at: Values) -> dict[str, Law]:
     """Gradients where slots are used once: Lambda_0 = prod (1 + chi eps^2/q_l) ~ q^chi, exactly; squares, summed over slots.
 
     eps^2 sum_l (q_D/q_l)^chi: chi = 1 has a logarithm, chi > 1 is decided by the first applications, and beyond alpha = 1/2 all count alike.
@@ -59,7 +61,7 @@ def untied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
     return found | {"adam": settled(positive(1 - ALPHA), at), "ntk": settled(positive(weight), at, logarithm)}
 
 
-def tied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+def tied(at: Values) -> dict[str, Law]:
     """Gradients where one slot is used by all: (eps N)^(2 gamma) below alpha = 1, squares; logarithms where gamma = 1.
 
     The stem's power of the logarithm is open there (it falls; between -1/2 and -4/3 was seen).
@@ -74,7 +76,7 @@ def tied(at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
     return found | {"adam": change, "ntk": settled(positive(weight), at, logarithm)}
 
 
-def multiplied(pattern: str, at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
+def multiplied(pattern: str, at: Values) -> dict[str, Law]:
     """Homogeneous branches without a norm: every application multiplies. Squares for gradients, half of that for rms.
 
     untied  ln q ~ g N^(1 - 2 alpha);  tied  ln q ~ 2 sqrt(g) N^(1 - alpha), at alpha = 0 2 ln(1 + sqrt g) a loop.
@@ -91,7 +93,7 @@ def multiplied(pattern: str, at: dict[sympy.Symbol, Any]) -> dict[str, Law]:
     return {"residual_rms": Law(STRETCHED, exponent, ZERO, rate / 2), "gradient": Law(STRETCHED, exponent, None, rate)}
 
 
-def rotation(at: dict[sympy.Symbol, Any], pattern: str | None) -> dict[str, Law]:
+def rotation(at: Values, pattern: str | None) -> dict[str, Law]:
     """A unit direction rotated by a_l = alpha_0 m l^-p: ln rho = (1/2) sum ln(1 + a_l^2), and untied gradients prod (1 + chi a_l^2)/(1 + a_l^2).
 
     alpha: power of 1/size in alpha_0. p = 1/2: rho ~ L^(alpha_0^2 m^2/2), the borderline; below stretched, above bounded.
@@ -100,7 +102,7 @@ def rotation(at: dict[sympy.Symbol, Any], pattern: str | None) -> dict[str, Law]
     return {"residual_rms": norm} | ({"gradient": _turned(at, (CHI - 1) * ALPHA_0**2 * MODULATOR**2)} if pattern == UNTIED else {})
 
 
-def _turned(at: dict[sympy.Symbol, Any], amount: sympy.Expr) -> Law:
+def _turned(at: Values, amount: Any) -> Law:
     """The law of exp(amount sum_l l^-2p v^-2 alpha)."""
     if amount.subs(at) == 0:
         return Law(BOUNDED, ZERO)

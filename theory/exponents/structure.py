@@ -16,7 +16,7 @@ from sigprop.theory.exponents.branch_map import BranchMap, branch_map
 from sigprop.theory.exponents.counts import Count, application_power, counts, pair_power
 from sigprop.theory.exponents.degrees import DEPTH, LOOPS, VARIABLES, degree, exact, expression
 from sigprop.theory.exponents.growth import OTHER, ROTATION, Growth, growth
-from sigprop.theory.exponents.laws import ALPHA, ALPHA_0, CHI, GAIN, GAMMA, MODULATOR, POWER, TIED, UNTIED, Law
+from sigprop.theory.exponents.laws import ALPHA, ALPHA_0, CHI, GAIN, GAMMA, MODULATOR, POWER, TIED, UNTIED, Law, Values
 from sigprop.theory.exponents.tied_limit import ALIGNED, TiedLimit, tied_limit
 
 
@@ -25,7 +25,7 @@ class Found:
     """Laws by quantity in one variable; at: the free symbols' values here; why: quantity -> why it has no law; limit: ``tied_limit``, if tied."""
 
     laws: dict[str, Law]
-    at: dict[sympy.Symbol, Any]
+    at: Values
     why: dict[str, str] = field(default_factory=dict)
     limit: TiedLimit | None = None
 
@@ -39,7 +39,7 @@ def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
         return Found({}, {}, {"": f"no law: {what}"})
     found = counts(family.classes, size, sub_blocks)
     added = _symbolic(seen.added, family, arch, sub_blocks)
-    at: dict[sympy.Symbol, Any] = {ALPHA: -degree(added, size)}
+    at: Values = {ALPHA: -degree(added, size)}
     pattern = _pattern(found)
     branch, why = _branch(arch)
     if branch is not None:
@@ -66,7 +66,8 @@ def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
 def _pattern(found: tuple[Count, ...]) -> str | None:
     """Whether the classes that decide P are used once or by all."""
     deciding = {(count.slots, count.uses) for count in found if count.pairs == pair_power(found)}
-    return {((1, 0),): UNTIED, ((0, 1),): TIED}.get(tuple(deciding)) if application_power(found) == 1 else None
+    kinds: Any = {((1, 0),): UNTIED, ((0, 1),): TIED}
+    return kinds.get(tuple(deciding)) if application_power(found) == 1 else None
 
 
 def _symbolic(scalar: Scalar, family: Family, arch: Architecture, sub_blocks: int) -> sympy.Expr:
@@ -99,7 +100,7 @@ def _whole(value: float) -> Any:
 
 
 def _multiplied(
-    arch: Architecture, added: sympy.Expr, at: dict[sympy.Symbol, Any], pattern: str | None, branch: BranchMap | None, why: dict[str, str], size: sympy.Symbol
+    arch: Architecture, added: sympy.Expr, at: Values, pattern: str | None, branch: BranchMap | None, why: dict[str, str], size: sympy.Symbol
 ) -> Found:
     """Homogeneous branches without a norm: g is what a step of the variable adds, a block of all kinds untied, a loop of all blocks tied."""
     loops, depth = arch.sizes.get("N", 1), arch.sizes.get("L", 1)
@@ -111,7 +112,7 @@ def _multiplied(
     return Found(laws.multiplied(pattern, at), at)
 
 
-def _damped(kept: sympy.Expr, added: sympy.Expr, at: dict[sympy.Symbol, Any], found: tuple[Count, ...], size: sympy.Symbol) -> Found:
+def _damped(kept: sympy.Expr, added: sympy.Expr, at: Values, found: tuple[Count, ...], size: sympy.Symbol) -> Found:
     """h' = lambda h + eps f with lambda < 1: writes count for a memory of 1/(1 - lambda) applications."""
     memory = min(sympy.Integer(1), -degree(1 - kept**2, size)) if sympy.simplify(1 - kept**2) != 0 else sympy.Integer(1)
     fades, pairs = memory < 1, pair_power(found) * memory
@@ -125,9 +126,7 @@ def _damped(kept: sympy.Expr, added: sympy.Expr, at: dict[sympy.Symbol, Any], fo
     return Found(states | ({"gradient": Law(laws.BOUNDED, laws.ZERO)} if steady else {}), at, {"": "no law of gradients where lambda < 1 and writes add up"})
 
 
-def _rotation(
-    seen: Growth, family: Family, arch: Architecture, at: dict[sympy.Symbol, Any], pattern: str | None, why: dict[str, str], size: sympy.Symbol
-) -> Found:
+def _rotation(seen: Growth, family: Family, arch: Architecture, at: Values, pattern: str | None, why: dict[str, str], size: sympy.Symbol) -> Found:
     """A rotation's gain alpha_0 m l^-p: alpha_0 at these sizes where it depends on them."""
     power = next((sympy.Rational(str(family.powers[n.name][1])) for n in names(seen.added) if n.name in family.powers), sympy.Integer(0))
     first = {name: table[0] for name, table in arch.number_tables.items()}

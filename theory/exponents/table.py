@@ -42,12 +42,14 @@ def exponents(
     looped = _loops(arch, family)
     found, rows = _variables(variables, looped), []
     family.checked(looped)
-    notes: dict[str, Any] = {"symbols": {}}
+    notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
     for variable in found:
         laws = laws_of(arch, family, variable)
         ladder = tuple(sizes or LADDER[variable])
         logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
         notes["symbols"][variable] = {str(symbol): float(value) for symbol, value in laws.at.items()}
+        notes["ladders"][variable] = list(ladder)
+        notes["why"] |= {variable: "; ".join(laws.why.values())} if laws.why else {}
         rows += [_row(arch, key, variable, laws, ladder, logs.get(key)) for key in _keys(arch, logs, laws)]
     return Table(arch.name, dict(arch.parameters), rows, "exponents", notes=notes)
 
