@@ -7,6 +7,8 @@
     sp.verify(arch)      an equivalence test of the two: confirmed, rejected or inconclusive
     sp.exponents(arch)   how they scale with depth and loops: symbolic laws beside the recursion's slopes
     sp.critical(arch)    which powers of depth and loops make chosen quantities order one
+    sp.prescribe(name, base=, target=, optimizer=)  rates, multipliers, decay by group of parameters
+    sp.check(arch)       the coordinate check as a test: real optimiser steps
     sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens save
 
 A network of your own is an ``Architecture`` of ``SubBlock``s, written in vector expressions.
@@ -22,7 +24,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.comparison",
     "costs": "sigprop.cost", "exponents": "sigprop.theory.exponents.table", "verify_exponents": "sigprop.exponent_check",
-    "prescribe": "sigprop.prescribing", "torch_param_groups": "sigprop.prescribed", "optax_transform": "sigprop.prescribed",
+    "check": "sigprop.checking", "prescribe": "sigprop.prescribing", "torch_param_groups": "sigprop.prescribed", "optax_transform": "sigprop.prescribed",
     "Prescription": "sigprop.prescription", "critical": "sigprop.theory.critical", "Family": "sigprop.family", "SlotClass": "sigprop.family",
     "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
     "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",

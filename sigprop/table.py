@@ -17,7 +17,7 @@ from sigprop.plain import plain
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KEYS = ("case", "quantity", "application", "application_2", "token", "token_2", "input", "input_2", "group")
+KEYS = ("case", "quantity", "variable", "steps", "application", "application_2", "token", "token_2", "input", "input_2", "group")
 SUFFIXES = {".json": "to_json", ".csv": "to_csv", ".md": "to_markdown"}
 
 

@@ -7,7 +7,7 @@ leaves of different matrices are independent. So E f(coordinates) is an expectat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return vectors * np.sqrt(np.clip(values, FLOOR * max(values.max(), 0.0), None))
 
 
+@lru_cache(maxsize=64)
 def _normals(dimensions: int, points: int, seed: tuple[int, ...]) -> np.ndarray:
     sobol = stats.qmc.Sobol(dimensions, rng=np.random.default_rng(seed))
     return stats.norm.ppf(np.clip(sobol.random(points), 1e-12, 1 - 1e-12))

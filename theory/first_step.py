@@ -29,7 +29,7 @@ from sigprop.theory.transpose import AttendTransposed, Divide, Gradient, Transpo
 from sigprop.theory.uses import Uses, uses
 from sigprop.traversal import rows_of
 
-REPLICATES, POINTS = 8, 1024
+REPLICATES, POINTS = 8, 512
 MEAN = math.sqrt(2 / math.pi)  # E|z|, z ~ N(0, 1)
 
 
@@ -80,7 +80,7 @@ def _slots(arch: Architecture, branch: Vector, gradient: Gradient, weight: str, 
         draw = functools.partial(coordinates, arch, branch, used=used, reads=grams.reads[np.ix_(used, used)], cotangents=grams.cotangents[np.ix_(used, used)])
         for k in range(REPLICATES):
             inputs = np.ones((1, len(used))) if x is None else draw(x, points=POINTS, seed=(seed, k, 0))  # [points, uses]
-            values[k] += np.abs(draw(d, points=POINTS, seed=(seed, k, 1)) @ inputs.T).mean()
+            values[k] += np.abs(draw(d, points=POINTS, seed=(seed, k, 1)) @ inputs.T).mean()  # over all pairs
     return Change(float(values.mean()), float(stats.sem(values)))
 
 

@@ -83,7 +83,8 @@ class Values:
         if kind == "value" or row.token == row.token_2:
             return abs(value[0]), value[1]
         ends = [self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group)) for t in (row.token, row.token_2)]
-        return math.sqrt(ends[0][0] * ends[1][0]), (ends[0][1] + ends[1][1]) / 2
+        # of sampled heads a variance that is zero may come out below
+        return math.sqrt(max(ends[0][0], 0.0) * max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
 
     @staticmethod
     def _entry(gram: np.ndarray, log: np.ndarray, at: tuple[int, ...], t: int, s: int) -> Scaled:

@@ -1,0 +1,88 @@
+"""Slopes of ``check``: ln of a change against ln of a size, by weighted least squares, and the equivalence test against a reference slope.
+
+    y_i = (1/2) ln mean_k x_ik,   se_i = sd_i/(2 sqrt(S_i) mean_i)     x_ik: squared change in network k of rung i (delta method)
+    slope = sum_i c_i y_i,        se^2 = sum_i c_i^2 se_i^2            networks of different rungs are independent
+
+The mean of squares, because the wide limit has it exactly with labels +-1: E (sum_s K_ts y_s)^2 = sum_s K_ts^2. The interval has Student's t with
+Welch and Satterthwaite's degrees of freedom. Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+TOLERANCE, HALF_WIDTH, LEVEL = 0.1, 0.05, 0.95
+CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
+
+
+class Point(NamedTuple):
+    """ln of the rms change at one size, its standard error, networks."""
+
+    log: float
+    se: float
+    networks: int
+
+
+class Fit(NamedTuple):
+    """slope, its standard error, half the 95 % interval, the same weights' slope of the reference."""
+
+    slope: float
+    se: float
+    half: float
+    reference: float
+
+
+def point(squares: np.ndarray) -> Point:
+    """From the squared changes of a rung's networks."""
+    mean, count = float(squares.mean()), len(squares)
+    if mean <= 0:
+        return Point(-math.inf, math.inf, count)
+    return Point(0.5 * math.log(mean), float(squares.std(ddof=1)) / (2 * math.sqrt(count) * mean), count)
+
+
+def fit(sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float] | None = None) -> Fit:
+    """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope of 0)."""
+    from scipy.stats import t
+
+    x = np.log(np.asarray(sizes, dtype=np.float64))
+    y, se = (np.array([getattr(p, name) for p in points]) for name in ("log", "se"))
+    if not np.isfinite(y).all() or not np.isfinite(se).all():
+        return Fit(math.nan, math.inf, math.inf, 0.0)
+    w = 1 / np.maximum(se, 1e-6) ** 2  # a change that is the same in every network has no error
+    centred = x - (w * x).sum() / w.sum()
+    c = w * centred / (w * centred**2).sum()
+    parts = (c * se) ** 2
+    variance = float(parts.sum())
+    free = variance**2 / max(float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300)
+    half = float(t.ppf((1 + LEVEL) / 2, max(free, 1.0))) * math.sqrt(variance)
+    return Fit(float(c @ y), math.sqrt(variance), half, 0.0 if reference is None else float(c @ np.asarray(reference)))
+
+
+def judge(found: Fit) -> str:
+    """confirmed: the interval of slope - reference lies inside +-0.1 and half of it is at most 0.05; rejected: it lies wholly outside."""
+    if not math.isfinite(found.half):
+        return INCONCLUSIVE
+    low, high = found.slope - found.reference - found.half, found.slope - found.reference + found.half
+    if low > TOLERANCE or high < -TOLERANCE:
+        return REJECTED
+    return CONFIRMED if low > -TOLERANCE and high < TOLERANCE and found.half <= HALF_WIDTH else INCONCLUSIVE
+
+
+def overall(verdicts: Sequence[str]) -> str:
+    """rejected if any row is, else inconclusive if any is, else confirmed."""
+    return REJECTED if REJECTED in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts or not verdicts else CONFIRMED
+
+
+def needed(found: Fit, networks: int, most: int) -> int:
+    """Networks a rung at which the interval would be narrow enough (a fifth to spare); no more than ``most``."""
+    if judge(found) != INCONCLUSIVE:
+        return networks
+    if not math.isfinite(found.half):
+        return most
+    off = abs(found.slope - found.reference)
+    wanted = min(HALF_WIDTH, max(abs(TOLERANCE - off), HALF_WIDTH / 4)) / 1.2
+    return int(min(most, max(networks, math.ceil(networks * (found.half / wanted) ** 2))))

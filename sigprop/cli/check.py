@@ -1,0 +1,60 @@
+"""``sigprop check``: the coordinate check as a test, with real optimiser steps."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from sigprop.cli import inputs
+from sigprop.cli.options import Chosen, Name, Repeated, Samples, Seed, Width
+from sigprop.cli.output import check_out, remark, show
+from sigprop.cli.verify import CODES
+from sigprop.errors import InputError
+from sigprop.plots import FORMATS
+from sigprop.progress import bar
+from sigprop.table import check_path
+
+
+def check(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Parameter(help="What takes the steps (optax).")] = "adamw",
+    parametrisation: Annotated[Literal["prescribed", "naive"], Parameter(help="Factors of rates and read-out.")] = "prescribed",
+    variable: Annotated[Repeated, Parameter(negative="", show_default=False, help="Of width, depth, loops; comma separated or repeated; default all.")] = (),
+    steps: Annotated[str, Parameter(help="After how many steps, comma separated.")] = "1,10",
+    loss: Annotated[Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")] = "linear",
+    width: Annotated[Width, Parameter(help="Width n on the ladders of depth and loops.")] = 128,
+    samples: Annotated[Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")] = None,
+    seed: Annotated[Seed, Parameter(help="Seed of weights, inputs and labels.")] = 0,
+    plot: Annotated[str | None, Parameter(help="Draw the coordinate-check picture into this file (.png, .pdf, .svg).")] = None,
+) -> int:
+    """Test whether optimiser steps change the output and the states equally at every width, depth and number of loops."""
+    check_out(chosen)
+    if plot is not None:
+        check_path(plot, FORMATS)
+    arch = inputs.architecture(name, chosen)
+    variables = [v.strip() for text in variable for v in text.split(",")] or None
+    from sigprop.checking import MOST, NETWORKS
+    from sigprop.checking import check as judge
+
+    networks = samples or NETWORKS
+    options = {"loss": loss, "width": width, "networks": networks, "most": max(MOST, networks)}
+    with bar(not chosen.json) as progress:
+        table = judge(arch, optimizer, parametrisation, seed, variables, _steps(steps), **options, progress=progress)
+    if plot is not None:
+        from sigprop.checking.plot import plot as draw
+
+        draw(table, plot)
+        remark(f"drew {plot}")
+    show(table, chosen)
+    return CODES[table.verdict or "inconclusive"]
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and len(word) < 5 for word in words):
+        raise InputError(f"steps={text!r}; accepted: numbers of steps from 1 to 1000, such as 1,10")
+    return tuple(map(int, words))
