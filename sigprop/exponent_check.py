@@ -46,6 +46,9 @@ def verify_exponents(
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
     family = family or arch.family
+    grown = [name for name in variables or () if name not in LADDER]
+    if grown:
+        raise InputError(f"variable={grown[0]!r}: networks are compared over depth and loops; accepted: {', '.join(LADDER)}")
     theory = exponents(arch, variables, sizes, family)
     assert family is not None  # ``exponents`` refuses
     rows: list[dict[str, Any]] = []

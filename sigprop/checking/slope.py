@@ -59,7 +59,7 @@ def fit(sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float
     variance = float(parts.sum())
     free = variance**2 / max(float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300)
     half = float(t.ppf((1 + LEVEL) / 2, max(free, 1.0))) * math.sqrt(variance)
-    return Fit(float(c @ y), math.sqrt(variance), half, 0.0 if reference is None else float(c @ np.asarray(reference)))
+    return Fit(float(c @ y), math.sqrt(variance), half, 0.0 if reference is None else round(float(c @ np.asarray(reference)), 12))
 
 
 def judge(found: Fit) -> str:

@@ -84,7 +84,9 @@ def exponents(
     /,
     *,
     chosen: Chosen = Chosen(),  # noqa: B008
-    variable: Annotated[Repeated, Parameter(negative="", show_default=False, help="depth or loops; default those it has.")] = (),
+    variable: Annotated[
+        Repeated, Parameter(negative="", show_default=False, help="depth, loops (default those it has), width, mlp_ratio, ...; repeatable.")
+    ] = (),
     sizes: Annotated[str | None, Parameter(help="Ladder of sizes that slopes are taken over, such as 2,4,8,16 [default: 2 to 32].")] = None,
     symbols: Annotated[bool, Parameter(negative="", show_default=False, help="The laws alone, without the recursion's slopes.")] = False,
 ) -> int:

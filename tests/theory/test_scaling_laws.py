@@ -206,3 +206,27 @@ def test_families_of_ones_own() -> None:
         sp.Family(half, classes, {"residual_scale": "1/L"}).checked(loops=False)
     with pytest.raises(sp.InputError, match="accepted: depth"):
         sp.exponents(UNTIED(), ["loops"])
+
+
+def test_sizes_of_the_width() -> None:
+    """2304.02034's |g| column in n and M for every s, and what constant rates do to the output: SGD n^(1 - s), Adam n^(3/2 - s/2)."""
+    arch = sp.architectures.transformer(tokens=2)
+    s = sympy.Symbol("s", nonnegative=True)
+    rows = {(row["quantity"], row["group"], row["variable"]): row for row in sp.exponents(arch, ["width", "mlp_ratio"])}
+    for group in "qkvuwx":
+        assert rows["gradient_entry", group, "width"]["exponent"] == str(-s / 2 - sympy.Rational(1, 2))
+    assert rows["gradient_entry", "w", "mlp_ratio"]["leading"] == -0.5 and rows["gradient_entry", "x", "mlp_ratio"]["leading"] == 0
+    assert rows["gradient_entry", "readout", "width"]["leading"] == 0
+    assert rows["output_change_sgd", None, "width"]["leading"] == 1  # at s = 1: the read-out's own, n entries of order one
+    assert rows["output_change_adam", None, "width"]["leading"] == 1
+    assert rows["output_change_adam", "q", "width"]["exponent"] == str(sympy.Rational(3, 2) - s / 2)
+    with pytest.raises(sp.InputError, match="open question"):
+        sp.exponents(arch, ["tokens"])
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(0.25, 1.99), (0.5, 2.02), (1, 2.14), (2, 2.45), (4, 2.97)])
+def test_tangent_kernel_over_lambda_squared(scale: float, expected: float) -> None:
+    """Factors C of the matrices' own variances (entries of unit variance), hidden groups, L = 4, N = 8: lambda^-2 is the leading order only."""
+    arch = TIED(depth=4, loops=8, residual_scale=f"{scale}/(N*sqrt(L))")
+    rows = {row.get("group"): row["value"] for row in sp.predict(arch, quantities=["ntk"])}
+    assert (arch.numbers["c_w"] * rows["w"] + arch.numbers["c_x"] * rows["x"]) / scale**2 == pytest.approx(expected, abs=0.006)

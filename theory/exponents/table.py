@@ -17,6 +17,7 @@ from sigprop.growth_rows import Key
 from sigprop.table import Table
 from sigprop.theory.exponents.ladder import logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
+from sigprop.theory.exponents.sizes import entering, size_rows
 from sigprop.theory.exponents.structure import Found, laws_of
 from sigprop.theory.program import Room, compile_program
 
@@ -32,18 +33,23 @@ def exponents(
     """Rows: quantity, group, variable, kind, exponent and log_exponent (sympy, as printed), leading (the exponent's value here), rate; effective (least
     squares over ``sizes``), local (of the last doubling), limit with limit_error, method, and logs, the ladder itself.
 
-    arch: a registered architecture, or one with a ``Family``; variables: of 'depth', 'loops' (default: those it has); sizes: the ladder;
+    arch: a registered architecture, or one with a ``Family``; variables: 'depth', 'loops' (default: those it has), or width, mlp_ratio, head_dim,
+    vocabulary, ... where they enter (``sizes``: symbols alone); sizes: the ladder;
     numbers: also the recursion's. residual_rms and update are rms values, gradient, weight_gradient and ntk squares. An architecture without a
     family has numbers and no exponents: ``InputError`` says so. Source: derived (docs/exponents.md).
     """
     family = family or arch.family
     if family is None:
         raise InputError(f"{arch.name}: one table of slots has numbers and no exponents, which are about all sizes; accepted: family=sp.Family(build, classes)")
-    looped = _loops(arch, family)
-    found, rows = _variables(variables, looped), []
+    looped, others = _loops(arch, family), entering(arch)
+    found, rows = _variables(variables, looped, tuple(others)), []
     family.checked(looped)
     notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
     for variable in found:
+        if variable in others:
+            rows += size_rows(arch, variable, others[variable])
+            notes["symbols"][variable] = {"s": 1.0}
+            continue
         laws = laws_of(arch, family, variable)
         ladder = tuple(sizes or LADDER[variable])
         logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
@@ -58,11 +64,12 @@ def _loops(arch: Architecture, family: Family) -> bool:
     return "loops" in arch.parameters or any(entry.uses not in ("1", "N") for entry in family.classes) or arch.tied
 
 
-def _variables(asked: Sequence[str] | None, looped: bool) -> tuple[str, ...]:
+def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str]) -> tuple[str, ...]:
     accepted = ("depth", "loops") if looped else ("depth",)
     for name in asked or ():
-        if name not in accepted:
-            raise InputError(f"variable={name!r}; accepted: {', '.join(accepted)}")
+        if name not in (*accepted, *others):
+            open_one = " (powers of the number of tokens are an open question)" if name == "tokens" else ""
+            raise InputError(f"variable={name!r}{open_one}; accepted: {', '.join((*accepted, *others))}")
     return tuple(asked or accepted)
 
 
