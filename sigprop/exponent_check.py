@@ -17,7 +17,7 @@ from sigprop.rows import Row
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import engine_for, sample
 from sigprop.table import Table
-from sigprop.theory.exponents.table import LADDER, exponents, sized
+from sigprop.theory.exponents.table import default_ladder, exponents, sized
 
 FIRST_LOOK, MOST = 128, 2048  # networks a size: at first, and at most
 CONFIRM, REJECT = 0.90, 0.99
@@ -46,15 +46,15 @@ def verify_exponents(
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
     family = family or arch.family
-    grown = [name for name in variables or () if name not in LADDER]
-    if grown:
-        raise InputError(f"variable={grown[0]!r}: networks are compared over depth and loops; accepted: {', '.join(LADDER)}")
+    for name in variables or ():
+        if name not in ("depth", "loops"):
+            raise InputError(f"variable={name!r}: networks are compared over depth and loops; accepted: depth, loops")
     theory = exponents(arch, variables, sizes, family)
     assert family is not None  # ``exponents`` refuses
     rows: list[dict[str, Any]] = []
     for variable in dict.fromkeys(row["variable"] for row in theory):
         own = [row for row in theory if row["variable"] == variable and _measured((row["quantity"], row["group"]))]
-        ladder = tuple(sizes or LADDER[variable])
+        ladder = tuple(sizes or default_ladder(arch))
         measured = _ladder(arch, family, variable, ladder, width, seed, engine, memory_mib, tolerance, progress)
         rows += [row | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own)) for row in own if row["logs"] is not None]
     rows = [{key: value for key, value in row.items() if key != "logs"} for row in rows]

@@ -11,8 +11,13 @@ LAST, FIRST, COSINE, LANE = "last", "first", "cosine", "lane"
 """Of states: variance at the end and at the stem, their cosine (the first token's), the log of the norm where that has a lane."""
 
 
+def mixes(arch: Architecture) -> bool:
+    """Whether attention mixes several tokens: every pair of a slot's uses is then an expectation of its own."""
+    return arch.tokens > 1 and any(block.attention for block in arch.sub_blocks)
+
+
 def growth_rows(arch: Architecture) -> dict[Key, list[Row]]:
-    """Rows to sum over, tokens and slots, of every quantity and group that theory has gradients for."""
+    """Rows to sum over, tokens and slots, of every quantity and group that theory has gradients for; the tangent kernel's where tokens do not mix."""
     tokens, last = range(arch.tokens), arch.depth
     if arch.norm_lane:
         rows: dict[Key, list[Row]] = {(LANE, None): [Row("log_norm", last, token=0)]}
@@ -26,4 +31,4 @@ def growth_rows(arch: Architecture) -> dict[Key, list[Row]]:
         rows["weight_gradient", weight] = [Row("weight_gradient", used[0], group=weight) for used in arch.applications_of(weight).values()]
     rows["weight_gradient", READOUT] = [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
     rows |= {("weight_gradient", part): [Row("weight_gradient", 0, group=part)] for part in arch.stem_parts}
-    return rows | {("ntk", group): [Row("ntk", token=t, token_2=t, group=group) for t in tokens] for group in (*arch.groups, None)}
+    return rows if mixes(arch) else rows | {("ntk", group): [Row("ntk", token=t, token_2=t, group=group) for t in tokens] for group in (*arch.groups, None)}

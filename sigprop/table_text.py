@@ -91,13 +91,14 @@ def text(table: Table) -> str:
 
 
 def _remarks(notes: Mapping[str, Any]) -> list[str]:
-    """What formulas' symbols are here, and what has none: ``in loops: alpha=1, chi=1``."""
+    """What formulas' symbols are here, what has no law, what criteria mean: ``in loops: alpha=1, chi=1``."""
     values = [
         f"in {variable}: " + ", ".join(f"{name}={cell(value)}" for name, value in found.items())
         for variable, found in notes.get("symbols", {}).items()
         if found
     ]
     lines = values + [f"in {variable}: {reason}" for variable, reason in notes.get("why", {}).items()]
+    lines += [f"{name}: {meaning}" for name, meaning in notes.get("criteria", {}).items()]
     return ["", *lines] if lines else []
 
 

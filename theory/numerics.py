@@ -27,7 +27,7 @@ CONFIDENCE = 0.99  # of the error stated for sampled heads
 
 def status(arch: Architecture) -> str:
     """'exact' where every activation has a closed form and attention is uniform, else 'quadrature'."""
-    return "quadrature" if _series(arch) or _sampled(arch) or arch.modulators else "exact"
+    return "quadrature" if _series(arch) or sampled(arch) or arch.modulators else "exact"
 
 
 def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
@@ -39,7 +39,8 @@ def _series(arch: Architecture) -> bool:
     return any(dual.status(node.activation) == "quadrature" for node in _nodes(arch, Activate))
 
 
-def _sampled(arch: Architecture) -> bool:
+def sampled(arch: Architecture) -> bool:
+    """Whether attention's expectation is taken over sampled heads."""
     return arch.tokens > 1 and any(not node.scores.uniform for node in _nodes(arch, Attend))
 
 
@@ -60,8 +61,8 @@ class Evaluated(NamedTuple):
     sds: list[float | None]
 
 
-def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None, room: Room = Room()) -> Evaluated:  # noqa: B008 (a tuple)
-    """The rows' wide limits; room: ``program.Room``.
+def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None = None, room: Room = Room(), sets: int = REPLICATES) -> Evaluated:  # noqa: B008 (a tuple)
+    """The rows' wide limits; room: ``program.Room``; sets: of sampled heads or modulators' scores, where there are any.
 
     errors: rounding; where a Hermite series is used, the difference of two degrees; where heads or modulators' scores are sampled, the
     half-width of a 99 % interval (Student's t) over ``REPLICATES`` independent sets, whose mean is the value.
@@ -71,7 +72,7 @@ def evaluate(arch: Architecture, rows: Sequence[Row], approximation: str | None 
     seen |= set(range(turned))
     columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
     reach = max((_reach(row.quantity) for row in rows), default=FORWARD)
-    seeds = range(REPLICATES if (_sampled(arch) or arch.modulators) and approximation is None else 1)
+    seeds = range(sets if (sampled(arch) or arch.modulators) and approximation is None else 1)
     draws = [[Values(arch, one) for one in sampled_kernels(arch, columns, DEGREE, seed, reach, approximation, room)] for seed in seeds]
     every = [[[one.value(row) for one in each] for row in rows] for each in draws]
     known = {r: (field.skip_rate(arch, row.application or 0), 0.0) for r, row in enumerate(rows) if row.quantity == "skip_rate"}

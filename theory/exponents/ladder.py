@@ -12,11 +12,13 @@ from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
 from sigprop.theory.numerics import evaluate
 from sigprop.theory.program import Room
 
+DIGITS = 12  # of a slope; beyond is rounding
+
 
 def logarithms(arch: Architecture, room: Room = Room()) -> dict[Key, float]:  # noqa: B008 (a tuple)
     """ln of residual_rms and update of the last state, gradient at the stem, weight_gradient and ntk of every group (``growth_rows``); zeros are left out."""
     wanted = growth_rows(arch)
-    values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room)
+    values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1)
     found, at = {}, iter(values)
     for key, rows in wanted.items():
         parts = [next(at) for _ in rows]
@@ -42,9 +44,9 @@ def _states(found: Mapping[Key, float]) -> dict[Key, float]:
 def slope(sizes: Sequence[int], logs: Sequence[float]) -> float:
     """Least-squares slope of ln y in ln size: what a fit of the same ladder would find."""
     x = np.log(np.asarray(sizes, dtype=float))
-    return float(np.polyfit(x, np.asarray(logs, dtype=float), 1)[0])
+    return round(float(np.polyfit(x, np.asarray(logs, dtype=float), 1)[0]), DIGITS)
 
 
 def end_to_end(sizes: Sequence[int], logs: Sequence[float]) -> float:
     """ln(y_last/y_first)/ln(size_last/size_first)."""
-    return float((logs[-1] - logs[0]) / math.log(sizes[-1] / sizes[0]))
+    return round(float((logs[-1] - logs[0]) / math.log(sizes[-1] / sizes[0])), DIGITS)

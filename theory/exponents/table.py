@@ -13,15 +13,16 @@ from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, NoRule
 from sigprop.expression import State
 from sigprop.family import Family
-from sigprop.growth_rows import Key
+from sigprop.growth_rows import Key, mixes
 from sigprop.table import Table
-from sigprop.theory.exponents.ladder import logarithms, slope
+from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
 from sigprop.theory.exponents.sizes import entering, size_rows
 from sigprop.theory.exponents.structure import Found, laws_of
 from sigprop.theory.program import Room, compile_program
 
-LADDER = {"depth": (2, 4, 8, 16, 32), "loops": (2, 4, 8, 16, 32)}
+LADDER, MIXING = (2, 4, 8, 16, 32), (2, 4, 8)
+"""Sizes unless asked; fewer where attention mixes tokens, whose recursion is dear."""
 FAR = 2  # times the ladder's largest size: where the local exponent is taken, from there back to the largest
 CHANGES = {"output_change_sgd": "ntk", "output_change_adam": "adam"}
 """Change of the output by the first step at a fixed rate -> the law it follows: SGD's is the tangent kernel."""
@@ -51,13 +52,18 @@ def exponents(
             notes["symbols"][variable] = {"s": 1.0}
             continue
         laws = laws_of(arch, family, variable)
-        ladder = tuple(sizes or LADDER[variable])
+        ladder = tuple(sizes or default_ladder(arch))
         logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
         notes["symbols"][variable] = {str(symbol): float(value) for symbol, value in laws.at.items()}
         notes["ladders"][variable] = list(ladder)
         notes["why"] |= {variable: "; ".join(laws.why.values())} if laws.why else {}
         rows += [_row(arch, key, variable, laws, ladder, logs.get(key)) for key in _keys(arch, logs, laws)]
     return Table(arch.name, dict(arch.parameters), rows, "exponents", notes=notes)
+
+
+def default_ladder(arch: Architecture) -> tuple[int, ...]:
+    """The sizes that slopes are taken over."""
+    return MIXING if mixes(arch) else LADDER
 
 
 def _loops(arch: Architecture, family: Family) -> bool:
@@ -139,7 +145,7 @@ def _numbers(law: Law | None, found: Found, ladder: Sequence[int], logs: list[fl
     """effective and local slopes; the limit: the law's value, whose uncertainty is what a logarithm leaves open at the largest size."""
     if logs is None:
         return {}
-    numbers: dict[str, Any] = {"logs": logs[:-1], "effective": slope(ladder, logs[:-1]), "local": (logs[-1] - logs[-2]) / math.log(FAR)}
+    numbers: dict[str, Any] = {"logs": logs[:-1], "effective": slope(ladder, logs[:-1]), "local": end_to_end((1, FAR), logs[-2:])}
     if law is None or law.kind not in (POWER_LAW, BOUNDED):
         return numbers
     logarithm = law.log_exponent is None or law.log_exponent.subs(found.at) != 0
