@@ -51,6 +51,8 @@ class Family:
         for depth, n in TRIED:
             n = n if loops else 1
             arch = self.build(depth, n)
+            if not hasattr(arch, "applications_of"):
+                raise InputError(f"family: build({depth}, {n}) gave {type(arch).__name__}; accepted: a function (L, N) -> Architecture")
             sizes = {"N": n, "L": depth, "S": depth * (arch.sizes.get("S", depth) // max(arch.sizes.get("L", depth), 1))}
             self._check_classes(arch, sizes)
             self._check_numbers(arch, sizes)

@@ -74,7 +74,7 @@ def text(table: Table) -> str:
     flat = {name for name, values in columns.items() if not any(isinstance(value, list) for value in values)}  # whole ladders are for files
     kept = [name for name, values in columns.items() if name in flat and name not in shared and any(value is not None for value in values)]
     if not table.rows:
-        return "\n".join([*out, "no rows"])
+        return "\n".join([*out, "no rows", *_remarks(table.notes or {})])
     if all(isinstance(row.get("value"), (int, float)) for row in table.rows):
         kept = [name for name in kept if name != "log_value"]  # there for what is too large to be a float
     gap = f"... {len(table) - len(shown)} of {len(table)} rows left out; .json, .csv and .md files hold all ..." if long else None

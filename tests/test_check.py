@@ -212,3 +212,16 @@ def test_the_command_passes_its_options_on_and_returns_the_verdicts_code(
         command("looped-mlp", steps="1,x")
     with pytest.raises(sp.InputError, match="suffix"):
         command("looped-mlp", plot="p.txt")
+
+
+def test_a_prescription_that_is_not_flat_is_rejected() -> None:
+    """Above the critical residual scale the stream grows, and the rule's own slope, 0.38, is no reference."""
+    arch = sp.architectures.residual_mlp(residual_scale=1.0)
+    table = sp.check(arch, variables=["depth"], steps=(1,), ladders={"depth": (2, 8)}, width=64, networks=16, most=32)
+    row = table.filter(quantity="output")[0]
+    assert row["verdict"] == "rejected" and row["reference"] == 0 and row["predicted"] > 0.2
+
+
+def test_unknown_ladders_are_refused() -> None:
+    with pytest.raises(sp.InputError, match="did you mean 'depth'"):
+        sp.check(sp.architectures.looped_mlp(), ladders={"depht": (2, 4)})

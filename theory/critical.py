@@ -12,7 +12,7 @@ from sigprop.errors import InputError
 from sigprop.expression import Linear, Vector
 from sigprop.table import Table
 from sigprop.theory.critical_powers import CRITERIA, NONE, Answer, critical_powers
-from sigprop.theory.exponents.growth import ROTATION, growth
+from sigprop.theory.exponents.growth import OTHER, ROTATION, growth
 from sigprop.theory.exponents.laws import POWER
 from sigprop.theory.exponents.structure import laws_of
 from sigprop.traversal import children
@@ -30,15 +30,21 @@ def critical(arch: Architecture, criteria: Sequence[str] = ("variance",), per_cl
     """
     if arch.family is None:
         raise InputError(f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, classes)")
-    turned = growth(arch).form == ROTATION
+    seen, looped = growth(arch), "loops" in arch.parameters or arch.tied
+    turned = seen.form == ROTATION
+    if seen.form == OTHER:
+        raise InputError(f"{arch.name}: no number multiplies what its rule adds to the state; accepted: h + eps f, or a rotation")
+    arch.family.checked(looped)
+    criteria = [part.strip() for text in ((criteria,) if isinstance(criteria, str) else criteria) for part in text.split(",")]
     if NORM_POWER in criteria and not turned:
         raise InputError(f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; accepted: {', '.join(CRITERIA)}")
     rows = [_norm_power(arch)] if NORM_POWER in criteria else []
     others = [name for name in criteria if name != NORM_POWER]
+    if turned and others and any(power for _, power in arch.family.powers.values()):
+        raise InputError(f"criterion={others[0]!r}: gains that fall as l^-p are not counted in pairs; accepted: {NORM_POWER}, or alpha_exponent=0")
     sub_blocks = arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
     if others:
         answers = critical_powers(arch.family.classes, others, per_class=per_class, matrices=_matrices(arch), sub_blocks=sub_blocks, fixed_rate=fixed_rate)
-        looped = "loops" in arch.parameters or arch.tied
         rows += [_row(arch, answer) for variable, answer in answers.items() if looped or variable == "depth"]
     return Table(arch.name, dict(arch.parameters), rows, "critical", notes={"criteria": {name: CRITERIA[name].help for name in others}})
 

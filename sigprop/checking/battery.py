@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.checking.ladder import WIDTH, Members, Rung, variables_of
+from sigprop.checking.ladder import VARIABLES, WIDTH, Members, Rung, variables_of
 from sigprop.checking.rates import NAMED, Parametrisation, named
 from sigprop.checking.reference import first_step
 from sigprop.checking.run import EXTENSION, FIRST, LINEAR, Networks
 from sigprop.checking.slope import HALF_WIDTH, TOLERANCE, Fit, fit, judge, needed, overall, point
-from sigprop.errors import InputError
+from sigprop.errors import InputError, near_miss
 from sigprop.progress import Silent
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.training import OBSERVABLES, check_training
@@ -62,6 +62,8 @@ def check(
     right = Members(arch)
     family = Members(arch, {"residual_scale": 1.0}) if name == "naive" else right
     ladders = ladders or {}
+    for unknown in set(ladders) - set(VARIABLES):
+        raise InputError(f"ladders: {unknown!r}{near_miss(unknown, VARIABLES)}")
     every = {v: (family.ladder(v, ladders.get(v), width), right.ladder(v, ladders.get(v), width)) for v in variables_of(arch, variables)}
     run = Networks(optimizer, rule, steps, loss, seed)
     rule(*_of(next(iter(every.values()))[0][0]), optimizer)  # what it refuses it refuses before anything is run
@@ -114,7 +116,9 @@ class _Found:
 
     def fit(self, step: int, observable: int, known: list[float] | None = None) -> Fit:
         points = [point(x[:, step, observable]) for x in self.squares]
-        return fit(self.sizes, points, self.of(self.reference if known is None else known, step, observable))
+        found = fit(self.sizes, points, self.of(self.reference if known is None else known, step, observable))
+        steep = known is None and abs(found.reference) > TOLERANCE  # the rule's own prediction is not flat, and no network makes it so
+        return found._replace(reference=0.0) if steep else found
 
 
 def _of(rung: Rung) -> tuple[Architecture, int]:

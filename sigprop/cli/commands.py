@@ -117,8 +117,7 @@ def critical(
     arch = inputs.architecture(name, chosen)
     import sigprop as sp
 
-    names = [part.strip() for text in criterion for part in text.split(",")]
-    show(sp.critical(arch, names, per_class, fixed_rate), chosen)
+    show(sp.critical(arch, criterion, per_class, fixed_rate), chosen)
     return 0
 
 

@@ -101,3 +101,20 @@ def test_bad_input() -> None:
     with pytest.raises(sp.InputError, match="has no power of L"):
         critical_powers([SlotClass("2**L", "1")], ["variance"])
     assert all(criterion.help for criterion in CRITERIA.values())
+
+
+@pytest.mark.parametrize("arch", [sp.architectures.mlp(), sp.architectures.vanilla(), sp.architectures.deepnorm()])
+def test_networks_without_eps_are_refused(arch) -> None:
+    with pytest.raises(sp.InputError, match="no number multiplies"):
+        sp.critical(arch)
+
+
+def test_gains_that_fall_and_false_classes_are_refused() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(sp.InputError, match="fall as l"):
+        sp.critical(sp.architectures.nag(), "memory")
+    arch = sp.architectures.looped_mlp()
+    assert arch.family is not None
+    with pytest.raises(sp.InputError, match="classes: "):
+        sp.critical(replace(arch, input_gram=arch.stem_parts, family=sp.Family(arch.family.build, (SlotClass("S*N", "1"),))))

@@ -42,6 +42,13 @@ def test_constant_rate_in_depth() -> None:
     assert slope(sizes, [at(n, "1") for n in sizes]) == pytest.approx(1.15, abs=0.03)
 
 
+def test_naive_loops() -> None:
+    """eps = 1 at a constant rate, L = 2, N = 1..16: 1.17."""
+    sizes = (1, 2, 4, 8, 16)
+    changes = [adam(sp.architectures.looped_mlp(depth=2, loops=n, residual_scale=1), room=Room(40, 20)) for n in sizes]
+    assert slope(sizes, [math.log(sum(found[group].value for group in HIDDEN)) for found in changes]) == pytest.approx(1.17, abs=0.03)
+
+
 def test_one_application_by_hand() -> None:
     """One relu block of unit gain on a unit stem: x: eps E|g| E|phi|, w: eps E|phi' u| E|r|, u ~ N(0, c_x); stem and read-out E|g_0|, E|h_1|."""
     eps = 0.7

@@ -4,7 +4,7 @@
     Adam's output change  eps D (rate)        a weight's gradient entry  eps uses
 
 Exact for variance and tangent kernel up to the order-one constant, Adam's is a bound that is attained. Source: derived
-(tests/theory/test_exponents_laws.py, tests/theory/test_critical.py compare with the recursion).
+(tests/theory/test_scaling_laws.py, tests/theory/test_critical.py compare with the recursion).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     g      the branch's gain K(1)                                        alpha_0, m, p  of a rotation's gain alpha_0 m l^-p
 
 A law says kind, exponent and power of the logarithm: power  y ~ v^e (ln v)^k, stretched  ln y ~ rate v^e, exponential  ln y ~ rate v,
-bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3 and 6; tests/theory/test_exponents.py compares with the recursion).
+bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3 and 6; tests/theory/test_scaling_laws.py compares with the recursion).
 """
 
 from __future__ import annotations
@@ -76,43 +76,62 @@ def tied(at: Values) -> dict[str, Law]:
     return found | {"adam": change, "ntk": settled(positive(weight), at, logarithm)}
 
 
-def multiplied(pattern: str, at: Values) -> dict[str, Law]:
+def normalised(found: dict[str, Law], at: Values) -> dict[str, Law]:
+    """The laws where the read-out divides the last state by its norm: squares of gradients by its square, Adam's change by itself."""
+    rms = found.get("residual_rms")
+    if rms is None:
+        return {}
+    if rms.kind not in (POWER_LAW, BOUNDED):
+        return {"residual_rms": rms}
+    less = {"gradient": 2, "weight_gradient": 2, "ntk": 2, "adam": 1}
+
+    def turned(name: str, law: Law) -> Law:
+        exponent = law.exponent - less[name] * rms.exponent
+        return settled(positive(exponent) if name in ("ntk", "adam") else exponent, at, law.log_exponent)
+
+    return {name: turned(name, law) if name in less else law for name, law in found.items()}
+
+
+def multiplied(pattern: str, at: Values, single: bool) -> dict[str, Law]:
     """Homogeneous branches without a norm: every application multiplies. Squares for gradients, half of that for rms.
 
-    untied  ln q ~ g N^(1 - 2 alpha);  tied  ln q ~ 2 sqrt(g) N^(1 - alpha), at alpha = 0 2 ln(1 + sqrt g) a loop.
+    untied  ln q ~ g N^(1 - 2 alpha);  tied  ln q ~ 2 sqrt(g) N^(1 - alpha); at alpha = 0 ln(1 + g) and 2 ln(1 + sqrt g) a step of a ``single`` sub-block
+    (of several: no closed rate here).
     """
     exponent = 1 - 2 * ALPHA if pattern == UNTIED else 1 - ALPHA
     rate = GAIN if pattern == UNTIED else 2 * sympy.sqrt(GAIN)
-    alpha, value = at[ALPHA], exponent.subs(at)
-    if value <= 0:
+    if exponent.subs(at) <= 0:
         bounded = Law(BOUNDED, ZERO)
         return {"residual_rms": bounded, "gradient": bounded}
-    if alpha == 0:
+    if at[ALPHA] == 0:
         each = sympy.log(1 + GAIN) if pattern == UNTIED else 2 * sympy.log(1 + sympy.sqrt(GAIN))
-        return {"residual_rms": Law(EXPONENTIAL, ONE, ZERO, each / 2), "gradient": Law(EXPONENTIAL, ONE, None, each)}
+        return {"residual_rms": Law(EXPONENTIAL, ONE, ZERO, each / 2 if single else None), "gradient": Law(EXPONENTIAL, ONE, None, each if single else None)}
     return {"residual_rms": Law(STRETCHED, exponent, ZERO, rate / 2), "gradient": Law(STRETCHED, exponent, None, rate)}
 
 
-def rotation(at: Values, pattern: str | None) -> dict[str, Law]:
+def rotation(at: Values, pattern: str | None, each: int) -> dict[str, Law]:
     """A unit direction rotated by a_l = alpha_0 m l^-p: ln rho = (1/2) sum ln(1 + a_l^2), and untied gradients prod (1 + chi a_l^2)/(1 + a_l^2).
 
-    alpha: power of 1/size in alpha_0. p = 1/2: rho ~ L^(alpha_0^2 m^2/2), the borderline; below stretched, above bounded.
+    alpha: power of 1/size in alpha_0, whose constant alpha_0 stands for; each: applications a step of the variable. p = 1/2: rho ~ L^(alpha_0^2 m^2/2),
+    the borderline; below stretched, above bounded.
     """
-    norm = _turned(at, ALPHA_0**2 * MODULATOR**2 / 2)
-    return {"residual_rms": norm} | ({"gradient": _turned(at, (CHI - 1) * ALPHA_0**2 * MODULATOR**2)} if pattern == UNTIED else {})
+    square = ALPHA_0**2 * MODULATOR**2
+    found = {"residual_rms": _turned(at, square / 2, sympy.log(1 + square) / 2, each)}
+    if pattern == UNTIED:
+        found["gradient"] = _turned(at, (CHI - 1) * square, sympy.log((1 + CHI * square) / (1 + square)), each)
+    return found
 
 
-def _turned(at: Values, amount: Any) -> Law:
-    """The law of exp(amount sum_l l^-2p v^-2 alpha)."""
+def _turned(at: Values, amount: Any, whole: Any, each: int) -> Law:
+    """The law of exp(amount sum_l l^-2p v^-2 alpha), l = 1 .. each v; whole: of one application where the gain is constant."""
     if amount.subs(at) == 0:
         return Law(BOUNDED, ZERO)
     p, alpha = at[POWER], at[ALPHA]
+    grown = 1 - 2 * POWER - 2 * ALPHA
     if p == HALF and alpha == 0:
         return Law(POWER_LAW, amount)
-    grown = 1 - 2 * POWER - 2 * ALPHA
     if p >= HALF or grown.subs(at) <= 0:
         return Law(BOUNDED, ZERO)
     if p == 0 and alpha == 0:
-        each = sympy.log(1 + ALPHA_0**2 * MODULATOR**2) / 2
-        return Law(EXPONENTIAL, ONE, ZERO, each if amount == ALPHA_0**2 * MODULATOR**2 / 2 else None)
-    return Law(STRETCHED, grown, ZERO, amount / (1 - 2 * POWER))
+        return Law(EXPONENTIAL, ONE, ZERO, each * whole)
+    return Law(STRETCHED, grown, ZERO, amount / (1 - 2 * POWER) * sympy.Integer(each) ** (1 - 2 * POWER))

@@ -4,33 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import sympy
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, NoRule
-from sigprop.expression import State
+from sigprop.expression import Linear, Normalise, State
 from sigprop.family import Family
 from sigprop.growth_rows import Key, mixes
 from sigprop.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
-from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
+from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
 from sigprop.theory.exponents.sizes import entering, size_rows
 from sigprop.theory.exponents.structure import Found, laws_of
 from sigprop.theory.program import Room, compile_program
+from sigprop.traversal import walk
 
 LADDER, MIXING = (2, 4, 8, 16, 32), (2, 4, 8)
 """Sizes unless asked; fewer where attention mixes tokens, whose recursion is dear."""
+MOST_TIED = 4096  # applications
 FAR = 2  # times the ladder's largest size: where the local exponent is taken, from there back to the largest
 CHANGES = {"output_change_sgd": "ntk", "output_change_adam": "adam"}
 """Change of the output by the first step at a fixed rate -> the law it follows: SGD's is the tangent kernel."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Exponents(Table):
+    """A table of exponents; laws: (quantity, group, variable) -> ``Law``, whose exponent is the sympy object that the row prints."""
+
+    laws: Mapping[tuple[str, str | None, str], Law] = field(default_factory=dict)
+
+
 def exponents(
     arch: Architecture, variables: Sequence[str] | None = None, sizes: Sequence[int] | None = None, family: Family | None = None, numbers: bool = True
-) -> Table:
+) -> Exponents:
     """Rows: quantity, group, variable, kind, exponent and log_exponent (sympy, as printed), leading (the exponent's value here), rate; effective (least
     squares over ``sizes``), local (of the last doubling), limit with limit_error, method, and logs, the ladder itself.
 
@@ -42,23 +52,34 @@ def exponents(
     family = family or arch.family
     if family is None:
         raise InputError(f"{arch.name}: one table of slots has numbers and no exponents, which are about all sizes; accepted: family=sp.Family(build, classes)")
+    check_ladder(sizes)
     looped, others = _loops(arch, family), entering(arch)
     found, rows = _variables(variables, looped, tuple(others)), []
     family.checked(looped)
     notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
     for variable in found:
         if variable in others:
-            rows += size_rows(arch, variable, others[variable])
+            rows += [(row, None) for row in size_rows(arch, variable, others[variable])]
             notes["symbols"][variable] = {"s": 1.0}
             continue
-        laws = laws_of(arch, family, variable)
+        seen = laws_of(arch, family, variable)
         ladder = tuple(sizes or default_ladder(arch))
         logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
-        notes["symbols"][variable] = {str(symbol): float(value) for symbol, value in laws.at.items()}
+        notes["symbols"][variable] = {str(symbol): float(value) for symbol, value in seen.at.items()}
         notes["ladders"][variable] = list(ladder)
-        notes["why"] |= {variable: "; ".join(laws.why.values())} if laws.why else {}
-        rows += [_row(arch, key, variable, laws, ladder, logs.get(key)) for key in _keys(arch, logs, laws)]
-    return Table(arch.name, dict(arch.parameters), rows, "exponents", notes=notes)
+        notes["why"] |= {variable: "; ".join(seen.why.values())} if seen.why else {}
+        rows += [_row(arch, key, variable, seen, ladder, logs.get(key)) for key in _keys(arch, logs, seen)]
+    laws = {(row["quantity"], row["group"], row["variable"]): law for row, law in rows if law is not None}
+    return Exponents(arch.name, dict(arch.parameters), [row for row, _ in rows], "exponents", notes=notes, laws=laws)
+
+
+def check_ladder(sizes: Sequence[int] | None) -> None:
+    """Raise ``InputError`` unless there are three whole sizes or more, smallest first (None: the default)."""
+    if sizes is None:
+        return
+    whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 1 for size in sizes)
+    if not whole or len(sizes) < 3 or any(a >= b for a, b in zip(sizes, list(sizes)[1:], strict=False)):
+        raise InputError(f"sizes={tuple(sizes)}; accepted: three sizes or more that ascend, such as 2, 4, 8")
 
 
 def default_ladder(arch: Architecture) -> tuple[int, ...]:
@@ -72,7 +93,8 @@ def _loops(arch: Architecture, family: Family) -> bool:
 
 def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str]) -> tuple[str, ...]:
     accepted = ("depth", "loops") if looped else ("depth",)
-    for name in asked or ():
+    asked = [part.strip() for text in ((asked,) if isinstance(asked, str) else asked or ()) for part in text.split(",")]
+    for name in asked:
         if name not in (*accepted, *others):
             open_one = " (powers of the number of tokens are an open question)" if name == "tokens" else ""
             raise InputError(f"variable={name!r}{open_one}; accepted: {', '.join((*accepted, *others))}")
@@ -91,6 +113,8 @@ def _logs(arch: Architecture, family: Family, variable: str, sizes: Sequence[int
 
     found: dict[Key, list[float]] = {}
     members = [sized(arch, family, variable, size) for size in sizes]
+    if members[-1].tied and members[-1].depth > MOST_TIED:
+        raise InputError(f"sizes={tuple(sizes)}: {members[-1].depth} tied applications, and as many squared kernels; accepted: up to {MOST_TIED} at the last")
     programs = [compile_program(member) for member in members]
     room = Room(max(p.steps for p in programs), max(p.partners.shape[1] for p in programs))
     for member in members:
@@ -108,7 +132,8 @@ def _keys(arch: Architecture, logs: dict[Key, list[float]], found: Found) -> lis
     if logs:
         return list(logs)
     alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in found.laws]
-    groups = [(name, group) for name in ("weight_gradient", "ntk") if name in found.laws for group in arch.groups]
+    silent = {leg.weight for block in arch.sub_blocks for node in block.attention for leg in (node.query, node.key) if isinstance(leg, Linear)}
+    groups = [(name, g) for name in ("weight_gradient", "ntk") if name in found.laws for g in arch.groups if arch.tokens > 1 or g not in silent]
     changes = [(name, None) for name, law in CHANGES.items() if law in found.laws]
     return [*alone, *groups, *([("ntk", None)] if "ntk" in found.laws else []), *changes]
 
@@ -123,13 +148,18 @@ def law_of(key: Key, found: Found, arch: Architecture) -> Law | None:
     if group != READOUT:
         return found.laws.get("gradient")
     state = found.laws.get("residual_rms")
-    return Law(state.kind, 2 * state.exponent) if state is not None and arch.readout.read == State(0) and not arch.norm_lane else None
+    if any(isinstance(node, Normalise) for node in walk(arch.readout.read)):
+        return Law(BOUNDED, ZERO)
+    if state is None or arch.norm_lane or arch.readout.read != State(0):
+        return None
+    powers = state.kind in (POWER_LAW, BOUNDED)
+    return Law(state.kind, 2 * state.exponent if powers else state.exponent, state.log_exponent, None if state.rate is None else 2 * state.rate)
 
 
-def _row(arch: Architecture, key: Key, variable: str, found: Found, ladder: Sequence[int], logs: list[float] | None) -> dict[str, Any]:
+def _row(arch: Architecture, key: Key, variable: str, found: Found, ladder: Sequence[int], logs: list[float] | None) -> tuple[dict[str, Any], Law | None]:
     law = law_of(key, found, arch)
     row: dict[str, Any] = {"quantity": key[0], "group": key[1], "variable": variable}
-    return row | _said(law, found) | _numbers(law, found, ladder, logs)
+    return row | _said(law, found) | _numbers(law, found, ladder, logs), law
 
 
 def _said(law: Law | None, found: Found) -> dict[str, Any]:

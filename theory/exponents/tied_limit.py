@@ -5,7 +5,8 @@ In x = ln(s/t) the cosine of two times obeys c'' = c - K(c)/A, K normalised to K
     A = 2 (V(1) - V(c*)) / (1 - c*^2),   V(c) = int_0^c K,   K(c*) = A c*;        R^2 -> A g (eps N)^2, g the branch's gain
     gamma^2 = top eigenvalue of d^2/dx^2 + K'(c(x))/A;                          stem gradient ~ (eps N)^(2 gamma)
 
-A = gamma = 1 where chi = K'(1) <= 1 (states align, logarithms). Source: derived (exponents page, sections 1 and 2; tests/theory/test_tied_limit.py).
+A = 1 and gamma = sqrt(chi) where chi = K'(1) <= 1 (states align; at 1 logarithms).
+Source: derived (exponents page, sections 1 and 2; tests/theory/test_tied_limit.py).
 """
 
 from __future__ import annotations

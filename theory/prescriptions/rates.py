@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 import sympy as sp
@@ -79,7 +80,7 @@ def rules(
     for name, value, accepted in (("optimizer", optimizer, OPTIMIZERS), ("decay", decay, DECAYS), ("parametrisation", parametrisation, PARAMETRISATIONS)):
         if value not in accepted:
             raise InputError(f"{name}={value!r}; accepted: {', '.join(accepted)}")
-    if isinstance(s, (str, bool)) or not 0 <= s <= 1:
+    if isinstance(s, bool) or not isinstance(s, (int, float, Fraction)) or not 0 <= s <= 1:
         raise InputError(f"s={s!r}; accepted: 0 (neural tangent) to 1 (maximal update)")
     if optimizer == "adam" and decay == "product":
         raise InputError("decay='product' at optimizer='adam', whose decay is part of the gradient; accepted: adamw or sgd, or decay='papers'")
