@@ -39,7 +39,7 @@ def judge(
 
     sampler: (width, samples, stream) -> [samples, R], may raise ``Diverged``. theory, scale: [R], scale > 0. error:
     [R] absolute numerical error of the theory. widths: ascending factors of n1. start_width: first n1 (default 32,
-    must be even; n1 only doubles). half_rung: also sample n1/2, where curvature is cheap to see; without it the same
+    must be even; n1 only doubles). half_rung: also sample n1/2, where curvature is cheap to see; without it n1 may leap (``pilot.climb``) and the same
     precision costs about twice as much and needs at least three widths. ceiling: largest width ever sampled. cost:
     of a network of a width (default n^2). samples: networks a rung and look instead of planned ones (one number or
     one a rung, smallest width first). max_cost: limit on the sum of cost over everything sampled; a run that would exceed

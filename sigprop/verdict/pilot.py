@@ -33,8 +33,8 @@ def pilot_samples(factor: float, tolerance: float) -> int:
     return int(max(100, np.ceil(base / max(factor, 1.0))))
 
 
-def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tolerance: float, keep: np.ndarray) -> Pilot:
-    """Raise n1 from ``start`` by powers of two until, on every row of ``keep`` ([R] boolean),
+def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tolerance: float, keep: np.ndarray, leap: bool = False) -> Pilot:
+    """Double n1 from ``start`` (``leap``: at once to where its spread, falling as n^-1/2, would do) until, on every row of ``keep`` ([R] boolean),
 
         |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
 
@@ -67,7 +67,7 @@ def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tol
                 return Pilot(n1, rungs)
             if last:
                 return Pilot(n1, rungs, int(rows[row]), f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows")
-        n1 *= min(jump, 2 ** int(np.log2(ceiling / (n1 * max(ladder)))))
+        n1 *= min(jump, 2 ** int(np.log2(ceiling / (n1 * max(ladder))))) if leap else 2
 
 
 def _noisy(moments: Moments) -> tuple[int | None, str, int]:

@@ -45,7 +45,7 @@ class Run:
         evidence: Evidence | None = None
         rungs: list[Moments] = []
         while True:
-            pilot = climb(self.source, list(self.factors), n1, self.ceiling, self.tolerance, ~self.fixed)
+            pilot = climb(self.source, list(self.factors), n1, self.ceiling, self.tolerance, ~self.fixed, self.factors[0] == 1)
             if pilot.row is not None:
                 return self.stop(pilot.n1, pilot.rungs, pilot.reason, pilot.row)
             try:
