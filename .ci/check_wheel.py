@@ -16,12 +16,12 @@ def main() -> int:
         with zipfile.ZipFile(next(Path(out).glob("*.whl"))) as wheel:
             held = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
     tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations"], check=True, capture_output=True, text=True
+        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations", "paper_figures"], check=True, capture_output=True, text=True
     ).stdout.split()
     tree = {}
     for name in tracked:
         path = ROOT / name
-        if path.is_file() and not path.is_symlink():
+        if path.is_file():  # links to folders are not; a link to a file is built as that file
             tree[name if name.startswith("sigprop/") else f"sigprop/{name}"] = path.read_bytes()
     for name in sorted(set(tree) ^ set(held)):
         print(f"{name}: only in the {'tree' if name in tree else 'wheel'}")
