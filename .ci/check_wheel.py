@@ -21,7 +21,7 @@ def main() -> int:
     tree = {}
     for name in tracked:
         path = ROOT / name
-        if path.is_file():  # links to folders are not; a link to a file is built as that file
+        if path.is_file() and not path.is_symlink():
             tree[name if name.startswith("sigprop/") else f"sigprop/{name}"] = path.read_bytes()
     for name in sorted(set(tree) ^ set(held)):
         print(f"{name}: only in the {'tree' if name in tree else 'wheel'}")

@@ -62,11 +62,9 @@ def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
 
 
 def floor(axes: Axes, width: int, samples: int) -> None:
-    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded below INTERVAL/sqrt(n samples)."""
+    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within INTERVAL/sqrt(n samples) of zero."""
     level = INTERVAL / math.sqrt(width * samples)
-    axes.axhspan(0, level, color="0.85", zorder=0, linewidth=0)
-    axes.axhline(level, color="0.4", linewidth=0.6, zorder=1)
-    axes.text(0.98, level, f"noise floor, n = {width} ", transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=6, color="0.3")
+    axes.axhspan(-level, level, color="0.82", zorder=0, linewidth=0, label=f"noise floor, n = {width}")
 
 
 def legend_of_points(figure: Figure, rows: Rows) -> None:

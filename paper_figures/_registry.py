@@ -75,4 +75,8 @@ def figure(name: str) -> Figure:
     """The figure of that name; raises ``InputError``."""
     if name not in figures():
         raise InputError(f"figure {name!r}{near_miss(name, figures())}")
-    return figures()[name]
+    found = figures()[name]
+    for file in found.sources:
+        if not file.is_file():
+            raise InputError(f"figure {name!r} is made from {file}, which is not there; accepted: a checkout of the repository")
+    return found

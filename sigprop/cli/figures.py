@@ -37,7 +37,7 @@ def figures(
     from sigprop import paper_figures
 
     kinds = _formats(formats)
-    chosen = [paper_figures.figure(name) for name in dict.fromkeys(names)] or [*paper_figures.figures().values()]
+    chosen = [paper_figures.figure(name) for name in dict.fromkeys(names)] or _every()
     if list:
         print(json_.dumps([figure.about() for figure in chosen], indent=1) if json else _listing(chosen))
         return 0
@@ -77,6 +77,17 @@ def _all(chosen: list[Figure], folder: Path, kinds: tuple[str, ...], quick: bool
         say(f"{figure.name:<{size}}  {done['verdict']:<12}  {time.monotonic() - started:6.1f} s {what}  {judged['points']:4d} points{seen}{reason}")
         documents.append(done)
     return documents
+
+
+def _every() -> list[Figure]:
+    """All figures whose sources are there: an installed package has no docs."""
+    from sigprop.paper_figures import figures as known
+
+    found = [figure for figure in known().values() if all(file.is_file() for file in figure.sources)]
+    for figure in known().values():
+        if figure not in found:
+            remark(f"{figure.name}: left out, {', '.join(map(str, figure.sources))} is not there")
+    return found
 
 
 def _formats(text: str) -> tuple[str, ...]:
