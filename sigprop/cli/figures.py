@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from sigprop.cli import INTERRUPTED
 from sigprop.cli.cases import overall
 from sigprop.cli.options import Seed
 from sigprop.cli.output import remark
@@ -47,7 +48,11 @@ def figures(
     if replot:
         for figure in chosen:  # all or none
             _store.load(folder, figure)
-    documents = _all(chosen, folder, kinds, quick, seed, replot, remark if json else print)
+    try:
+        documents = _all(chosen, folder, kinds, quick, seed, replot, remark if json else print)
+    except KeyboardInterrupt:
+        remark(f"sigprop: interrupted; {folder} keeps what is done, and the same command continues")
+        return INTERRUPTED
     verdict = overall([str(document["verdict"]) for document in documents])
     if json:
         print(json_.dumps({"figures": documents, "verdict": verdict, "out": str(folder)}, indent=1))
