@@ -14,8 +14,6 @@ from sigprop.paper_figures._registry import Figure
 from sigprop.quantities import QUANTITIES
 
 FILE = Path(sp.__file__).parents[1] / "docs" / "verdicts.csv"
-TOLERANCES = (0.01, 0.03, 0.05)
-MOST_NAMED = 24
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
@@ -48,22 +46,33 @@ def judge(tables: Mapping[str, Any]) -> Judged:
 
 
 def draw(figure: Any, tables: Any) -> None:
-    """Every case's row that comes nearest to its tolerance, in units of it; cases in order, one panel a tolerance."""
-    groups = {t: rows for t, rows in split(tables["deviations"], "tolerance").items() if len(split(rows, "case")) > 1}
-    panels = figure.subplots(len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": [1.6 if len(split(r, "case")) > 60 else 1 for r in groups.values()]})
-    for index, (axes, (tolerance, rows)) in enumerate(zip(panels[:, 0], sorted(groups.items()), strict=True)):
-        worst = [max(own, key=lambda row: max(-row["lower"], row["upper"])) for own in split(rows, "case").values()]
-        worst.sort(key=lambda row: row["deviation"])
-        xs = range(1, len(worst) + 1)
-        bars = [[row["deviation"] - row["lower"] for row in worst], [row["upper"] - row["deviation"] for row in worst]]
-        bars = [[100 * value for value in side] for side in bars]
-        middle = [100 * row["deviation"] for row in worst]
-        axes.errorbar(xs, middle, bars, fmt=MARKERS[index], color=COLOURS[index], markersize=2, linewidth=0.5, capsize=0)
-        axes.axhspan(-100 * tolerance, 100 * tolerance, color="0.92", zorder=0, linewidth=0)
+    """Every case's number that reaches farthest, in units of its tolerance: above the named architectures, below the product of components."""
+    cases = split(tables["deviations"], "case")
+    product = [name for name in cases if name.split()[0] in ("tied", "untied", "looped")]
+    named = [name for name in cases if name not in product]
+    for index, (axes, names) in enumerate(zip(figure.subplots(2, 1, gridspec_kw={"height_ratios": [1.2, 1]}), (named, product), strict=True)):
+        worst = [max(cases[name], key=lambda row: max(-row["lower"], row["upper"])) for name in names]
+        middle = [row["deviation"] / row["tolerance"] for row in worst]
+        ends = [[abs(row[end] - row["deviation"]) / row["tolerance"] for row in worst] for end in ("lower", "upper")]
+        axes.errorbar(range(len(worst)), middle, ends, fmt=MARKERS[index], color=COLOURS[index], markersize=2, linewidth=0.6, capsize=0)
+        axes.axhspan(-1, 1, color="0.92", zorder=0, linewidth=0)
         axes.axhline(0, color="0.3", linewidth=0.8)
-        axes.set(ylim=(-125 * tolerance, 125 * tolerance), xlim=(0, len(worst) + 1), ylabel="deviation / %")
-        axes.set_title(f"{len(worst)} cases, {len(rows)} numbers, judged at {tolerance:.0%}: each case's number nearest to its tolerance", loc="left")
-    panels[-1][0].set_xlabel("case, in order of its deviation (names in verdicts.deviations.csv)")
+        starts = {" ".join(name.split()[:2]): place for place, name in reversed([*enumerate(names)])} if names is product else {}
+        ticks = {place: name for name, place in starts.items()} or {place: _short(name) for place, name in enumerate(names)}
+        axes.set_xticks([*ticks], [*ticks.values()], rotation=90, fontsize=5.5, ha="center")
+        axes.grid(names is product, axis="x")
+        axes.set(ylim=(-1.3, 1.3), xlim=(-1, len(names)), ylabel="deviation / tolerance")
+        count = sum(len(cases[name]) for name in names)
+        what = "activation x tying x norm x matrices x tokens (first case of each named)" if names is product else "architectures"
+        axes.set_title(f"{what}: {len(names)} cases, {count} numbers, tolerances {_tolerances(worst)}", loc="left")
+
+
+def _short(name: str) -> str:
+    return name.rsplit(" ", 1)[0]
+
+
+def _tolerances(rows: Any) -> str:
+    return ", ".join(f"{100 * t:g} %" for t in sorted({row["tolerance"] for row in rows}))
 
 
 FIGURE = Figure(
@@ -76,7 +85,7 @@ FIGURE = Figure(
     "Seeds, widths and samples are in that file.",
     tables=tables,
     draw=draw,
-    size=(7.0, 4.6),
+    size=(7.0, 5.6),
     seconds=3,
     judge=judge,
     sources=(FILE,),
