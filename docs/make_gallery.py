@@ -9,11 +9,13 @@ import json
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 from sigprop.paper_figures import figures
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "images" / "figures"
-MOST = 150_000
+MOST, COLOURS = 150_000, 96
 HEAD = """# Gallery
 
 Every figure below is made by `sigprop figures NAME`; `sigprop figures --quick` makes them all in minutes. Lines are the wide limit, points are networks
@@ -32,10 +34,11 @@ def main(folder: Path) -> None:
     parts = [HEAD]
     for name, figure in figures().items():
         made = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        picture = (folder / f"{name}.png").read_bytes()
-        if len(picture) >= MOST:
-            raise SystemExit(f"{name}.png: {len(picture)} bytes; at most {MOST}")
-        (PICTURES / f"{name}.png").write_bytes(picture)
+        target = PICTURES / f"{name}.png"
+        with Image.open(folder / f"{name}.png") as picture:
+            picture.convert("RGB").quantize(COLOURS).save(target, optimize=True)
+        if target.stat().st_size >= MOST:
+            raise SystemExit(f"{target}: {target.stat().st_size} bytes; fewer than {MOST} are accepted")
         judged = made["judgement"]
         seen = f"; a shift of {judged['detects']:.1%} would have shown" if judged["detects"] else ""
         caption = made["caption"].replace("*", "\\*")

@@ -9,8 +9,7 @@ which covers the c/n^2 left in a, -c/(n_1 n_k), as long as that term is no large
 when |a| > t se(a) + allowance + the theory's own error, t being Student's quantile at FALSE_ALARM/(2 m) for the figure's m points (a union bound, so
 correlations between points do not matter): a true line fails with probability FALSE_ALARM at most. A point would show a shift of t se + allowance +
 error + 1.645 se with probability 0.95, and every curve must have a point for which that is at most SHIFT: a figure whose bars are too wide
-to contradict anything is inconclusive, not confirmed. A curve whose rows state an ``allowance`` of their own (what theory leaves out) is given that too, and
-is not asked to show SHIFT.
+to contradict anything is inconclusive, not confirmed.
 """
 
 from __future__ import annotations
@@ -61,7 +60,6 @@ class Point:
     se: float
     allowance: float
     samples: int
-    loose: bool = False
 
     def half(self, m: int) -> float:
         """t se + allowance."""
@@ -93,9 +91,9 @@ def points(tables: Mapping[str, Rows]) -> Judged:
     worst = max(found, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
     against = sum(abs(p.a) > p.half(m) for p in found)
     seen: dict[str, float] = {}
-    for p in (p for p in found if not p.loose):
+    for p in found:
         seen[p.curve] = min(seen.get(p.curve, math.inf), p.half(m) + POWER * p.se)
-    curve, detects = max(seen.items(), key=lambda one: one[1], default=("every curve", math.inf))
+    curve, detects = max(seen.items(), key=lambda one: one[1])
     blind = f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
     verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
     return Judged(
@@ -105,7 +103,7 @@ def points(tables: Mapping[str, Rows]) -> Judged:
         worst.label,
         worst.a,
         worst.half(m),
-        detects if math.isfinite(detects) else None,
+        detects,
         f"{worst.label} is off its line" if against else blind,
     )
 
@@ -128,9 +126,8 @@ def point(table: str, own: Rows) -> Point:
     d, e = ((row["measured"] - row["theory"]) / scale for row in (first, last))
     se = math.hypot(m * last["se"], n * first["se"]) / (m - n) / scale
     allowance = abs(d - e) / (m / n - 1) + abs(last.get("theory_error") or 0.0) / scale + 1e-6  # networks are float32
-    samples, more = int(min(row["samples"] for row in own)), last.get("allowance")
-    allowance += (more or 0.0) / scale
-    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples, more is not None)
+    samples = int(min(row["samples"] for row in own))
+    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples)
 
 
 def curve_of(table: str, row: Mapping[str, Any]) -> str:
@@ -140,5 +137,5 @@ def curve_of(table: str, row: Mapping[str, Any]) -> str:
 
 def label(row: Mapping[str, Any]) -> str:
     """Which number, in words."""
-    skipped = (*OF_A_MEASUREMENT, "theory", "theory_error", "scale", "quantity", "allowance")
+    skipped = (*OF_A_MEASUREMENT, "theory", "theory_error", "scale", "quantity")
     return " ".join(str(v) if k in ("panel", "curve") else f"{k}={v}" for k, v in row.items() if k not in skipped and v is not None)
