@@ -18,9 +18,10 @@ STYLE = FOLDER / "sigprop.mplstyle"
 
 def make(figure: Figure, out: Path, run: Run, formats: Sequence[str]) -> dict[str, Any]:
     """Sample, save, judge and draw; returns the figure's JSON."""
+    marks = _store.stamp(figure, run.quick, run.seed)  # of the files as they are now
     tables = figure.tables(run)
     _store.save(out, figure, tables)
-    marks, parameters = _store.stamp(figure, run.quick, run.seed), {name: table.parameters for name, table in tables.items()}
+    parameters = {name: table.parameters for name, table in tables.items()}
     rows = {name: _store.read(out / f"{figure.name}.{name}.csv") for name in tables}
     pictures(figure, rows, out, formats)
     return _store.document(out, figure, marks, parameters, rows, figure.judge(rows))

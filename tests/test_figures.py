@@ -125,6 +125,7 @@ def test_replot_draws_the_same_picture_without_sampling(made: Path, monkeypatch:
     before = {kind: (made / f"small-one.{kind}").read_bytes() for kind in ("png", "svg", "json")}
     for name in ("measure", "predict"):
         monkeypatch.setattr(sp, name, None, raising=False)
+    registered["small-one"] = small(tables=None)
     assert run(["figures", "small-one", "--replot", "--out", str(made), "--formats", "png,svg"]) == 0
     assert before == {kind: (made / f"small-one.{kind}").read_bytes() for kind in before}
 

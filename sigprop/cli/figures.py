@@ -21,6 +21,7 @@ from sigprop.progress import Progress, bar
 if TYPE_CHECKING:
     from sigprop.paper_figures import Figure
 
+TRUST = 60.0  # seconds that the stated ones are believed for
 FULL = 6.0  # a full run's seconds next to a quick one's, roughly
 
 
@@ -44,7 +45,7 @@ def figures(
         return 0
     from sigprop.paper_figures import _store
 
-    folder = _store.folder(out)
+    folder = Path(out) if replot else _store.folder(out)
     if replot:
         for figure in chosen:  # all or none
             _store.load(folder, figure)
@@ -121,7 +122,7 @@ class _Ahead:
     def left(self) -> str:
         """'n to go, about m min left'."""
         spent = time.monotonic() - self.started
-        pace = spent / self.stated if self.stated else 1.0
+        pace = (spent + TRUST) / (self.stated + TRUST)
         seconds = max(0.0, (self.stated + sum(self.waiting.values())) * pace - spent)
         return f"{len(self.waiting)} to go, about {f'{seconds / 60:.0f} min' if seconds >= 90 else f'{seconds:.0f} s'} left"
 
