@@ -10,7 +10,7 @@ from sigprop.paper_figures._registry import Figure
 
 LETTERS = {"loops": "loops $N$", "depth": "blocks $L$", "width": "width $n$"}
 RATES = {"prescribed": 2.0**-5, "naive": 2.0**-14}  # so small that what is left of the second order in the rate is below what the points resolve
-QUICK, FULL = ((2, 4, 8), (64, 256), 256), ((2, 4, 8, 16), (128, 512), 512)  # N and L, widths, fewest networks
+QUICK, FULL = ((2, 4, 8), (64, 256), 384), ((2, 4, 8, 16), (128, 512), 512)  # N and L, widths, fewest networks
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
