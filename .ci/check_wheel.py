@@ -16,7 +16,7 @@ def main() -> int:
         with zipfile.ZipFile(next(Path(out).glob("*.whl"))) as wheel:
             held = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
     tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations"], check=True, capture_output=True, text=True
+        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations", "paper_figures"], check=True, capture_output=True, text=True
     ).stdout.split()
     tree = {}
     for name in tracked:

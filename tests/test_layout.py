@@ -26,6 +26,7 @@ ABOVE = (
     "sigprop.cases",
     "sigprop.cli",
     "sigprop.plots",
+    "sigprop.paper_figures",
 )  # what stands on both halves
 MAY_USE_BOTH = ("sigprop.comparison", "sigprop.exponent_check", "sigprop.transfer", "sigprop.checking")
 LONGEST = 250
@@ -40,7 +41,7 @@ def module(path: Path) -> str:
 
 def files() -> Iterator[Path]:
     """Every file of the package where it lies, none twice."""
-    for folder in ("sigprop", *HALVES):
+    for folder in ("sigprop", *HALVES, "paper_figures"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if not any((ROOT / parent).is_symlink() for parent in path.relative_to(ROOT).parents):  # a link's files lie elsewhere
                 yield path
@@ -135,7 +136,7 @@ def test_files_stay_short():
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("name", [*HALVES, "paper_figures"])
 def test_the_links_are_relative_and_resolve(name: str):
     link = ROOT / "sigprop" / name
     assert link.is_symlink() and os.readlink(link) == f"../{name}"

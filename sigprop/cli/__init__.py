@@ -1,4 +1,4 @@
-"""The command line: ``sigprop list | derive | predict | measure | verify | costs``."""
+"""The command line: ``sigprop list | derive | predict | measure | verify | figures | ...``."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.check import check
+from sigprop.cli.figures import figures
 from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Vocabulary, Width
 from sigprop.cli.output import check_out, remark, show
 from sigprop.cli.prescribe import prescribe
@@ -26,6 +27,7 @@ app = App(
 app.command(verify)
 app.command(prescribe)
 app.command(check)
+app.command(figures)
 
 
 @app.command(name="list")

@@ -1,0 +1,40 @@
+"""Judge a folder that ``sigprop figures`` wrote by its CSV files alone: every verdict as its JSON says, and none that survives a theory wrong by 3 %.
+
+python .ci/check_figures.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from sigprop.paper_figures import figures
+from sigprop.paper_figures._store import load
+
+SHIFTS = (0.97, 1.03)
+
+
+def main(folder: Path) -> int:
+    """0 if all is as it should be."""
+    wrong = []
+    for name, figure in figures().items():
+        said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        tables = load(folder, figure, said["files"])
+        found = figure.judge(tables)
+        if found.to_dict() != said["judgement"] or found.verdict != "confirmed":
+            wrong.append(f"{name}: {found.verdict} by its CSV, {said['verdict']} in its JSON; {found.reason}")
+        for table, rows in tables.items():
+            if table in figure.volatile or not any("theory" in row and row.get("measured") is not None for row in rows):
+                continue
+            judged = figure.judge({table: rows}).points > 0
+            for factor in SHIFTS if judged else ():
+                moved = [{**row, "theory": None if row.get("theory") is None else factor * row["theory"]} for row in rows]
+                if figure.judge({**tables, table: moved}).verdict != "rejected":
+                    wrong.append(f"{name}: {table} passes with its theory times {factor}")
+    for line in wrong:
+        print(line)
+    print(f"figures: {len(figures())} judged from their tables, {'all as they should be' if not wrong else f'{len(wrong)} wrong'}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,84 @@
+"""Theory as a line (a band where it has an error), networks as points with 95 % intervals; curves differ in colour, marker and line style."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9")
+MARKERS, LINES = "osD^vP", ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+INTERVAL = 1.959964  # standard errors of 95 %
+Rows = Sequence[Mapping[str, Any]]
+
+
+def split(rows: Rows, name: str) -> dict[Any, list[Mapping[str, Any]]]:
+    """The rows of each value of a column, in order of appearance."""
+    found: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row.get(name), []).append(row)
+    return found
+
+
+def curve(axes: Axes, rows: Rows, x: str, index: int, label: str | None = None, f: Callable[[float], float] = lambda v: v, same: bool = False) -> None:
+    """One curve's theory and points; f: what is drawn of a value (``math.sqrt`` for an rms). The widest networks are filled
+    points, others open; same: all filled."""
+    colour, marker, line = COLOURS[index % 6], MARKERS[index % 6], LINES[index % 6]
+    own = sorted(unique(rows, x), key=lambda row: row[x])
+    xs, ys = [row[x] for row in own], [f(row["theory"]) for row in own]
+    axes.plot(xs, ys, linestyle=line, color=colour, label=label, zorder=2)
+    errors = [row.get("theory_error") or 0.0 for row in own]
+    if any(e > 1e-3 * abs(row["theory"]) for e, row in zip(errors, own, strict=True)):
+        low, high = ([f(row["theory"] + sign * e) for row, e in zip(own, errors, strict=True)] for sign in (-1, 1))
+        axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+    widths = sorted({row["width"] for row in rows if row.get("width") is not None})
+    for width in widths:
+        wide = same or width == widths[-1]
+        at = [row for row in rows if row.get("width") == width and row["measured"] is not None]
+        filled = {"markerfacecolor": colour if wide else "white", "markeredgecolor": colour, "markeredgewidth": 0.6}
+        middle = [f(row["measured"]) for row in at]
+        ends = [[abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y) for row, y in zip(at, middle, strict=True)] for sign in (-1, 1)]
+        size = 3.6 if wide else 5.2
+        axes.errorbar([row[x] for row in at], middle, ends, fmt=marker, color=colour, linewidth=0.7, markersize=size, zorder=3 + wide, **filled)
+
+
+def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
+    """One row for each value of x: the line is the same at every width."""
+    return list({row[x]: row for row in rows if row.get("theory") is not None}.values())
+
+
+def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
+    """Powers of two as ticks of a log axis, written out."""
+    from matplotlib.ticker import NullLocator
+
+    values = sorted(set(values))
+    getattr(axes, f"set_{which}scale")("log", base=2)
+    getattr(axes, f"set_{which}ticks")(values, [str(v) for v in values])
+    getattr(axes, f"{which}axis").set_minor_locator(NullLocator())
+
+
+def floor(axes: Axes, width: int, samples: int) -> None:
+    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within INTERVAL/sqrt(n samples) of zero."""
+    level = INTERVAL / math.sqrt(width * samples)
+    axes.axhspan(-level, level, color="0.82", zorder=0, linewidth=0, label=f"noise floor, n = {width}")
+
+
+def legend_of_points(figure: Figure, rows: Rows) -> None:
+    """Below the panels: what lines and points are."""
+    from matplotlib.lines import Line2D
+
+    widths = sorted({row["width"] for row in rows if row.get("width") is not None})
+    handles: list[Any] = [Line2D([], [], color="0.2", label="wide limit")]
+    for width in widths:
+        face = "0.2" if width == widths[-1] else "white"
+        handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor=face, markeredgecolor="0.2", label=f"networks, n = {width} (95 %)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+
+def letter(axes: Axes, text: str) -> None:
+    """The panel's title, left."""
+    axes.set_title(text, loc="left")

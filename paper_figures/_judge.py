@@ -1,0 +1,141 @@
+"""Do the points support the line? Recomputed from the rows of the CSV files alone.
+
+A point is one number (all columns but those of the measurement alike) at its widths n_1 < ... < n_k. With d = (measured - theory)/scale and the
+finite-width law d = a + b/n + c/n^2, the two ends of the ladder give
+
+    a = (n_k d_k - n_1 d_1)/(n_k - n_1),    allowance = |b|/n_k = |d_1 - d_k|/(n_k/n_1 - 1),
+
+which covers the c/n^2 left in a, -c/(n_1 n_k), as long as that term is no larger than b/n where it is largest, at n_1. A point is against the line
+when |a| > t se(a) + allowance + the theory's own error, t being Student's quantile at FALSE_ALARM/(2 m) for the figure's m points (a union bound, so
+correlations between points do not matter): a true line fails with probability FALSE_ALARM at most. A point would show a shift of t se + allowance +
+error + 1.645 se with probability 0.95, and every curve must have a point for which that is at most SHIFT: a figure whose bars are too wide
+to contradict anything is inconclusive, not confirmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+FALSE_ALARM, SHIFT, POWER = 0.01, 0.03, 1.645
+OF_A_MEASUREMENT = ("width", "samples", "seed", "engine", "measured", "se")
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A figure's verdict.
+
+    verdict   confirmed, rejected or inconclusive
+    points    judged points; against: those that contradict their line
+    worst     the point with the largest |a| next to what is allowed, its a and that allowance
+    detects   the shift of theory that would have been seen, of the curve where that is largest
+    reason    why it is not confirmed
+    """
+
+    verdict: str
+    points: int
+    against: int = 0
+    worst: str = ""
+    deviation: float | None = None
+    allowed: float | None = None
+    detects: float | None = None
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return dict(self.__dict__)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number: a in the limit of width, what a true line may deviate by, the shift that would show, its standard error."""
+
+    curve: str
+    label: str
+    a: float
+    se: float
+    allowance: float
+    samples: int
+
+    def half(self, m: int) -> float:
+        """t se + allowance."""
+        return quantile(m, self.samples) * self.se + self.allowance
+
+
+@cache
+def quantile(m: int, samples: int) -> float:
+    """Student's t at FALSE_ALARM/(2 m)."""
+    from scipy.stats import t
+
+    return float(t.ppf(1 - FALSE_ALARM / (2 * m), samples - 1))
+
+
+def points(tables: Mapping[str, Rows]) -> Judged:
+    """The verdict of all tables that have a 'theory' and a 'measured' column."""
+    found, missing = [], []
+    for name, rows in tables.items():
+        for own in gathered(rows).values():
+            lost = [row for row in own if row.get("measured") is None or not row.get("se", 0) >= 0]
+            widths = {row["width"] for row in own}
+            if lost or len(widths) < 2 or len(widths) < len(own):
+                missing.append(f"{name}: {label(own[0])} {'was lost' if lost else 'is not measured once at each of two widths'}")
+            else:
+                found.append(point(name, sorted(own, key=lambda row: row["width"])))
+    if missing or not found:
+        return Judged("inconclusive", len(found), reason=missing[0] if missing else "no measured point")
+    m = len(found)
+    worst = max(found, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
+    against = sum(abs(p.a) > p.half(m) for p in found)
+    seen: dict[str, float] = {}
+    for p in found:
+        seen[p.curve] = min(seen.get(p.curve, math.inf), p.half(m) + POWER * p.se)
+    curve, detects = max(seen.items(), key=lambda one: one[1])
+    blind = f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
+    verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
+    return Judged(
+        verdict,
+        m,
+        against,
+        worst.label,
+        worst.a,
+        worst.half(m),
+        detects,
+        f"{worst.label} is off its line" if against else blind,
+    )
+
+
+def gathered(rows: Rows) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """The rows of each measured number, at its widths."""
+    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.get("width") is not None and "theory" in row:
+            found.setdefault(tuple((k, v) for k, v in row.items() if k not in OF_A_MEASUREMENT), []).append(row)
+    return found
+
+
+def point(table: str, own: Rows) -> Point:
+    """The extrapolation over the ladder's ends."""
+    first, last = own[0], own[-1]
+    if last["theory"] is None or not last["scale"]:
+        return Point(curve_of(table, last), f"{table}: {label(last)}", math.inf, 0.0, 0.0, 2)
+    n, m, scale = first["width"], last["width"], abs(last["scale"])
+    d, e = ((row["measured"] - row["theory"]) / scale for row in (first, last))
+    se = math.hypot(m * last["se"], n * first["se"]) / (m - n) / scale
+    allowance = abs(d - e) / (m / n - 1) + abs(last.get("theory_error") or 0.0) / scale + 1e-6  # networks are float32
+    samples = int(min(row["samples"] for row in own))
+    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples)
+
+
+def curve_of(table: str, row: Mapping[str, Any]) -> str:
+    """Which curve a row belongs to."""
+    return " ".join([f"{table}:", *(str(row[k]) for k in ("panel", "curve") if row.get(k) is not None)])
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """Which number, in words."""
+    skipped = (*OF_A_MEASUREMENT, "theory", "theory_error", "scale", "quantity")
+    return " ".join(str(v) if k in ("panel", "curve") else f"{k}={v}" for k, v in row.items() if k not in skipped and v is not None)

@@ -1,0 +1,220 @@
+"""Figures: the verdict from the CSV alone and that it can fail, resuming, redrawing without sampling, the same seed's same tables, bad input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sigprop as sp
+from sigprop import paper_figures
+from sigprop.cli import run
+from sigprop.paper_figures import Figure, _judge, _make, _registry, _store
+from sigprop.paper_figures._draw import curve, legend_of_points
+from sigprop.paper_figures._run import Run
+
+ROOT = Path(__file__).parents[1]
+WIDTHS = (64, 512)
+
+
+def tables(run: Run) -> dict[str, sp.Table]:
+    """Two curves of a small stack."""
+    rows = []
+    for scale in (0.25, 0.5):
+        stack = sp.architectures.looped_mlp(loops=4, residual_scale=scale)
+        rows += run.points(stack, "residual_variance", (0, 2, 4), widths=WIDTHS, curve=f"scale {scale}")
+    return {"variance": run.table("small", rows, {"loops": 4})}
+
+
+def draw(figure: Any, tables: Any) -> None:
+    axes = figure.subplots()
+    curve(axes, tables["variance"][:6], "application", 0, "variance")
+    axes.set(xlabel="application $a$", ylabel="variance")
+    legend_of_points(figure, tables["variance"])
+
+
+def small(name: str = "small-one", **changes: Any) -> Figure:
+    """A figure of the tests."""
+    about = {"paper": "none", "item": "none", "shows": "a test", "caption": "{samples} networks of width {widths}, {engines} engine."}
+    own = {"tables": tables, "draw": draw, "seconds": 1.0, "sources": (Path(__file__),)} | changes
+    return Small(name=name, **about, **own)
+
+
+class Small(Figure):
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.sources
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    found = {name: small(name) for name in ("small-one", "small-two")}
+    monkeypatch.setattr(_registry, "figures", lambda: found)
+    monkeypatch.setattr(paper_figures, "figures", lambda: found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one figure, of enough networks to confirm."""
+    out = tmp_path_factory.mktemp("figures")
+    document = _make.make(small(), out, Run(quick=True, samples=768), ["png", "svg"])
+    assert document["verdict"] == "confirmed", document["judgement"]
+    return out
+
+
+def shifted(path: Path, factor: float, keep: str = "") -> list[dict[str, Any]]:
+    """A CSV's rows with the theory of the curves whose name contains ``keep`` multiplied."""
+    with path.open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    for line in lines:
+        if keep in line["curve"]:
+            line["theory"] = repr(float(line["theory"]) * factor)
+    path.write_text("\n".join([",".join(lines[0]), *(",".join(line.values()) for line in lines)]) + "\n")
+    return _store.read(path)
+
+
+def test_the_verdict_comes_from_the_csv_alone_and_a_shift_of_three_percent_fails(made: Path, tmp_path: Path):
+    saved = made / "small-one.variance.csv"
+    assert _judge.points({"variance": _store.read(saved)}).verdict == "confirmed"
+    for factor in (0.97, 1.03):
+        for own in ("scale 0.25", "scale 0.5"):
+            copy = tmp_path / "small-one.variance.csv"
+            copy.write_bytes(saved.read_bytes())
+            assert _judge.points({"variance": shifted(copy, factor, own)}).verdict == "rejected", (factor, own)
+
+
+def made_up(rng: np.random.Generator, b: float, c: float, off: float = 0.0, points: int = 40, se: float = 0.003) -> list[dict[str, Any]]:
+    """Points 1 + off + b/n + c/n^2 with normal errors, beside a theory of 1."""
+    rows = []
+    for x in range(points):
+        for n in (256, 4096):
+            noise = se * rng.standard_t(63)
+            value = 1 + off + b / n + c / n**2 + noise
+            rows.append({"curve": "c", "x": x, "theory": 1.0, "scale": 1.0, "measured": value, "se": se, "width": n, "samples": 64})
+    return rows
+
+
+def test_false_alarms_are_as_rare_as_stated():
+    """1 % of figures at most: of 400 no more than 11, which binomial(400, 0.01) exceeds with probability 0.1 %."""
+    rng = np.random.default_rng(0)
+    alarms = sum(_judge.points({"t": made_up(rng, b=5.0, c=1000.0)}).verdict == "rejected" for _ in range(400))
+    assert alarms <= 11
+
+
+def test_a_shift_that_should_show_shows_and_wide_bars_are_no_confirmation():
+    rng = np.random.default_rng(1)
+    assert all(_judge.points({"t": made_up(rng, b=2.0, c=0.0, off=0.03)}).verdict == "rejected" for _ in range(50))
+    assert _judge.points({"t": made_up(rng, b=2.0, c=0.0, se=0.02)}).verdict == "inconclusive"
+
+
+def test_lost_networks_and_single_widths_are_inconclusive():
+    rows = made_up(np.random.default_rng(2), 0.0, 0.0)
+    assert _judge.points({"t": rows[:-1]}).verdict == "inconclusive"
+    assert _judge.points({"t": [*rows[:-1], rows[-1] | {"measured": None, "se": None}]}).verdict == "inconclusive"
+    assert _judge.points({"t": []}).verdict == "inconclusive"
+
+
+def test_replot_draws_the_same_picture_without_sampling(made: Path, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Figure]):
+    before = {kind: (made / f"small-one.{kind}").read_bytes() for kind in ("png", "svg", "json")}
+    for name in ("measure", "predict"):
+        monkeypatch.setattr(sp, name, None, raising=False)
+    registered["small-one"] = small(tables=None)
+    assert run(["figures", "small-one", "--replot", "--out", str(made), "--formats", "png,svg"]) == 0
+    assert before == {kind: (made / f"small-one.{kind}").read_bytes() for kind in before}
+
+
+def test_same_seed_same_tables_another_seed_others():
+    one, same, other = (tables(Run(samples=8, seed=seed))["variance"] for seed in (3, 3, 4))
+    assert [row["measured"] for row in one] == pytest.approx([row["measured"] for row in same], rel=1e-6)
+    assert [row["measured"] for row in one] != pytest.approx([row["measured"] for row in other], rel=1e-6)
+
+
+def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registered: dict[str, Figure], capsys: Any):
+    def stopped(run: Run) -> Any:
+        raise KeyboardInterrupt
+
+    few = lambda run: tables(dataclasses.replace(run, samples=8))  # noqa: E731
+    registered["small-one"] = small("small-one", tables=few)
+    registered["small-two"] = small("small-two", tables=stopped)
+    given = ["figures", "--quick", "--out", str(tmp_path), "--formats", "png"]
+    assert run(given) == 130
+    assert (tmp_path / "small-one.json").exists() and not (tmp_path / "small-two.json").exists()
+    assert "keeps what is done" in capsys.readouterr().err
+    registered["small-one"], registered["small-two"] = small("small-one", tables=stopped), small("small-two", tables=few)
+    assert run(given) == 3  # eight networks confirm nothing
+    said = capsys.readouterr().out.splitlines()
+    assert "kept" in said[0] and any("small-two" in line and "made" in line for line in said)
+    assert str(tmp_path) in said[-1]
+    registered["small-one"] = small("small-one", tables=few)
+    with pytest.raises(AssertionError, match="made again"):  # another seed is another figure
+        monkeypatch.setattr(_make, "make", lambda *_: (_ for _ in ()).throw(AssertionError("made again")))
+        run([*given, "--seed", "1"])
+
+
+def test_half_a_table_is_made_again(made: Path, tmp_path: Path):
+    for file in made.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    figure = small()
+    assert _store.done(figure, tmp_path, True, 0)
+    assert not _store.done(figure, tmp_path, False, 0) and not _store.done(figure, tmp_path, True, 1)
+    table = tmp_path / "small-one.variance.csv"
+    table.write_text(table.read_text()[:200])
+    assert not _store.done(figure, tmp_path, True, 0)
+
+
+def test_a_rejected_figure_fails_the_command(made: Path, tmp_path: Path, registered: dict[str, Figure], capsys: Any):
+    (tmp_path / "small-one.json").write_bytes((made / "small-one.json").read_bytes())
+    (tmp_path / "small-one.variance.csv").write_bytes((made / "small-one.variance.csv").read_bytes())
+    shifted(tmp_path / "small-one.variance.csv", 1.03)
+    assert run(["figures", "small-one", "--replot", "--out", str(tmp_path), "--formats", "png", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "rejected"
+
+
+def test_list_says_what_there_is(capsys: Any):
+    assert run(["figures", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"looped-energy", "looped-cosines", "verdicts"} <= {one["name"] for one in listed}
+    assert all(set(one) == {"name", "paper", "item", "shows"} and all(one.values()) for one in listed)
+    assert run(["figures", "--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(listed)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["looped-enegy"], ["--formats", "gif"], ["--seed", "-1"], ["--out", "/dev/null/x"], ["--replot", "--out", "/tmp"], ["--quik"]],
+    ids=lambda given: " ".join(given),
+)
+def test_bad_input_is_one_line(given: list[str], capsys: Any):
+    assert run(["figures", *given]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("sigprop: ") and len(said.splitlines()) == 1
+
+
+def test_the_summary_of_all_verdicts_is_judged_from_its_table(tmp_path: Path):
+    figure = paper_figures.figure("verdicts")
+    document = _make.make(figure, tmp_path, Run(quick=True), ["png"])
+    assert document["verdict"] == "confirmed"
+    rows = _store.read(tmp_path / "verdicts.deviations.csv")
+    assert figure.judge({"deviations": [row | {"theory": 1.03 * row["theory"]} for row in rows]}).verdict == "rejected"
+
+
+def test_every_figure_has_its_place_in_the_gallery():
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    for figure in paper_figures.figures().values():
+        assert f"## {figure.name}" in page and f"sigprop figures {figure.name}" in page
+        picture = ROOT / "docs" / "images" / "figures" / f"{figure.name}.png"
+        assert picture.is_file() and picture.stat().st_size < 150_000
+        assert figure.caption.split("{")[0][:60] in page, f"{figure.name}: write the gallery again (docs/make_gallery.py)"
+
+
+def test_points_are_of_the_same_rows_as_their_theory():
+    rows = Run(samples=4).points(sp.architectures.looped_mlp(loops=2), "residual_variance", (0, 1, 2), widths=WIDTHS)
+    assert [row["application"] for row in rows] == [0, 1, 2] * 2 and [row["width"] for row in rows] == [64] * 3 + [512] * 3
+    assert all(math.isfinite(row["measured"]) and row["theory"] > 0 for row in rows)
