@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,18 +137,21 @@ def residual_stack(
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},
         parameters=parameters,
-        family=Family(rebuilt(name, parameters), formulas=residual.formulas, powers=residual.powers),
+        family=Family(Rebuilt(name, parameters), formulas=residual.formulas, powers=residual.powers),
     )
 
 
-def rebuilt(name: str, parameters: Mapping[str, Any]) -> Callable[[int, int], Architecture]:
-    """(L, N) -> the registered architecture with these parameters at that depth and loop count."""
+@dataclass(frozen=True)
+class Rebuilt:
+    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an object, so that it goes to other processes."""
 
-    def build(depth: int, loops: int) -> Architecture:
+    name: str
+    parameters: Mapping[str, Any]
+
+    def __call__(self, depth: int, loops: int) -> Architecture:
         from sigprop.registry import entry
 
-        if loops > 1 and "loops" not in parameters:
-            raise InputError(f"loops={loops}: {name} has weights of its own at every application; accepted: 1")
-        return entry(name).build(**{**parameters, "depth": depth} | ({"loops": loops} if "loops" in parameters else {}))
-
-    return build
+        looped = "loops" in self.parameters
+        if loops > 1 and not looped:
+            raise InputError(f"loops={loops}: {self.name} has weights of its own at every application; accepted: 1")
+        return entry(self.name).build(**{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {}))

@@ -82,3 +82,13 @@ def test_a_wrong_theory_would_change_a_verdict(label: str):
     wrong = sp.architectures.looped_mlp(**{**case.architecture.parameters, "residual_scale": 1.1 * case.architecture.numbers["residual_scale"]})
     table = sp.verify(case.architecture, theory=wrong, tolerance=case.tolerance, quantities=["residual_variance", "weight_gradient"])
     assert table.verdict == "rejected", table
+
+
+def test_every_case_goes_to_another_process():
+    """Cases are judged side by side (``sigprop verify`` without a name), so descriptions are sent whole."""
+    import pickle
+
+    for case in every():
+        there = pickle.loads(pickle.dumps(case))
+        assert there.label == case.label and there.architecture.slots == case.architecture.slots
+        assert there.architecture.family.build(2, 1).depth == case.architecture.family.build(2, 1).depth

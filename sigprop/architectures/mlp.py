@@ -6,7 +6,7 @@ from typing import Any
 
 from sigprop import branches, rules
 from sigprop.architecture import Architecture, Readout, SubBlock
-from sigprop.building import branch_numbers, looped_slots, rebuilt, sizes, stem_gram
+from sigprop.building import Rebuilt, branch_numbers, looped_slots, sizes, stem_gram
 from sigprop.expression import State
 from sigprop.family import Family
 from sigprop.registry import register
@@ -40,5 +40,5 @@ def mlp(
         ensemble=weights,
         sizes=size,
         parameters=parameters,
-        family=Family(rebuilt("mlp", parameters)),
+        family=Family(Rebuilt("mlp", parameters)),
     )
