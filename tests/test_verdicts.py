@@ -12,6 +12,7 @@ import pytest
 import sigprop as sp
 from sigprop.activation import ACTIVATIONS
 from sigprop.cases import QUICK, STRICT, Case, every, product
+from sigprop.theory.numerics import sampled
 
 FILE = Path(__file__).parents[1] / "docs" / "verdicts.csv"
 AFRESH = {STRICT: 3, QUICK: 1}  # how many cases of each tolerance
@@ -60,6 +61,14 @@ def test_the_whole_product_is_judged_at_one_per_cent():
     assert strict == {*of_networks, *(("mlp", activation) for activation in ACTIVATIONS)}
 
 
+def same_theory(case: Case, row: dict, recorded: float) -> bool:
+    """Six digits; where heads are sampled a tenth of the tolerance: tokens with one common cosine have degenerate Grams, whose leading directions (and
+    with them the sampled heads) turn with rounding, within the theory's own error."""
+    if sampled(case.architecture):
+        return abs(row["theory"] - recorded) < case.tolerance / 10 * row["scale"]
+    return f"{row['theory']:.6g}" == f"{recorded:.6g}"
+
+
 def test_a_small_part_judged_afresh_says_the_same():
     """With the recorded seed the networks are the same draws, so the same verdict, widths and numbers come out."""
     found = recorded()
@@ -72,7 +81,7 @@ def test_a_small_part_judged_afresh_says_the_same():
         for line in found[case.label]:
             rows = [row for row in table if row["quantity"] == line["quantity"]]
             assert any(abs(row["deviation"] - float(line["a"])) < case.tolerance / 5 for row in rows), (case.label, line)
-            assert any(f"{row['theory']:.6g}" == f"{float(line['theory']):.6g}" for row in rows), (case.label, line)
+            assert any(same_theory(case, row, float(line["theory"])) for row in rows), (case.label, line)
 
 
 @pytest.mark.parametrize("label", ["tied relu pre 2 1 0.01"])
