@@ -13,7 +13,7 @@ LAMBDAS, LOOPS, MOST = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5), (2, 16), 64
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """q_N over lambda at two N, and over N at lambda = 1; the limit beside both. One stack of 16 loops serves every N and lambda."""
-    from scipy.special import i0
+    import sympy
 
     stack = lambda loops, scale: sp.architectures.looped_mlp(loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale)  # noqa: E731
     own, states = max(LOOPS), (1, 2, 4, 8, 16)
@@ -23,7 +23,11 @@ def tables(run: Any) -> dict[str, sp.Table]:
         keep = lambda row, n=n: row["application"] == n  # noqa: E731
         rows += run.points(stack(own, x / n), "residual_variance", states, keep=keep, panel=panel, curve=name, **{"lambda": x})
     theory = [{"panel": "loops", "curve": "lambda=1", "application": n, "lambda": 1.0} | _last(stack(n, 1 / n)) for n in (32, MOST)]
-    limit = [{"panel": "lambda", "curve": "limit", "lambda": 0.02 * k, "theory": float(i0(0.04 * k))} for k in range(81)]
+    deep = stack(16, 1.0)
+    closed = sp.derive(deep)["limit"].rhs  # I_0(2 lambda sqrt(c_w)) q_0
+    here = {"q_0": deep.input_gram[0, 0], **deep.numbers}
+    at = lambda scale: float(sympy.N(closed.subs({symbol: scale if symbol.name == "lambda" else here[symbol.name] for symbol in closed.free_symbols})))  # noqa: E731
+    limit = [{"panel": "lambda", "curve": "limit", "lambda": 0.02 * k, "theory": at(0.02 * k)} for k in range(81)]
     about = {"architecture": "looped-mlp", "activation": "linear", "norm": "none", "matrices": 1, "residual_scale": "lambda/N"}
     return {"variance": run.table("looped-bessel", rows + theory + limit, about)}
 

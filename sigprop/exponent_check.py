@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from sigprop.architecture import Architecture
+from sigprop.checking.slope import Point, fit
 from sigprop.errors import InputError
 from sigprop.family import Family
 from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
@@ -18,10 +19,10 @@ from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import engine_for, sample
 from sigprop.table import Table
 from sigprop.theory.exponents.table import default_ladder, exponents, sized
+from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
 
 FIRST_LOOK, MOST = 128, 2048  # networks a size: at first, and at most
 CONFIRM, REJECT = 0.90, 0.99
-VERDICTS = ("confirmed", "inconclusive", "rejected")
 
 
 def verify_exponents(
@@ -58,7 +59,7 @@ def verify_exponents(
         measured = _ladder(arch, family, variable, ladder, width, seed, engine, memory_mib, tolerance, progress)
         rows += [row | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own)) for row in own if row["logs"] is not None]
     rows = [{key: value for key, value in row.items() if key != "logs"} for row in rows]
-    verdict = max((row["verdict"] for row in rows), key=VERDICTS.index, default="inconclusive")
+    verdict = overall([row["verdict"] for row in rows])
     return Table(arch.name, dict(arch.parameters), rows, "verify", verdict, {"seed": seed, "engine": engine, "width": width, **(theory.notes or {})})
 
 
@@ -120,12 +121,9 @@ def _judged(
     row: dict[str, Any], logs: np.ndarray, errors: np.ndarray, counts: np.ndarray, ladder: Sequence[int], tolerance: float, rows: int
 ) -> dict[str, Any]:
     """fitted beside effective, both with the weights of the networks' errors, and what their difference says."""
-    x, weight = np.log(np.array(ladder, dtype=float)), 1 / np.maximum(errors, 1e-6) ** 2
-    centred = x - (weight * x).sum() / weight.sum()
-    design = weight * centred / (weight * centred**2).sum()
-    fitted, effective, error = float(design @ logs), float(design @ np.array(row["logs"])), float(np.sqrt((design**2 * errors**2).sum()))
-    half, far = (stats.norm.ppf(1 - (1 - level) / 2) * error for level in (CONFIRM, 1 - (1 - REJECT) / rows))
-    off = fitted - effective
-    verdict = "confirmed" if abs(off) + half <= tolerance else "rejected" if abs(off) - far > tolerance else "inconclusive"
-    said = {"fitted": fitted, "fitted_se": error, "deviation": off, "lower": off - half, "upper": off + half}
-    return {"effective": effective} | said | {"tolerance": tolerance, "samples": int(counts.max()), "verdict": verdict}
+    found = fit(ladder, [Point(*one) for one in zip(logs, errors, counts, strict=True)], row["logs"])
+    half, far = (float(stats.norm.ppf(1 - (1 - level) / 2)) * found.se for level in (CONFIRM, 1 - (1 - REJECT) / rows))
+    off = found.slope - found.reference
+    verdict = CONFIRMED if abs(off) + half <= tolerance else REJECTED if abs(off) - far > tolerance else INCONCLUSIVE
+    said = {"fitted": found.slope, "fitted_se": found.se, "deviation": off, "lower": off - half, "upper": off + half}
+    return {"effective": found.reference} | said | {"tolerance": tolerance, "samples": int(counts.max()), "verdict": verdict}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 from sigprop.prescription import Prescription
 from sigprop.registry import entry
+from sigprop.toml import load
 
 SIZES = ("width", "inputs")
 """Keys of base and target beside parameters of the architecture: n, and the inputs of a dense stem."""
@@ -104,14 +104,7 @@ def _known(name: str, given: Mapping[str, Any] | str | os.PathLike[str], paramet
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The keys of a TOML file; raises ``InputError``."""
-    accepted = "accepted: sizes such as width=256,depth=8, or a TOML file of them"
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"{os.fspath(path)!r}: {error.strerror}; {accepted}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{os.fspath(path)!r} is not TOML: {error or 'nested too deep'}; {accepted}") from None
+    return load(path, repr(os.fspath(path)), "sizes such as width=256,depth=8, or a TOML file of them")
 
 
 def built(name: str, sizes: Mapping[str, Any]) -> Side:

@@ -9,17 +9,15 @@ from typing import Any
 import jax
 
 from sigprop.simulations.engine import Engine, Static
-from sigprop.simulations.weights import matvec, stored
+from sigprop.simulations.weights import Shape, matvec, stored
 
 
 class Dense:
     """Matrices that are formed: no state goes along."""
 
-    def __init__(self, static: Static, keys: dict[str, Any], keep: bool):
-        self.shapes = {s.name: s for s in static.shapes}
-        ensemble = static.arch.ensemble
-        self.ensemble = ensemble
-        self.sources = {name: stored(key, self.shapes[name], ensemble) if keep or len(self.shapes[name].shape) == 1 else key for name, key in keys.items()}
+    def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Any]):
+        """sources {weight: entries [slots, ...], or the key that they are drawn from at every use}."""
+        self.shapes, self.ensemble, self.sources = {s.name: s for s in found}, ensemble, sources
 
     def start(self) -> Any:
         return ()
@@ -47,7 +45,9 @@ class Plan:
     keep: bool
 
     def __call__(self, static: Static, keys: dict[str, Any]) -> Dense:
-        return Dense(static, keys, self.keep)
+        found, ensemble = {s.name: s for s in static.shapes}, static.arch.ensemble
+        held = {name: stored(key, found[name], ensemble) if self.keep or len(found[name].shape) == 1 else key for name, key in keys.items()}
+        return Dense(static.shapes, ensemble, held)
 
 
 class DenseEngine(Engine):

@@ -25,9 +25,10 @@ from sigprop.expression import Bias, Linear, Vector
 from sigprop.mixing import Gate
 from sigprop.scalar import Constant, evaluate
 from sigprop.simulations import random
+from sigprop.simulations.dense import Dense
 from sigprop.simulations.network import run
 from sigprop.simulations.trace import zero_probes
-from sigprop.simulations.weights import Shape, matvec, shapes, slot_tables, stored, use_tables
+from sigprop.simulations.weights import Shape, shapes, slot_tables, stored, use_tables
 from sigprop.traversal import rows_of
 
 Params = dict[str, Any]
@@ -94,31 +95,6 @@ def scales(arch: Architecture, width: int) -> dict[str, Any]:
     return found
 
 
-class Held:
-    """Matrices that are parameters (and, of learned modulators, matrices that nothing trains)."""
-
-    def __init__(self, found: tuple[Shape, ...], params: Params, ensemble: str):
-        self.shapes, self.params, self.ensemble = {s.name: s for s in found}, params, ensemble
-
-    def start(self) -> Any:
-        return ()
-
-    def take(self, state: Any, place: Any) -> tuple[Any, Any]:
-        return (), state
-
-    def put(self, state: Any, place: Any, local: Any) -> Any:
-        return state
-
-    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
-        return matvec(self.shapes[weight], self.ensemble, self.params[weight], place["slots"][weight], x), local
-
-    def bias(self, weight: str, slot: Any) -> Any:
-        return self.params[weight][slot]
-
-    def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
-        return jax.vmap(lambda c: vjp((c, state))[0])(cotangents)
-
-
 def start(
     arch: Architecture, found: tuple[Shape, ...], width: int, key: Any, size: dict[str, Any], readout: Any, by_part: dict[str, Any]
 ) -> tuple[Params, Any]:
@@ -154,7 +130,7 @@ def passed(arch: Architecture, found: tuple[Shape, ...], width: int, params: Par
     """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at: applications of the states (0: the stem's output)."""
     zero = zero_probes(arch, found, width)
     gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
-    held = Held(found, params, arch.ensemble)
+    held = Dense(found, arch.ensemble, params)
     stem = sum(jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST) for part, a in table["inputs"].items())
 
     def forward(outputs: Any, at_stem: Any) -> Any:

@@ -19,12 +19,13 @@ from sigprop.checking.ladder import Members, variables_of
 from sigprop.checking.plot import plot
 from sigprop.checking.rates import Rule, naive, prescribed
 from sigprop.checking.reference import first_step
-from sigprop.checking.slope import Fit, Point, fit, judge, needed, overall, point
+from sigprop.checking.slope import Fit, Point, fit, judge, needed, point
 from sigprop.cli.check import check as command
 from sigprop.cli.options import Chosen
 from sigprop.simulations.steps import Setting
 from sigprop.simulations.training import OBSERVABLES, Training
 from sigprop.table import Table
+from sigprop.verdict.judgement import overall
 
 SMALL = {"width": (64, 256), "depth": (2, 8), "loops": (2, 8)}
 

@@ -15,12 +15,13 @@ from sigprop.checking.ladder import VARIABLES, WIDTH, Members, Rung, variables_o
 from sigprop.checking.rates import NAMED, Parametrisation, named
 from sigprop.checking.reference import first_step
 from sigprop.checking.run import EXTENSION, FIRST, LINEAR, Networks
-from sigprop.checking.slope import HALF_WIDTH, TOLERANCE, Fit, fit, judge, needed, overall, point
+from sigprop.checking.slope import HALF_WIDTH, TOLERANCE, Fit, fit, judge, needed, point
 from sigprop.errors import InputError, near_miss
 from sigprop.progress import Silent
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.training import OBSERVABLES, check_training
 from sigprop.table import Table
+from sigprop.verdict.judgement import overall
 
 NETWORKS, MOST = 32, 256
 """Networks a rung at the first look, and after the extension at most."""

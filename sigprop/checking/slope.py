@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED
+
 TOLERANCE, HALF_WIDTH, LEVEL = 0.1, 0.05, 0.95
-CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
 
 
 class Point(NamedTuple):
@@ -70,11 +71,6 @@ def judge(found: Fit) -> str:
     if low > TOLERANCE or high < -TOLERANCE:
         return REJECTED
     return CONFIRMED if low > -TOLERANCE and high < TOLERANCE and found.half <= HALF_WIDTH else INCONCLUSIVE
-
-
-def overall(verdicts: Sequence[str]) -> str:
-    """rejected if any row is, else inconclusive if any is, else confirmed."""
-    return REJECTED if REJECTED in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts or not verdicts else CONFIRMED
 
 
 def needed(found: Fit, networks: int, most: int) -> int:

@@ -44,6 +44,7 @@ def listed(name: str | None, every: bool, quick: bool) -> list[Case]:
 def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, chosen: Chosen, title: str) -> Table:
     """Every case's verdict, in their order; jobs: processes, which share ``memory_mib``."""
     from sigprop.table_text import cell, label, worst
+    from sigprop.verdict.judgement import overall
 
     say = remark if chosen.json else print
     size = max((len(case.label) for case in found), default=0)
@@ -95,11 +96,6 @@ def _one(case: Case, tolerance: float | None, options: dict[str, Any], progress:
     asked = {name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")}
     table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=progress)
     return table, round(time.monotonic() - started, 1)
-
-
-def overall(verdicts: list[str]) -> str:
-    """Rejected if any is, else inconclusive if any is (or there is none), else confirmed."""
-    return "rejected" if "rejected" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "confirmed"
 
 
 class _Named:

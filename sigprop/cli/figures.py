@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from sigprop.cli import INTERRUPTED
-from sigprop.cli.cases import overall
 from sigprop.cli.options import Seed
 from sigprop.cli.output import remark
 from sigprop.cli.verify import CODES
@@ -54,6 +53,8 @@ def figures(
     except KeyboardInterrupt:
         remark(f"sigprop: interrupted; {folder} keeps what is done, and the same command continues")
         return INTERRUPTED
+    from sigprop.verdict.judgement import overall
+
     verdict = overall([str(document["verdict"]) for document in documents])
     if json:
         print(json_.dumps({"figures": documents, "verdict": verdict, "out": str(folder)}, indent=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from sigprop.cli.options import Chosen
 from sigprop.errors import InputError
 from sigprop.registry import entries, entry
 from sigprop.rows import check_quantities
+from sigprop.toml import load
 
 
 def pairs(items: Sequence[str], option: str = "set") -> dict[str, str]:
@@ -27,14 +27,7 @@ def pairs(items: Sequence[str], option: str = "set") -> dict[str, str]:
 
 def config(path: str) -> dict[str, Any]:
     """The parameters of a TOML file."""
-    accepted = "accepted: a TOML file of parameters, such as depth = 4"
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"config={path!r}: {error.strerror}; {accepted}") from None
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"config={path!r} is not TOML: {error or 'nested too deep'}; {accepted}") from None
+    return load(path, f"config={path!r}", "a TOML file of parameters, such as depth = 4")
 
 
 def chosen(name: str | None, options: Chosen) -> tuple[str | None, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,11 @@ import numpy as np
 from sigprop.verdict.sampling import Draw
 
 CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
+
+
+def overall(verdicts: Sequence[str]) -> str:
+    """Rejected if any is, else inconclusive if any is (or there is none), else confirmed."""
+    return REJECTED if REJECTED in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts or not verdicts else CONFIRMED
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from typing import Any
 import sympy
 
 from sigprop.family import SlotClass
-from sigprop.theory.exponents.degrees import degree, expression
+from sigprop.theory.exponents.degrees import degree
+from sigprop.theory.prescriptions.symbols import as_sympy
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Count:
 
 def counts(classes: tuple[SlotClass, ...], variable: sympy.Symbol, sub_blocks: int = 1) -> tuple[Count, ...]:
     """The powers of ``variable`` in every class; raises ``InputError`` where one has none."""
-    read = lambda text, name: degree(expression(text, name, sub_blocks), variable)  # noqa: E731
+    read = lambda text, name: degree(as_sympy(text, name, sub_blocks), variable)  # noqa: E731
     return tuple(Count(read(entry.slots, "slots"), read(entry.uses, "uses")) for entry in classes)
 
 

@@ -1,34 +1,19 @@
-"""How a number grows with one size: expressions in N, L, S as sympy, and the power of a variable in them."""
+"""How a number grows with one size: the power of a variable in an expression of N and L."""
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import sympy
 
 from sigprop.errors import InputError
-from sigprop.grammar import parse
-from sigprop.scalar import evaluate
+from sigprop.theory.prescriptions.symbols import L as DEPTH
+from sigprop.theory.prescriptions.symbols import N as LOOPS
 
-LOOPS, DEPTH, BLOCKS = sympy.symbols("N L S", positive=True)
 VARIABLES = {"loops": LOOPS, "depth": DEPTH}
 FAR = (1e40, 1e60)  # sizes at which a degree is compared with the number itself
 AGREE = 1e-3
-
-
-def exact(value: Any) -> sympy.Expr:
-    """A plain number as sympy's: fractions and decimals as they are written."""
-    return sympy.Rational(value.numerator, value.denominator) if isinstance(value, Fraction) else sympy.Rational(str(value))
-
-
-def expression(text: str | float, parameter: str, sub_blocks: int = 1) -> sympy.Expr:
-    """Text of the grammar (or a number) as sympy, S = L s with s = ``sub_blocks``."""
-    scalar = parse(text, parameter) if isinstance(text, str) else None
-    if scalar is None:
-        return exact(text)
-    return evaluate(scalar, {"N": LOOPS, "L": DEPTH, "S": DEPTH * sub_blocks}, exact)
 
 
 def degree(value: Any, variable: sympy.Symbol) -> Any:

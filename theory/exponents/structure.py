@@ -15,10 +15,11 @@ from sigprop.scalar import Scalar, evaluate, names
 from sigprop.theory.exponents import laws
 from sigprop.theory.exponents.branch_map import BranchMap, branch_map
 from sigprop.theory.exponents.counts import Count, application_power, counts, pair_power
-from sigprop.theory.exponents.degrees import DEPTH, LOOPS, VARIABLES, degree, exact, expression
+from sigprop.theory.exponents.degrees import DEPTH, LOOPS, VARIABLES, degree
 from sigprop.theory.exponents.growth import OTHER, ROTATION, Growth, growth
 from sigprop.theory.exponents.laws import ALPHA, ALPHA_0, CHI, GAIN, GAMMA, MODULATOR, POWER, TIED, UNTIED, Law, Values
 from sigprop.theory.exponents.tied_limit import ALIGNED, TiedLimit, tied_limit
+from sigprop.theory.prescriptions.symbols import as_sympy, exact
 from sigprop.traversal import walk
 
 
@@ -89,9 +90,9 @@ def _symbolic(scalar: Scalar, family: Family, arch: Architecture, sub_blocks: in
     for number in names(scalar):
         name = number.name
         if name in family.formulas:
-            values[name] = expression(family.formulas[name], name, sub_blocks)
+            values[name] = as_sympy(family.formulas[name], name, sub_blocks)
         elif name in family.powers:
-            values[name] = expression(family.powers[name][0], name, sub_blocks)
+            values[name] = as_sympy(family.powers[name][0], name, sub_blocks)
         else:
             table = arch.number_tables[name]
             if not (table == table[0]).all():
