@@ -33,11 +33,26 @@ class Silent:
         """Nothing."""
 
 
+class Labelled:
+    """Reports to another, with a label before what is said."""
+
+    def __init__(self, progress: Progress, label: str):
+        self.progress, self.label = progress, label
+
+    def start(self, total: int, text: str) -> None:
+        """As ``Progress.start``."""
+        self.progress.start(total, f"{self.label}: {text}")
+
+    def advance(self, n: int = 1) -> None:
+        """As ``Progress.advance``."""
+        self.progress.advance(n)
+
+
 class Bar:
     """One line on stderr; a new round takes the place of the last."""
 
-    def __init__(self, display: RichProgress):
-        self.display = display
+    def __init__(self, display: RichProgress, unit: str):
+        self.display, self.unit = display, unit
         self.task: Any = None
 
     def start(self, total: int, text: str) -> None:
@@ -53,12 +68,13 @@ class Bar:
         self.display.advance(self.task, n)
         task = next(task for task in self.display.tasks if task.id == self.task)
         rate = task.completed / task.elapsed if task.elapsed else 0.0
-        self.display.update(self.task, rate=f"{rate:.3g} networks/s" if rate else "")
+        self.display.update(self.task, rate=f"{rate:.3g} {self.unit}/s" if rate and self.unit else "")
 
 
 @contextmanager
-def bar(enabled: bool = True) -> Iterator[Progress]:
-    """``with bar() as progress: measure(..., progress=progress)``; silent when not enabled or stderr is no terminal."""
+def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
+    """``with bar() as progress: measure(..., progress=progress)``; silent when not enabled or stderr is no terminal. unit: of what is counted, in the
+    rate; empty: no rate."""
     if not enabled or not sys.stderr.isatty():
         yield Silent()
         return
@@ -68,4 +84,4 @@ def bar(enabled: bool = True) -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as display:
-        yield Bar(display)
+        yield Bar(display, unit)

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from sigprop.cli.options import Chosen
 from sigprop.cli.output import remark, show
+from sigprop.cli.processes import processes
 from sigprop.errors import InputError
-from sigprop.progress import Progress, bar
+from sigprop.progress import Labelled, bar
 from sigprop.registry import entry
 from sigprop.table import Table
 
 if TYPE_CHECKING:
     from sigprop.cases import Case
-
-MOST_JOBS = 4
-
-
-def cores() -> int:
-    """Processes side by side: most of a small case is compilation, which uses one core."""
-    return min(MOST_JOBS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def listed(name: str | None, every: bool, quick: bool) -> list[Case]:
@@ -74,18 +65,13 @@ def _side_by_side(found: Sequence[Case], tolerance: float | None, options: dict[
     if jobs <= 1:
         for case in found:
             with bar(progress) as own:
-                yield _one(case, tolerance, options, _Named(own, case.label))
+                yield _one(case, tolerance, options, Labelled(own, case.label))
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool, bar(progress) as whole:
-        whole.start(len(found), "cases")
-        waiting = [pool.submit(_one, case, tolerance, options) for case in found]
-        try:
-            for one in waiting:
-                yield one.result()
-                whole.advance()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with processes(jobs) as pool, bar(progress, "cases") as whole:
+        whole.start(len(found), "judged")
+        for one in [pool.submit(_one, case, tolerance, options) for case in found]:
+            yield one.result()
+            whole.advance()
 
 
 def _one(case: Case, tolerance: float | None, options: dict[str, Any], progress: Any = None) -> tuple[Table, float]:
@@ -96,18 +82,3 @@ def _one(case: Case, tolerance: float | None, options: dict[str, Any], progress:
     asked = {name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")}
     table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=progress)
     return table, round(time.monotonic() - started, 1)
-
-
-class _Named:
-    """Progress with the case's label before what is said."""
-
-    def __init__(self, progress: Progress, label: str):
-        self.progress, self.label = progress, label
-
-    def start(self, total: int, text: str) -> None:
-        """As ``Progress.start``."""
-        self.progress.start(total, f"{self.label}: {text}")
-
-    def advance(self, n: int = 1) -> None:
-        """As ``Progress.advance``."""
-        self.progress.advance(n)

@@ -10,6 +10,7 @@ from sigprop import memory
 from sigprop.cli import cases, inputs
 from sigprop.cli.options import Chosen, Engine, Jobs, Memory, Name, Repeated, Rows, Samples, Seed, Tolerance, Width
 from sigprop.cli.output import check_out, show
+from sigprop.cli.processes import cores
 from sigprop.errors import InputError
 from sigprop.progress import bar
 from sigprop.registry import entry
@@ -57,7 +58,7 @@ def verify(
         for option, value in {**alone, "applications": rows.applications}.items():
             if value is not None:
                 raise InputError(f"{option}={value!r} without one architecture to apply it to; accepted: with a name and without --all")
-        table = cases.judge(cases.listed(given_name, all, quick), tolerance, options, jobs or cases.cores(), chosen, given_name or "all cases")
+        table = cases.judge(cases.listed(given_name, all, quick), tolerance, options, jobs or cores(), chosen, given_name or "all cases")
     else:
         tolerance = tolerance or (QUICK_TOLERANCE if quick else TOLERANCE)
         table = _one(given_name, given, rows, against, against_set, options | {"tolerance": tolerance}, chosen)

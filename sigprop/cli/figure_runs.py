@@ -1,0 +1,111 @@
+"""The chosen figures made side by side, a line each as it ends, and how long the rest will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sigprop.cli.processes import processes
+from sigprop.progress import Labelled, bar
+
+if TYPE_CHECKING:
+    from sigprop.paper_figures import Figure
+
+Documents = dict[str, dict[str, Any]]
+TRUST = 60.0  # seconds that the stated ones are believed for
+FULL = 6.0  # a full run's seconds next to a quick one's, roughly
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of every figure."""
+
+    folder: Path
+    formats: tuple[str, ...]
+    quick: bool
+    seed: int
+
+
+def every(chosen: list[Figure], request: Request, replot: bool, jobs: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The figures' JSON documents, in their order; what the folder holds already is judged and drawn again, nothing sampled for it."""
+    from sigprop.paper_figures import _make, _store
+
+    kept = [figure for figure in chosen if replot or _store.done(figure, request.folder, request.quick, request.seed)]
+    rest = [figure for figure in chosen if figure not in kept]
+    size, found = max(len(figure.name) for figure in chosen), Documents()
+    jobs = max(1, min(jobs, len(rest)))
+    ahead = _Ahead(rest, (1.0 if request.quick else FULL) / jobs)
+    say(f"{len(rest)} to make{ahead.left()}, {len(kept)} in {request.folder} already")
+    for figure in kept:
+        started = time.monotonic()
+        found[figure.name] = _make.again(figure, request.folder, request.formats)
+        say(_line(found[figure.name], size, time.monotonic() - started, "replotted" if replot else "kept"))
+    for figure, document, seconds in _made(rest, request, jobs, ahead):
+        found[figure.name] = document
+        ahead.finish(figure)
+        say(f"{_line(document, size, seconds, 'made')}{f'  ({len(ahead.waiting)} to go{ahead.left()})' if ahead.waiting else ''}")
+    return [found[figure.name] for figure in chosen]
+
+
+def _made(rest: list[Figure], request: Request, jobs: int, ahead: _Ahead) -> Iterator[tuple[Figure, dict[str, Any], float]]:
+    """(figure, its document, seconds), as they end: the longest first; those that measure times alone, after all others."""
+    timed = [figure for figure in rest if figure.volatile]
+    others = sorted((figure for figure in rest if not figure.volatile), key=lambda figure: -figure.seconds)
+    if jobs > 1 and others:
+        with processes(jobs) as pool, bar(unit="") as whole:
+            whole.start(len(rest), "figures")
+            futures = {pool.submit(_elsewhere, figure.name, request): figure for figure in others}
+            for future in as_completed(futures):
+                whole.advance()
+                yield futures[future], *future.result()
+        others = []
+    for figure in [*others, *timed]:
+        with bar() as rounds:
+            yield figure, *_one(figure, request, Labelled(rounds, f"{figure.name}{ahead.left()}"))
+
+
+def _elsewhere(name: str, request: Request) -> tuple[dict[str, Any], float]:
+    from sigprop.paper_figures import figure
+
+    return _one(figure(name), request)
+
+
+def _one(figure: Figure, request: Request, progress: Any = None) -> tuple[dict[str, Any], float]:
+    from sigprop.paper_figures import _make
+    from sigprop.paper_figures._run import Run
+
+    started = time.monotonic()
+    run = Run(request.quick, request.seed) if progress is None else Run(request.quick, request.seed, progress)
+    return _make.make(figure, request.folder, run, request.formats), time.monotonic() - started
+
+
+def _line(document: dict[str, Any], size: int, seconds: float, what: str) -> str:
+    judged = document["judgement"]
+    seen = "" if judged["detects"] is None else f"  a shift of {judged['detects']:.1%} would show"
+    reason = f"  {judged['reason']}" if judged["reason"] else ""
+    return f"{document['figure']:<{size}}  {document['verdict']:<12}  {seconds:6.1f} s {what}  {judged['points']:4d} points{seen}{reason}"
+
+
+class _Ahead:
+    """How long the rest will take: the figures' stated seconds, times how much longer than stated those already made took."""
+
+    def __init__(self, waiting: list[Figure], factor: float):
+        self.waiting = {figure.name: factor * figure.seconds for figure in waiting}
+        self.started, self.stated = time.monotonic(), 0.0
+
+    def finish(self, figure: Figure) -> None:
+        """One is made."""
+        self.stated += self.waiting.pop(figure.name)
+
+    def left(self) -> str:
+        """', about m min left'; nothing where nothing is left."""
+        if not self.waiting:
+            return ""
+        spent = time.monotonic() - self.started
+        pace = (spent + TRUST) / (self.stated + TRUST)
+        seconds = max(0.0, (self.stated + sum(self.waiting.values())) * pace - spent)
+        return f", about {f'{seconds / 60:.0f} min' if seconds >= 90 else f'{seconds:.0f} s'} left"
