@@ -61,6 +61,17 @@ def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
     getattr(axes, f"{which}axis").set_minor_locator(NullLocator())
 
 
+def plain_log(axes: Axes, which: str = "y") -> None:
+    """A log axis with 1, 2, 5, 10, ... written out."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def floor(axes: Axes, width: int, samples: int) -> None:
     """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within INTERVAL/sqrt(n samples) of zero."""
     level = INTERVAL / math.sqrt(width * samples)

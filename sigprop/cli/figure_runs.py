@@ -105,7 +105,6 @@ class _Ahead:
         """', about m min left'; nothing where nothing is left."""
         if not self.waiting:
             return ""
-        spent = time.monotonic() - self.started
-        pace = (spent + TRUST) / (self.stated + TRUST)
-        seconds = max(0.0, (self.stated + sum(self.waiting.values())) * pace - spent)
+        pace = (time.monotonic() - self.started + TRUST) / (self.stated + TRUST)
+        seconds = sum(self.waiting.values()) * pace
         return f", about {f'{seconds / 60:.0f} min' if seconds >= 90 else f'{seconds:.0f} s'} left"
