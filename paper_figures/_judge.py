@@ -101,11 +101,16 @@ def points(tables: Mapping[str, Rows]) -> Judged:
         m,
         against,
         worst.label,
-        worst.a,
-        worst.half(m),
-        detects,
+        finite(worst.a),
+        finite(worst.half(m)),
+        finite(detects),
         f"{worst.label} is off its line" if against else blind,
     )
+
+
+def finite(value: float) -> float | None:
+    """JSON has no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def gathered(rows: Rows) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
@@ -120,8 +125,9 @@ def gathered(rows: Rows) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
 def point(table: str, own: Rows) -> Point:
     """The extrapolation over the ladder's ends."""
     first, last = own[0], own[-1]
-    if last["theory"] is None or not last["scale"]:
-        return Point(curve_of(table, last), f"{table}: {label(last)}", math.inf, 0.0, 0.0, 2)
+    if last["theory"] is None or not last["scale"]:  # nothing to measure by: what is zero must be zero, in every network
+        same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in own)
+        return Point(curve_of(table, last), f"{table}: {label(last)}", 0.0 if same else math.inf, 0.0, math.inf if same else 0.0, 2)  # no shift shows
     n, m, scale = first["width"], last["width"], abs(last["scale"])
     d, e = ((row["measured"] - row["theory"]) / scale for row in (first, last))
     se = math.hypot(m * last["se"], n * first["se"]) / (m - n) / scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sigprop as sp
@@ -32,10 +32,14 @@ class Run:
         """Networks at each width."""
         return self.samples or (SAMPLES if self.quick else FULL_SAMPLES)
 
+    def more(self, times: int) -> Run:
+        """For quantities that vary more from network to network than others: that many times the networks."""
+        return replace(self, samples=times * self.networks)
+
     def points(
         self,
         arch: Architecture,
-        quantity: str,
+        quantity: str | Sequence[str],
         applications: Sequence[int] | None = None,
         *,
         keep: Callable[[Row], bool] = lambda _: True,
@@ -46,10 +50,11 @@ class Run:
     ) -> list[dict[str, Any]]:
         """One row for each kept row of ``arch`` and each width: labels, keys, theory and its error, the measured mean and its standard error.
 
-        keep: which of the quantity's rows; measured: which of them at finite width too (one row without a width else); labels: columns that
-        say which panel and curve. A network that overflows leaves measured empty, which no verdict supports.
+        quantity: one, or several that the same networks are measured for; keep: which of their rows; measured: which of them at finite width
+        too (one row without a width else); labels: columns that say which panel and curve. A network that overflows leaves measured empty, which no
+        verdict supports.
         """
-        given: dict[str, Any] = {"quantities": [quantity], "applications": applications}
+        given: dict[str, Any] = {"quantities": [quantity] if isinstance(quantity, str) else [*quantity], "applications": applications}
         theory = [row for row in sp.predict(arch, **given) if keep(row)]
         rows = []
         for width in widths:

@@ -14,10 +14,10 @@ PANELS = {"diagonal": r"$G_{tt}$", "off-diagonal": r"$G_{ts}$"}
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """One token's variance and two tokens' covariance: tokens are exchangeable."""
-    stack, rows = sp.architectures.transformer(depth=DEPTH, tokens=TOKENS, head_dim=64), []
-    for panel, quantity in zip(PANELS, ("residual_variance", "token_covariance"), strict=True):
-        keep = lambda row: row["token"] == 0 and row.get("token_2") in (None, 1)  # noqa: E731
-        rows += run.points(stack, quantity, range(2 * DEPTH + 1), keep=keep, widths=WIDTHS, panel=panel)
+    stack = sp.architectures.transformer(depth=DEPTH, tokens=TOKENS, head_dim=64)
+    keep = lambda row: row["token"] == 0 and row.get("token_2") in (None, 1)  # noqa: E731
+    rows = run.points(stack, ("residual_variance", "token_covariance"), range(2 * DEPTH + 1), keep=keep, widths=WIDTHS)
+    rows = [{"panel": "diagonal" if row["quantity"] == "residual_variance" else "off-diagonal"} | row for row in rows]
     return {"kernels": run.table("transformer-kernels", rows, {"architecture": "transformer", "depth": DEPTH, "tokens": TOKENS, "head_dim": 64})}
 
 

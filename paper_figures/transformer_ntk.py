@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import sigprop as sp
@@ -18,7 +17,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
     given: dict[str, Any] = {"words": (0, 1), "c_we": 1.0, "mlp_ratio": RATIO, "head_dim": 8}
     stack = sp.architectures.transformer(depth=1, **given)
     keep = lambda row: row.get("group") in GROUPS and row["token"] == row["token_2"] == 0  # noqa: E731
-    rows = [row | {"fan_in": GROUPS[row["group"]][1]} for row in replace(run, samples=TIMES * run.networks).points(stack, "ntk", keep=keep, widths=WIDTHS)]
+    rows = [row | {"fan_in": GROUPS[row["group"]][1]} for row in run.more(TIMES).points(stack, "ntk", keep=keep, widths=WIDTHS)]
     rows = [{"curve": row["group"]} | row for row in rows]
     return {"kernel": run.table("transformer-ntk", rows, {"architecture": "transformer", "depth": 1} | {k: str(v) for k, v in given.items()})}
 
