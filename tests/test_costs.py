@@ -5,14 +5,9 @@ from __future__ import annotations
 import pytest
 
 import sigprop as sp
+from sigprop.paper_figures._released import SOLVER
 
 A = sp.architectures
-SOLVER = {  # d, L: parameters of the uniform and the variable-width network (millions), FLOPs and cache of the second in per cent
-    (640, 16): (233.2, 233.5, -3.20, -10.00),
-    (960, 24): (546.4, 543.8, -3.60, -10.83),
-    (1280, 32): (1095.5, 1097.1, -2.60, -10.55),
-    (1600, 40): (1959.2, 1956.1, -2.61, -10.95),
-}
 
 
 def costs(arch: sp.Architecture, **given: int) -> dict[str, dict[str, float]]:

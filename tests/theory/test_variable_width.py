@@ -11,17 +11,10 @@ import sympy
 
 import sigprop as sp
 from sigprop.errors import InputError
+from sigprop.paper_figures._released import RELEASED
 from sigprop.widths import vee
 
 A = sp.architectures
-LISTS = {
-    (640, 16): "1152 960 832 704 608 512 448 352 320 256 224 192 288 480 736 1152",
-    (960, 24): "1760 1600 1440 1280 1152 1024 928 832 768 672 608 544 480 448 384 352 320 288 384 544 704 960 1312 1760",
-    (
-        1280,
-        32,
-    ): "2400 2208 2048 1888 1760 1600 1504 1376 1280 1184 1088 992 928 864 800 736 672 608 576 544 480 448 416 384 480 608 768 960 1216 1504 1920 2400",
-}
 WIDTHS, REFERENCE = (24, 16, 8, 16, 32), 16
 PLAIN: dict[str, Any] = {"depth": 5, "schedule": WIDTHS, "reference_width": REFERENCE, "block": "mlp", "gated": False, "activation": "relu", "tokens": 2}
 EDGES = (0, 8, 16, 24, 32)
@@ -33,9 +26,9 @@ def banded(quantity: str, **given: Any) -> np.ndarray:
     return np.array([row["value"] for row in table if row["token"] == 0]).reshape(6, 4)
 
 
-@pytest.mark.parametrize("size", LISTS)
+@pytest.mark.parametrize("size", RELEASED)
 def test_widths_of_the_released_solver(size: tuple[int, int]):
-    assert vee(*size, 0.3, 0.75, 32) == tuple(map(int, LISTS[size].split()))
+    assert vee(*size, 0.3, 0.75, 32) == tuple(map(int, RELEASED[size].split()))
 
 
 def test_a_v_needs_three_blocks():
