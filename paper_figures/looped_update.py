@@ -25,17 +25,23 @@ def tables(run: Any) -> dict[str, sp.Table]:
         found = {n: sp.check(stack, "adamw", rule, run.seed, ("loops", "depth"), ladders={"loops": ladder, "depth": ladder}, width=n, **given) for n in widths}
         own = {n: outputs(table, name) for n, table in found.items()}
         for n in widths:
-            for (variable, size), (theory, measured, se) in own[n].items():
-                reference = own[widths[-1]][variable, size][0]
-                scaled = {"measured": measured * reference / theory, "se": se * reference / theory, "width": n, "samples": networks, "seed": run.seed}
-                keys = {"panel": variable, "curve": name, "size": size, "theory": reference, "scale": reference}
-                rows.append(keys | scaled | {"engine": "dense"})
+            for (variable, size), point in own[n].items():
+                rows.append(joined(variable, name, size, own[widths[-1]][variable, size][0], point, n, run, networks))
         notes[name] = {n: table.notes["rates"] for n, table in found.items()}
         ns = [widths[0] * 2**k for k in range(3)]
         table = sp.check(stack, "adamw", rule, run.seed, ("width",), ladders={"width": ns}, width=ns[0], **given)
         by_width += [{"curve": name, "n": n, "theory": t, "measured": m, "se": s} for (_, n), (t, m, s) in outputs(table, name).items()]
+        rows += [joined("width", name, 0, outputs(table, name)["width", ns[-1]][0], point, n, run, networks) for (_, n), point in outputs(table, name).items()]
     about = {"architecture": "looped-mlp", "depth, loops where fixed": 2, "optimizer": "adamw", "loss": "linear", "base rates": notes}
     return {"changes": run.table("looped-update", rows, about), "widths": run.table("looped-update", by_width, about)}
+
+
+def joined(variable: str, name: str, size: int, reference: float, point: tuple[float, float, float], n: int, run: Any, networks: int) -> dict[str, Any]:
+    """A judged row: what networks of width n measured over their own theory, in units of the widest networks' theory."""
+    theory, measured, se = point
+    keys = {"panel": variable, "curve": name, "size": size, "theory": reference, "scale": reference}
+    about = {"width": n, "samples": networks, "seed": run.seed, "engine": "dense"}
+    return keys | {"measured": measured * reference / theory, "se": se * reference / theory} | about
 
 
 def slowed(name: str) -> Any:
@@ -61,7 +67,7 @@ def draw(figure: Any, tables: Any) -> None:
     """A panel a variable."""
     panels = figure.subplots(1, 3, sharey=True)
     own = split(tables["changes"], "panel")
-    for axes, (variable, rows) in zip(panels, [*own.items(), ("width", tables["widths"])], strict=True):
+    for axes, (variable, rows) in zip(panels, (own | {"width": tables["widths"]}).items(), strict=True):
         x = "n" if variable == "width" else "size"
         for index, (name, line) in enumerate(split(rows, "curve").items()):
             widest = max((row["width"] for row in line), default=0) if variable != "width" else None
@@ -72,7 +78,7 @@ def draw(figure: Any, tables: Any) -> None:
         letter(axes, f"against {LETTERS[variable].split()[0]}")
     panels[0].set_ylabel("rms change of the output\nper unit of base rate")
     panels[0].legend(loc="center right")
-    legend_of_points(figure, tables["changes"])
+    legend_of_points(figure, own["loops"])
 
 
 FIGURE = Figure(
