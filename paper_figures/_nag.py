@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sigprop as sp
@@ -10,6 +11,7 @@ import sigprop as sp
 if TYPE_CHECKING:
     from sigprop.paper_figures._run import Run
 
+SOURCES = (Path(__file__),)
 DEPTH, WIDTHS = 64, (256, 2048)
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 LOOPS = 16

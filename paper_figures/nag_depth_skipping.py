@@ -45,13 +45,17 @@ def draw(figure: Any, tables: Any) -> None:
     panels = figure.subplots(1, 3)
     names = list(CURVES)
     own = {"skip_rate": tables["rates"]} | split(tables["states"], "panel")
-    titles = {"skip_rate": "share of networks that skip", "rotation": "rotation so far [degrees]", "state_cosine": r"memory of the input $\cos(h_0, h_a)$"}
+    titles = {
+        "skip_rate": "networks that skip, n = {} and {}".format(*COUNTED["widths"]),
+        "rotation": "rotation so far [degrees]",
+        "state_cosine": r"memory of the input $\cos(h_0, h_a)$",
+    }
     for axes, (panel, rows) in zip(panels, own.items(), strict=True):
         for name, line in split(rows, "curve").items():
             curve(axes, line, "application_2" if panel == "state_cosine" else "application", names.index(name), LABELS[name])
         axes.set(xlabel="application $a$", xticks=range(0, DEPTH + 1, 8))
         letter(axes, titles[panel])
-    panels[0].set(ylabel="skip rate", ylim=(-0.03, 1.03))
+    panels[0].set(ylabel="probability of skipping", ylim=(-0.03, 1.03))
     panels[1].set(ylabel="degrees", ylim=(0, None))
     panels[2].set(ylabel=r"$\cos(h_0, h_a)$")
     panels[1].legend(loc="lower right")
@@ -70,5 +74,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=30,
+    seconds=28,
 )

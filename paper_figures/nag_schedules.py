@@ -7,7 +7,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import COLOURS, curve, legend_of_points, letter, split
-from sigprop.paper_figures._nag import DEPTH, at, shown, untied
+from sigprop.paper_figures._nag import DEPTH, SOURCES, at, shown, untied
 from sigprop.paper_figures._registry import Figure
 
 SHOWN, PANELS = (4, 16, 64), {"state_cosine": "memory", "rotation": "rotation"}
@@ -20,7 +20,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
     for p in STEPS:
         own = untied(run, list(PANELS), lambda row: shown(row) and at(row) in SHOWN, p in POWERS, alpha_exponent=p)
         rows += [{"panel": PANELS[row["quantity"]], "curve": f"L={at(row)}", "p": p} | row for row in own]
-    limit = [{"panel": "memory", "p": p, "theory": remembered(p)} for p in STEPS if p > 0.5]
+    limit = [{"panel": "memory", "p": p, "theory": remembered(p)} for p in (0.525 + 0.025 * k for k in range(40))]
     about = {"architecture": "nag", "depth": DEPTH, "alpha_exponent": list(STEPS)}
     return {"limit": run.table("nag-schedules", limit, about), "sweep": run.table("nag-schedules", rows, about)}
 
@@ -34,9 +34,9 @@ def remembered(p: float, terms: int = 10**4) -> float:
 def draw(figure: Any, tables: Any) -> None:
     """Left what is left of the input, right how far states have turned."""
     panels = figure.subplots(1, 2, sharex=True)
-    for axes, (panel, own) in zip(panels, split(tables["sweep"], "panel").items(), strict=True):
+    for axes, panel in zip(panels, PANELS.values(), strict=True):
         axes.axvspan(0.5, 1.0, color="0.92", zorder=0, linewidth=0)
-        for index, (name, rows) in enumerate(split(own, "curve").items()):
+        for index, (name, rows) in enumerate(split(split(tables["sweep"], "panel")[panel], "curve").items()):
             curve(axes, rows, "p", index, f"$L$ = {name[2:]}")
         axes.set(xlabel=r"exponent $p$ of the gains $\alpha_l = l^{-p}$")
         letter(axes, "memory of the input" if panel == "memory" else "length of the path")
@@ -44,7 +44,7 @@ def draw(figure: Any, tables: Any) -> None:
     panels[0].plot([row["p"] for row in rows], [row["theory"] for row in rows], color=COLOURS[4], linestyle=":", label=r"$L\to\infty$")
     panels[0].set(ylabel=r"$\cos(h_0, h_L)$", ylim=(-0.03, 0.8))
     panels[1].set(ylabel="rotation of $L$ applications [degrees]", yscale="log")
-    panels[1].text(0.75, 0.03, r"$L\to\infty$: remembers," "\nrotates without end", transform=panels[1].get_xaxis_transform(), ha="center", fontsize=6.5)
+    panels[1].text(0.75, 0.88, r"$L\to\infty$: remembers," "\nrotates without end", transform=panels[1].get_xaxis_transform(), ha="center", fontsize=6.5)
     panels[0].legend(loc="upper left")
     panels[1].legend(loc="upper right")
     legend_of_points(figure, tables["sweep"])
@@ -61,5 +61,6 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=20,
+    seconds=9,
+    sources=SOURCES,
 )
