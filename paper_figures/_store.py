@@ -64,9 +64,9 @@ def save(out: Path, figure: Figure, tables: Mapping[str, Table]) -> None:
 def load(out: Path, figure: Figure, names: Mapping[str, Any] | None = None) -> dict[str, Rows]:
     """{table's name: its rows}, from the CSV files; raises ``InputError`` where there is none."""
     paths = sorted(out.glob(f"{figure.name}.*.csv")) if names is None else [out / name for name in names]  # in the order in which they were made
-    files = {path.name.split(".")[1]: path for path in paths if path.is_file()}
-    if not files:
-        raise InputError(f"replot: {out} has no tables of {figure.name}; accepted: a folder that sigprop figures wrote, or no --replot")
+    files = {path.name.split(".")[1]: path for path in paths}
+    if not files or not all(path.is_file() for path in paths):
+        raise InputError(f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop figures wrote, or no --replot")
     return {name: read(path) for name, path in files.items()}
 
 

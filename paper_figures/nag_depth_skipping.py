@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import sigprop as sp
@@ -24,10 +23,10 @@ def tables(run: Any) -> dict[str, sp.Table]:
     for name, (by, rate) in CURVES.items():
         stack = sp.architectures.nag(depth=DEPTH, tokens=1, mlp_ratio=1, modulator="learned", directions=DIRECTIONS, mod_rate=rate, mod_by=by)
         if name != "none":
-            many = replace(run, samples=COUNTED["times"] * run.networks)
+            many = run.more(COUNTED["times"])
             counted = lambda row: 0.01 < row["value"] < 0.99  # noqa: E731
             rates += many.points(stack, *GIVEN, keep=lambda row: row["quantity"] == "skip_rate", measured=counted, widths=COUNTED["widths"], curve=name)
-        many = replace(run, samples=TURNED["times"] * run.networks)
+        many = run.more(TURNED["times"])
         own = many.points(stack, *GIVEN, keep=shown, widths=TURNED["widths"], curve=name)
         states += [{"panel": row["quantity"]} | row for row in own]
     about = {"architecture": "nag", "depth": DEPTH, "mlp_ratio": 1, "directions": DIRECTIONS, "mod_by, mod_rate": CURVES}
