@@ -35,7 +35,7 @@ class Run:
     def points(
         self,
         arch: Architecture,
-        quantity: str,
+        quantity: str | Sequence[str],
         applications: Sequence[int] | None = None,
         *,
         keep: Callable[[Row], bool] = lambda _: True,
@@ -46,10 +46,10 @@ class Run:
     ) -> list[dict[str, Any]]:
         """One row for each kept row of ``arch`` and each width: labels, keys, theory and its error, the measured mean and its standard error.
 
-        keep: which of the quantity's rows; measured: which of them at finite width too (one row without a width else); labels: columns that
-        say which panel and curve. A network that overflows leaves measured empty, which no verdict supports.
+        quantity: one, or several of the same networks; keep: which rows; measured: which of them at finite width too (one row
+        without a width else); labels: columns that say which panel and curve. A network that overflows leaves measured empty, which no verdict supports.
         """
-        given: dict[str, Any] = {"quantities": [quantity], "applications": applications}
+        given: dict[str, Any] = {"quantities": [quantity] if isinstance(quantity, str) else [*quantity], "applications": applications}
         theory = [row for row in sp.predict(arch, **given) if keep(row)]
         rows = []
         for width in widths:
