@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 import sigprop as sp
-from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
+from sigprop.paper_figures._draw import curve, legend_of_points, letter, over_scale, split
 from sigprop.paper_figures._registry import Figure
 from sigprop.shaping import tailored_slope
 
-WIDTHS = (128, 1024)
-DEPTH, STATES, ETA = 16, (1, 2, 4, 8, 16), 0.9
+WIDTHS = (128, 2048)
+DEPTH, STATES = 16, (1, 2, 4, 8, 16)
 COSINES = (-0.95, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 0.95)
-SLOPES = {eta: tailored_slope(DEPTH, eta) for eta in (ETA, 0.5)}
+SLOPES = {eta: tailored_slope(DEPTH, eta) for eta in (0.9, 0.5)}
 ACTIVATIONS = {"relu": "relu", **{f"leaky-relu({slope!r})": f"shaped, $\\eta$ = {eta}" for eta, slope in SLOPES.items()}, "tanh": "tanh"}
 
 
@@ -40,7 +40,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
 def draw(figure: Any, tables: Any) -> None:
     """One layer; over depth."""
     left, right = figure.subplots(1, 2)
-    rows = [row | {name: row[name] / row["scale"] for name in ("theory", "measured", "se")} for row in tables["cosines"]]
+    rows = over_scale(tables["cosines"])
     for index, (name, own) in enumerate(split(rows, "curve").items()):
         curve(left, [row for row in own if row["application"] == 1], "cosine", index, ACTIVATIONS[name])
         over = [row for row in own if row["cosine"] == 0]
@@ -67,5 +67,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 3.0),
-    seconds=20,
+    seconds=16,
 )
