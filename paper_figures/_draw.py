@@ -51,6 +51,11 @@ def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
     return list({row[x]: row for row in rows if row.get("theory") is not None}.values())
 
 
+def over_scale(rows: Rows) -> list[dict[str, Any]]:
+    """Theory and measurement over the row's scale: of covariances, cosines by the predicted variances."""
+    return [{**row, **{name: row[name] and row[name] / row["scale"] for name in ("theory", "measured", "se")}} for row in rows]
+
+
 def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
     """Powers of two as ticks of a log axis, written out."""
     from matplotlib.ticker import NullLocator
