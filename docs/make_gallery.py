@@ -24,7 +24,8 @@ from the CSV alone; `--replot` draws and judges again from them.
 
 The verdict: a point measured at widths `n_1 < n_2` is extrapolated, `d = a + b/n`, and contradicts its line when `a` is farther from zero than Student's
 quantile (1 % for the whole figure, divided by its points) times its standard error plus `|b|/n_2`, which covers the next order. A figure is *confirmed* when no
-point does and every curve has a point that a line wrong by 3 % would have contradicted, *inconclusive* when the bars are too wide for that.
+point does and every curve has a point that a line wrong by 3 % would have contradicted, *inconclusive* when the bars are too wide for that. Published numbers
+must be met to every printed digit.
 """
 
 
