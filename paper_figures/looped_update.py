@@ -92,5 +92,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=110,
+    seconds=80,
 )

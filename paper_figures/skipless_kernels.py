@@ -59,6 +59,6 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 6.4),
-    seconds=19,
+    seconds=20,
     sources=(FILE,),
 )

@@ -8,7 +8,7 @@ import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, plain_log, split
 from sigprop.paper_figures._registry import Figure
 
-DEPTH, TOKENS, WIDTHS = 6, 4, (128, 1024)
+DEPTH, TOKENS, WIDTHS = 6, 2, (128, 1024)
 READOUTS = {"each": "a read-out of each token", "mean": "read-out of the mean token"}
 
 
@@ -42,11 +42,11 @@ FIGURE = Figure(
     item="eqs. 1.139-1.163",
     shows="gradient variance of pre- and post-norm transformers by sub-block, for two read-outs",
     caption="Predicted: variance of the gradient of a Gaussian read-out (g = sqrt(n) dz/dh) at a token, handed back through the MLP, through attention's "
-    "values, queries and keys, and through the norms, of a transformer of 6 blocks and 4 tokens. Pre-norm: the skip carries it, and a block adds "
+    "values, queries and keys, and through the norms, of a transformer of 6 blocks and 2 tokens. Pre-norm: the skip carries it, and a block adds "
     "its share of the stream, a power of depth. Post-norm: a common gradient grows towards the stem, gradients that differ from token to token shrink. "
     "Measured: backpropagation through {samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=40,
+    seconds=60,
 )

@@ -73,5 +73,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.7),
-    seconds=15,
+    seconds=14,
 )

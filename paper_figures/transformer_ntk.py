@@ -54,5 +54,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 3.0),
-    seconds=25,
+    seconds=30,
 )

@@ -12,7 +12,8 @@ from sigprop.paper_figures._registry import Figure
 ALPHAS, SIGMAS = (0.25, 0.5, 0.75), (1.0, 2.0, 3.0, 4.0)
 COSINE = 0.999  # the exponent is of tokens that are almost alike
 FEW, MANY = (0.125, 0.25, 0.5, 1.0, 2.0), (0.125, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-TEMPERATURES = {4: MANY, 16: MANY, 64: FEW}  # beta/beta_c
+TEMPERATURES = {4: MANY, 16: FEW, 32: FEW}  # tokens: beta/beta_c
+LONG = {64: FEW, 128: FEW}  # in a full run: theory's quadrature is what takes its time
 FINE = [1 + 3 * i / 24 for i in range(25)]
 WIDTHS = (256, 4096)
 
@@ -32,7 +33,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
         for alpha in ALPHAS:
             labels = {"curve": f"alpha = {alpha:g}", "alpha": alpha, "sigma_w": sigma}
             angles += run.points(block(alpha, sigma), "angle_exponent", measured=lambda _, s=sigma: s in SIGMAS, widths=WIDTHS, **labels)
-    for tokens, ratios in TEMPERATURES.items():
+    for tokens, ratios in (TEMPERATURES if run.quick else TEMPERATURES | LONG).items():
         for ratio in ratios:
             given: dict[str, Any] = {"tokens": tokens, "token_cosine": 0.0, "c_q": 2 * ratio**2 * math.log(tokens), "c_k": 1.0, "head_dim": 64}
             stack = sp.architectures.transformer(block="attention", norm_kind="rms", **given)
@@ -110,5 +111,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.7),
-    seconds=40,
+    seconds=60,
 )

@@ -65,5 +65,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=30,
+    seconds=35,
 )

@@ -50,5 +50,5 @@ FIGURE = Figure(
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),
-    seconds=20,
+    seconds=30,
 )
