@@ -7,7 +7,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
-from sigprop.paper_figures._registry import Figure
+from sigprop.paper_figures._registry import FOLDER, Figure
 from sigprop.paper_figures.width_moments import REFERENCE, SCHEDULE, TOKENS, WIDTHS
 
 LABELS = {"uniform": "uniform", "carry": "carry forward", "zero": "zero-pad"}
@@ -66,4 +66,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=35,
+    sources=(FOLDER / "width_moments.py",),
 )
