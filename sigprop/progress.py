@@ -83,5 +83,6 @@ def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
     from rich.progress import Progress as RichProgress
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as display:
+    apart = sys.stdout.isatty()  # elsewhere, in a file or a pipe, lines on stdout are not to be sent to the bar's terminal
+    with RichProgress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=apart) as display:
         yield Bar(display, unit)
