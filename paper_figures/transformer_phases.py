@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import LINES, curve, legend_of_points, letter, split
+from sigprop.paper_figures._phases import COSINE, FILE, SIGMAS, angles, by_block, shares
 from sigprop.paper_figures._registry import Figure
 
-ALPHAS, SIGMAS = (0.25, 0.5, 0.75), (1.0, 2.0, 3.0, 4.0)
-COSINE = 0.999  # the exponent is of tokens that are almost alike
-FEW, MANY = (0.125, 0.25, 0.5, 1.0, 2.0), (0.125, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-TEMPERATURES = {4: MANY, 16: FEW, 32: FEW}  # tokens: beta/beta_c
-LONG = {64: FEW, 128: FEW}  # in a full run: theory's quadrature is what takes its time
-FINE = [1 + 3 * i / 24 for i in range(25)]
-WIDTHS = (256, 4096)
-
-
-def block(alpha: float, sigma: float) -> Any:
-    """Attention, then a tanh MLP; skips of sqrt(1 - alpha^2) keep the norms near one."""
-    given: dict[str, Any] = {"residual_scale": alpha, "skip_scale": math.sqrt(1 - alpha**2), "c_w": sigma**2, "c_x": sigma**2, "mlp_ratio": 1}
-    return sp.architectures.transformer(tokens=2, token_cosine=COSINE, activation="tanh", norm_kind="rms", score_scale="zero_query", **given)
+ALPHAS, PLANE = (0.25, 0.5, 0.75), [0.02 + 0.88 * i / 24 for i in range(25)]
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """The exponent of each sub-block, on a grid and measured on part of it; one token's participation, scores of variance beta^2 log T, beta_c = sqrt 2."""
-    angles, shares, plain = [], [], []
-    for sigma in FINE:
-        for alpha in [0.02 + 0.88 * i / 24 for i in range(25)]:
-            plain += [row | {"alpha": alpha, "sigma_w": sigma} for row in run.points(block(alpha, sigma), "angle_exponent", measured=lambda _: False)]
-        for alpha in ALPHAS:
-            labels = {"curve": f"alpha = {alpha:g}", "alpha": alpha, "sigma_w": sigma}
-            angles += run.points(block(alpha, sigma), "angle_exponent", measured=lambda _, s=sigma: s in SIGMAS, widths=WIDTHS, **labels)
-    for tokens, ratios in (TEMPERATURES if run.quick else TEMPERATURES | LONG).items():
-        for ratio in ratios:
-            given: dict[str, Any] = {"tokens": tokens, "token_cosine": 0.0, "c_q": 2 * ratio**2 * math.log(tokens), "c_k": 1.0, "head_dim": 64}
-            stack = sp.architectures.transformer(block="attention", norm_kind="rms", **given)
-            keep = lambda row: row["token"] == 0  # noqa: E731
-            shares += run.points(stack, "participation", keep=keep, widths=WIDTHS, curve=f"T = {tokens}", temperature=ratio)
+    """The exponent on a grid, along three curves with networks on them, and participation."""
     about = {"architecture": "transformer", "token_cosine": COSINE}
     return {
-        "plane": run.table("transformer-phases", plain, about),
-        "angle": run.table("transformer-phases", angles, about),
-        "participation": run.table("transformer-phases", shares, about | {"token_cosine": 0.0, "head_dim": 64}),
+        "plane": run.table("transformer-phases", angles(run, PLANE), about),
+        "angle": run.table("transformer-phases", angles(run, ALPHAS, SIGMAS), about),
+        "participation": run.table("transformer-phases", shares(run), about | {"token_cosine": 0.0, "head_dim": 64}),
     }
 
 
 def draw(figure: Any, tables: Any) -> None:
     """The plane with its line of no growth, curves across it, and participation against temperature."""
     plane, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.1, 1, 1]})
-    whole = summed(tables["plane"], "theory")
+    whole = {(row["alpha"], row["sigma_w"]): row["theory"] for row in by_block(tables["plane"])}
     alphas, sigmas = (sorted({key[i] for key in whole}) for i in (0, 1))
     z = [[whole[a, s] for a in alphas] for s in sigmas]
     image = plane.pcolormesh(alphas, sigmas, z, shading="nearest", rasterized=True, vmin=-1.0, vmax=0.6)
@@ -76,28 +51,6 @@ def draw(figure: Any, tables: Any) -> None:
     legend_of_points(figure, tables["participation"])
 
 
-def summed(rows: Any, column: str) -> dict[tuple[float, float], float]:
-    """(alpha, sigma_w) -> the exponent of attention and MLP together."""
-    found: dict[tuple[float, float], float] = {}
-    for row in rows:
-        key = row["alpha"], row["sigma_w"]
-        found[key] = found.get(key, 0.0) + row[column]
-    return found
-
-
-def by_block(rows: Any) -> list[dict[str, Any]]:
-    """Rows of a block: the exponents of its sub-blocks added, their errors as if independent."""
-    found = []
-    for (sigma, width), own in {
-        (r["sigma_w"], r["width"]): [q for q in rows if (q["sigma_w"], q["width"]) == (r["sigma_w"], r["width"])] for r in rows
-    }.items():
-        measured = width is not None
-        total = {k: sum(r[k] for r in own) if measured or k == "theory" else None for k in ("theory", "measured")}
-        se = math.sqrt(sum(r["se"] ** 2 for r in own)) if measured else None
-        found.append({"sigma_w": sigma, "width": width, "se": se, "theory_error": sum(r["theory_error"] for r in own), **total})
-    return found
-
-
 FIGURE = Figure(
     name="transformer-phases",
     paper="2403.02579, 2505.24333",
@@ -112,4 +65,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.7),
     seconds=60,
+    sources=(FILE,),
 )
