@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from sigprop.errors import InputError
 from sigprop.paper_figures import figures
 from sigprop.paper_figures._store import load
 
@@ -17,16 +18,21 @@ def main(folder: Path) -> int:
     """0 if all is as it should be."""
     wrong = []
     for name, figure in figures().items():
+        try:
+            tables = load(folder, figure)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
         said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        tables = load(folder, figure, said["files"])
         found = figure.judge(tables)
         if found.to_dict() != said["judgement"] or found.verdict != "confirmed":
             wrong.append(f"{name}: {found.verdict} by its CSV, {said['verdict']} in its JSON; {found.reason}")
         for table, rows in tables.items():
-            if table in figure.volatile or not any("theory" in row and row.get("measured") is not None for row in rows):
+            if table in (*figure.volatile, *figure.unjudged) or not any("theory" in row for row in rows):
                 continue
-            judged = figure.judge({table: rows}).points > 0
-            for factor in SHIFTS if judged else ():
+            if figure.judge({table: rows}).points == 0:
+                wrong.append(f"{name}: {table} has a theory that nothing is judged by")
+            for factor in SHIFTS:
                 moved = [{**row, "theory": None if row.get("theory") is None else factor * row["theory"]} for row in rows]
                 if figure.judge({**tables, table: moved}).verdict != "rejected":
                     wrong.append(f"{name}: {table} passes with its theory times {factor}")

@@ -24,9 +24,9 @@ def split(rows: Rows, name: str) -> dict[Any, list[Mapping[str, Any]]]:
     return found
 
 
-def curve(axes: Axes, rows: Rows, x: str, index: int, label: str | None = None, f: Callable[[float], float] = lambda v: v, same: bool = False) -> None:
+def curve(axes: Axes, rows: Rows, x: str, index: int, label: str | None = None, f: Callable[[float], float] = lambda v: v, filled: bool | None = None) -> None:
     """One curve's theory and points; f: what is drawn of a value (``math.sqrt`` for an rms). The widest networks are filled
-    points, others open; same: all filled."""
+    points, others open; filled: all or none."""
     colour, marker, line = COLOURS[index % 6], MARKERS[index % 6], LINES[index % 6]
     own = sorted(unique(rows, x), key=lambda row: row[x])
     xs, ys = [row[x] for row in own], [f(row["theory"]) for row in own]
@@ -37,13 +37,13 @@ def curve(axes: Axes, rows: Rows, x: str, index: int, label: str | None = None, 
         axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     widths = sorted({row["width"] for row in rows if row.get("width") is not None})
     for width in widths:
-        wide = same or width == widths[-1]
+        wide = width == widths[-1] if filled is None else filled
         at = [row for row in rows if row.get("width") == width and row["measured"] is not None]
-        filled = {"markerfacecolor": colour if wide else "white", "markeredgecolor": colour, "markeredgewidth": 0.6}
+        faces = {"markerfacecolor": colour if wide else "white", "markeredgecolor": colour, "markeredgewidth": 0.6}
         middle = [f(row["measured"]) for row in at]
         ends = [[abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y) for row, y in zip(at, middle, strict=True)] for sign in (-1, 1)]
         size = 3.6 if wide else 5.2
-        axes.errorbar([row[x] for row in at], middle, ends, fmt=marker, color=colour, linewidth=0.7, markersize=size, zorder=3 + wide, **filled)
+        axes.errorbar([row[x] for row in at], middle, ends, fmt=marker, color=colour, linewidth=0.7, markersize=size, zorder=3 + wide, **faces)
 
 
 def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
@@ -83,12 +83,12 @@ def floor(axes: Axes, width: int, samples: int) -> None:
     axes.axhspan(-level, level, color="0.82", zorder=0, linewidth=0, label=f"noise floor, n = {width}")
 
 
-def legend_of_points(figure: Figure, rows: Rows) -> None:
+def legend_of_points(figure: Figure, rows: Rows, line: str = "wide limit") -> None:
     """Below the panels: what lines and points are."""
     from matplotlib.lines import Line2D
 
     widths = sorted({row["width"] for row in rows if row.get("width") is not None})
-    handles: list[Any] = [Line2D([], [], color="0.2", label="wide limit")]
+    handles: list[Any] = [Line2D([], [], color="0.2", label=line)]
     for width in widths:
         face = "0.2" if width == widths[-1] else "white"
         handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor=face, markeredgecolor="0.2", label=f"networks, n = {width} (95 %)"))

@@ -7,9 +7,12 @@ finite-width law d = a + b/n + c/n^2, the two ends of the ladder give
 
 which covers the c/n^2 left in a, -c/(n_1 n_k), as long as that term is no larger than b/n where it is largest, at n_1. A point is against the line
 when |a| > t se(a) + allowance + the theory's own error, t being Student's quantile at FALSE_ALARM/(2 m) for the figure's m points (a union bound, so
-correlations between points do not matter): a true line fails with probability FALSE_ALARM at most. A point would show a shift of t se + allowance +
-error + 1.645 se with probability 0.95, and every curve must have a point for which that is at most SHIFT: a figure whose bars are too wide
-to contradict anything is inconclusive, not confirmed.
+correlations between points do not matter): a true line fails with probability FALSE_ALARM at most. Widths between the two ends are points as well, of the
+distance from the line in 1/n through the ends. A number beside a closed form (column 'reference') has to be that.
+
+A point would show a shift, in units of its scale, of t se + allowance + error + 1.645 se with probability 0.95, and every curve must have a point for which
+that is at most SHIFT: a figure whose bars are too wide to contradict anything is inconclusive, not confirmed. What has no scatter at any width is an
+identity of the networks; where a curve has other points, those decide.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from functools import cache
 from typing import Any
 
 FALSE_ALARM, SHIFT, POWER = 0.01, 0.03, 1.645
-OF_A_MEASUREMENT = ("width", "samples", "seed", "engine", "measured", "se")
+ROUNDING = 1e-6  # over scale: networks are float32
+OF_A_MEASUREMENT = ("width", "samples", "seed", "engine", "measured", "se", "theory", "theory_error", "scale", "reference")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -60,6 +64,7 @@ class Point:
     se: float
     allowance: float
     samples: int
+    identity: bool = False
 
     def half(self, m: int) -> float:
         """t se + allowance."""
@@ -84,16 +89,18 @@ def points(tables: Mapping[str, Rows]) -> Judged:
             if lost or len(widths) < 2 or len(widths) < len(own):
                 missing.append(f"{name}: {label(own[0])} {'was lost' if lost else 'is not measured once at each of two widths'}")
             else:
-                found.append(point(name, sorted(own, key=lambda row: row["width"])))
+                ladder = sorted(own, key=lambda row: row["width"])
+                found += [point(name, ladder), *between(name, ladder)]
+        found += [closed(name, row) for row in rows if row.get("reference") is not None]
     if missing or not found:
         return Judged("inconclusive", len(found), reason=missing[0] if missing else "no measured point")
     m = len(found)
     worst = max(found, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
     against = sum(abs(p.a) > p.half(m) for p in found)
-    seen: dict[str, float] = {}
+    seen: dict[str, tuple[bool, float]] = {}
     for p in found:
-        seen[p.curve] = min(seen.get(p.curve, math.inf), p.half(m) + POWER * p.se)
-    curve, detects = max(seen.items(), key=lambda one: one[1])
+        seen[p.curve] = min(seen.get(p.curve, (True, math.inf)), (p.identity, p.half(m) + POWER * p.se))
+    curve, detects = max(((name, least) for name, (_, least) in seen.items()), key=lambda one: one[1])
     blind = f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
     verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
     return Judged(
@@ -127,13 +134,36 @@ def point(table: str, own: Rows) -> Point:
     first, last = own[0], own[-1]
     if last["theory"] is None or not last["scale"]:  # nothing to measure by: what is zero must be zero, in every network
         same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in own)
-        return Point(curve_of(table, last), f"{table}: {label(last)}", 0.0 if same else math.inf, 0.0, math.inf if same else 0.0, 2)  # no shift shows
-    n, m, scale = first["width"], last["width"], abs(last["scale"])
-    d, e = ((row["measured"] - row["theory"]) / scale for row in (first, last))
-    se = math.hypot(m * last["se"], n * first["se"]) / (m - n) / scale
-    allowance = abs(d - e) / (m / n - 1) + abs(last.get("theory_error") or 0.0) / scale + 1e-6  # networks are float32
+        return Point(curve_of(table, last), f"{table}: {label(last)}", 0.0 if same else math.inf, 0.0, math.inf if same else 0.0, 2, True)  # no shift shows
+    n, m = first["width"], last["width"]
+    (d, s), (e, t) = over_scale(first), over_scale(last)
+    se = math.hypot(m * t, n * s) / (m - n)
+    allowance = abs(d - e) / (m / n - 1) + abs(last.get("theory_error") or 0.0) / abs(last["scale"]) + ROUNDING
     samples = int(min(row["samples"] for row in own))
-    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples)
+    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples, se < ROUNDING)
+
+
+def over_scale(row: Mapping[str, Any]) -> tuple[float, float]:
+    """(measured - theory)/scale and its standard error; a row's theory may be one of its own width."""
+    return (row["measured"] - row["theory"]) / abs(row["scale"]), row["se"] / abs(row["scale"])
+
+
+def between(table: str, own: Rows) -> list[Point]:
+    """Each width but the ends: its distance from the line in 1/n through them, which c/n^2 bends by a quarter of its rise at most."""
+    first, last, found = own[0], own[-1], []
+    for row in own[1:-1] if last["theory"] is not None and last["scale"] else ():
+        (d, s), (mid, u), (e, t) = map(over_scale, (first, row, last))
+        share = (1 / row["width"] - 1 / last["width"]) / (1 / first["width"] - 1 / last["width"])  # of the first, in the line's value here
+        samples = int(min(r["samples"] for r in (first, row, last)))
+        name, se = f"{table}: {label(row)} width={row['width']}", math.hypot(u, share * s, (1 - share) * t)
+        found.append(Point(curve_of(table, row), name, mid - share * d - (1 - share) * e, se, abs(d - e) / 4 + ROUNDING, samples, True))
+    return found
+
+
+def closed(table: str, row: Mapping[str, Any]) -> Point:
+    """What the theory has to be, to rounding."""
+    off = math.inf if row["theory"] is None else (row["theory"] - row["reference"]) / (abs(row["reference"]) or 1.0)
+    return Point(curve_of(table, row), f"{table}: {label(row)}", off, 0.0, ROUNDING, 2, True)
 
 
 def curve_of(table: str, row: Mapping[str, Any]) -> str:
@@ -143,5 +173,5 @@ def curve_of(table: str, row: Mapping[str, Any]) -> str:
 
 def label(row: Mapping[str, Any]) -> str:
     """Which number, in words."""
-    skipped = (*OF_A_MEASUREMENT, "theory", "theory_error", "scale", "quantity")
+    skipped = (*OF_A_MEASUREMENT, "quantity")
     return " ".join(str(v) if k in ("panel", "curve") else f"{k}={v}" for k, v in row.items() if k not in skipped and v is not None)

@@ -21,19 +21,17 @@ def make(figure: Figure, out: Path, run: Run, formats: Sequence[str]) -> dict[st
     marks = _store.stamp(figure, run.quick, run.seed)  # of the files as they are now
     tables = figure.tables(run)
     _store.save(out, figure, tables)
-    parameters = {name: table.parameters for name, table in tables.items()}
+    marks |= _store.origin(out, figure, tables)
     rows = {name: _store.read(out / f"{figure.name}.{name}.csv") for name in tables}
     pictures(figure, rows, out, formats)
-    return _store.document(out, figure, marks, parameters, rows, figure.judge(rows))
+    return _store.document(out, figure, marks, rows, figure.judge(rows))
 
 
 def again(figure: Figure, out: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """Judge and draw from the saved tables; nothing is sampled."""
-    before = _store.record(figure, out)
-    rows = _store.load(out, figure, before.get("files"))
+    """Judge and draw from the saved tables; nothing is sampled, and the JSON still says what was: a table that was edited since is no table of that run."""
+    before, rows = _store.record(figure, out), _store.load(out, figure)
     pictures(figure, rows, out, formats)
-    marks = {key: before.get(key) for key in ("figure", "quick", "seed", "sigprop", "recipe")} | {"figure": figure.name}
-    return _store.document(out, figure, marks, before.get("parameters", {}), rows, figure.judge(rows))
+    return _store.document(out, figure, {key: before.get(key) for key in _store.MARKS}, rows, figure.judge(rows))
 
 
 def pictures(figure: Figure, rows: Mapping[str, Rows], out: Path, formats: Sequence[str]) -> None:

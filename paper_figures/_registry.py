@@ -38,6 +38,7 @@ class Figure:
     judge     the verdict's rule, on the rows of the CSV files alone
     sources   files that its tables are read from: when one changes, the figure is made again
     volatile  tables whose numbers are times: no two runs give the same
+    unjudged  tables of lines alone: limits in closed form, or the theory of a judged table on a finer grid
     """
 
     name: str
@@ -52,6 +53,7 @@ class Figure:
     judge: Callable[[Mapping[str, Rows]], Judged] = points
     sources: tuple[Path, ...] = field(default=())
     volatile: tuple[str, ...] = field(default=())
+    unjudged: tuple[str, ...] = field(default=())
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from sigprop.table import Table, write
 
 TEXT = ("panel", "curve", "quantity", "group", "engine", "case", "status", "variable", "label", "verdict", "parametrisation")
 LIBRARIES = ("jax", "numpy", "matplotlib")
+PARTS = ("architectures", "theory", "simulations", "checking")
+MARKS = ("quick", "seed", "sigprop", "recipe", "parameters", "versions", "files")
 
 
 def folder(out: str | Path) -> Path:
@@ -33,9 +36,20 @@ def folder(out: str | Path) -> Path:
 def stamp(figure: Figure, quick: bool, seed: int) -> dict[str, Any]:
     """What decides the tables: equal stamps, equal tables."""
     recipe = hashlib.sha256()
+    recipe.update(_package())
     for file in figure.files:
         recipe.update(file.read_bytes())
     return {"figure": figure.name, "quick": quick, "seed": seed, "sigprop": sp.__version__, "recipe": recipe.hexdigest()[:16]}
+
+
+@cache
+def _package() -> bytes:
+    """Theory, networks and architectures as they are: what changes there may change any table."""
+    root, found = Path(sp.__file__).parent, hashlib.sha256()
+    files = [*root.glob("*.py"), *(file for name in PARTS for file in (root / name).rglob("*.py"))]
+    for file in sorted(files, key=lambda file: file.relative_to(root)):
+        found.update(file.read_bytes())
+    return found.digest()
 
 
 def done(figure: Figure, out: Path, quick: bool, seed: int) -> bool:
@@ -61,13 +75,21 @@ def save(out: Path, figure: Figure, tables: Mapping[str, Table]) -> None:
         write(out / f"{figure.name}.{name}.csv", table.to_csv())
 
 
-def load(out: Path, figure: Figure, names: Mapping[str, Any] | None = None) -> dict[str, Rows]:
-    """{table's name: its rows}, from the CSV files; raises ``InputError`` where there is none."""
-    paths = sorted(out.glob(f"{figure.name}.*.csv")) if names is None else [out / name for name in names]  # in the order in which they were made
-    files = {path.name.split(".")[1]: path for path in paths}
-    if not files or not all(path.is_file() for path in paths):
+def origin(out: Path, figure: Figure, tables: Mapping[str, Table]) -> dict[str, Any]:
+    """What the saved tables came from, and their digests: what a later redrawing keeps."""
+    return {
+        "parameters": {name: table.parameters for name, table in tables.items()},
+        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}},
+        "files": {f"{figure.name}.{name}.csv": _digest(out / f"{figure.name}.{name}.csv") for name in tables},
+    }
+
+
+def load(out: Path, figure: Figure) -> dict[str, Rows]:
+    """{table's name: its rows}, of the tables that the figure's JSON names; raises ``InputError`` where one of them is missing."""
+    names = record(figure, out).get("files")
+    if not names or not all((out / name).is_file() for name in names):
         raise InputError(f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop figures wrote, or no --replot")
-    return {name: read(path) for name, path in files.items()}
+    return {name.split(".")[1]: read(out / name) for name in names}
 
 
 def read(path: Path) -> Rows:
@@ -85,15 +107,15 @@ def _value(key: str, text: str) -> Any:
     return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
-def document(out: Path, figure: Figure, marks: Mapping[str, Any], parameters: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged) -> dict[str, Any]:
-    """Write the figure's JSON, and return it."""
+def document(out: Path, figure: Figure, marks: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged) -> dict[str, Any]:
+    """Write the figure's JSON, and return it; marks: ``stamp`` and ``origin`` of its tables."""
     measured = [row for own in rows.values() for row in own if row.get("width") is not None]
     values = {key: sorted({row[key] for row in measured if row.get(key) is not None}) for key in ("width", "samples", "engine")}
     sizes = {"widths": values["width"], "samples": values["samples"], "engines": values["engine"]}
     words = {key if key.endswith("s") else f"{key}s": " and ".join(map(str, values[key])) for key in values}
     caption = figure.caption.format_map(words)
     found = {
-        **marks,
+        "figure": figure.name,
         **{key: getattr(figure, key) for key in ("paper", "item", "shows")},
         "caption": caption,
         "verdict": judged.verdict,
@@ -101,9 +123,7 @@ def document(out: Path, figure: Figure, marks: Mapping[str, Any], parameters: Ma
         **sizes,
         "tables": {name: len(own) for name, own in rows.items()},
         "volatile": list(figure.volatile),
-        "parameters": dict(parameters),
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}},
-        "files": {f"{figure.name}.{name}.csv": _digest(out / f"{figure.name}.{name}.csv") for name in rows},
+        **marks,
     }
     write(out / f"{figure.name}.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found

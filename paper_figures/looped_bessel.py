@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import sigprop as sp
@@ -12,8 +13,9 @@ LAMBDAS, LOOPS, MOST = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5), (2, 16), 64
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """q_N over lambda at two N, and over N at lambda = 1; the limit beside both. One stack of 16 loops serves every N and lambda."""
+    """q_N over lambda at two N, and over N at lambda = 1; the limit beside both; what is not measured stands beside its closed form."""
     import sympy
+    from scipy.special import i0
 
     stack = lambda loops, scale: sp.architectures.looped_mlp(loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale)  # noqa: E731
     own, states = max(LOOPS), (1, 2, 4, 8, 16)
@@ -27,14 +29,16 @@ def tables(run: Any) -> dict[str, sp.Table]:
     closed = sp.derive(deep)["limit"].rhs  # I_0(2 lambda sqrt(c_w)) q_0
     here = {"q_0": deep.input_gram[0, 0], **deep.numbers}
     at = lambda scale: float(sympy.N(closed.subs({symbol: scale if symbol.name == "lambda" else here[symbol.name] for symbol in closed.free_symbols})))  # noqa: E731
-    limit = [{"panel": "lambda", "curve": "limit", "lambda": 0.02 * k, "theory": at(0.02 * k)} for k in range(81)]
+    limit = [{"panel": "lambda", "curve": "limit", "lambda": x, "theory": at(x), "reference": float(i0(2 * x))} for x in (0.02 * k for k in range(81))]
     about = {"architecture": "looped-mlp", "activation": "linear", "norm": "none", "matrices": 1, "residual_scale": "lambda/N"}
     return {"variance": run.table("looped-bessel", rows + theory + limit, about)}
 
 
 def _last(stack: Any) -> dict[str, Any]:
     row = sp.predict(stack, ["residual_variance"], applications=[stack.depth])[0]
-    return {"theory": row["value"], "theory_error": row["error"], "scale": row["scale"]}
+    n = stack.depth
+    closed = sum(math.comb(n, k) ** 2 * float(n) ** (-2 * k) for k in range(n + 1))
+    return {"theory": row["value"], "theory_error": row["error"], "scale": row["scale"], "reference": closed}
 
 
 def draw(figure: Any, tables: Any) -> None:

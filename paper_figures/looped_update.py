@@ -16,32 +16,22 @@ QUICK, FULL = ((2, 4, 8), (64, 256), 384), ((2, 4, 8, 16), (128, 512), 512)  # N
 def tables(run: Any) -> dict[str, sp.Table]:
     """``check``'s points of the output after one step, per unit of base rate; a narrow network's by its theory over the widest one's."""
     ladder, widths, fewest = QUICK if run.quick else FULL
-    rows, by_width, notes = [], [], {}
+    rows, notes = [], {}
     for name in RATES:
         networks = fewest * (2 if name == "naive" else 1)  # whose changes vary more
         given: dict[str, Any] = {"steps": (1,), "networks": networks, "most": networks, "progress": run.progress}
         stack = sp.architectures.looped_mlp(depth=2, loops=2, **({"residual_scale": 1.0} if name == "naive" else {}))
         rule = slowed(name)
-        found = {n: sp.check(stack, "adamw", rule, run.seed, ("loops", "depth"), ladders={"loops": ladder, "depth": ladder}, width=n, **given) for n in widths}
-        own = {n: outputs(table, name) for n, table in found.items()}
+        about = {"samples": networks, "seed": run.seed, "engine": "dense"}
         for n in widths:
-            for (variable, size), point in own[n].items():
-                rows.append(joined(variable, name, size, own[widths[-1]][variable, size][0], point, n, run, networks))
-        notes[name] = {n: table.notes["rates"] for n, table in found.items()}
+            table = sp.check(stack, "adamw", rule, run.seed, ("loops", "depth"), ladders={"loops": ladder, "depth": ladder}, width=n, **given)
+            rows += [{"panel": variable, "curve": name, "size": size, **point, "width": n, **about} for (variable, size), point in outputs(table, name).items()]
+            notes[f"{name}, n = {n}"] = table.notes["rates"]
         ns = [widths[0] * 2**k for k in range(3)]
         table = sp.check(stack, "adamw", rule, run.seed, ("width",), ladders={"width": ns}, width=ns[0], **given)
-        by_width += [{"curve": name, "n": n, "theory": t, "measured": m, "se": s} for (_, n), (t, m, s) in outputs(table, name).items()]
-        rows += [joined("width", name, 0, outputs(table, name)["width", ns[-1]][0], point, n, run, networks) for (_, n), point in outputs(table, name).items()]
+        rows += [{"panel": "width", "curve": name, "size": 0, **point, "width": n, **about} for (_, n), point in outputs(table, name).items()]
     about = {"architecture": "looped-mlp", "depth, loops where fixed": 2, "optimizer": "adamw", "loss": "linear", "base rates": notes}
-    return {"changes": run.table("looped-update", rows, about), "widths": run.table("looped-update", by_width, about)}
-
-
-def joined(variable: str, name: str, size: int, reference: float, point: tuple[float, float, float], n: int, run: Any, networks: int) -> dict[str, Any]:
-    """A judged row: what networks of width n measured over their own theory, in units of the widest networks' theory."""
-    theory, measured, se = point
-    keys = {"panel": variable, "curve": name, "size": size, "theory": reference, "scale": reference}
-    about = {"width": n, "samples": networks, "seed": run.seed, "engine": "dense"}
-    return keys | {"measured": measured * reference / theory, "se": se * reference / theory} | about
+    return {"changes": run.table("looped-update", rows, about)}
 
 
 def slowed(name: str) -> Any:
@@ -55,30 +45,34 @@ def slowed(name: str) -> Any:
     return rule
 
 
-def outputs(table: Any, name: str) -> dict[tuple[str, int], tuple[float, float, float]]:
-    """(variable, size) -> theory, measured and standard error per unit of base rate."""
-    rates = {variable: rate * RATES[name] for variable, rate in table.notes["rates"].items()}
-    own = [p for p in table.notes["points"] if p["quantity"] == "output"]
-    scaled = [(p, p["theory"] / rates[p["variable"]], p["value"] / rates[p["variable"]]) for p in own]
-    return {(p["variable"], p["size"]): (theory, value, value * p["relative_se"]) for p, theory, value in scaled}
+def outputs(table: Any, name: str) -> dict[tuple[str, int], dict[str, float]]:
+    """(variable, size) -> theory at the networks' own width, measured and standard error per unit of base rate."""
+    found = {}
+    for p in [p for p in table.notes["points"] if p["quantity"] == "output"]:
+        rate = table.notes["rates"][p["variable"]] * RATES[name]
+        theory, value = p["theory"] / rate, p["value"] / rate
+        found[p["variable"], p["size"]] = {"theory": theory, "scale": theory, "measured": value, "se": value * p["relative_se"]}
+    return found
 
 
 def draw(figure: Any, tables: Any) -> None:
-    """A panel a variable."""
+    """A panel a variable; the theory is of the networks' own width, a line each."""
     panels = figure.subplots(1, 3, sharey=True)
     own = split(tables["changes"], "panel")
-    for axes, (variable, rows) in zip(panels, (own | {"width": tables["widths"]}).items(), strict=True):
-        x = "n" if variable == "width" else "size"
+    for axes, (variable, rows) in zip(panels, own.items(), strict=True):
         for index, (name, line) in enumerate(split(rows, "curve").items()):
-            widest = max((row["width"] for row in line), default=0) if variable != "width" else None
-            points = line if widest else [{**row, "width": row["n"]} for row in line]
-            curve(axes, points, x, index, name, same=variable == "width")
-        sizes(axes, [row[x] for row in rows])
+            if variable == "width":
+                curve(axes, [{**row, "size": row["width"]} for row in line], "size", index, name, filled=True)
+                continue
+            by_width = split(line, "width")
+            for width, at in by_width.items():
+                curve(axes, at, "size", index, name if width == max(by_width) else None, filled=width == max(by_width))
+        sizes(axes, [row["width" if variable == "width" else "size"] for row in rows])
         axes.set(yscale="log", xlabel=LETTERS[variable])
         letter(axes, f"against {LETTERS[variable].split()[0]}")
     panels[0].set_ylabel("rms change of the output\nper unit of base rate")
     panels[0].legend(loc="center right")
-    legend_of_points(figure, own["loops"])
+    legend_of_points(figure, own["loops"], "theory at that width")
 
 
 FIGURE = Figure(
@@ -87,7 +81,8 @@ FIGURE = Figure(
     item="Fig. 4",
     shows="change of the output by one AdamW step against loops, blocks and width: naive and prescribed rates",
     caption="Predicted: the rms over networks of the output's change by the first AdamW step, to first order in the rate, from forward and backward Grams. "
-    "Prescribed rates (sigprop prescribe) make it independent of N, L and n; one rate for all with residual scale 1 does not. "
+    "Prescribed rates (sigprop prescribe) make it independent of N, L and n; one rate for all with residual scale 1 does not (a "
+    "line for each width; all points of the right panel are filled). "
     "Measured: real optimiser steps of {samples} networks of width {widths}, {engines} engine, at rates far inside the linear regime.",
     tables=tables,
     draw=draw,

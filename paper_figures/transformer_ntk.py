@@ -28,9 +28,9 @@ def draw(figure: Any, tables: Any) -> None:
     for index, (name, rows) in enumerate(split(tables["kernel"], "curve").items()):
         label, power = GROUPS[name][0], 1.0 if GROUPS[name][1] else 0.0
         every = [{**row, "n": row["width"]} for row in rows]
-        curve(right, every, "n", index, label, same=True)
+        curve(right, every, "n", index, label, filled=True)
         undone = [{**row, **{k: row[k] * (row["fan_in"] * row["n"]) ** power for k in ("theory", "measured", "se")}} for row in every]
-        curve(left, [row | {"theory_error": 0.0} for row in undone], "n", index, label, same=True)
+        curve(left, [row | {"theory_error": 0.0} for row in undone], "n", index, label, filled=True)
     for axes in (left, right):
         sizes(axes, WIDTHS)
         axes.set(yscale="log", xlabel="width $n$")

@@ -57,6 +57,38 @@ def test_what_is_zero_must_be_zero_in_every_network():
     assert judged.verdict == "rejected" and json.dumps(judged.to_dict(), allow_nan=False)
 
 
+def test_a_width_between_the_ends_is_judged_too():
+    """b/n alone passes at any middle width; a middle width off its line by ten standard errors does not, though both ends agree."""
+    rng = np.random.default_rng(4)
+    rows = made_up(rng, b=2.0, c=0.0)
+    middle = [rows[0] | {"width": 1024, "measured": 1 + 2.0 / 1024 + 0.003 * rng.standard_normal()}]
+    assert _judge.points({"t": rows + middle}).verdict == "confirmed"
+    assert _judge.points({"t": rows + [middle[0] | {"measured": 1.03}]}).verdict == "rejected"
+
+
+def test_a_closed_form_has_to_be_met_to_rounding():
+    rows = made_up(np.random.default_rng(5), 0.0, 0.0)
+    line = {"curve": "limit", "x": 0, "theory": 2.0, "reference": 2.0}
+    assert _judge.points({"t": [*rows, line]}).verdict == "confirmed"
+    assert _judge.points({"t": [*rows, line | {"theory": 2.00001}]}).verdict == "rejected"
+
+
+def test_identities_do_not_make_a_curve_see():
+    """Points without scatter show any shift; where a curve has others, those say what it shows."""
+    rows = made_up(np.random.default_rng(6), 0.0, 0.0)
+    exact = [{"curve": "c", "x": -1, "theory": 1.0, "scale": 1.0, "measured": 1.0, "se": 0.0, "width": n, "samples": 64} for n in (256, 4096)]
+    alone, both, identity = (_judge.points({"t": own}).detects for own in (rows, rows + exact, exact))
+    assert alone is not None and both is not None and identity is not None
+    assert both == pytest.approx(alone, rel=0.05) and identity < 1e-5
+
+
+def test_a_theory_of_each_width_is_compared_with_its_own():
+    """Rows whose theory depends on the width are still one point."""
+    rows = made_up(np.random.default_rng(7), 0.0, 0.0)
+    scaled = [row | {key: row[key] * row["width"] for key in ("theory", "scale", "measured", "se")} for row in rows]
+    assert _judge.points({"t": scaled}).to_dict() == pytest.approx(_judge.points({"t": rows}).to_dict())
+
+
 def printed(theory: float, published: float, unit: float) -> dict[str, Any]:
     """A published number beside what was computed."""
     return {"curve": "c", "theory": theory, "published": published, "unit": unit}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sigprop.cli.output import remark
 from sigprop.cli.processes import processes
 from sigprop.progress import Labelled, bar
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Documents = dict[str, dict[str, Any]]
 TRUST = 60.0  # seconds that the stated ones are believed for
-FULL = 6.0  # a full run's seconds next to a quick one's, roughly
+FULL = 4.0  # a full run's seconds next to a quick one's, roughly: eight times the networks, as much compilation
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,41 @@ def every(chosen: list[Figure], request: Request, replot: bool, jobs: int, say: 
         started = time.monotonic()
         found[figure.name] = _make.again(figure, request.folder, request.formats)
         say(_line(found[figure.name], size, time.monotonic() - started, "replotted" if replot else "kept"))
-    for figure, document, seconds in _made(rest, request, jobs, ahead):
+    ahead.begin()
+    for figure, document, seconds in _made(rest, request, jobs):
         found[figure.name] = document
         ahead.finish(figure)
         say(f"{_line(document, size, seconds, 'made')}{f'  ({len(ahead.waiting)} to go{ahead.left()})' if ahead.waiting else ''}")
     return [found[figure.name] for figure in chosen]
 
 
-def _made(rest: list[Figure], request: Request, jobs: int, ahead: _Ahead) -> Iterator[tuple[Figure, dict[str, Any], float]]:
-    """(figure, its document, seconds), as they end: the longest first; those that measure times alone, after all others."""
+def _made(rest: list[Figure], request: Request, jobs: int) -> Iterator[tuple[Figure, dict[str, Any], float]]:
+    """(figure, its document, seconds), as they end: the longest first; those that measure times alone, after all others. One that fails is named and
+    keeps no other from being made; the first failure is raised when all are through."""
     timed = [figure for figure in rest if figure.volatile]
     others = sorted((figure for figure in rest if not figure.volatile), key=lambda figure: -figure.seconds)
+    failed: list[Exception] = []
     if jobs > 1 and others:
         with processes(jobs) as pool, bar(unit="") as whole:
-            whole.start(len(rest), "figures")
+            whole.start(round(sum(figure.seconds for figure in rest)), "figures, seconds of work")
             futures = {pool.submit(_elsewhere, figure.name, request): figure for figure in others}
             for future in as_completed(futures):
-                whole.advance()
-                yield futures[future], *future.result()
+                whole.advance(round(futures[future].seconds))
+                try:
+                    yield futures[future], *future.result()
+                except Exception as error:
+                    remark(f"{futures[future].name}: failed, {type(error).__name__}: {error}")
+                    failed.append(error)
         others = []
     for figure in [*others, *timed]:
         with bar() as rounds:
-            yield figure, *_one(figure, request, Labelled(rounds, f"{figure.name}{ahead.left()}"))
+            try:
+                yield figure, *_one(figure, request, Labelled(rounds, figure.name))
+            except Exception as error:
+                remark(f"{figure.name}: failed, {type(error).__name__}: {error}")
+                failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _elsewhere(name: str, request: Request) -> tuple[dict[str, Any], float]:
@@ -96,6 +110,10 @@ class _Ahead:
     def __init__(self, waiting: list[Figure], factor: float):
         self.waiting = {figure.name: factor * figure.seconds for figure in waiting}
         self.started, self.stated = time.monotonic(), 0.0
+
+    def begin(self) -> None:
+        """From now on."""
+        self.started = time.monotonic()
 
     def finish(self, figure: Figure) -> None:
         """One is made."""
