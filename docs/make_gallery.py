@@ -24,8 +24,9 @@ from the CSV alone; `--replot` draws and judges again from them.
 
 The verdict: a point measured at widths `n_1 < n_2` is extrapolated, `d = a + b/n`, and contradicts its line when `a` is farther from zero than Student's
 quantile (1 % for the whole figure, divided by its points) times its standard error plus `|b|/n_2`, which covers the next order. A figure is *confirmed* when no
-point does and every curve has a point that a line wrong by 3 % would have contradicted, *inconclusive* when the bars are too wide for that. Published numbers
-must be met to every printed digit.
+point does and every curve has a point that a line wrong by 3 % of its scale would have contradicted, *inconclusive* when the bars are too wide for that; the
+scale is the predicted value of variances and gradients, and one for cosines, rates and exponents. Other points of a curve may show less than its best one
+does. Published numbers must be met to every printed digit; `verdicts` keeps each case's own tolerance.
 """
 
 
@@ -41,7 +42,7 @@ def main(folder: Path) -> None:
         if target.stat().st_size >= MOST:
             raise SystemExit(f"{target}: {target.stat().st_size} bytes; fewer than {MOST} are accepted")
         judged = made["judgement"]
-        seen = f"; a shift of {judged['detects']:.1%} would have shown" if judged["detects"] else ""
+        seen = f"; a shift of {judged['detects']:.1%} would have shown in every curve" if judged["detects"] else ""
         caption = made["caption"].replace("*", "\\*")
         parts.append(
             f"## {name}\n\n{figure.shows[0].upper()}{figure.shows[1:]} ({figure.paper}, {figure.item}).\n\n"

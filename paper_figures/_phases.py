@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE = Path(__file__)
 SIGMAS = (1.0, 2.0, 3.0, 4.0)
 COSINE = 0.999  # the exponent is of tokens that are almost alike
-FEW, MANY = (0.125, 0.25, 0.5, 1.0, 2.0), (0.125, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+FEW, MANY = (0.25, 0.5, 1.0, 1.5, 2.0), (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 TEMPERATURES = {4: MANY, 16: FEW, 32: FEW}  # tokens: beta/beta_c
 LONG = {64: FEW, 128: FEW}  # in a full run: theory's quadrature is what takes its time
 FINE = [1 + 3 * i / 24 for i in range(25)]

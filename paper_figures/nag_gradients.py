@@ -9,7 +9,7 @@ from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
 from sigprop.paper_figures._nag import DEPTH, SOURCES, WIDTHS
 from sigprop.paper_figures._registry import Figure
 
-STATES = (0, 2, 4, 8, 16, 24, 32, 48, 64)
+STATES, TIMES = (0, 2, 4, 8, 16, 24, 32, 48, 64), 8
 CURVES = {"relu": {"p=1/4": 0.25, "p=1/2": 0.5}, "tanh": {"p=1/4": 0.25, "p=1/2": 0.5, "p=1": 1.0}}
 TITLES = {"relu": r"homogeneous: $\phi$ = ReLU", "tanh": r"$\phi$ = tanh"}
 
@@ -20,7 +20,8 @@ def tables(run: Any) -> dict[str, sp.Table]:
     for activation, powers in CURVES.items():
         for name, p in powers.items():
             stack = sp.architectures.nag(depth=DEPTH, tokens=1, activation=activation, alpha_exponent=p)
-            rows += run.points(stack, "gradient_variance", STATES, widths=WIDTHS, panel=activation, curve=name)
+            given: dict[str, Any] = {"measured": lambda row: row["application"] < DEPTH, "widths": WIDTHS}  # the last state's is the read-out's
+            rows += run.more(TIMES).points(stack, "gradient_variance", STATES, **given, panel=activation, curve=name)
     return {"gradients": run.table("nag-gradients", rows, {"architecture": "nag", "depth": DEPTH, "alpha_exponent": CURVES})}
 
 

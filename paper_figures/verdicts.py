@@ -86,7 +86,8 @@ FIGURE = Figure(
     shows="every architecture's deviation from its theory, with its interval, inside its tolerance",
     caption="Of every case in docs/verdicts.csv (product of activations, tying, norms and branches; attention, NAG, skipless, variable width, neighbours) the "
     "number whose 90 % interval reaches farthest. Zero: the wide limit. Points: networks extrapolated to infinite width over a ladder. Shaded: the tolerance. "
-    "Nothing is sampled for this figure; seeds, widths and samples are in that file. A case judged at 5 % shows a theory wrong by 10 %, one at 1 % by 2 %.",
+    "Nothing is sampled for this figure; seeds, widths and samples are in that file. A case judged at 5 % shows a theory wrong by 10 % or less, one at 1 % by "
+    "2 %.",
     tables=tables,
     draw=draw,
     size=(7.0, 5.6),
