@@ -15,7 +15,7 @@ from sigprop.paper_figures import figures
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "images" / "figures"
-MOST, COLOURS = 150_000, 96
+MOST, COLOURS = 150_000, 256
 HEAD = """# Gallery
 
 Every figure below is made by `sigprop figures NAME`; `sigprop figures --quick` makes them all in minutes. Lines are the wide limit, points are networks

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import sigprop as sp
-from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
+from sigprop.paper_figures._draw import curve, floor, legend_of_points, letter, split
 from sigprop.paper_figures._nag import LOOPS, SOURCES, tied, untied
 from sigprop.paper_figures._registry import Figure
 
@@ -55,11 +55,12 @@ def draw(figure: Any, tables: Any) -> None:
     for index, panel in enumerate(("tied", "tied 1/N"), 2):
         line = [row for row in own[panel] if row["application"] == 0]
         curve(panels[1][3], line, "application_2", index, f"${MAPS[panel].split('$')[1]}$")
+    floor(panels[1][3], widest, max(row["samples"] for row in rows))
     for axes, title in zip(panels[:, 3], ("untied: $\\Gamma$ ratio", "tied"), strict=True):
         axes.set(ylim=(-0.05, 1.05), xticks=ticks, ylabel=r"$\cos(h_0, h_b)$")
         letter(axes, title)
     panels[0][3].legend(loc="upper right")
-    panels[1][3].legend(loc="lower right", bbox_to_anchor=(1.0, 0.1))
+    panels[1][3].legend(loc="lower right", bbox_to_anchor=(1.0, 0.15))
     panels[1][3].set_xlabel("state $b$")
     legend_of_points(figure, rows)
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import sigprop as sp
-from sigprop.paper_figures._draw import COLOURS, curve, legend_of_points, letter, sizes, split
+from sigprop.paper_figures._draw import COLOURS, curve, floor, legend_of_points, letter, sizes, split
 from sigprop.paper_figures._nag import SOURCES, tied, untied
 from sigprop.paper_figures._registry import Figure
 
@@ -32,11 +32,14 @@ def tables(run: Any) -> dict[str, sp.Table]:
 def draw(figure: Any, tables: Any) -> None:
     """Tied left, untied right."""
     own = split(tables["memory"], "panel")
+    widest, samples = (max(row[name] for row in tables["memory"]) for name in ("width", "samples"))
     for axes, panel in zip(figure.subplots(1, 2, sharey=True), ("tied", "untied"), strict=True):
         limit = next(row["theory"] for row in tables["limit"] if row["panel"] == panel)
         axes.axhline(limit, color=COLOURS[4], linestyle=":", label=f"limit {limit:.4f}" if panel == "tied" else f"$e^{{-1/2}}$ = {limit:.4f}")
         for index, (name, rows) in enumerate(split(own[panel], "curve").items()):
             curve(axes, rows, "application_2", index, rf"$\alpha$ = {RULES[name][0]}")
+        if panel == "tied":
+            floor(axes, widest, samples)
         sizes(axes, SIZES)
         letter(axes, "tied: loops of one block" if panel == "tied" else "untied: blocks of their own")
         axes.set(xlabel="loops $N$" if panel == "tied" else "blocks $N$", ylim=(-0.05, 1.1))
@@ -52,7 +55,7 @@ FIGURE = Figure(
     shows="memory of the input after N loops of a norm-agnostic block, or N blocks, under gains l^-1/2, N^-1/2 and 1/N",
     caption="Predicted: cos(h_0, h_N) after N loops of one block (left, from the Gram recursion in which all writes correlate) and N blocks of their own "
     "(right, prod_l (1 + alpha_l^2)^-1/2). Untied, gains N^-1/2 hold the input at e^-1/2 and l^-1/2 lose it as a power; tied, both lose it fast, "
-    "and only 1/N keeps it (dotted: 256 loops). Measured: {samples} networks of width {widths}, {engines} engine.",
+    "and only 1/N keeps it (dotted: 256 loops). At N = 1 all rules are alike. Measured: {samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),

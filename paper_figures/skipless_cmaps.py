@@ -49,7 +49,7 @@ def draw(figure: Any, tables: Any) -> None:
     left.set(xlabel="cosine before $c$", ylabel="cosine after $\\mathcal{C}(c)$")
     letter(left, "one layer")
     left.legend()
-    right.set(xlabel="layer $l$", ylabel="cosine of tokens that began orthogonal", xticks=range(0, DEPTH + 1, 4), ylim=(-0.05, 1.0))
+    right.set(xlabel="layer $l$", ylabel="cosine of tokens that began orthogonal", xticks=(1, 4, 8, 12, 16), ylim=(-0.05, 1.0))
     for eta in SLOPES:
         right.axhline(eta, color="0.6", linewidth=0.6, zorder=1)
     letter(right, f"iterated; slopes shaped for {DEPTH} layers")
@@ -61,9 +61,9 @@ FIGURE = Figure(
     paper="2302.10322",
     item="MLPs shaped by TAT (2203.08120)",
     shows="maps of cosines by relu, shaped leaky relus and tanh: one layer, and iterated over depth",
-    caption="Predicted: C(c) = E[phi(x) phi(y)]/E[phi(x)^2] for Gaussians of cosine c, for leaky relu of slope a below zero "
-    "c + (1 - a)^2/(pi (1 + a^2)) (sqrt(1 - c^2) - c arccos c), the slope such that 16 maps take 0 to eta. Measured: covariance of token pairs over the "
-    "predicted variances in {samples} multilayer perceptrons with orthogonal matrices, width {widths}, {engines} engine.",
+    caption="Predicted: C(c) = E[phi(x) phi(y)]/E[phi(x)^2] for Gaussians of cosine c, for leaky relu of slope a below zero c + (1 - a)^2/(pi (1 + a^2)) "
+    "(sqrt(1 - c^2) - c arccos c), the slope such that 16 maps take 0 to eta. Grey: the identity (left) and eta (right). Measured: covariance of token pairs "
+    "over the predicted variances in {samples} multilayer perceptrons with orthogonal matrices, width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 3.0),

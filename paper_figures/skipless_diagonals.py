@@ -65,7 +65,7 @@ FIGURE = Figure(
     shows="variances of tokens where words repeat: attention designed for independent tokens, and for the share of equal pairs",
     caption="Predicted: the diagonal of Pi Sigma_0 Pi^T, Pi the product of the designed A_l: A_l carry the identity (independent) or the kernel of cosine r "
     "(corrected: initial_cosine = r) into U-SPA's or E-SPA's kernels, while a share r = 0.1 of pairs are equal words. Left: Sigma_0 = (1 - r) 1 + r 1 1^T, "
-    "the mean over sequences, for which corrected U-SPA keeps 1 exactly and E-SPA cannot. Middle, right: one sequence of 16 tokens of 8 words. Measured: "
+    "the mean over sequences, for which corrected U-SPA keeps 1 exactly and E-SPA cannot. Middle, right: one sequence of 16 tokens, of 7 words. Measured: "
     "{samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,

@@ -42,9 +42,9 @@ FIGURE = Figure(
     item="eqs. 1.139-1.163",
     shows="gradient variance of pre- and post-norm transformers by sub-block, for two read-outs",
     caption="Predicted: variance of the gradient of a Gaussian read-out (g = sqrt(n) dz/dh) at a token, handed back through the MLP, through attention's "
-    "values, queries and keys, and through the norms, of a transformer of 6 blocks and 2 tokens. Pre-norm: the skip carries it, and a block adds "
-    "its share of the stream, a power of depth. Post-norm: a common gradient grows towards the stem, gradients that differ from token to token shrink. "
-    "Measured: backpropagation through {samples} networks of width {widths}, {engines} engine.",
+    "values, queries and keys, and through the norms, of a transformer of 6 blocks and 2 tokens. Pre-norm: the skip carries it, and every block adds to it, "
+    "most near the stem. Post-norm: a common gradient (the mean token's read-out) grows towards the stem; those of each token's own read-out first shrink, "
+    "then grow once they have become alike. Measured: backpropagation through {samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),

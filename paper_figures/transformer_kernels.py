@@ -10,6 +10,7 @@ from sigprop.paper_figures._registry import Figure
 
 DEPTH, TOKENS, WIDTHS = 6, 8, (128, 512, 2048)
 PANELS = {"diagonal": r"$G_{tt}$", "off-diagonal": r"$G_{ts}$"}
+ENTRIES = ((COLOURS[4], "v"), ("0.55", "P"))  # apart from the widths' colours and markers
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
@@ -25,12 +26,13 @@ def draw(figure: Any, tables: Any) -> None:
     """Left the Gram at the widest networks, then how far each width is from it."""
     panels = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.05, 1, 1]})
     for i, (panel, rows) in enumerate(split(tables["kernels"], "panel").items()):
+        colour, marker = ENTRIES[i]
         by_width = split(sorted(rows, key=lambda row: row["application"]), "width")
         wide = by_width[max(WIDTHS)]
         xs, theory = [row["application"] for row in wide], [row["theory"] for row in wide]
-        panels[0].plot(xs, theory, color=COLOURS[i], linestyle=LINES[i], label=PANELS[panel])
-        given = {"markersize": 3.6, "linestyle": "", "color": COLOURS[i], "linewidth": 0.7}
-        panels[0].errorbar(xs, [row["measured"] for row in wide], [INTERVAL * row["se"] for row in wide], marker=MARKERS[i], **given)
+        panels[0].plot(xs, theory, color=colour, linestyle=LINES[i], label=PANELS[panel])
+        given = {"markersize": 3.6, "linestyle": "", "color": colour, "linewidth": 0.7}
+        panels[0].errorbar(xs, [row["measured"] for row in wide], [INTERVAL * row["se"] for row in wide], marker=marker, **given)
         axes = panels[1 + i]
         axes.axhline(0, color="0.2", linewidth=0.8)
         series = [(f"n = {n}", [(row["measured"], row["se"]) for row in own]) for n, own in by_width.items()]
@@ -68,8 +70,8 @@ FIGURE = Figure(
     item="eqs. 1.65, 1.77",
     shows="token Gram of a pre-norm transformer by sub-block, at three widths and extrapolated",
     caption="Predicted: G <- G + C_U C_V E[Omega F Omega^T] after attention and G <- G + C_X <phi phi>_F after the MLP, F the Gram of the normalised tokens; "
-    "8 tokens of cosine 0.3, heads of 64 coordinates, GELU. G grows linearly, and its off-diagonal towards its diagonal. Measured: {samples} networks of width "
-    "{widths}, {engines} engine; extrapolated: the line in 1/n through the narrowest and the widest, all with 95 % intervals.",
+    "8 tokens of cosine 0.3, heads of 64 coordinates, GELU. G grows linearly, and the tokens' cosine rises from 0.30 to 0.74. Measured: {samples} networks of "
+    "width {widths}, {engines} engine; extrapolated: the line in 1/n through the narrowest and the widest, all with 95 % intervals.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.7),

@@ -30,9 +30,9 @@ def draw(figure: Any, tables: Any) -> None:
     z = [[whole[a, s] for a in alphas] for s in sigmas]
     image = plane.pcolormesh(alphas, sigmas, z, shading="nearest", rasterized=True, vmin=-1.0, vmax=0.6)
     plane.grid(False)
-    lines = plane.contour(alphas, sigmas, z, levels=[-0.5, -0.1, 0.0, 0.1], colors="white", linewidths=[0.6, 0.6, 1.6, 0.6])
-    plane.clabel(lines, fontsize=6)
-    figure.colorbar(image, ax=plane, extend="min", label=r"angle exponent $\lambda_a$")
+    lines = plane.contour(alphas, sigmas, z, levels=[-0.5, -0.1, 0.0, 0.1], colors="white", linewidths=[0.6, 0.6, 1.6, 0.6], linestyles="solid")
+    plane.clabel(lines, fontsize=6.5, fmt=lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"), inline_spacing=2)
+    figure.colorbar(image, ax=plane, extend="min").ax.set_title(r"$\lambda_a$", fontsize=7)
     plane.set(xlabel=r"branch strength $\alpha$", ylabel=r"$\sigma_w$")
     letter(plane, "order below, chaos above 0")
     for index, (name, rows) in enumerate(split(tables["angle"], "curve").items()):

@@ -61,7 +61,7 @@ FIGURE = Figure(
     shows="token cosine and matrix entropy by sub-block: uniform width, carry-forward, zero-pad",
     caption="Predicted: the Gram of 4 tokens of cosine 0.3 through 8 blocks, all as wide as the stem or in a V from 96 through 32 to 96 coordinates (stem and "
     "read-out 64), and the entropy of the spectrum of the Gram that a sub-block reads. Narrow blocks turn fewer coordinates; zero-pad forgets the others. "
-    "Measured: {samples} networks of width {widths}, {engines} engine.",
+    "Measured: {samples} networks of width {widths}, {engines} engine; the cosine's bars take its covariance and variance as independent, and are too wide.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),

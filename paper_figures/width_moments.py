@@ -35,7 +35,7 @@ def draw(figure: Any, tables: Any) -> None:
         axes.set(xlabel="sub-block $a$", xticks=range(0, 2 * len(SCHEDULE) + 1, 4))
         letter(axes, RESIZE[panel])
     panels[0].set_ylabel(r"band variance $\langle h_a, h_a\rangle_k$")
-    panels[0].legend(title="coordinates")
+    panels[0].legend(title=f"coordinates (stem: {REFERENCE})")
     legend_of_points(figure, tables["bands"])
 
 
