@@ -61,4 +61,5 @@ FIGURE = Figure(
     size=(7.0, 2.9),
     seconds=12,
     sources=SOURCES,
+    unjudged=("limit",),
 )

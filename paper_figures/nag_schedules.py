@@ -64,4 +64,5 @@ FIGURE = Figure(
     size=(7.0, 2.9),
     seconds=9,
     sources=SOURCES,
+    unjudged=("limit",),
 )

@@ -8,18 +8,18 @@ import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, plain_log, split
 from sigprop.paper_figures._registry import Figure
 
-DEPTH, TOKENS, WIDTHS = 6, 2, (128, 1024)
+DEPTH, TOKENS, WIDTHS, TIMES = 6, 2, (128, 1024), 8
 READOUTS = {"each": "a read-out of each token", "mean": "read-out of the mean token"}
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """One token's gradient at every second sub-block: tokens are exchangeable."""
+    """One token's gradient at every second sub-block: tokens are exchangeable. The last state's is the read-out's own."""
     rows = []
     for panel in READOUTS:
         for norm in ("pre", "post"):
             stack = sp.architectures.transformer(depth=DEPTH, tokens=TOKENS, head_dim=64, norm=norm, readout=panel)
-            given: dict[str, Any] = {"keep": lambda row: row["token"] == 0, "widths": WIDTHS}
-            rows += run.points(stack, "gradient_variance", range(0, 2 * DEPTH + 1, 2), **given, panel=panel, curve=norm)
+            given: dict[str, Any] = {"keep": lambda row: row["token"] == 0, "measured": lambda row: row["application"] < 2 * DEPTH, "widths": WIDTHS}
+            rows += run.more(TIMES).points(stack, "gradient_variance", range(0, 2 * DEPTH + 1, 2), **given, panel=panel, curve=norm)
     return {"gradients": run.table("transformer-gradients", rows, {"architecture": "transformer", "depth": DEPTH, "tokens": TOKENS, "head_dim": 64})}
 
 

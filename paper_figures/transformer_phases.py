@@ -66,4 +66,5 @@ FIGURE = Figure(
     size=(7.0, 2.7),
     seconds=60,
     sources=(FILE,),
+    unjudged=("plane",),
 )

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from sigprop.paper_figures import Figure, _judge, _make, _registry, _store
 from sigprop.paper_figures._draw import curve, legend_of_points
 from sigprop.paper_figures._run import Run
 
-ROOT = Path(__file__).parents[1]
 WIDTHS = (64, 512)
 
 
@@ -170,44 +168,6 @@ def test_a_figure_that_fails_keeps_no_other_from_being_made(tmp_path: Path, regi
         run(["figures", "--quick", "--jobs", "1", "--out", str(tmp_path), "--formats", "png"])
     assert (tmp_path / "small-two.json").exists()
     assert "small-one: failed, ArithmeticError: a mistake of ours" in capsys.readouterr().err
-
-
-def test_list_says_what_there_is(capsys: Any):
-    assert run(["figures", "--list", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert {"looped-energy", "looped-cosines", "verdicts"} <= {one["name"] for one in listed}
-    assert all(set(one) == {"name", "paper", "item", "shows"} and all(one.values()) for one in listed)
-    assert run(["figures", "--list"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == len(listed)
-
-
-@pytest.mark.parametrize(
-    "given",
-    [["looped-enegy"], ["--formats", "gif"], ["--seed", "-1"], ["--out", "/dev/null/x"], ["--replot", "--out", "/tmp"], ["--quik"]],
-    ids=lambda given: " ".join(given),
-)
-def test_bad_input_is_one_line(given: list[str], capsys: Any):
-    assert run(["figures", *given]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("sigprop: ") and len(said.splitlines()) == 1
-
-
-def test_the_summary_of_all_verdicts_is_judged_from_its_table(tmp_path: Path):
-    figure = paper_figures.figure("verdicts")
-    document = _make.make(figure, tmp_path, Run(quick=True), ["png"])
-    assert document["verdict"] == "confirmed"
-    rows = _store.read(tmp_path / "verdicts.deviations.csv")
-    assert figure.judge({"deviations": [row | {"theory": 1.03 * row["theory"]} for row in rows]}).verdict == "rejected"
-
-
-def test_every_figure_has_its_place_in_the_gallery():
-    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
-    for figure in paper_figures.figures().values():
-        assert f"## {figure.name}" in page and f"sigprop figures {figure.name}" in page
-        picture = ROOT / "docs" / "images" / "figures" / f"{figure.name}.png"
-        assert picture.is_file() and picture.stat().st_size < 150_000
-        shown = page.replace("\\*", "*")
-        assert all(part in shown for part in re.split(r"\{\w+\}", figure.caption.replace("{{", "{").replace("}}", "}"))), f"{figure.name}: docs/make_gallery.py"
 
 
 def test_points_are_of_the_same_rows_as_their_theory():
