@@ -56,6 +56,15 @@ def over_scale(rows: Rows) -> list[dict[str, Any]]:
     return [{**row, **{name: row[name] and row[name] / row["scale"] for name in ("theory", "measured", "se")}} for row in rows]
 
 
+def symmetric(rows: Rows, column: str, size: int, first: int = 0) -> list[list[float]]:
+    """The whole map of pairs (application, application_2), counted from ``first``; 1 on the diagonal."""
+    found = [[1.0] * size for _ in range(size)]
+    for row in rows:
+        a, b = row["application"] - first, row["application_2"] - first
+        found[a][b] = found[b][a] = row[column]
+    return found
+
+
 def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
     """Powers of two as ticks of a log axis, written out."""
     from matplotlib.ticker import NullLocator

@@ -56,7 +56,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Point:
-    """One number: a in the limit of width, what a true line may deviate by, the shift that would show, its standard error."""
+    """One number: a in the limit of width, its standard error, what a true line may deviate by besides; aside: not what its curve shows a shift by, where
+    that has other points."""
 
     curve: str
     label: str
@@ -64,7 +65,7 @@ class Point:
     se: float
     allowance: float
     samples: int
-    identity: bool = False
+    aside: bool = False
 
     def half(self, m: int) -> float:
         """t se + allowance."""
@@ -99,7 +100,7 @@ def points(tables: Mapping[str, Rows]) -> Judged:
     against = sum(abs(p.a) > p.half(m) for p in found)
     seen: dict[str, tuple[bool, float]] = {}
     for p in found:
-        seen[p.curve] = min(seen.get(p.curve, (True, math.inf)), (p.identity, p.half(m) + POWER * p.se))
+        seen[p.curve] = min(seen.get(p.curve, (True, math.inf)), (p.aside, p.half(m) + POWER * p.se))
     curve, detects = max(((name, least) for name, (_, least) in seen.items()), key=lambda one: one[1])
     blind = f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
     verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
@@ -135,15 +136,20 @@ def point(table: str, own: Rows) -> Point:
     if last["theory"] is None or not last["scale"]:  # nothing to measure by: what is zero must be zero, in every network
         same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in own)
         return Point(curve_of(table, last), f"{table}: {label(last)}", 0.0 if same else math.inf, 0.0, math.inf if same else 0.0, 2, True)  # no shift shows
-    n, m = first["width"], last["width"]
-    (d, s), (e, t) = over_scale(first), over_scale(last)
-    se = math.hypot(m * t, n * s) / (m - n)
-    allowance = abs(d - e) / (m / n - 1) + abs(last.get("theory_error") or 0.0) / abs(last["scale"]) + ROUNDING
+    d, e = relative(first), relative(last)
+    a, se = extrapolated(first["width"], d, last["width"], e)
+    allowance = abs(d[0] - e[0]) / (last["width"] / first["width"] - 1) + abs(last.get("theory_error") or 0.0) / abs(last["scale"]) + ROUNDING
     samples = int(min(row["samples"] for row in own))
-    return Point(curve_of(table, last), f"{table}: {label(last)}", (m * e - n * d) / (m - n), se, allowance, samples, se < ROUNDING)
+    return Point(curve_of(table, last), f"{table}: {label(last)}", a, se, allowance, samples, se < ROUNDING)
 
 
-def over_scale(row: Mapping[str, Any]) -> tuple[float, float]:
+def extrapolated(n: int, first: tuple[float, float], m: int, last: tuple[float, float]) -> tuple[float, float]:
+    """(value, standard error) at 1/n = 0 of the line through (value, standard error) at two widths: a of the law above."""
+    (d, s), (e, t) = first, last
+    return (m * e - n * d) / (m - n), math.hypot(m * t, n * s) / (m - n)
+
+
+def relative(row: Mapping[str, Any]) -> tuple[float, float]:
     """(measured - theory)/scale and its standard error; a row's theory may be one of its own width."""
     return (row["measured"] - row["theory"]) / abs(row["scale"]), row["se"] / abs(row["scale"])
 
@@ -152,7 +158,7 @@ def between(table: str, own: Rows) -> list[Point]:
     """Each width but the ends: its distance from the line in 1/n through them, which c/n^2 bends by a quarter of its rise at most."""
     first, last, found = own[0], own[-1], []
     for row in own[1:-1] if last["theory"] is not None and last["scale"] else ():
-        (d, s), (mid, u), (e, t) = map(over_scale, (first, row, last))
+        (d, s), (mid, u), (e, t) = map(relative, (first, row, last))
         share = (1 / row["width"] - 1 / last["width"]) / (1 / first["width"] - 1 / last["width"])  # of the first, in the line's value here
         samples = int(min(r["samples"] for r in (first, row, last)))
         name, se = f"{table}: {label(row)} width={row['width']}", math.hypot(u, share * s, (1 - share) * t)

@@ -11,7 +11,7 @@ import sigprop as sp
 if TYPE_CHECKING:
     from sigprop.paper_figures._run import Run
 
-SOURCES = (Path(__file__),)
+FILE = Path(__file__)
 DEPTH, WIDTHS = 64, (256, 2048)
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
 LOOPS = 16

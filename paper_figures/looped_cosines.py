@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import sigprop as sp
-from sigprop.paper_figures._draw import curve, floor, legend_of_points, letter, split
+from sigprop.paper_figures._draw import curve, floor, legend_of_points, letter, split, symmetric
 from sigprop.paper_figures._registry import Figure
 
 SIZE = 16
@@ -29,7 +28,7 @@ def draw(figure: Any, tables: Any) -> None:
     for j, (panel, own) in enumerate(split([row for row in rows if row["width"] == widest], "panel").items()):
         for i, column in enumerate(("theory", "measured")):
             axes = panels[i][j]
-            image = axes.imshow(filled(own, column), vmin=-0.05, vmax=1.0, origin="lower", extent=(0.5, SIZE + 0.5, 0.5, SIZE + 0.5))
+            image = axes.imshow(symmetric(own, column, SIZE, 1), vmin=-0.05, vmax=1.0, origin="lower", extent=(0.5, SIZE + 0.5, 0.5, SIZE + 0.5))
             axes.grid(False)
             axes.set(xticks=(1, 4, 8, 12, 16), yticks=(1, 4, 8, 12, 16))
             letter(axes, f"{panel}: {'wide limit' if column == 'theory' else f'networks, n = {widest}'}")
@@ -49,15 +48,6 @@ def draw(figure: Any, tables: Any) -> None:
             axes.legend(loc="upper right")
     panels[1][2].set_xlabel("increment $b$")
     legend_of_points(figure, rows)
-
-
-def filled(rows: Any, column: str) -> list[list[float]]:
-    """The symmetric map; 1 on the diagonal."""
-    found = [[1.0 if a == b else math.nan for a in range(SIZE)] for b in range(SIZE)]
-    for row in rows:
-        a, b = row["application"] - 1, row["application_2"] - 1
-        found[a][b] = found[b][a] = row[column]
-    return found
 
 
 FIGURE = Figure(

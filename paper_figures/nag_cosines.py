@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import sigprop as sp
-from sigprop.paper_figures._draw import curve, floor, legend_of_points, letter, split
-from sigprop.paper_figures._nag import LOOPS, SOURCES, tied, untied
+from sigprop.paper_figures._draw import curve, floor, legend_of_points, letter, split, symmetric
+from sigprop.paper_figures._nag import FILE, LOOPS, tied, untied
 from sigprop.paper_figures._registry import Figure
 
 MAPS = {"untied": r"untied, $l^{-1/2}$", "tied": r"tied, $l^{-1/2}$", "tied 1/N": "tied, $1/N$"}
@@ -23,7 +23,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
     for m in (1.0, 0.5):
         own = rows if m == 1 else untied(run, ["state_cosine"], here, modulator=m)
         first = [row for row in own if row["application"] == 0 and row.get("panel", "untied") == "untied"]
-        closed += [row | {"panel": None, "curve": f"m={m:g}", "theory": gamma_ratio(row["application_2"], m), "theory_error": 0.0} for row in first]
+        closed += [row | {"panel": None, "curve": f"m={m:g}", "reference": gamma_ratio(row["application_2"], m)} for row in first]
     about = {"architectures": ["nag", "looped-nag"], "applications": LOOPS}
     return {"closed": run.table("nag-cosines", closed, about), "cosines": run.table("nag-cosines", rows, about)}
 
@@ -42,7 +42,7 @@ def draw(figure: Any, tables: Any) -> None:
     for j, (panel, title) in enumerate(MAPS.items()):
         for i, column in enumerate(("theory", "measured")):
             axes = panels[i][j]
-            image = axes.imshow(symmetric([row for row in own[panel] if row["width"] == widest], column), vmin=0, vmax=1, origin="lower")
+            image = axes.imshow(symmetric([row for row in own[panel] if row["width"] == widest], column, LOOPS + 1), vmin=0, vmax=1, origin="lower")
             axes.grid(False)
             axes.set(
                 xticks=ticks, yticks=ticks, xlabel="state $a$" if i else None, ylabel=f"{'networks' if i else 'wide limit'}: state $b$" if j == 0 else None
@@ -65,15 +65,6 @@ def draw(figure: Any, tables: Any) -> None:
     legend_of_points(figure, rows)
 
 
-def symmetric(rows: Any, column: str) -> list[list[float]]:
-    """The whole map; 1 on the diagonal."""
-    found = [[1.0] * (LOOPS + 1) for _ in range(LOOPS + 1)]
-    for row in rows:
-        a, b = row["application"], row["application_2"]
-        found[a][b] = found[b][a] = row[column]
-    return found
-
-
 FIGURE = Figure(
     name="nag-cosines",
     paper="2606.16112",
@@ -87,5 +78,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 4.2),
     seconds=14,
-    sources=SOURCES,
+    sources=(FILE,),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
+from sigprop.paper_figures._nag import FILE, at
 from sigprop.paper_figures._registry import Figure
 
 DEPTH, DIRECTIONS = 32, 8
@@ -35,8 +36,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
 
 def shown(row: Any) -> bool:
     """Whether a row is the rotation up to a state, or its cosine with the input."""
-    at = row.get("application_2", row["application"])
-    return at in STATES and (row["quantity"] == "rotation" or (row["quantity"] == "state_cosine" and row["application"] == 0))
+    return at(row) in STATES and (row["quantity"] == "rotation" or (row["quantity"] == "state_cosine" and row["application"] == 0))
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -80,4 +80,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=28,
+    sources=(FILE,),
 )

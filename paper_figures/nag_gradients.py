@@ -6,7 +6,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
-from sigprop.paper_figures._nag import DEPTH, SOURCES, WIDTHS
+from sigprop.paper_figures._nag import DEPTH, FILE, WIDTHS
 from sigprop.paper_figures._registry import Figure
 
 STATES, TIMES = (0, 2, 4, 8, 16, 24, 32, 48, 64), 8
@@ -55,5 +55,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=22,
-    sources=SOURCES,
+    sources=(FILE,),
 )

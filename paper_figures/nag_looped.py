@@ -7,7 +7,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import COLOURS, curve, floor, legend_of_points, letter, sizes, split
-from sigprop.paper_figures._nag import SOURCES, tied, untied
+from sigprop.paper_figures._nag import FILE, tied, untied
 from sigprop.paper_figures._registry import Figure
 
 SIZES, MANY = (1, 2, 4, 8, 16), 256
@@ -60,6 +60,6 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=12,
-    sources=SOURCES,
+    sources=(FILE,),
     unjudged=("limit",),
 )

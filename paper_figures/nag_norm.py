@@ -7,7 +7,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, sizes, split
-from sigprop.paper_figures._nag import DEPTH, DEPTHS, SOURCES, baseline, untied
+from sigprop.paper_figures._nag import DEPTH, DEPTHS, FILE, baseline, untied
 from sigprop.paper_figures._registry import Figure
 
 LANES = {"p=1/4": (0.25, 1.0), "p=1/2": (0.5, 1.0), "p=1/2, m=1/2": (0.5, 0.5), "p=1": (1.0, 1.0)}
@@ -58,5 +58,5 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=16,
-    sources=SOURCES,
+    sources=(FILE,),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import COLOURS, curve, legend_of_points, letter, split
-from sigprop.paper_figures._nag import DEPTH, SOURCES, at, shown, untied
+from sigprop.paper_figures._nag import DEPTH, FILE, at, shown, untied
 from sigprop.paper_figures._registry import Figure
 
 SHOWN, PANELS = (4, 16, 64), {"state_cosine": "memory", "rotation": "rotation"}
@@ -63,6 +63,6 @@ FIGURE = Figure(
     draw=draw,
     size=(7.0, 2.9),
     seconds=9,
-    sources=SOURCES,
+    sources=(FILE,),
     unjudged=("limit",),
 )

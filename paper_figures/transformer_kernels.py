@@ -6,6 +6,7 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import COLOURS, INTERVAL, LINES, MARKERS, letter, split
+from sigprop.paper_figures._judge import extrapolated
 from sigprop.paper_figures._registry import Figure
 
 DEPTH, TOKENS, WIDTHS = 6, 8, (128, 512, 2048)
@@ -35,9 +36,9 @@ def draw(figure: Any, tables: Any) -> None:
         panels[0].errorbar(xs, [row["measured"] for row in wide], [INTERVAL * row["se"] for row in wide], marker=marker, **given)
         axes = panels[1 + i]
         axes.axhline(0, color="0.2", linewidth=0.8)
-        series = [(f"n = {n}", [(row["measured"], row["se"]) for row in own]) for n, own in by_width.items()]
+        series = [(f"n = {n}", [of(row) for row in own]) for n, own in by_width.items()]
         first, last = (by_width[n] for n in (min(WIDTHS), max(WIDTHS)))
-        series.append(("extrapolated", [extrapolated(a, b) for a, b in zip(first, last, strict=True)]))
+        series.append(("extrapolated", [extrapolated(a["width"], of(a), b["width"], of(b)) for a, b in zip(first, last, strict=True)]))
         for j, (name, values) in enumerate(series):
             ys, bars = (
                 [100 * v / t for v, t in zip(of, theory, strict=True)] for of in ([v - t for (v, _), t in zip(values, theory, strict=True)], se_of(values))
@@ -53,10 +54,9 @@ def draw(figure: Any, tables: Any) -> None:
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
-def extrapolated(a: Any, b: Any) -> tuple[float, float]:
-    """(value, standard error) at 1/n = 0 of the line through two widths."""
-    n, m = a["width"], b["width"]
-    return (m * b["measured"] - n * a["measured"]) / (m - n), ((m * b["se"]) ** 2 + (n * a["se"]) ** 2) ** 0.5 / (m - n)
+def of(row: Any) -> tuple[float, float]:
+    """(value, standard error) of a row."""
+    return row["measured"], row["se"]
 
 
 def se_of(values: list[tuple[float, float]]) -> list[float]:
