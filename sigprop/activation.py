@@ -25,12 +25,32 @@ class Activation:
     function: Callable[[Any], Any]
     latex: str = r"\phi"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not callable(self.function):
+            raise InputError(f"Activation: {self.name!r}, {self.function!r}; accepted: a name and an elementwise function")
+
     def derivative(self, x: Any) -> Any:
         """phi'(x), elementwise, by automatic differentiation."""
         import jax
 
         primal, tangent = jax.jvp(self.function, (x,), (jax.numpy.ones_like(x),))
         return tangent
+
+
+@dataclass(frozen=True)
+class Composition:
+    """x -> outer(inner(x)), elementwise."""
+
+    outer: Activation
+    inner: Activation
+
+    def __call__(self, x: Any) -> Any:
+        return self.outer.function(self.inner.function(x))
+
+
+def composed(outer: Activation, inner: Activation) -> Activation:
+    """The activation outer(inner(x)), named as it is written: ``relu(tanh)``."""
+    return Activation(f"{outer.name}({inner.name})", Composition(outer, inner), rf"{outer.latex} \circ {inner.latex}")
 
 
 ACTIVATIONS: dict[str, Activation] = {}

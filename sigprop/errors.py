@@ -11,7 +11,18 @@ class InputError(ValueError):
 
 
 class NoRule(NotImplementedError):
-    """The calculus met an inner product that none of its rules covers (zero is never a default)."""
+    """The calculus met an inner product that none of its rules covers (zero is never a default); one line, as of ``InputError``."""
+
+
+def no_rule(node: object, reason: str, accepted: str) -> NoRule:
+    """The refusal of ``node`` (shown in the user's own names): why no rule applies, and what to write instead."""
+    return NoRule(f"{short(node)}: {reason}; accepted: {accepted}")
+
+
+def short(value: object, most: int = 80) -> str:
+    """The value's text on one line of at most ``most`` characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 class Diverged(ArithmeticError):

@@ -7,7 +7,8 @@ of them, the simulation evaluates them on vectors. Leaves:
     Read()     the branch's input                    Write()    the branch's output f_a
 
 Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``, ``Rescale``;
-of rules that rotate a state: ``sigprop.rotation``.
+of rules that rotate a state: ``sigprop.rotation``. Every node validates itself (``InputError``) and ``str`` writes it as
+formulas do: ``x (gelu(w r) * g r)``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from sigprop.activation import Activation, find
+from sigprop.activation import Activation, composed, find
+from sigprop.errors import InputError, short
 from sigprop.scalar import Constant, Scalar, as_scalar
 from sigprop.scores import Scores
+
+KINDS = ("rms", "layer")
+"""Of norms: RMSNorm, LayerNorm."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,59 @@ def _terms(vector: Vector) -> tuple[Vector, ...]:
     return vector.terms if isinstance(vector, Sum) else (vector,)
 
 
+def refuse(node: object, name: str, value: object, accepted: str) -> InputError:
+    """What a node says of a field that cannot be."""
+    return InputError(f"{type(node).__name__}: {name}={short(repr(value), 40)}; accepted: {accepted}")
+
+
+def check_vectors(node: object, *names: str) -> None:
+    """Raise ``InputError`` unless these fields hold vector expressions."""
+    for name in names:
+        if not isinstance(value := getattr(node, name), Vector):
+            raise refuse(node, name, value, "a vector expression, such as Read()")
+
+
+def take_scalars(node: object, *names: str) -> None:
+    """Make these fields scalars (plain numbers become constants); raises ``InputError``."""
+    for name in names:
+        value = getattr(node, name)
+        try:
+            object.__setattr__(node, name, as_scalar(value))
+        except TypeError:
+            raise refuse(node, name, value, "a number or sp.Number('name')") from None
+
+
+def check_name(node: object, name: str) -> None:
+    """Raise ``InputError`` unless the field is a name."""
+    if not isinstance(value := getattr(node, name), str) or not value:
+        raise refuse(node, name, value, "a name of its own")
+
+
+def take_rows(node: object) -> None:
+    """Make ``rows`` a positive ``Fraction``; raises ``InputError``."""
+    rows: Any = vars(node)["rows"]
+    if isinstance(rows, bool) or not isinstance(rows, (int, Fraction)) or rows <= 0:
+        raise refuse(node, "rows", rows, "a positive integer or Fraction, in units of the width")
+    object.__setattr__(node, "rows", Fraction(rows))
+
+
+def check_count(node: object, name: str, least: int = 1) -> None:
+    """Raise ``InputError`` unless the field is an integer from ``least`` on."""
+    if isinstance(value := getattr(node, name), bool) or not isinstance(value, int) or value < least:
+        raise refuse(node, name, value, f"an integer from {least} on")
+
+
+def within(vector: Vector) -> str:
+    """The vector as a factor of something else."""
+    return f"({vector})" if isinstance(vector, (Sum, Product)) else str(vector)
+
+
 @dataclass(frozen=True)
 class Stem(Vector):
     """w_0: the stem's output, i.i.d. Gaussian coordinates with the architecture's ``input_gram`` between tokens."""
+
+    def __str__(self) -> str:
+        return "stem"
 
 
 @dataclass(frozen=True)
@@ -60,15 +115,27 @@ class State(Vector):
 
     lane: int = 0
 
+    def __post_init__(self) -> None:
+        check_count(self, "lane", 0)
+
+    def __str__(self) -> str:
+        return f"h_{self.lane}" if self.lane else "h"
+
 
 @dataclass(frozen=True)
 class Write(Vector):
     """f_a, the output of the application's branch."""
 
+    def __str__(self) -> str:
+        return "f"
+
 
 @dataclass(frozen=True)
 class Read(Vector):
     """r_a, what the branch is applied to."""
+
+    def __str__(self) -> str:
+        return "r"
 
 
 @dataclass(frozen=True)
@@ -80,6 +147,15 @@ class Linear(Vector):
     variance: Scalar
     rows: Fraction = Fraction(1)
 
+    def __post_init__(self) -> None:
+        check_name(self, "weight")
+        take_rows(self)
+        check_vectors(self, "of")
+        take_scalars(self, "variance")
+
+    def __str__(self) -> str:
+        return f"{self.weight} {within(self.of)}"
+
 
 @dataclass(frozen=True)
 class Bias(Vector):
@@ -89,10 +165,21 @@ class Bias(Vector):
     variance: Scalar
     rows: Fraction = Fraction(1)
 
+    def __post_init__(self) -> None:
+        check_name(self, "weight")
+        take_rows(self)
+        take_scalars(self, "variance")
+
+    def __str__(self) -> str:
+        return self.weight
+
 
 @dataclass(frozen=True)
 class Activate(Vector):
-    """phi(of) elementwise, phi an ``Activation`` or the name of a registered one; ``order`` = 1 is its derivative phi'(of)."""
+    """phi(of) elementwise, phi an ``Activation`` or the name of a registered one; ``order`` = 1 is its derivative phi'(of).
+
+    phi(psi(x)) is one elementwise function of x and becomes one node, of the composed activation.
+    """
 
     activation: Activation
     of: Vector
@@ -100,6 +187,15 @@ class Activate(Vector):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", find(self.activation))
+        check_vectors(self, "of")
+        if self.order not in (0, 1):
+            raise refuse(self, "order", self.order, "0, or 1 for the derivative")
+        if isinstance(self.of, Activate) and self.order == self.of.order == 0:
+            object.__setattr__(self, "activation", composed(self.activation, self.of.activation))
+            object.__setattr__(self, "of", self.of.of)
+
+    def __str__(self) -> str:
+        return f"{self.activation.name}{chr(39) * self.order}({self.of})"
 
 
 @dataclass(frozen=True)
@@ -108,6 +204,12 @@ class Product(Vector):
 
     left: Vector
     right: Vector
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "left", "right")
+
+    def __str__(self) -> str:
+        return f"{within(self.left)} * {within(self.right)}"
 
 
 @dataclass(frozen=True)
@@ -118,6 +220,15 @@ class Normalise(Vector):
     kind: str = "rms"
     epsilon: Scalar = Constant(0)
 
+    def __post_init__(self) -> None:
+        check_vectors(self, "of")
+        if self.kind not in KINDS:
+            raise refuse(self, "kind", self.kind, ", ".join(KINDS))
+        take_scalars(self, "epsilon")
+
+    def __str__(self) -> str:
+        return f"{self.kind}_norm({self.of})"
+
 
 @dataclass(frozen=True)
 class Dropout(Vector):
@@ -127,6 +238,14 @@ class Dropout(Vector):
     of: Vector
     rate: Scalar
 
+    def __post_init__(self) -> None:
+        check_name(self, "name")
+        check_vectors(self, "of")
+        take_scalars(self, "rate")
+
+    def __str__(self) -> str:
+        return f"dropout({self.of})"
+
 
 @dataclass(frozen=True)
 class TokenTable:
@@ -135,6 +254,17 @@ class TokenTable:
     name: str
     axes: int = 1
 
+    def __post_init__(self) -> None:
+        check_name(self, "name")
+        if self.axes not in (1, 2):
+            raise refuse(self, "axes", self.axes, "1 or 2 axes of tokens")
+
+
+def check_table(node: object, name: str, axes: int) -> None:
+    """Raise ``InputError`` unless the field holds a token table of so many axes."""
+    if not isinstance(value := getattr(node, name), TokenTable) or value.axes != axes:
+        raise refuse(node, name, value, f"a TokenTable of {axes} token axes")
+
 
 @dataclass(frozen=True)
 class Rescale(Vector):
@@ -142,6 +272,13 @@ class Rescale(Vector):
 
     factor: TokenTable
     of: Vector
+
+    def __post_init__(self) -> None:
+        check_table(self, "factor", 1)
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"{self.factor.name} {within(self.of)}"
 
 
 @dataclass(frozen=True)
@@ -165,6 +302,19 @@ class Attend(Vector):
     bias: TokenTable | None = None
     kept_by: str = ""
 
+    def __post_init__(self) -> None:
+        check_vectors(self, "query", "key", "value")
+        if not isinstance(self.scores, Scores):
+            raise refuse(self, "scores", self.scores, "sp.Scores(...)")
+        take_scalars(self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None))
+        if self.bias is not None:
+            check_table(self, "bias", 2)
+        if self.scores.rotary and self.base is None:
+            raise refuse(self, "base", None, "the base of rotary positions")
+
+    def __str__(self) -> str:
+        return f"attend({self.query}, {self.key}, {self.value})"
+
 
 @dataclass(frozen=True)
 class Scale(Vector):
@@ -173,9 +323,23 @@ class Scale(Vector):
     factor: Scalar
     of: Vector
 
+    def __post_init__(self) -> None:
+        take_scalars(self, "factor")
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"{self.factor} {within(self.of)}"
+
 
 @dataclass(frozen=True)
 class Sum(Vector):
     """The sum of ``terms``."""
 
     terms: tuple[Vector, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.terms, tuple) or not self.terms or not all(isinstance(term, Vector) for term in self.terms):
+            raise refuse(self, "terms", self.terms, "a tuple of vector expressions")
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.terms))

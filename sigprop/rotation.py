@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop.expression import Vector
+from sigprop.expression import Vector, check_count, check_name, check_vectors, take_scalars, within
 from sigprop.scalar import Constant, Scalar
 
 
@@ -14,6 +14,12 @@ class Centre(Vector):
 
     of: Vector
 
+    def __post_init__(self) -> None:
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"centre({self.of})"
+
 
 @dataclass(frozen=True)
 class Project(Vector):
@@ -21,6 +27,12 @@ class Project(Vector):
 
     of: Vector
     along: Vector
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "of", "along")
+
+    def __str__(self) -> str:
+        return f"project({self.of}, {self.along})"
 
 
 @dataclass(frozen=True)
@@ -36,3 +48,12 @@ class Modulate(Vector):
     power: Scalar
     directions: int
     skip_below: Scalar = Constant(0)
+
+    def __post_init__(self) -> None:
+        check_name(self, "weight")
+        check_vectors(self, "of")
+        take_scalars(self, "variance", "power", "skip_below")
+        check_count(self, "directions")
+
+    def __str__(self) -> str:
+        return f"{self.weight} {within(self.of)}"

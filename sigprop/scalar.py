@@ -56,6 +56,9 @@ class Constant(Scalar):
 
     value: int | float | Fraction
 
+    def __str__(self) -> str:
+        return str(self.value)
+
 
 @dataclass(frozen=True)
 class Number(Scalar):
@@ -63,6 +66,9 @@ class Number(Scalar):
 
     name: str
     latex: str = ""
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,10 @@ class Operation(Scalar):
     op: str
     left: Scalar
     right: Scalar
+
+    def __str__(self) -> str:
+        sides = (f"({side})" if isinstance(side, Operation) else str(side) for side in (self.left, self.right))
+        return self.op.join(sides)
 
 
 def as_scalar(value: Any) -> Scalar:

@@ -36,6 +36,12 @@ class Scores:
     qk_norm: bool = False
 
     def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"score_scale={self.scale!r}; accepted: {', '.join(SCALES)}")
+        if not 1 <= self.head_dim <= math.inf or (math.isfinite(self.head_dim) and self.head_dim != int(self.head_dim)):
+            raise InputError(f"head_dim={self.head_dim!r}; accepted: an integer from 1 on, or inf")
+        if isinstance(self.mask, str) and self.mask not in MASKS:
+            raise InputError(f"mask={self.mask!r}; accepted: {', '.join(MASKS)}, or rows of booleans")
         if not isinstance(self.mask, str):
             empty = [t for t, row in enumerate(self.mask) if not any(row)]
             if empty:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop.expression import Vector
+from sigprop.expression import Vector, check_count, check_vectors, take_scalars
 from sigprop.scalar import Scalar
 
 
@@ -15,3 +15,11 @@ class Truncate(Vector):
     of: Vector
     fraction: Scalar
     parts: int = 1
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "of")
+        take_scalars(self, "fraction")
+        check_count(self, "parts")
+
+    def __str__(self) -> str:
+        return f"first({self.fraction}, {self.of})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Activate, Bias, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
 from sigprop.mixing import Gate
 from sigprop.rotation import Centre, Modulate, Project
 from sigprop.scalar import evaluate
@@ -46,10 +46,13 @@ def check(arch: Architecture) -> None:
         raise InputError(f"ensemble={arch.ensemble!r}{near_miss(str(arch.ensemble), ENSEMBLES)}")
     used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
     for block in arch.sub_blocks:
+        dropouts: dict[str, Dropout] = {}
         _leaves(block.read, (State, Stem), linear, "read")
         for node in walk(block.branch):
             if isinstance(node, (State, Stem, Write)):
                 raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
+            if isinstance(node, Dropout) and node is not dropouts.setdefault(node.name, node):
+                raise InputError(f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a name of its own")
             if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
                 raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
         for lane in block.rule:
@@ -75,6 +78,7 @@ def check(arch: Architecture) -> None:
         if group not in arch.groups or not 0 <= factor < math.inf:
             raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
     _check_numbers(arch, {number.name for number in used})
+    _check_queries(arch)
     _check_bands(arch)
     _check_tables(arch)
     _check_gram(arch)
@@ -97,6 +101,15 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
             if len(values) > 1 or (min(values) < 0 and not gate):
                 about = "value of gate" if gate else "variance of weight"
                 raise InputError(f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one number{'' if gate else ' >= 0'}")
+
+
+def _check_queries(arch: Architecture) -> None:
+    """Queries of scores 'zero_query' are zero: theory takes them to be."""
+    for node in (node for block in arch.sub_blocks for node in block.attention if node.scores.scale == "zero_query"):
+        for leg in (leg for leg in walk(node.query) if isinstance(leg, Linear)):
+            values = np.atleast_1d(evaluate(leg.variance, arch.number_tables))
+            if np.any(values != 0):
+                raise InputError(f"score_scale=zero_query: the variance of {leg.weight!r} is {np.max(values):g}; accepted: 0, or scores of another scale")
 
 
 def _check_tables(arch: Architecture) -> None:

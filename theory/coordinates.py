@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from sigprop.architecture import Architecture
-from sigprop.errors import NoRule
+from sigprop.errors import no_rule
 from sigprop.expression import Activate, Attend, Linear, Product, Read, Scale, Sum, Vector
 from sigprop.scalar import evaluate
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Transposed
@@ -55,7 +55,7 @@ def _leaves(u: Vector) -> list[Vector]:
             return _leaves(value)
         case AttendTransposed(of=of, leg=leg):
             return _leaves(of) if leg == "value" else []
-    raise NoRule(f"no rule for one coordinate of {u!r}")
+    raise no_rule(u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs")
 
 
 def _value(u: Vector, leaves: dict[Vector, Any], numbers: dict[str, np.ndarray]) -> Any:
@@ -76,7 +76,7 @@ def _value(u: Vector, leaves: dict[Vector, Any], numbers: dict[str, np.ndarray])
             return _value(value, leaves, numbers)
         case AttendTransposed(of=of, leg=leg):
             return _value(of, leaves, numbers) if leg == "value" else np.zeros((1, len(next(iter(numbers.values())))))
-    raise NoRule(f"no rule for one coordinate of {u!r}")
+    raise no_rule(u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs")
 
 
 def _covariance(arch: Architecture, leaf: Vector, used: Sequence[int], reads: np.ndarray, cotangents: np.ndarray) -> np.ndarray:

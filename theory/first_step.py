@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from sigprop.architecture import READOUT, Architecture
-from sigprop.errors import InputError, NoRule
+from sigprop.errors import InputError, no_rule
 from sigprop.expression import Bias, Linear, Scale, Vector
 from sigprop.theory.coordinates import coordinates
 from sigprop.theory.program import Room
@@ -53,10 +53,10 @@ def adam(arch: Architecture, rates: Mapping[str, float] | None = None, seed: int
     for block in arch.sub_blocks:
         gradient = transpose(block.branch)
         if any(not _gaussian(term) for term in gradient.read):
-            raise NoRule(f"gradients past {block.branch!r} are no Gaussian vectors: the branch does not begin with a matrix")
+            raise no_rule(block.branch, "gradients past it are no Gaussian vectors", "a branch that begins with a matrix")
         for weight, node in block.weights.items():
             if not isinstance(node, (Linear, Bias)):
-                raise NoRule(f"no rule for the first step of {node!r}")
+                raise no_rule(node, "no rule for its first step", "matrices and biases")
             size = float(node.rows) * (float(rows_of(node.of)) if isinstance(node, Linear) else 1.0)
             found[weight] = _scaled(rate(weight) * size, _slots(arch, block.branch, gradient, weight, grams, seed))
     found[READOUT] = Change(rate(READOUT) * MEAN * math.sqrt(grams.last), 0.0)
@@ -73,7 +73,7 @@ def _slots(arch: Architecture, branch: Vector, gradient: Gradient, weight: str, 
     """sum over a weight's slots of E|sum_a d_a x_a|."""
     pairs = gradient.uses.get(weight, [])
     if len(pairs) != 1:
-        raise NoRule(f"weight {weight!r} stands {len(pairs)} times in its branch: no rule for its first step")
+        raise no_rule(weight, f"it stands {len(pairs)} times in its branch", "once")
     ((x, d),) = pairs
     values = np.zeros(REPLICATES)
     for used in arch.applications_of(weight).values():

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.errors import NoRule
+from sigprop.errors import no_rule
 from sigprop.expression import Normalise, Read, State
 
 POINTS, REACH = 4001, 10.0  # of the Gaussian average, in standard deviations
@@ -33,4 +33,4 @@ def check_contact(arch: Architecture) -> None:
     readout = arch.readout
     read = readout.read.of if isinstance(readout.read, Normalise) else readout.read
     if read != State(0) or readout.branch != Read() or readout.at != (arch.depth,):
-        raise NoRule(f"logit_contact has no rule for the read-out {readout!r}: it is that of the last state, or of its norm")
+        raise no_rule("logit_contact", f"no rule for a read-out of {readout.branch} at {read}", "that of the last state, or of its norm")

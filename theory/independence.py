@@ -1,12 +1,15 @@
-"""What vectors are random through, and which inner products that makes zero (rule 2)."""
+"""What vectors are random through, and what follows of it: which inner products are zero (rule 2), which vectors are Gaussian."""
 
 from __future__ import annotations
 
-from sigprop.errors import NoRule
-from sigprop.expression import Bias, Dropout, Linear, Normalise, Read, Rescale, Scale, Sum, Vector
-from sigprop.mixing import Mix
-from sigprop.theory.transpose import Cotangent, Transposed
-from sigprop.traversal import children
+from collections.abc import Iterator
+
+from sigprop.architecture import Architecture
+from sigprop.errors import no_rule
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.mixing import Gate, Mix
+from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
+from sigprop.traversal import children, walk
 from sigprop.truncation import Truncate
 
 
@@ -19,6 +22,8 @@ def roots(u: Vector) -> frozenset[object]:
             return frozenset(((weight, "transposed"),))
         case Read() | Cotangent():
             return frozenset((type(u),))
+        case Divide(of=of):
+            return roots(of)  # a norm is a number
     return frozenset().union(*(roots(child) for child in children(u)))
 
 
@@ -35,15 +40,84 @@ def independent(u: Vector, v: Vector) -> bool:
     return False
 
 
-def require_fresh(branch: Vector) -> None:
-    """Raise unless the branch's output is zero-mean through its last matrix (so its overlap with older writes is 0)."""
-    match branch:
+def not_gaussian(u: Vector) -> Vector | None:
+    """The first part of a forward vector whose coordinates are not Gaussian in the wide limit; None where all are (they are zero-mean then).
+
+    A matrix's output is Gaussian whatever it is applied to, and numbers, norms and given tables leave it so. An activation, a product, a
+    mask of dropout or truncation, and attention whose weights are random (one draw a head) do not.
+    """
+    match u:
+        case Read() | Linear() | Bias():
+            return None
+        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Rescale(of=of) | Mix(of=of):
+            return not_gaussian(of)
+        case Sum(terms):
+            return next((part for part in map(not_gaussian, terms) if part is not None), None)
+        case Attend(value=value):
+            return not_gaussian(value) if u.scores.uniform and u.rate is None else u
+    return u
+
+
+def not_centred(u: Vector) -> Vector | None:
+    """The first part of a vector whose mean over coordinates does not vanish with the width; None where it vanishes."""
+    match u:
+        case Read() | Linear() | Bias() | Transposed() | Cotangent() | AttendTransposed():
+            return None
+        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Divide(of=of) | Rescale(of=of) | Mix(of=of) | Dropout(of=of) | Truncate(of=of):
+            return not_centred(of)
+        case Sum(terms):
+            return next((part for part in map(not_centred, terms) if part is not None), None)
+        case Product(left, right):
+            return None if not_centred(left) is None or not_centred(right) is None else u
+        case Attend(value=value):
+            return not_centred(value)
+    return u
+
+
+def masks(u: Vector) -> frozenset[object]:
+    """What sets a vector's own coordinates to zero: names of dropout, and truncation."""
+    match u:
+        case Linear() | Bias() | Transposed() | Read() | Cotangent():
+            return frozenset()
+        case Divide(of=of) | Attend(value=of):
+            return masks(of)
+        case AttendTransposed(attend, of, leg):
+            return masks({"value": of, "query": attend.key, "key": attend.query}[leg])
+    own: frozenset[object] = frozenset((u.name,)) if isinstance(u, Dropout) else frozenset((Truncate,)) if isinstance(u, Truncate) else frozenset()
+    return own.union(*map(masks, children(u)))
+
+
+def check_writes(arch: Architecture) -> None:
+    """Raise ``NoRule`` unless every branch's output is zero-mean through its last matrix, so that its overlap with older writes is 0, and
+    states are Gaussian where an activation acts on a read itself."""
+    for block in arch.sub_blocks:
+        _require_fresh(block.branch, block.branch)
+    dropped: Vector | None = None
+    for kind in (*arch.kinds, -1):  # type: ignore[misc] (a tuple by now)
+        branch = arch.readout.branch if kind < 0 else arch.sub_blocks[kind].branch
+        for node in walk(branch) if dropped is not None else ():
+            if isinstance(node, Activate) and Read in roots(node.of):
+                raise no_rule(node, f"states are not Gaussian, {dropped} was added to them", "an activation of a matrix's output, or no dropout of writes")
+        if kind >= 0 and dropped is None:
+            dropped = next((node for node in _outermost(branch) if isinstance(node, Dropout)), None)
+
+
+def _outermost(branch: Vector) -> Iterator[Vector]:
+    """The nodes around a branch's last matrices."""
+    yield branch
+    if not isinstance(branch, (Linear, Bias)):
+        for child in children(branch):
+            yield from _outermost(child)
+
+
+def _require_fresh(u: Vector, branch: Vector) -> None:
+    match u:
         case Linear() | Bias():
             return
-        case Scale(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of) | Truncate(of=of) | Mix(of=of):
-            return require_fresh(of)
+        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of) | Truncate(of=of) | Mix(of=of):
+            return _require_fresh(of, branch)
         case Sum(terms):
             for term in terms:
-                require_fresh(term)
+                _require_fresh(term, branch)
             return
-    raise NoRule(f"the write {branch!r} does not end in a zero-mean matrix: its overlap with older writes has no rule")
+    raise no_rule(branch, f"{u} does not end in a zero-mean matrix, so its overlap with older writes has no rule", "a branch whose last step is a matrix")

@@ -11,7 +11,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.theory import field
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.independence import require_fresh
+from sigprop.theory.independence import check_writes
 from sigprop.theory.passes import NTK, run
 from sigprop.theory.program import Program, Room, compile_program
 
@@ -78,8 +78,7 @@ def sampled_kernels(
     room: Room = Room(),  # noqa: B008 (a tuple)
 ) -> list[Kernels]:
     """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one. room: of the program."""
-    for block in arch.sub_blocks:
-        require_fresh(block.branch)
+    check_writes(arch)
     program = compile_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)

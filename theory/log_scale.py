@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.expression import Activate, Attend, Dropout, Linear, Product, Read, Rescale, Scale, Sum, Vector
-from sigprop.mixing import Mix
+from sigprop.mixing import Gate, Mix
 from sigprop.theory.algebra import exp
 from sigprop.theory.environment import Environment
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -17,7 +17,7 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
     match u:
         case Read() | Cotangent():
             return env.log(u, i)
-        case Linear() | Transposed() | Scale() | Rescale() | Dropout() | Truncate():
+        case Linear() | Transposed() | Scale() | Gate() | Rescale() | Dropout() | Truncate():
             return log_scale(u.of, i, env)
         case Activate(order=order):
             return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)

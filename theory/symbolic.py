@@ -11,7 +11,7 @@ from sigprop.architecture import STEM, Architecture
 from sigprop.scalar import Scalar, evaluate
 from sigprop.theory.algebra import exact
 from sigprop.theory.environment import Environment
-from sigprop.theory.independence import require_fresh
+from sigprop.theory.independence import check_writes
 from sigprop.theory.linear import WRITE, Coefficients, Form
 from sigprop.theory.program import Structure, compile_program
 
@@ -40,8 +40,7 @@ class Deriver:
         self.program = compile_program(arch)
         self.structure: Structure = self.program.structure
         self.lanes = range(self.structure.lanes)
-        for block in arch.sub_blocks:
-            require_fresh(block.branch)
+        check_writes(arch)
 
     def symbol(self, name: str) -> sympy.Symbol:
         """The symbol of a named number (positive: it is a scale or a variance)."""

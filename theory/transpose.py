@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from sigprop.errors import NoRule
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.errors import no_rule
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector, within
 from sigprop.mixing import Gate, Mix
 from sigprop.scalar import Constant, Scalar
 from sigprop.traversal import rows_of
@@ -22,6 +22,9 @@ from sigprop.truncation import Truncate
 @dataclass(frozen=True)
 class Cotangent(Vector):
     """delta: the gradient sqrt(n) dz/df that arrives at the branch's output."""
+
+    def __str__(self) -> str:
+        return "delta"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Transposed(Vector):
     variance: Scalar
     ratio: Constant = Constant(Fraction(1))
 
+    def __str__(self) -> str:
+        return f"{self.weight}^T {within(self.of)}"
+
 
 @dataclass(frozen=True)
 class Divide(Vector):
@@ -40,6 +46,9 @@ class Divide(Vector):
 
     of: Vector
     by: Normalise
+
+    def __str__(self) -> str:
+        return f"({self.of}) / |{self.by.of}|"
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class AttendTransposed(Vector):
     attend: Attend
     of: Vector
     leg: str
+
+    def __str__(self) -> str:
+        return f"the gradient by the {self.leg} of {self.attend}"
 
 
 @dataclass
@@ -112,4 +124,4 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             for leg, argument in (("value", value), ("query", query), ("key", key)):
                 _pull(argument, AttendTransposed(u, d, leg), gradient)
         case _:
-            raise NoRule(f"no transposed Jacobian for {u!r}")
+            raise no_rule(u, "no rule for its transposed Jacobian", "branches of matrices, biases, activations, products, norms, dropout and attention")

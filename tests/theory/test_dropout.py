@@ -19,10 +19,10 @@ T = sp.architectures.transformer
 def test_a_branch_with_dropout():
     """h + m/(1-p) X relu(W r): variance grows by 1/(1-p) a write on the diagonal, covariances as without; gradients likewise."""
     rate = Number("p")
-    branch = Dropout("out", Linear("w", Activate("relu", Read()), Number("c_w")), rate)
+    branch = Dropout("out", Linear("x", Activate("relu", Linear("w", Read(), Number("c_w"))), Number("c_x")), rate)
     block = SubBlock(State(0), branch, (State(0) + Write(),))
     gram = np.array([[1.0, 0.2], [0.2, 1.0]])
-    make = lambda p: sp.Architecture("dropped", (block,), [0, 1], {"c_w": 2.0, "p": p}, input_gram=gram)  # noqa: E731
+    make = lambda p: sp.Architecture("dropped", (block,), [0, 1], {"c_w": 2.0, "c_x": 1.0, "p": p}, input_gram=gram)  # noqa: E731
     value = lambda arch, a: [row["value"] for row in sp.predict(arch, ["residual_variance", "token_covariance"], [a])]  # noqa: E731
     with_, without = value(make(P), 1), value(make(0.0), 1)
     assert with_ == pytest.approx([1 + 1 / (1 - P), 1 + 1 / (1 - P), without[2]], rel=1e-12)

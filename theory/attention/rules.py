@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.errors import NoRule
+from sigprop.errors import no_rule
 from sigprop.expression import Attend, Linear, Scale, Vector
-from sigprop.theory.calculus import inner, mixed, rule
+from sigprop.theory.calculus import inner, mixed, rule, unknown
 from sigprop.theory.environment import Environment
 from sigprop.theory.independence import roots
 from sigprop.theory.transpose import AttendTransposed, Transposed
@@ -29,7 +29,7 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
     """The three legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
     _check(u.attend, v.attend)
     if (u.leg, u.of) != (v.leg, v.of):
-        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+        raise unknown(u, v)
     key = ("attention", u.attend, u.of, i, j)
     if key not in env.memo:
         node = u.attend
@@ -56,7 +56,7 @@ def _with_cotangent(u: Transposed, i: str, v: AttendTransposed, j: str, env: Env
     """<d_t, sum_u Omega_us of_u> = sum_u E[Omega_us] <d_t, of_u> at the value."""
     _check(v.attend, v.attend)
     if v.leg != "value" or group_of(v.attend) > 1:
-        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+        raise unknown(u, v)
     return mixed(lambda e: inner(u, i, v.of, j, e), env.weights(v.attend, j, True), v.of, v, j, "right", env)
 
 
@@ -64,14 +64,16 @@ def _with_cotangent(u: Transposed, i: str, v: AttendTransposed, j: str, env: Env
 def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Environment) -> Any:
     _check(u.attend, u.attend)
     if u.leg != "value" or group_of(u.attend) > 1:
-        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}")
+        raise unknown(u, v)
     return mixed(lambda e: inner(u.of, i, v, j, e), env.weights(u.attend, i, True), u.of, u, i, "left", env)
 
 
 def _check(u: Attend, v: Attend) -> None:
     legs: list[Vector] = [u.query, u.key, u.value]
-    if u != v or not all(map(_projected, legs)) or len(frozenset().union(*map(roots, legs))) < 3:
-        raise NoRule(f"no rule for the inner product of {u!r} and {v!r}: queries, keys and values must come from matrices of their own")
+    if u != v:
+        raise unknown(u, v)
+    if not all(map(_projected, legs)) or len(frozenset().union(*map(roots, legs))) < 3:
+        raise no_rule(u, "queries, keys and values are not of matrices of their own", "three matrices' outputs, each of its own")
 
 
 def _projected(leg: Vector) -> bool:
