@@ -16,18 +16,19 @@ import numpy as np
 from sigprop.errors import InputError
 from sigprop.expression import Bias, Linear, Normalise, Stem, Vector
 from sigprop.family import Family
+from sigprop.formula import Formula, resolved
 from sigprop.head import Head
 from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
 from sigprop.scalar import Number, evaluate
-from sigprop.sub_block import Part, Readout, SubBlock
+from sigprop.sub_block import Part, Readout, SubBlock, stem_parts, total
 from sigprop.traversal import tables_in, walk
 from sigprop.truncation import Truncate
 from sigprop.validation import check
 
 MOST_APPLICATIONS = 10**6
-STEM, READOUT = "stem", "readout"
-"""Groups beside the weights: the stem where it has no named parts, and the vectors v."""
+READOUT = "readout"
+"""The group of the vectors v."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +39,17 @@ class Architecture:
     sub_blocks   the kinds of sub-block
     kinds        length D: which kind each application is (default: cycle through sub_blocks)
     slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
-    numbers      value of every named number: a float, or a length-D table (one value per application)
+    numbers      every named number: a float, a formula in N, L, S, l, a, n (text, or a ``Scalar``), or a list for every block or application; kept as
+                 floats and length-D tables
+    formulas     of every number (``sigprop.formula``): what exponents, prescriptions and families read; those of numbers that are replaced are dropped
     token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one for each application in front
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
+    stem_parts   these parts (one named 'stem' of a Gram alone); where both are given and the parts do not add up to the Gram, the Gram counts
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``; head: a ``Head``, the logits' variance and vocabulary
     ensemble     of the matrices' entries, all of the same variance: 'gaussian', 'orthogonal' (Haar), 'uniform'; the wide limit is the same
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
-    sizes        N, L, S, for formulas and for expressions in them
+    sizes        N, L, S (and n, the parameter model_width), for formulas and for expressions in them
     sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
     parameters   what the user chose, for tables and JSON
     family       what it is at other depths and loop counts, which exponents are about
@@ -54,7 +58,7 @@ class Architecture:
     name: str
     sub_blocks: tuple[SubBlock, ...]
     slots: Sequence[int] | Mapping[str, Sequence[int]]
-    numbers: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
     kinds: Sequence[int] | None = None
     token_tables: Mapping[str, Any] = field(default_factory=dict)
     input_gram: Any = 1.0
@@ -66,15 +70,14 @@ class Architecture:
     sizes: Mapping[str, int] = field(default_factory=dict)
     sgd_factors: Mapping[str, float] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    reference: str = ""
     family: Family | None = None
-    stem_parts: Mapping[str, Part] = field(init=False)
+    formulas: Mapping[str, Formula] = field(default_factory=dict)
+    stem_parts: Mapping[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        parts = self.input_gram if isinstance(self.input_gram, Mapping) else {STEM: Part(1.0, self.input_gram)}
-        put("stem_parts", {name: Part(float(c), np.atleast_2d(np.asarray(gram, dtype=np.float64))) for name, (c, gram) in parts.items()})
-        put("input_gram", sum(c * gram for c, gram in self.stem_parts.values()))
+        put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
+        put("input_gram", total(self.stem_parts))
         tables = self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.drawn, self.slots)
         missing = set(self.drawn) - set(tables)
         if missing:
@@ -86,7 +89,11 @@ class Architecture:
             raise InputError(f"slots: tables of lengths {sorted(lengths)}; accepted: one entry per application, 1 to 10^6 of them")
         kinds = self.kinds if self.kinds is not None else [a % len(self.sub_blocks) for a in range(depth)]
         put("kinds", tuple(int(k) for k in kinds))
-        put("numbers", dict(self.numbers))
+        found = resolved(self.numbers, self.formulas, self.sizes, depth)
+        put("numbers", found.values)
+        put("formulas", found.formulas)
+        if self.parameters and found.changed:  # tables say what the numbers are, not what they were
+            put("parameters", {**self.parameters, **{name: found.values[name] for name in found.changed}})
         put("readout", replace(self.readout, at=tuple(sorted({a % (depth + 1) for a in self.readout.at}))))
         check(self)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +12,7 @@ from sigprop.activation import Activation, second_moment
 from sigprop.architecture import MOST_APPLICATIONS, NORM_EPSILON, Architecture, Part, Readout, SubBlock
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Stem, Vector
-from sigprop.family import Family
-from sigprop.grammar import resolve
+from sigprop.formula import formula
 from sigprop.head import Head
 
 
@@ -45,7 +43,8 @@ def stem_parts(p: dict[str, Any]) -> Any:
     embedding: of variance c_we, the inputs' Gram 1 where two tokens are one word, else 0 (without ``words`` the given one, as
     a patch embedding has it); position: of variance c_pe, each token's own. Source: 2304.02034, section 2.3.
     """
-    words, embedding, position = (p.get(name) for name in ("words", "c_we", "c_pe"))
+    words = p.get("words")
+    embedding, position = (None if p.get(name) is None else stem_variance(name, p[name], p) for name in ("c_we", "c_pe"))
     if words is None and embedding is None and not position:
         return stem_gram(p["tokens"], p["token_cosine"], p["input_gram"])
     gram = stem_gram(p["tokens"], p["token_cosine"], p["input_gram"]) if words is None else np.equal.outer(words, words).astype(np.float64)
@@ -55,26 +54,39 @@ def stem_parts(p: dict[str, Any]) -> Any:
     return parts | ({"position": Part(position, np.eye(len(gram)))} if position else {})
 
 
-def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, float]:
-    """Values of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (docs/theory.md)."""
+def stem_variance(name: str, given: Any, p: dict[str, Any]) -> float:
+    """A variance of the stem, which has no place in depth: a number, or a formula in model_width. Raises ``InputError``."""
+    value = formula(name, given).at({"n": p["model_width"]} if p.get("model_width") else {}, 1)
+    if np.ndim(value) or value < 0:
+        raise InputError(f"{name}={given!r}; accepted: a number >= 0, or an expression in n (model_width)")
+    return float(value)
+
+
+def branch_numbers(activation: Activation, matrices: int, chosen: dict[str, Any], sizes: dict[str, int], gated: bool = False) -> dict[str, Any]:
+    """Formulas of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1 (docs/theory.md)."""
     gain = 1 / second_moment(activation)
     defaults = {"c_w": gain} if matrices == 1 else {"c_w": 1.0, "c_x": gain} | ({"c_g": 1.0} if gated else {})
     return variances(defaults | ({"c_b": 0.0} if chosen.get("c_b") is not None else {}), chosen, sizes)
 
 
-def variances(defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[str, int]) -> dict[str, float]:
-    """The named variances, as chosen or else by default; raises ``InputError`` for a negative one."""
-    numbers = {name: default if chosen.get(name) is None else resolve(chosen[name], name, sizes) for name, default in defaults.items()}
-    for name, value in numbers.items():
-        if value < 0:
-            raise InputError(f"{name}={chosen.get(name)!r}: {value} at these sizes; accepted: a variance >= 0")
+def variances(defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
+    """Formulas of the named variances, as chosen or else by default; raises ``InputError`` for a negative one."""
+    numbers = {name: default if chosen.get(name) is None else chosen[name] for name, default in defaults.items()}
+    for name, given in numbers.items():
+        if (least := float(np.min(resolved(name, given, sizes)))) < 0:
+            raise InputError(f"{name}={given!r}: {least} at these sizes; accepted: a variance >= 0")
     return numbers
+
+
+def resolved(name: str, given: Any, sizes: dict[str, int]) -> Any:
+    """The value of a formula at these sizes: a float, or one for each of the N S applications. Raises ``InputError``."""
+    return formula(name, given).at(sizes, sizes["N"] * sizes["S"])
 
 
 def _head(p: dict[str, Any], inverse_temperature: bool) -> Head:
     if p.get("head") == "tied" and p["words"] is None:
         raise InputError("head=tied without words; accepted: words, whose embedding the head shares")
-    variance = (1.0 if p["c_we"] is None else p["c_we"]) if p.get("head") == "tied" else p.get("c_head", 1.0)
+    variance = (1.0 if p["c_we"] is None else stem_variance("c_we", p["c_we"], p)) if p.get("head") == "tied" else p.get("c_head", 1.0)
     return Head(variance, p.get("head") == "tied", p.get("vocabulary"), inverse_temperature)
 
 
@@ -82,16 +94,14 @@ RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
 class Residual(NamedTuple):
-    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, the numbers these name, and
-    whether the head undoes the norms (``Head``); formulas, powers: the numbers' own expressions, as in ``Family``."""
+    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, the numbers these name (formulas,
+    ``sigprop.formula``), and whether the head undoes the norms (``Head``)."""
 
     read: Vector
     rule: Callable[[int], Vector]
     initial: Vector
     numbers: dict[str, Any]
     inverse_temperature: bool = False
-    formulas: Mapping[str, Any] = {}
-    powers: Mapping[str, Any] = {}
 
 
 def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
@@ -99,30 +109,25 @@ def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
     plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
     (rule,) = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
     read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
-    scales = {scale: resolve(p[scale], scale, size) for scale in ("residual_scale", "skip_scale")}
-    formulas = {scale: p[scale] for scale in scales}
-    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0}, formulas=formulas)
+    scales = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
+    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
 
 
 def residual_stack(
     name: str,
     branches: Sequence[Vector],
-    numbers: dict[str, float],
+    numbers: dict[str, Any],
     size: dict[str, int],
     p: dict[str, Any],
-    loops: int | None,
     residual: Residual | None = None,
-    hidden: Collection[str] = (),
     tables: Mapping[str, Any] | None = None,
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
 
-    p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's parameters; hidden: of p, what
-    is not the user's to choose; tables: of tokens, by name.
+    numbers: formulas (``sigprop.formula``); p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's
+    parameters; tables: of tokens, by name.
     """
     residual = residual or skip(p, size)
-    recorded = ({"loops": loops} if loops else {}) | p | ({"activation": p["activation"].name} if p.get("activation") else {})
-    parameters = {key: value for key, value in recorded.items() if key not in hidden}
     return Architecture(
         name=name,
         sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule(kind),)) for kind, branch in enumerate(branches)),
@@ -136,22 +141,4 @@ def residual_stack(
         ensemble=p["weights"],
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},
-        parameters=parameters,
-        family=Family(Rebuilt(name, parameters), formulas=residual.formulas, powers=residual.powers),
     )
-
-
-@dataclass(frozen=True)
-class Rebuilt:
-    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an object, so that it goes to other processes."""
-
-    name: str
-    parameters: Mapping[str, Any]
-
-    def __call__(self, depth: int, loops: int) -> Architecture:
-        from sigprop.registry import entry
-
-        looped = "loops" in self.parameters
-        if loops > 1 and not looped:
-            raise InputError(f"loops={loops}: {self.name} has weights of its own at every application; accepted: 1")
-        return entry(self.name).build(**{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {}))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sigprop.errors import InputError
-from sigprop.grammar import parse, resolve
+from sigprop.formula import Formula, agrees, formula, of_its_order
+from sigprop.grammar import SIZES, parse, resolve
+from sigprop.scalar import Number
 
 if TYPE_CHECKING:
     from sigprop.architecture import Architecture
@@ -30,32 +34,59 @@ class Family:
     """build(L, N) -> the architecture with L distinct blocks looped N times.
 
     classes: how its slots and their uses grow, for every matrix alike (untied: S slots used once; looped: S slots used N times);
-    formulas: named numbers as expressions in N, L, S; powers: named numbers that vary over applications as v l^-p, l = 1..D, as
+    formulas: named numbers as expressions in N, L, S, l, a, where the description does not keep them; powers: named numbers v a^-p, a = 1..D, as
     (expression for v, p). Raises ``InputError`` from ``checked`` where one of them is not what ``build`` builds.
     """
 
     build: Callable[[int, int], Architecture]
     classes: tuple[SlotClass, ...] = (SlotClass("S", "N"),)
-    formulas: Mapping[str, str | float] = field(default_factory=dict)
+    formulas: Mapping[str, Any] = field(default_factory=dict)
     powers: Mapping[str, tuple[str | float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for entry in self.classes:
-            parse(entry.slots, "slots")
-            parse(entry.uses, "uses")
+            parse(entry.slots, "slots", SIZES)
+            parse(entry.uses, "uses", SIZES)
         if not self.classes:
             raise InputError("classes: none; accepted: one SlotClass(slots, uses) or more")
 
-    def checked(self, loops: bool) -> Family:
-        """The family, after its classes and formulas were compared with what it builds (``loops``: also at N > 1)."""
+    def formulas_of(self, arch: Architecture) -> dict[str, Formula]:
+        """Every number's formula: the family's where it has one, else the description's."""
+        own = {name: formula(name, given) for name, given in self.formulas.items()}
+        placed = {name: formula(name, formula(name, v).scalar * Number("a") ** -p) for name, (v, p) in self.powers.items()}
+        return {**arch.formulas, **own, **placed}
+
+    def member(self, arch: Architecture, depth: int, loops: int) -> Architecture:
+        """The family's network of L blocks and N loops, with whatever ``arch`` differs in from what the family builds at arch's own sizes.
+
+        So a network whose numbers, read-out or stem were replaced (``dataclasses.replace``) stays what it is at other sizes. Raises ``InputError``
+        for differences that do not say what they are at other sizes: lists, slots, kinds, token tables of every application.
+        """
+        built = self._built(depth, loops)
+        base = self._built(*own_sizes(arch))
+        return built if base.depth != arch.depth else overlaid(built, arch, base)
+
+    def _built(self, depth: int, loops: int) -> Architecture:
+        arch = self.build(depth, loops)
+        if not hasattr(arch, "applications_of"):
+            raise InputError(f"family: build({depth}, {loops}) gave {type(arch).__name__}; accepted: a function (L, N) -> Architecture")
+        return arch
+
+    def checked(self, loops: bool, arch: Architecture | None = None) -> Family:
+        """The family, after its classes and every number's formula were compared with what it builds (``loops``: also at N > 1); arch: whose
+        formulas, and what it differs in from what the family builds (default: one that it builds)."""
+        arch = self._built(TRIED[0][0], TRIED[0][1] if loops else 1) if arch is None else arch
+        formulas = self.formulas_of(arch)
+        stem = None
         for depth, n in TRIED:
-            n = n if loops else 1
-            arch = self.build(depth, n)
-            if not hasattr(arch, "applications_of"):
-                raise InputError(f"family: build({depth}, {n}) gave {type(arch).__name__}; accepted: a function (L, N) -> Architecture")
-            sizes = {"N": n, "L": depth, "S": depth * (arch.sizes.get("S", depth) // max(arch.sizes.get("L", depth), 1))}
-            self._check_classes(arch, sizes)
-            self._check_numbers(arch, sizes)
+            member = self.member(arch, depth, n if loops else 1)
+            sizes = sizes_of(member, depth, n if loops else 1)
+            self._check_classes(member, sizes)
+            _check_numbers(member, formulas, sizes)
+            parts = {name: part.variance for name, part in member.stem_parts.items()}
+            if stem is not None and parts != stem:
+                raise InputError(f"stem: variances {stem} at one size, {parts} at another; accepted: a stem that does not depend on N and L")
+            stem = parts
         return self
 
     def _check_classes(self, arch: Architecture, sizes: dict[str, int]) -> None:
@@ -70,14 +101,51 @@ class Family:
                     f"classes: {_shown(said)} at N={sizes['N']}, L={sizes['L']} but weight {weight!r} has {_shown(built)}; accepted: what is built"
                 )
 
-    def _check_numbers(self, arch: Architecture, sizes: dict[str, int]) -> None:
-        tables = arch.number_tables
-        expected: dict[str, Any] = {name: [resolve(text, name, sizes)] * arch.depth for name, text in self.formulas.items()}
-        for name, (text, power) in self.powers.items():
-            expected[name] = [resolve(text, name, sizes) * (a + 1) ** -power for a in range(arch.depth)]
-        for name, values in expected.items():
-            if name not in tables or any(abs(x - y) > 1e-9 * max(abs(y), 1e-300) for x, y in zip(tables[name], values, strict=True)):
-                raise InputError(f"formulas: {name!r} is not what is built at N={sizes['N']}, L={sizes['L']}; accepted: the number's own expression in N, L, S")
+
+def own_sizes(arch: Architecture) -> tuple[int, int]:
+    """(L, N) of an architecture."""
+    return arch.sizes.get("L", arch.depth), arch.sizes.get("N", 1)
+
+
+def sizes_of(arch: Architecture, depth: int, loops: int) -> dict[str, int]:
+    """N, L, S of a member built at these sizes, and what else it has."""
+    return {"S": depth * (arch.sizes.get("S", depth) // max(arch.sizes.get("L", depth), 1)), **arch.sizes, "N": loops, "L": depth}
+
+
+def overlaid(built: Architecture, arch: Architecture, base: Architecture) -> Architecture:
+    """``built``, with what differs between ``arch`` and ``base`` (of the same sizes) as arch has it."""
+    changed = {name: entry for name, entry in arch.formulas.items() if base.formulas.get(name) != entry}
+    numbers: dict[str, Any] = dict(built.numbers)
+    for name, entry in changed.items():
+        if len(entry.entries) > 1 and not np.array_equal(arch.numbers[name], base.numbers.get(name, np.nan)):
+            raise InputError(f"{name}: a list of {len(entry.entries)} values; accepted at other sizes: an expression in N, L, S, l, a")
+        numbers[name] = built.numbers[name] if len(entry.entries) > 1 else entry
+    fixed: dict[str, Any] = {} if not changed else {"numbers": numbers}
+    for name in ("sub_blocks", "initial", "head", "ensemble", "bands", "sgd_factors"):
+        if getattr(arch, name) != getattr(base, name):
+            fixed[name] = getattr(arch, name)
+    if arch.slots != base.slots or arch.kinds != base.kinds:
+        raise InputError(f"slots of {arch.name} are not what its family builds; accepted at other sizes: a family of its own (sp.Family)")
+    if arch.readout != base.readout:
+        fixed["readout"] = replace(arch.readout, at=tuple(-1 if a == arch.depth else a for a in arch.readout.at))
+    if not same_parts(arch.stem_parts, base.stem_parts):
+        fixed["input_gram"] = arch.stem_parts
+    if tables := {name: table for name, table in arch.token_tables.items() if not np.array_equal(table, base.token_tables.get(name, np.nan))}:
+        fixed["token_tables"] = {**built.token_tables, **tables}
+    return replace(built, **fixed) if fixed else built
+
+
+def same_parts(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two stems have the same parts."""
+    return one.keys() == other.keys() and all(part.variance == other[k].variance and np.array_equal(part.gram, other[k].gram) for k, part in one.items())
+
+
+def _check_numbers(arch: Architecture, formulas: Mapping[str, Formula], sizes: dict[str, int]) -> None:
+    for name, entry in formulas.items():
+        if name not in arch.numbers or not (of_its_order if len(entry.entries) > 1 else agrees)(entry, arch.numbers[name], sizes, arch.depth):
+            where = f"N={sizes['N']}, L={sizes['L']}"
+            accepted = "accepted: the number's own expression in N, L, S, l, a (Family(formulas=...))"
+            raise InputError(f"formulas: {entry} is not what is built at {where}; {accepted}")
 
 
 def _shown(counts: Counter[int]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from sigprop.expression import TokenTable, Vector, check_name, check_table, check_vectors, refuse, take_rows, take_scalars, within
 from sigprop.scalar import Constant, Scalar
+from sigprop.vectors import TokenTable, Vector, check_name, check_table, check_vectors, refuse, take_rows, take_scalars, within
 
 
 @dataclass(frozen=True)

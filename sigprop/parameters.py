@@ -8,7 +8,7 @@ from typing import Any
 
 from sigprop import activation, readers
 from sigprop.errors import InputError, near_miss
-from sigprop.initialisations import INITIALISATIONS
+from sigprop.initialisations import INITIALISATIONS, named
 from sigprop.scores import SCALES
 from sigprop.validation import ENSEMBLES
 
@@ -22,8 +22,9 @@ class Parameter:
     read: Callable[[Any], Any]
 
 
-_ANY_SCALE = "a finite number or an expression in N, L, S such as 1/(N*sqrt(L))"
-_VARIANCE = "a number >= 0 or an expression in N, L, S"
+_ANY_SCALE = "a finite number, an expression in N, L, S, l, a, n such as 1/(N*sqrt(L)), or a list of these"
+_STEM = "a number >= 0, an expression in n, or none"
+_VARIANCE = "a number >= 0, an expression in N, L, S, l, a, n such as 0.02**2*n/(2*l), or a list of these"
 
 PARAMETERS: dict[str, Parameter] = {
     "depth": Parameter("L, number of distinct blocks", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
@@ -70,7 +71,9 @@ PARAMETERS: dict[str, Parameter] = {
     "norm_eps": Parameter("regulator inside the norm's square root", "a number >= 0", readers.optional(readers.number(0))),
     "residual_scale": Parameter("eps, factor of every write", _ANY_SCALE, readers.scale("residual_scale")),
     "skip_scale": Parameter("lambda, factor of the skip", _ANY_SCALE, readers.scale("skip_scale")),
-    "alpha_0": Parameter("alpha_l = alpha_0 l^-p, l = 1, 2, ... over all applications", "a number >= 0 or an expression in N, L, S", readers.scale("alpha_0")),
+    "alpha_0": Parameter(
+        "alpha_l = alpha_0 l^-p, l = 1, 2, ... over all applications", "a number >= 0, or an expression in N, L, S, l, a, n", readers.scale("alpha_0")
+    ),
     "alpha_exponent": Parameter("p, how the gains alpha_l fall with depth", "a finite number", readers.number()),
     "modulator": Parameter("m, factor of every gain; learned: a function of the token's direction", "a number from 0 to 1, or learned", readers.modulator),
     "directions": Parameter("C, preferred directions of a learned modulator", "an integer from 1 to 4096", readers.integer(1, 4096)),
@@ -106,14 +109,14 @@ PARAMETERS: dict[str, Parameter] = {
     "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_w"))),
     "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_x"))),
     "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", readers.optional(readers.scale("c_b"))),
-    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", "a number >= 0, or none", readers.optional(readers.number(0))),
-    "c_pe": Parameter("variance of learned positions, added to every token's embedding", "a number >= 0, or none", readers.optional(readers.number(0))),
+    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", _STEM, readers.optional(readers.scale("c_we"))),
+    "c_pe": Parameter("variance of learned positions, added to every token's embedding", _STEM, readers.optional(readers.scale("c_pe"))),
     "words": Parameter(
         "each token's word: equal words have equal embeddings", "a list of integers such as 0,1,0,2 (or a file of them)", readers.optional(readers.words)
     ),
     "final_norm": Parameter("whether the read-out sees the normalised last state", "true or false", readers.boolean),
     "init": Parameter(
-        "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), readers.optional(readers.choice(*INITIALISATIONS))
+        "an initialisation that people train with, for every variance not given", ", ".join(INITIALISATIONS), readers.optional(named)
     ),
     "model_width": Parameter(
         "the width n that init's standard deviations are meant for", "an integer from 1 to 10^6", readers.optional(readers.integer(1, 10**6))
@@ -149,7 +152,7 @@ def read_parameter(name: str, value: Any) -> Any:
     except InputError:
         raise
     except (ValueError, TypeError, OverflowError) as error:
-        detail = f" ({error})" if str(error) == "no such file" else ""
+        detail = f" ({error})" if isinstance(error, readers.Trouble) else ""
         raise InputError(f"{name}={_shown(value)}{detail}; accepted: {parameter.accepts}") from None
 
 

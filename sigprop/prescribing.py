@@ -54,7 +54,7 @@ def prescribe(
 ) -> Prescription:
     """setting_target = setting_base rule(target's sizes)/rule(base's sizes), group by group.
 
-    name             a registered architecture; its description gives the rules (``sigprop.theory.prescriptions.rates.rules``)
+    name             a registered architecture; its description gives the rules (``sigprop.scaling.rates.rules``)
     base, target     {width, depth, loops, inputs, any parameter of the architecture}, or a TOML file of these; the base's may hold its settings too
     optimizer        sgd, adam or adamw; s, decay, parametrisation: as in ``rules``
     learning_rate, weight_decay, epsilon   the base's: a number, or {group: number}; what is not given is 1, so that values are ratios

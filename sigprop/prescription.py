@@ -16,7 +16,7 @@ from sigprop.table_text import cell, grid
 class Prescription(Table):
     """Rows: group, setting, expression, ratio (target over base), base, value, criterion.
 
-    rules   {group: ``sigprop.theory.prescriptions.rates.Rule``}, the expressions as sympy objects
+    rules   {group: ``sigprop.scaling.rates.Rule``}, the expressions as sympy objects
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
 
-from sigprop.grammar import parse
+from sigprop.formula import formula
 from sigprop.scores import MASKS, as_mask
+
+
+class Trouble(ValueError):
+    """What is wrong with a value beside its not being accepted."""
 
 
 def integer(low: int, high: int) -> Callable[[Any], int]:
@@ -26,6 +31,8 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
+        if isinstance(value, str) and number in (0.0, math.inf, -math.inf) and re.search("[1-9]", value.lower().partition("e")[0]):
+            raise Trouble("it underflows to 0" if number == 0 else "it overflows")
         if not math.isfinite(number) or not low <= number <= high:
             raise ValueError
         return number
@@ -33,17 +40,23 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], fl
     return read
 
 
-def scale(name: str) -> Callable[[Any], float | str]:
-    """A finite number, or text of the grammar (kept as text: its value depends on the sizes)."""
+def scale(name: str) -> Callable[[Any], Any]:
+    """A finite number; or text of the grammar, or a list of either (kept as they are: their values depend on sizes and places)."""
 
-    def read(value: Any) -> float | str:
+    def read(value: Any) -> Any:
+        if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+            entries = tuple(read(entry) for entry in value)
+            formula(name, entries)
+            return entries
         if isinstance(value, str):
             try:
                 return number()(value)
+            except Trouble:
+                raise
             except ValueError:
                 if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
                     raise
-                parse(value, name)
+                formula(name, value)
                 return value
         return number()(value)
 
@@ -78,9 +91,11 @@ def gram(value: Any) -> np.ndarray | None:
             with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
                 value = np.load(file, allow_pickle=False) if path.endswith(".npy") else text(file, "," if path.endswith(".csv") else None)
         except OSError:
-            raise ValueError("no such file") from None
+            raise Trouble("no such file") from None
         except EOFError:
-            raise ValueError("empty") from None
+            raise Trouble("empty") from None
+    if np.iscomplexobj(np.asarray(value)):
+        raise Trouble("complex")
     return np.atleast_2d(np.asarray(value, dtype=np.float64))
 
 
@@ -93,7 +108,10 @@ def mask(value: Any) -> Any:
 def words(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = [int(word) for word in value.split(",")] if "." not in value else (gram(value) if value else [])
-    return tuple(int(word) for word in np.asarray(value, dtype=np.float64).ravel())
+    found = np.asarray(value, dtype=np.float64).ravel()
+    if not np.all(np.isfinite(found)) or (found < 0).any() or (found != np.floor(found)).any():
+        raise Trouble("words are whole numbers from 0 on")
+    return tuple(int(word) for word in found)
 
 
 def numbers(value: Any) -> np.ndarray:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError, near_miss
+from sigprop.expression import Activate
+from sigprop.family import Family
 from sigprop.parameters import read_parameters
+from sigprop.traversal import walk
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,44 @@ class Entry:
     builder: Callable[..., Architecture]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, **given: Any) -> Architecture:
-        """The architecture with these parameters (others at their defaults); raises ``InputError``."""
-        return self.builder(**read_parameters(self.name, given, self.defaults))
+    def build(self, /, **given: Any) -> Architecture:
+        """The architecture with these parameters (others at their defaults), which it records, and its family; raises ``InputError``."""
+        parameters = read_parameters(self.name, given, self.defaults)
+        arch = self.builder(**parameters)
+        order = sorted(parameters, key=lambda name: name != "loops")
+        return recorded(arch, {name: shown(name, parameters[name], arch) for name in order}, Family(Rebuilt(self.name, parameters)))
+
+
+def shown(name: str, value: Any, arch: Architecture) -> Any:
+    """A parameter as tables and JSON show it."""
+    if name == "tokens":
+        return arch.tokens  # what the inputs say
+    if name == "activation":  # of the network: a slope may be its builder's choice
+        used = (node.activation.name for block in arch.sub_blocks for node in walk(block.branch) if isinstance(node, Activate))
+        return next(used, getattr(value, "name", value))
+    return "inf" if value == math.inf and isinstance(value, float) else getattr(value, "name", value)
+
+
+def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:
+    """The same network, with what it was built from: nothing that its checks read."""
+    found = copy.copy(arch)
+    for name, value in (("parameters", parameters), ("family", family)):
+        object.__setattr__(found, name, value)
+    return found
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an object, so that it goes to other processes."""
+
+    name: str
+    parameters: Mapping[str, Any]
+
+    def __call__(self, depth: int, loops: int) -> Architecture:
+        looped = "loops" in self.parameters
+        if loops > 1 and not looped:
+            raise InputError(f"loops={loops}: {self.name} has weights of its own at every application; accepted: 1")
+        return entry(self.name).build(**{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {}))
 
 
 _ENTRIES: dict[str, Entry] = {}

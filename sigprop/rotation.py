@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop.expression import Vector, check_count, check_name, check_vectors, take_scalars, within
 from sigprop.scalar import Constant, Scalar
+from sigprop.vectors import Vector, check_count, check_name, check_vectors, take_scalars, within
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.building import Residual
+from sigprop.building import Residual, resolved
 from sigprop.errors import InputError
 from sigprop.expression import State, Stem, Write
-from sigprop.grammar import resolve
+from sigprop.formula import formula
 from sigprop.rules import weighted
 from sigprop.shaping import shaped_leaky_relu
 from sigprop.spa import attention, realised
@@ -41,16 +41,19 @@ def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None)
     if p["block"] != "attention" and p["activation"].name == "leaky-relu" and eta is not None:
         p = p | {"activation": shaped_leaky_relu(p["depth"], eta)}
     fixed = {key: value for key, value in FIXED.items() if key not in p}
-    return stack(name, join=_partial, hidden=[*fixed, *(tables or {})], **fixed | p | (tables or {}))
+    return stack(name, join=_partial, **fixed | p | (tables or {}))
 
 
 def _partial(p: dict[str, Any], size: dict[str, int]) -> Residual:
-    skip = resolve(p["skip_scale"], "skip_scale", size)
-    if not 0 <= skip < 1:
-        raise InputError(f"skip_scale={p['skip_scale']!r}: {skip} at these sizes; accepted: from 0 to below 1, beside a branch of sqrt(1 - skip_scale^2)")
-    if skip == 0:
+    given = formula("skip_scale", p["skip_scale"])
+    skip = np.atleast_1d(resolved("skip_scale", given, size))
+    if not (skip.min() >= 0 and skip.max() < 1):
+        accepted = "accepted: from 0 to below 1, beside a branch of sqrt(1 - skip_scale^2)"
+        raise InputError(f"skip_scale={p['skip_scale']!r}: {float(skip.max())} at these sizes; {accepted}")
+    if not skip.any():
         return Residual(State(0), lambda kind: Write(), Stem(), {})
-    return Residual(State(0), lambda kind: weighted()[0], Stem(), {"skip_scale": skip, "residual_scale": math.sqrt(1 - skip**2)})
+    branch = tuple((1 - entry**2) ** Fraction(1, 2) for entry in given.entries)
+    return Residual(State(0), lambda kind: weighted()[0], Stem(), {"skip_scale": given, "residual_scale": branch})
 
 
 def designed(name: str, kind: str, numbers: np.ndarray, p: dict[str, Any]) -> Architecture:

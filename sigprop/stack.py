@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from sigprop import branches
 from sigprop.architecture import Architecture
-from sigprop.building import Residual, branch_numbers, residual_stack, sizes, skip, variances
+from sigprop.building import Residual, branch_numbers, residual_stack, resolved, sizes, skip, variances
 from sigprop.errors import InputError
-from sigprop.grammar import resolve
 from sigprop.initialisations import initialised
 from sigprop.rules import modulator
 from sigprop.scores import Scores
@@ -23,17 +24,15 @@ def stack(
     name: str,
     loops: int | None = None,
     join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip,
-    hidden: Collection[str] = (),
     **p: Any,
 ) -> Architecture:
-    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state;
-    hidden: of p, what is not the user's to choose."""
-    p = initialised(p, p["depth"])
+    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state."""
+    p = initialised(p)
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
     kinds = {"attention": ["attention"], "mlp": ["mlp"]}.get(p["block"], ["attention", "mlp"])
-    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds))
-    numbers: dict[str, float] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
+    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | ({"n": p["model_width"]} if p.get("model_width") else {})
+    numbers: dict[str, Any] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     tables = {f"attention_{name}": p[f"attention_{name}"] for name in ("bias", "rescale") if p[f"attention_{name}"] is not None}
     built = []
     for kind in kinds:
@@ -58,14 +57,13 @@ def stack(
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
     if p["block"] == "parallel":
         built = [built[0] + built[1]]
-    shown = {"head_dim": "inf"} if math.isinf(p["head_dim"]) else {}  # JSON has no infinity
-    return residual_stack(name, built, numbers, size, p | shown, loops, join(p, size), hidden, tables)
+    return residual_stack(name, built, numbers, size, p, join(p, size), tables)
 
 
-def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, float]:
-    """alpha, beta, gamma of shaped attention (without gamma where it is 0), where p has them."""
-    found = {name: resolve(p[name], name, size) for name in ("shape_alpha", "shape_beta", "shape_gamma") if p.get(name) is not None}
-    return {name: value for name, value in found.items() if name != "shape_gamma" or value != 0}
+def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
+    """Formulas of alpha, beta, gamma of shaped attention (without gamma where it is 0), where p has them."""
+    found = {name: p[name] for name in ("shape_alpha", "shape_beta", "shape_gamma") if p.get(name) is not None}
+    return {name: given for name, given in found.items() if name != "shape_gamma" or np.any(resolved(name, given, size))}
 
 
 def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sigprop.errors import InputError
 from sigprop.expression import Attend, Bias, Linear, Read, State, Vector
 from sigprop.mixing import Gate
 from sigprop.rotation import Modulate
@@ -73,3 +75,32 @@ class Part(NamedTuple):
 
     variance: float
     gram: Any
+
+
+STEM = "stem"
+"""The stem where it has no named parts."""
+
+
+def stem_parts(gram: Any, known: Mapping[str, Part]) -> dict[str, Part]:
+    """The stem's independent parts: those of a mapping; else the known ones where the Gram is their sum; else one, of the Gram. Raises ``InputError``."""
+    if not isinstance(gram, Mapping):
+        given = real("input_gram", gram)
+        same = bool(known) and np.array_equal(total(known), given)
+        return dict(known) if same else {STEM: Part(1.0, given)}
+    return {name: Part(float(real(f"variance of {name}", c).item()), real(f"input_gram of {name}", inputs)) for name, (c, inputs) in gram.items()}
+
+
+def total(parts: Mapping[str, Part]) -> Any:
+    """The sum of the parts' Grams, each times its variance. Raises ``InputError`` for parts of several sizes."""
+    shapes = {np.shape(part.gram) for part in parts.values()}
+    if len(shapes) > 1:
+        raise InputError(f"input_gram: parts of shapes {sorted(shapes)}; accepted: one T x T Gram for each, of the same tokens")
+    return sum(variance * gram for variance, gram in parts.values())
+
+
+def real(name: str, value: Any) -> np.ndarray:
+    """The value as a float64 matrix; raises ``InputError`` for what is not real numbers."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{name} of {array.dtype} entries; accepted: real numbers")
+    return np.atleast_2d(np.asarray(array, dtype=np.float64))

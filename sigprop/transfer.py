@@ -10,12 +10,12 @@ import sympy as sp
 
 from sigprop.errors import InputError
 from sigprop.expression import Linear
-from sigprop.initialisations import INITIALISATIONS
+from sigprop.initialisations import named, variances_at
 from sigprop.scalar import Number
-from sigprop.theory.prescriptions.groups import groups
-from sigprop.theory.prescriptions.rates import RESIDUAL, SETTINGS, Rule, growth, rules
-from sigprop.theory.prescriptions.residual import known as known_in_depth
-from sigprop.theory.prescriptions.symbols import CARRIED, MEANING, C, L, N, n, sizes_of
+from sigprop.scaling.groups import groups
+from sigprop.scaling.multiplier import unknown_in_depth
+from sigprop.scaling.rates import RESIDUAL, SETTINGS, Rule, growth, rules
+from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
 if TYPE_CHECKING:
     from sigprop.prescribing import Side
@@ -28,7 +28,7 @@ STEM_VARIANCES = {"embedding": "c_we", "position": "c_pe"}
 def settled(old: Side, new: Side, options: Mapping[str, Any], init: Any, carries: bool | None) -> tuple[dict[str, Rule], sp.Expr]:
     """(the rules of both sides, the factor of depth that output matrices' stds carry); raises ``InputError`` where the sides have different rules."""
     same = all(old.arch.sizes.get(key, 1) == new.arch.sizes.get(key, 1) for key in ("L", "N"))
-    unknown = same and any(known_in_depth(side.arch) is not None for side in (old, new))
+    unknown = same and any(unknown_in_depth(side.arch) is not None for side in (old, new))
     carried = CARRIED if not unknown and _carries(old, init, carries) else sp.Integer(1)
     one, other = (rules(side.arch, **options, output_factor=carried, width_only=unknown) for side in (old, new))
     for name in one.keys() | other.keys():
@@ -74,11 +74,9 @@ def _fan(side: Side, name: str) -> float:
 
 def _named(side: Side, init: str, depth: int) -> dict[str, float]:
     """{group: std} of a named initialisation, sqrt(c/n_in), at this depth."""
-    if init not in INITIALISATIONS:
-        raise InputError(f"init={init!r}; accepted: {', '.join(INITIALISATIONS)}, or stds by group")
-    variances = INITIALISATIONS[init](side.width, depth, float(side.arch.parameters.get("mlp_ratio") or 1))
-    named = {name: node.variance.name for name, node in side.arch.weights.items() if isinstance(node, Linear) and isinstance(node.variance, Number)}
-    found = {name: math.sqrt(variances[c]) / _fan(side, name) for name, c in named.items() if c in variances}
+    variances = variances_at(named(init), side.width, depth, float(side.arch.parameters.get("mlp_ratio") or 1))
+    numbers = {name: node.variance.name for name, node in side.arch.weights.items() if isinstance(node, Linear) and isinstance(node.variance, Number)}
+    found = {name: math.sqrt(variances[c]) / _fan(side, name) for name, c in numbers.items() if c in variances}
     return found | {name: math.sqrt(variances[c]) for name, c in STEM_VARIANCES.items() if name in side.arch.stem_parts and c in variances}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop.expression import Vector, check_count, check_vectors, take_scalars
 from sigprop.scalar import Scalar
+from sigprop.vectors import Vector, check_count, check_vectors, take_scalars
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ def narrowed(arch: Architecture, widths: Sequence[int], reference: int, resize: 
         initial=(Truncate(Stem(), REFERENCE),),
         readout=replace(arch.readout, read=Truncate(_resized(arch.readout.read), REFERENCE) / REFERENCE**HALF),
         numbers={**arch.numbers, "nu": repeated / widest, "nu_d": reference / widest},
-        input_gram=arch.stem_parts,
         bands=tuple((high - low) / widest for low, high in zip([0, *ends[:-1]], ends, strict=True)),
     )
 

@@ -38,7 +38,7 @@ LABELS = "labels"  # a piece of the draw, not a group
 def bare(arch: Architecture, width: int) -> Architecture:
     """The same network with every factor of a matrix, bias or gate one, so that ``run`` multiplies by the parameters themselves."""
     made: dict[Vector, Vector] = {}
-    return replace(arch, input_gram=arch.stem_parts, sub_blocks=tuple(replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks))
+    return replace(arch, sub_blocks=tuple(replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks))
 
 
 def _bare(u: Any, width: int, made: dict[Vector, Vector]) -> Any:

@@ -184,8 +184,8 @@ def test_compensated_parametrisations_train_alike(optimizer: str, what: str):
     """h + m X relu(W h), z = r v.h: stds of X over sqrt(2 L) with m times sqrt(2 L), or v of unit std with r = 1/n; settings as the rules have them."""
     pytest.importorskip("optax")
     from sigprop.registry import entry
-    from sigprop.theory.prescriptions.rates import rules
-    from sigprop.theory.prescriptions.symbols import CARRIED, sizes_of
+    from sigprop.scaling.rates import rules
+    from sigprop.scaling.sizes import CARRIED, sizes_of
 
     width, depth = 16, 3
     arch = entry("residual-mlp").build(depth=depth)

@@ -14,8 +14,8 @@ import sympy as sp
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.registry import entry
-from sigprop.theory.prescriptions.rates import OPTIMIZERS, SETTINGS, growth, rules
-from sigprop.theory.prescriptions.symbols import C, L, M, N, V, d, g, n
+from sigprop.scaling.rates import OPTIMIZERS, SETTINGS, growth, rules
+from sigprop.scaling.sizes import C, L, M, N, V, d, g, n
 
 LANGUAGE = {"words": "0,1,0", "c_we": 1, "c_pe": 0.1, "vocabulary": 50}
 FIXED = {M: 1, C: 1, V: 1, d: 1, g: 1}

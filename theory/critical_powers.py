@@ -21,8 +21,8 @@ import sympy
 
 from sigprop.errors import InputError, near_miss
 from sigprop.family import SlotClass
-from sigprop.theory.exponents.counts import Count, counts
-from sigprop.theory.exponents.degrees import VARIABLES
+from sigprop.scaling.sizes import VARIABLES
+from sigprop.scaling.slots import Count, counts
 
 UNIQUE, FAMILY, NONE = "unique", "family", "none"
 

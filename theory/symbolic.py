@@ -7,8 +7,9 @@ from typing import Any
 
 import sympy
 
-from sigprop.architecture import STEM, Architecture
+from sigprop.architecture import Architecture
 from sigprop.scalar import Scalar, evaluate
+from sigprop.sub_block import STEM
 from sigprop.theory.algebra import exact
 from sigprop.theory.environment import Environment
 from sigprop.theory.independence import check_writes

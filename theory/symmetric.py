@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import sympy
 
-from sigprop.architecture import STEM, Architecture
+from sigprop.architecture import Architecture
 from sigprop.expression import Attend
+from sigprop.sub_block import STEM
 from sigprop.theory.attention.symbols import TOKENS
 from sigprop.theory.calculus import inner
 from sigprop.theory.environment import Environment

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sigprop.errors import no_rule
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector, within
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.mixing import Gate, Mix
 from sigprop.scalar import Constant, Scalar
 from sigprop.traversal import rows_of
 from sigprop.truncation import Truncate
+from sigprop.vectors import within
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.building import Residual, skip, stem_parts
+from sigprop.building import Residual, resolved, skip, stem_parts
 from sigprop.errors import InputError
+from sigprop.formula import Formula
 from sigprop.registry import register
+from sigprop.scalar import Constant
 from sigprop.stack import stack
 
 
-def correlations(kinds: list[str], scale: float, cosine: float, dropout: float) -> list[float]:
+def correlations(kinds: list[str], scales: np.ndarray, cosine: float, dropout: float) -> list[float]:
     """r before each sub-block: r <- lambda^2 r + beta^2 r_b at unit variance, r_b = 1 - p after attention, of a relu MLP its cosine map.
 
-    Source: 2403.09635, the authors' initialisation code, beta^2 = ``scale``.
+    Source: 2403.09635, the authors' initialisation code, beta^2 = ``scales``, of each.
     """
     found = []
-    for kind in kinds:
+    for kind, scale in zip(kinds, map(float, scales), strict=True):
         found.append(cosine)
         mapped = 1.0 if kind == "attention" else cosine + (math.sqrt(1 - cosine**2) - cosine * math.acos(cosine)) / math.pi
         cosine = (1 - scale) * cosine + scale * (1 - dropout) * mapped
@@ -40,9 +42,11 @@ def joined(p: dict[str, Any], size: dict[str, int]) -> Residual:
     if not 0 < cosine <= 1:
         raise InputError(f"token_cosine={cosine:g}: attention would average everything away; accepted: a mean cosine of the tokens above 0")
     kinds = {"attention": ["attention"], "parallel": ["attention"]}.get(p["block"], ["attention", "mlp"]) * size["L"]
-    found = correlations(kinds, residual.numbers["residual_scale"] ** 2, cosine, p["dropout"])
-    gain = np.sqrt((1 - p["dropout"]) / np.array(found))
-    return residual._replace(numbers=residual.numbers | {"c_v": gain, "c_u": gain})
+    scales = np.broadcast_to(resolved("residual_scale", residual.numbers["residual_scale"], size) ** 2, len(kinds))
+    found = correlations(kinds, scales, cosine, p["dropout"])
+    gains = np.sqrt((1 - p["dropout"]) / np.array(found))
+    numbers = {c: Formula(c, tuple(map(Constant, map(float, gains))), order=Constant(1)) for c in ("c_v", "c_u")}  # r_l stays between r_0 and 1
+    return residual._replace(numbers=residual.numbers | numbers)
 
 
 @register("deepscalelm", reference="2403.09635", like="transformer")

@@ -14,7 +14,7 @@ def residual(name: str, loops: int | None = None, **p: Any) -> Architecture:
     """A residual MLP stack; untied is looped with N = 1 (a law, tested)."""
     size = sizes(p["depth"], loops or 1)
     branch = branches.mlp(p["activation"], p["matrices"], bias=p["c_b"] is not None)
-    return residual_stack(name, [branch], branch_numbers(p["activation"], p["matrices"], p, size), size, p, loops)
+    return residual_stack(name, [branch], branch_numbers(p["activation"], p["matrices"], p, size), size, p)
 
 
 @register("looped-mlp", reference="2606.18524")

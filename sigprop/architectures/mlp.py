@@ -6,9 +6,8 @@ from typing import Any
 
 from sigprop import branches, rules
 from sigprop.architecture import Architecture, Readout, SubBlock
-from sigprop.building import Rebuilt, branch_numbers, looped_slots, sizes, stem_gram
+from sigprop.building import branch_numbers, looped_slots, sizes, stem_gram
 from sigprop.expression import State
-from sigprop.family import Family
 from sigprop.registry import register
 
 
@@ -28,8 +27,6 @@ def mlp(
     """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first pre-activations."""
     size = sizes(depth)
     chosen = {"c_w": c_w, "c_b": c_b}
-    parameters = {"depth": depth, "activation": activation.name, **chosen, "tokens": tokens, "token_cosine": token_cosine}
-    parameters |= {"input_gram": input_gram, "weights": weights, "readout": readout}
     return Architecture(
         name="mlp",
         sub_blocks=(SubBlock(State(0), branches.mlp(activation, 1, bias=c_b is not None), rules.skipless()),),
@@ -39,6 +36,4 @@ def mlp(
         readout=Readout(readout),
         ensemble=weights,
         sizes=size,
-        parameters=parameters,
-        family=Family(Rebuilt("mlp", parameters)),
     )

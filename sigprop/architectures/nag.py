@@ -8,12 +8,13 @@ import numpy as np
 
 from sigprop import rules
 from sigprop.architecture import Architecture
-from sigprop.building import Residual
+from sigprop.building import Residual, resolved
 from sigprop.errors import InputError
 from sigprop.expression import Normalise, State, Stem
-from sigprop.grammar import resolve
+from sigprop.formula import Formula, formula
 from sigprop.modulators import thresholds
 from sigprop.registry import register
+from sigprop.scalar import Number
 from sigprop.stack import stack
 
 SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_norm")
@@ -23,28 +24,33 @@ SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_
 MOD = ("mod_rate", "mod_by", "mod_threshold", "directions", "beta")
 
 
+def gain(p: dict[str, Any]) -> Formula:
+    """alpha_l = alpha_0 l^-p, l = 1, 2, ... over all applications."""
+    return formula("alpha", formula("alpha_0", p["alpha_0"]).scalar * Number("a") ** -p["alpha_exponent"])
+
+
 def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
-    """alpha_l = alpha_0 l^-p at l = 1..N S; raises ``InputError`` for a negative one."""
-    first = resolve(p["alpha_0"], "alpha_0", size)
-    if first < 0:
-        raise InputError(f"alpha_0={p['alpha_0']!r}: {first} at these sizes; accepted: a gain >= 0 (a branch rotates the state towards what it writes)")
-    return first * np.arange(1, size["N"] * size["S"] + 1, dtype=np.float64) ** -p["alpha_exponent"]
+    """``gain`` at l = 1..N S; raises ``InputError`` for a negative one."""
+    found = np.asarray(resolved("alpha", gain(p), size))
+    if found.min() < 0:
+        raise InputError(f"alpha_0={p['alpha_0']!r}: {found.min():g} at these sizes; accepted: a gain >= 0 (a branch rotates the state towards what it writes)")
+    return found
 
 
 def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
-    numbers: dict[str, Any] = {"alpha": gains(p, size)}
-    powers = {"alpha": (p["alpha_0"], p["alpha_exponent"])}
+    numbers: dict[str, Any] = {"alpha": gain(p)}
+    found = gains(p, size)
     if p["skipped_kv"] == "drop" and (p["mod_rate"] == 0 or p["block"] == "mlp"):
         raise InputError(f"skipped_kv=drop at mod_rate={p['mod_rate']:g}, block={p['block']}; accepted: a rate above 0 and a block with attention")
     if p["modulator"] == "learned":
-        numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(numbers["alpha"], *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
+        numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(found, *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
         join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind)))[0]  # noqa: E731
-        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True, powers=powers)
+        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
     if p["mod_rate"] > 0:
         raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
     fixed = numbers | {"modulator": p["modulator"]}
-    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), fixed, inverse_temperature=True, powers=powers)
+    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), fixed, inverse_temperature=True)
 
 
 @register("nag", reference="2606.16112", like="transformer", without=SKIP)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from sigprop.architecture import Architecture
@@ -61,6 +60,5 @@ def build(p: dict[str, Any]) -> Architecture:
     if p["score_scale"] == "linear" and (p["positions"] == "rotary" or p["qk_norm"]):
         raise InputError("positions=rotary or qk_norm=True at score_scale=linear: heads lose coordinates; accepted: score_scale=sqrt, where whole heads go")
     shape = ("schedule", "reference_width", "bottleneck", "position", "round_to", "resize")
-    plain = stack("variable-width", hidden=FIXED, norm="pre", norm_kind="rms", skip_scale=1.0, **{k: v for k, v in p.items() if k not in shape})
-    chosen = {name: p[name] for name in shape} | {"schedule": widths if p["schedule"] != "vee" else "vee"}
-    return replace(narrowed(plain, widths, p["reference_width"], p["resize"]), parameters={**plain.parameters, **chosen})
+    plain = stack("variable-width", norm="pre", norm_kind="rms", skip_scale=1.0, **{k: v for k, v in p.items() if k not in shape})
+    return narrowed(plain, widths, p["reference_width"], p["resize"])

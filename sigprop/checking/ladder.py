@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sigprop.architecture import Architecture
@@ -39,22 +39,20 @@ def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tupl
 
 
 class Members:
-    """Members of an architecture's family. changed: parameters that are not as in ``arch``, such as residual_scale."""
+    """Members of an architecture's family. changed: numbers that are not as in ``arch``, such as residual_scale."""
 
     def __init__(self, arch: Architecture, changed: Mapping[str, Any] | None = None):
-        defaults = entry(arch.name).defaults
-        changed = {key: value for key, value in (changed or {}).items() if key in defaults}
-        given = {key: value for key, value in arch.parameters.items() if key in defaults}
-        self.family = (entry(arch.name).build(**{**given, **changed}) if changed else arch).family
-        self.looped = "loops" in defaults
+        changed = {name: value for name, value in (changed or {}).items() if name in arch.numbers}
+        self.arch = replace(arch, numbers={**arch.numbers, **changed}) if changed else arch
+        self.looped = "loops" in entry(arch.name).defaults
         self.built: dict[tuple[int, int], Architecture] = {}
 
     def at(self, depth: int = SMALL, loops: int = SMALL) -> Architecture:
         """L blocks, N loops where it has loops; the same object for the same sizes."""
-        assert self.family is not None  # registered architectures have one
+        assert self.arch.family is not None  # registered architectures have one
         key = (depth, loops if self.looped else 1)
         if key not in self.built:
-            self.built[key] = self.family.build(*key)
+            self.built[key] = self.arch.family.member(self.arch, *key)
         return self.built[key]
 
     def ladder(self, variable: str, sizes: Sequence[int] | None, width: int) -> list[Rung]:

@@ -45,15 +45,15 @@ Parametrisation = Callable[[Architecture, int, str], Rule]
 
 @functools.lru_cache(maxsize=8)
 def _monomials(arch: Architecture, optimizer: str) -> dict[str, Any]:
-    from sigprop.theory.prescriptions.rates import rules
+    from sigprop.scaling.rates import rules
 
-    described = replace(arch, input_gram=arch.stem_parts, head=Head())  # whatever the head of logits is, the read-out here is one vector of its own
+    described = replace(arch, head=Head())  # whatever the head of logits is, the read-out here is one vector of its own
     return rules(described, optimizer, 1, decay="papers" if optimizer == "adam" else "product")
 
 
 def prescribed(arch: Architecture, width: int, optimizer: str) -> Rule:
     """The rule under which no change of the output has a leading power of n, L or N (``rules`` at s = 1). Raises ``InputError``."""
-    from sigprop.theory.prescriptions.symbols import V, sizes_of
+    from sigprop.scaling.sizes import V, sizes_of
 
     sizes = sizes_of(arch, width) | {V: 1}
     value = lambda monomial: float(monomial.subs(sizes))  # noqa: E731

@@ -29,7 +29,7 @@ def _kernels(arch: Architecture) -> dict[str, np.ndarray] | None:
     from sigprop.theory.predict import predict
 
     try:
-        rows = predict(replace(arch, input_gram=arch.stem_parts, sgd_factors={}), quantities=["ntk"])
+        rows = predict(replace(arch, sgd_factors={}), quantities=["ntk"])
     except (NoRule, InputError):
         return None
     found = {group: np.zeros((arch.tokens, arch.tokens)) for group in arch.groups}

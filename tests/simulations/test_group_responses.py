@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import sigprop as sp
+from sigprop.scaling.rates import rules
+from sigprop.scaling.sizes import sizes_of
 from sigprop.simulations import trained
 from sigprop.simulations.engine import base_key
 from sigprop.simulations.weights import shapes
-from sigprop.theory.prescriptions.rates import rules
-from sigprop.theory.prescriptions.symbols import sizes_of
 
 WIDTHS, NETWORKS = (64, 128, 256, 512), {64: 768, 128: 512, 256: 256, 512: 96}
 GROUPS = ("q", "k", "v", "u", "w", "x", "embedding", "position", "readout")

@@ -9,6 +9,7 @@ bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,9 @@ def untied(at: Values) -> dict[str, Law]:
     logarithm = sympy.Piecewise((ONE, sympy.Eq(CHI, 1) & (ALPHA < HALF)), (ZERO, True))
     weight = sympy.Max(ONE, CHI) * positive(1 - 2 * ALPHA) - beyond
     found = {"gradient": settled(gradient, at), "weight_gradient": settled(weight, at, logarithm)}
-    return found | {"adam": settled(positive(1 - ALPHA), at), "ntk": settled(positive(weight), at, logarithm)}
+    steep = CHI * HALF - 1 if at[CHI] > 2 else ZERO  # the first applications' gradients then outweigh all others'
+    adam = positive(1 - ALPHA) + positive(1 - 2 * ALPHA) * steep
+    return found | {"adam": settled(adam, at), "ntk": settled(positive(weight), at, logarithm)}
 
 
 def tied(at: Values) -> dict[str, Law]:
@@ -76,7 +79,18 @@ def tied(at: Values) -> dict[str, Law]:
     return found | {"adam": change, "ntk": settled(positive(weight), at, logarithm)}
 
 
-def normalised(found: dict[str, Law], at: Values) -> dict[str, Law]:
+def shifted(found: dict[str, Law], shifts: Mapping[str, Any], at: Values) -> dict[Any, Law]:
+    """The laws where a group's gradient has size^(2 shift) times the square that the writes have; the whole follows the largest."""
+    if not any(shifts.values()):
+        return dict(found)
+    most = max(shifts.values())
+    law = found["weight_gradient"]
+    groups = {("weight_gradient", name): settled(law.exponent + 2 * shift, at, law.log_exponent) for name, shift in shifts.items()}
+    whole = {name: settled(positive(found[name].exponent + times * most), at, found[name].log_exponent) for name, times in (("ntk", 2), ("adam", 1))}
+    return {"gradient": found["gradient"], **groups, **whole}
+
+
+def normalised(found: dict[Any, Law], at: Values) -> dict[Any, Law]:
     """The laws where the read-out divides the last state by its norm: squares of gradients by its square, Adam's change by itself."""
     rms = found.get("residual_rms")
     if rms is None:
@@ -87,9 +101,10 @@ def normalised(found: dict[str, Law], at: Values) -> dict[str, Law]:
 
     def turned(name: str, law: Law) -> Law:
         exponent = law.exponent - less[name] * rms.exponent
-        return settled(positive(exponent) if name in ("ntk", "adam") else exponent, at, law.log_exponent)
+        log = None if law.log_exponent is None or rms.log_exponent is None else law.log_exponent - less[name] * rms.log_exponent
+        return settled(positive(exponent) if name in ("ntk", "adam") else exponent, at, log)
 
-    return {name: turned(name, law) if name in less else law for name, law in found.items()}
+    return {key: turned(name, law) if (name := key if isinstance(key, str) else key[0]) in less else law for key, law in found.items()}
 
 
 def multiplied(pattern: str, at: Values, single: bool) -> dict[str, Law]:

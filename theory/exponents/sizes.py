@@ -2,7 +2,7 @@
 
     gradient_entry      rms of dz/dtheta over a group's entries           output_change_sgd   rate sum |dz/dtheta|^2      ..._adam   rate sum |dz/dtheta|
 
-at a rate that does not depend on size, z = n^(-(1+s)/2) v . h. All are monomials (``prescriptions.groups``), so the exponents are exact, with s a symbol.
+at a rate that does not depend on size, z = n^(-(1+s)/2) v . h. All are monomials (``scaling.groups``), so the exponents are exact, with s a symbol.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 import sympy
 
 from sigprop.architecture import Architecture
+from sigprop.scaling.groups import Group, groups
+from sigprop.scaling.sizes import MEANING
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW
 from sigprop.theory.exponents.laws import WIDTH_FAMILY as S
-from sigprop.theory.prescriptions.groups import Group, groups
-from sigprop.theory.prescriptions.symbols import MEANING
 
 FLAT = ("residual_rms", "update", "gradient", "weight_gradient", "ntk")
 """Order one in every one of them: what the conventions divide by sizes is divided (n_in in the tangent kernel, n_in n_out/n in weight gradients)."""

@@ -13,7 +13,7 @@ import sympy
 from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, NoRule
 from sigprop.expression import Linear, Normalise, State
-from sigprop.family import Family
+from sigprop.family import Family, own_sizes
 from sigprop.growth_rows import Key, mixes
 from sigprop.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
@@ -55,7 +55,7 @@ def exponents(
     check_ladder(sizes)
     looped, others = _loops(arch, family), entering(arch)
     found, rows = _variables(variables, looped, tuple(others)), []
-    family.checked(looped)
+    family.checked(looped, arch)
     notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
     for variable in found:
         if variable in others:
@@ -103,8 +103,8 @@ def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str])
 
 def sized(arch: Architecture, family: Family, variable: str, size: int) -> Architecture:
     """The family's member with one of its sizes changed."""
-    depth, loops = arch.sizes.get("L", arch.depth), arch.sizes.get("N", 1)
-    return family.build(size, loops) if variable == "depth" else family.build(depth, size)
+    depth, loops = own_sizes(arch)
+    return family.member(arch, size, loops) if variable == "depth" else family.member(arch, depth, size)
 
 
 def _logs(arch: Architecture, family: Family, variable: str, sizes: Sequence[int]) -> dict[Key, list[float]]:
@@ -133,7 +133,8 @@ def _keys(arch: Architecture, logs: dict[Key, list[float]], found: Found) -> lis
         return list(logs)
     alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in found.laws]
     silent = {leg.weight for block in arch.sub_blocks for node in block.attention for leg in (node.query, node.key) if isinstance(leg, Linear)}
-    groups = [(name, g) for name in ("weight_gradient", "ntk") if name in found.laws for g in arch.groups if arch.tokens > 1 or g not in silent]
+    known = {key if isinstance(key, str) else key[0] for key in found.laws}
+    groups = [(name, g) for name in ("weight_gradient", "ntk") if name in known for g in arch.groups if arch.tokens > 1 or g not in silent]
     changes = [(name, None) for name, law in CHANGES.items() if law in found.laws]
     return [*alone, *groups, *([("ntk", None)] if "ntk" in found.laws else []), *changes]
 
@@ -144,7 +145,7 @@ def law_of(key: Key, found: Found, arch: Architecture) -> Law | None:
     if group is None:
         return found.laws.get(CHANGES.get(name, name))
     if group in arch.weights:
-        return found.laws.get("weight_gradient")
+        return found.laws.get(("weight_gradient", group), found.laws.get("weight_gradient"))
     if group != READOUT:
         return found.laws.get("gradient")
     state = found.laws.get("residual_rms")

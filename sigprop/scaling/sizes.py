@@ -1,4 +1,4 @@
-"""The sizes that rules are written in, and their values for a network."""
+"""The sizes that formulas and rules are read in, as symbols, and their values for a network."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any
 import sympy as sp
 
 from sigprop.architecture import Architecture
-from sigprop.grammar import parse
-from sigprop.scalar import evaluate
+from sigprop.formula import formula
+from sigprop.scalar import evaluate, names
 
 n, L, N, M, C, g, V, d = sp.symbols("n L N M C g V d", positive=True)
 """Width, distinct blocks, loops, hidden units over the width, coordinates of a head, query heads a key-value head, outputs, inputs of a dense stem."""
+BLOCK, APPLICATION = sp.symbols("l a", positive=True)
+"""Places: the block and the application, from 1."""
+VARIABLES = {"loops": N, "depth": L}
+PLACED = (L, N, BLOCK, APPLICATION)
+"""What a network's numbers may depend on beside its own parameters."""
 
 CARRIED = 1 / sp.sqrt(2 * L)
 """What GPT-2 multiplies the stds of its output matrices by, two for each of L blocks."""
@@ -29,11 +34,20 @@ def exact(number: Any) -> Any:
     return sp.Rational(fraction.numerator, fraction.denominator)
 
 
-def as_sympy(value: Any, name: str, blocks: int = 1) -> sp.Expr:
-    """A parameter (a number, or text of the grammar) in N and L; S = blocks L, blocks the sub-blocks of a block. Raises ``InputError``."""
-    if not isinstance(value, str):
-        return exact(value)
-    return evaluate(parse(value, name), {"N": N, "L": L, "S": blocks * L}, exact)
+def as_sympy(value: Any, name: str, blocks: int = 1, width: int | None = None) -> sp.Expr:
+    """A formula (or what one is read from) in N, L, l, a; S = blocks L, blocks the sub-blocks of a block, n the model width. Raises ``InputError``."""
+    found = formula(name, value)
+    entries = set(found.entries)
+    scalar = found.scalar if len(entries) > 1 else entries.pop()  # a list of one value says what it is everywhere
+    at: dict[str, Any] = {"N": N, "L": L, "S": blocks * L, "l": BLOCK, "a": APPLICATION}
+    if any(number.name == "n" for number in names(scalar)):
+        at["n"] = exact(width) if width else sp.Symbol("model_width", positive=True)
+    return sp.Integer(1) * evaluate(scalar, at, exact)
+
+
+def varying(value: sp.Expr) -> sp.Expr:
+    """The part of a product that depends on sizes or places: its constant factors are the network's own."""
+    return value if value == 0 else value.as_independent(*PLACED, as_Add=False)[1]
 
 
 def ratio_of_units(arch: Architecture) -> Fraction | None:

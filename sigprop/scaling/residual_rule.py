@@ -1,10 +1,10 @@
-"""How a description's states grow, read off its expressions: what a rule keeps, what it adds, and whether writes grow with the state.
+"""The residual rule, read once off a description's expressions: what it keeps of the state, what it adds, whether writes grow with the state.
 
-    additive   h' = lambda h + eps f        (f or f / norm(f))     kept lambda, added eps
+    additive   h' = lambda h + eps f        (f or f / norm(f))     kept lambda, added eps, one for each kind of sub-block
     rotation   h' = norm(h + a f / norm f)  with its norm in a lane apart: added a, log norm += log sqrt(1 + a^2)
-    other      post-norm, skipless, several lanes: bounded states, no law of gradients here
+    other      post-norm, skipless, several lanes, coordinates that come and go: no count of pairs, ``why`` says it
 
-A write's degree is the power of the state's scale that it carries: 0 behind a norm, 1 for branches that are homogeneous, none otherwise.
+A write's homogeneity is the power of the state's scale that it carries: 0 behind a norm, 1 for branches that are homogeneous, none otherwise.
 """
 
 from __future__ import annotations
@@ -21,28 +21,36 @@ ADDITIVE, ROTATION, OTHER = "additive", "rotation", "other"
 
 
 @dataclass(frozen=True)
-class Growth:
-    """form: one of the three above; kept, added: scalars of the rule (one for all sub-blocks); degree: of the writes, None: no power."""
+class ResidualRule:
+    """form: one of the three above; kept: the skip's factor; added, normed: of each kind of sub-block, the write's factor and whether a norm stands
+    between; homogeneity: of the writes, None: no one power; learned: whether a modulator is; why: of 'other', the reason."""
 
     form: str
     kept: Scalar = Constant(1)
-    added: Scalar = Constant(1)
-    degree: int | None = None
+    added: tuple[Scalar, ...] = ()
+    normed: tuple[bool, ...] = ()
+    homogeneity: int | None = None
     learned: bool = False
+    why: str = ""
 
 
-def growth(arch: Architecture) -> Growth:
-    """What the rules and branches of ``arch`` say of its growth; rules that differ between sub-blocks are 'other'."""
-    found = {_rule(block.rule[0]) for block in arch.sub_blocks}
-    if len(found) > 1 or arch.lanes > 1 or len(arch.bands) > 1 or any(isinstance(node, Write) for b in arch.sub_blocks for node in walk(b.read)):
-        return Growth(OTHER)
-    rule = found.pop()
-    if rule is None:
-        return Growth(OTHER)
-    form, kept, added, normed = rule
-    degrees = {0 if normed else degree(block.branch, degree(block.read, 1)) for block in arch.sub_blocks}
+def residual_rule(arch: Architecture) -> ResidualRule:
+    """What the rules and branches of ``arch`` say; forms or skips that differ between sub-blocks are 'other'."""
+    if len(arch.bands) > 1:
+        return ResidualRule(OTHER, why="coordinates come and go")
+    if arch.lanes > 1:
+        return ResidualRule(OTHER, why="several lanes")
+    found = [_rule(block.rule[0]) for block in arch.sub_blocks]
+    if any(rule is None for rule in found) or any(isinstance(node, Write) for b in arch.sub_blocks for node in walk(b.read)):
+        return ResidualRule(OTHER, why="the rule is neither h + eps f nor a rotation")
+    rules = [rule for rule in found if rule is not None]
+    if len({(rule[0], rule[1]) for rule in rules}) > 1:
+        return ResidualRule(OTHER, why="different rules in one network")
+    form, kept = rules[0][:2]
+    powers = {0 if rule[3] else homogeneity(block.branch, homogeneity(block.read, 1)) for rule, block in zip(rules, arch.sub_blocks, strict=True)}
     learned = any(isinstance(node, Modulate) for block in arch.sub_blocks for node in walk(block.rule[0]))
-    return Growth(form, kept, added, degrees.pop() if len(degrees) == 1 else None, learned)
+    one = powers.pop() if len(powers) == 1 else None
+    return ResidualRule(form, kept, tuple(rule[2] for rule in rules), tuple(rule[3] for rule in rules), one, learned)
 
 
 def _rule(rule: Vector) -> tuple[str, Scalar, Scalar, bool] | None:
@@ -72,7 +80,7 @@ def _scaled(term: Vector) -> tuple[Scalar, Vector]:
     return factor, term
 
 
-def degree(expression: Vector, of_read: int | None) -> int | None:
+def homogeneity(expression: Vector, of_read: int | None) -> int | None:
     """The power of the state's scale in a read (leaves: states, ``of_read`` = 1) or branch (leaf: its read); None where it has none."""
     match expression:
         case State() | Read():
@@ -82,20 +90,20 @@ def degree(expression: Vector, of_read: int | None) -> int | None:
         case Bias():
             return 0
         case Activate(activation, of, order):
-            inner = degree(of, of_read)
-            homogeneous = inner is not None and _homogeneous(activation)
-            return 0 if inner == 0 else (inner if order == 0 else 0) if homogeneous else None
+            inner = homogeneity(of, of_read)
+            plain = inner is not None and homogeneous(activation)
+            return 0 if inner == 0 else (inner if order == 0 else 0) if plain else None
         case Product(left, right):
-            both = degree(left, of_read), degree(right, of_read)
+            both = homogeneity(left, of_read), homogeneity(right, of_read)
             return None if None in both else sum(part for part in both if part is not None)
         case Attend(query, key, value):
-            scores = degree(query, of_read), degree(key, of_read)
-            return degree(value, of_read) if scores == (0, 0) else None
-    found = {degree(child, of_read) for child in children(expression)}
+            scores = homogeneity(query, of_read), homogeneity(key, of_read)
+            return homogeneity(value, of_read) if scores == (0, 0) or expression.scores.uniform else None
+    found = {homogeneity(child, of_read) for child in children(expression)}
     return found.pop() if len(found) == 1 else None
 
 
-def _homogeneous(activation: object) -> bool:
+def homogeneous(activation: object) -> bool:
     """phi(k x) = k phi(x) for k > 0, seen at both signs."""
     import numpy as np
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import sympy as sp
 
-from sigprop.architecture import READOUT, STEM, Architecture
+from sigprop.architecture import READOUT, Architecture
 from sigprop.expression import Activate, Attend, Bias, Linear, Product, Vector
 from sigprop.mixing import Gate
-from sigprop.theory.prescriptions.residual import Pattern, pattern
-from sigprop.theory.prescriptions.symbols import C, M, V, d, exact, g, n, query_group, ratio_of_units
+from sigprop.scaling.sizes import C, M, V, d, exact, g, n, query_group, ratio_of_units
+from sigprop.scaling.slots import Pattern, pattern
+from sigprop.sub_block import STEM
 from sigprop.traversal import children, walk
 from sigprop.validation import EMBEDDING
 

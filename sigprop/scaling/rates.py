@@ -19,9 +19,9 @@ import sympy as sp
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError
-from sigprop.theory.prescriptions.groups import OUTPUT_BIAS, Group, groups
-from sigprop.theory.prescriptions.residual import known, residual
-from sigprop.theory.prescriptions.symbols import C, L, N, exact, n
+from sigprop.scaling.groups import OUTPUT_BIAS, Group, groups
+from sigprop.scaling.multiplier import Multiplier, multiplier, unknown_in_depth
+from sigprop.scaling.sizes import C, L, N, exact, n
 
 OPTIMIZERS, DECAYS, PARAMETRISATIONS = ("sgd", "adam", "adamw"), ("papers", "product"), ("standard", "multiplier")
 SETTINGS = ("init_std", "multiplier", "learning_rate", "weight_decay", "rate_x_decay", "epsilon")
@@ -84,28 +84,36 @@ def rules(
         raise InputError(f"s={s!r}; accepted: 0 (neural tangent) to 1 (maximal update)")
     if optimizer == "adam" and decay == "product":
         raise InputError("decay='product' at optimizer='adam', whose decay is part of the gradient; accepted: adamw or sgd, or decay='papers'")
-    refused = None if width_only else known(arch)
+    refused = None if width_only else unknown_in_depth(arch)
     if refused is not None:
         raise InputError(refused)
     factor: Any = output_factor if isinstance(output_factor, sp.Expr) else exact(output_factor)
     s = exact(s)
-    scale = sp.Integer(1) if width_only else effective(arch, factor)
+    read = None if width_only else multiplier(arch)
+    scale = sp.Integer(1) if read is None else effective(read, factor)
     found: dict[str, Rule] = {}
     for name, group in groups(arch, s, not width_only).items():
         if name != OUTPUT_BIAS or factor != 1:  # else the same as other biases
             carried: Any = factor if group.output else sp.Integer(1)
-            found[name] = _rule(group, optimizer, decay, scale / carried, carried, width_only)
+            own = (sp.Integer(1), sp.Integer(1)) if read is None else (read.gradients.get(name, _vectors(read, group)), read.stds.get(name, sp.Integer(1)))
+            found[name] = _rule(group, optimizer, decay, scale / carried * own[0], carried * own[1], width_only)
     if arch.head.tied or parametrisation == "multiplier":
         found[READOUT] = _moved(found[READOUT], optimizer, n ** ((1 + s) / 2))
     if not width_only:
         other = "" if factor == 1 else f", over {factor}, which the stds of output matrices carry"
-        alone = factor != 1 and not residual(arch).scale.has(L)
+        alone = factor != 1 and read is not None and not read.scale.has(L)
         text = f"residual_scale; the stds of output matrices carry the factor of depth, {factor}" if alone else f"eps, the architecture's residual_scale{other}"
         found[RESIDUAL] = Rule(multiplier=tidy(scale / factor), criteria={"multiplier": text})
     if any(block.attention for block in arch.sub_blocks):
         text = "logits q.k change by order one when queries and keys learn: head_dim^(-(1+s)/2), or head_dim fixed"
         found[LOGITS] = Rule(multiplier=C ** (-(1 + s) / 2), criteria={"multiplier": text})
     return found if arch.parameters.get("loops") is not None else {name: _unlooped(rule) for name, rule in found.items()}
+
+
+def _vectors(read: Multiplier, group: Group) -> Any:
+    """What variances put into the gradient of a vector that the description does not have: on a branch's output nothing, inside as into the largest."""
+    inside = max(read.gradients.values(), key=lambda e: float(e.subs({s: 10**9 for s in e.free_symbols})))
+    return inside if group.branch and not group.output else sp.Integer(1)
 
 
 def _unlooped(rule: Rule) -> Rule:
@@ -174,17 +182,17 @@ def _moved(rule: Rule, optimizer: str, by: sp.Expr) -> Rule:
     )
 
 
-def effective(arch: Architecture, factor: Any) -> Any:
+def effective(read: Multiplier, factor: Any) -> Any:
     """eps, what writes of order one are multiplied by: residual_scale, or that times ``factor`` where it alone knows the depth; raises ``InputError``."""
-    scale, normed = residual(arch)
-    if normed and factor != 1:
+    if read.normed and factor != 1:
         raise InputError("init: output matrices that carry a factor of depth, before a norm that removes it; accepted: others, or norm=pre")
-    return scale if scale.has(L) else scale * factor
+    return read.scale if read.scale.has(L) else read.scale * factor
 
 
 def growth(arch: Architecture, factor: Any = 1) -> Any:
     """eps^2 P, by which the residual stream's variance grows (largest of the weights' patterns); raises ``InputError``."""
-    scale = effective(arch, factor)
+    read = multiplier(arch)
+    scale = effective(read, factor) * read.writes
     found = {tidy(scale**2 * group.pattern.slots * group.pattern.uses**2) for group in groups(arch, sp.Integer(1), True).values() if group.branch}
     at = {L: arch.sizes.get("L", 1), N: arch.sizes.get("N", 1)}
     largest = max(found, key=lambda e: float(e.subs(at)))

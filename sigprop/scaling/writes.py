@@ -1,0 +1,175 @@
+"""How large a network's writes are, and each weight's gradient, as functions of N, L, l and a: up to constants, which are the network's own.
+
+    write      eps^2 S(f), S the second moment of the branch in its variances       S(W x) = C_W S(x), S(phi(x)) = S(x) for homogeneous phi
+    gradient   eps^2 B(W) S(x) of a weight with input x and what stands above it      B(x) = C_W B(W x)
+
+A variance inside an activation that is not homogeneous, or inside a softmax, acts through a function that is no power: where it depends on size
+that function stands in the result unevaluated, and ``powers.degree`` refuses it by name. Derived; tests/theory/test_size_enters.py compares the
+powers with the recursion's slopes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from sigprop.architecture import Architecture
+from sigprop.errors import InputError, short
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector
+from sigprop.family import Family
+from sigprop.formula import Formula
+from sigprop.mixing import Gate
+from sigprop.scalar import Scalar, evaluate, names
+from sigprop.scaling.residual_rule import ResidualRule, homogeneous, residual_rule
+from sigprop.scaling.sizes import as_sympy, varying
+from sigprop.traversal import children
+
+ONE = sympy.Integer(1)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Reads scalars of a description as sympy expressions: every named number by its formula."""
+
+    formulas: Mapping[str, Formula]
+    blocks: int
+    width: int | None
+    tokens: int
+
+    def number(self, scalar: Scalar) -> Any:
+        """The scalar in N, L, l, a, constants included. Raises ``InputError`` for a list, which says nothing of other sizes."""
+        values = {number.name: as_sympy(self.formulas[number.name], number.name, self.blocks, self.width) for number in names(scalar)}
+        return sympy.Integer(1) * evaluate(scalar, values, lambda value: as_sympy(value, "a factor"))
+
+    def square(self, u: Vector) -> Any:
+        """S(u), up to constants; 0 where a variance is 0."""
+        match u:
+            case Read():
+                return ONE
+            case Linear(of=of, variance=variance):
+                return varying(self.number(variance)) * self.square(of)
+            case Bias(variance=variance):
+                return varying(self.number(variance))
+            case Scale(factor, of) | Gate(factor, of):
+                return varying(self.number(factor)) ** 2 * self.square(of)
+            case Activate(activation, of):
+                inside = self.square(of)
+                return inside if homogeneous(activation) else opaque(u, inside)
+            case Product(left, right):
+                return self.square(left) * self.square(right)
+            case Normalise():
+                return ONE
+            case Dropout(of=of, rate=rate):
+                return self.square(of) * opaque(u, varying(self.number(rate)))
+            case Attend(value=value):
+                return self.square(value) * self.scores(u)
+            case Sum(terms):
+                parts = [part for part in map(self.square, terms) if part != 0]
+                alike = all(varying(sympy.simplify(part / parts[0])) == 1 for part in parts[1:])
+                return sympy.Integer(0) if not parts else parts[0] if alike else opaque(u, sympy.Add(*parts))
+        (inside,) = children(u)
+        return self.square(inside)
+
+    def scores(self, u: Attend) -> Any:
+        """1, or what a softmax makes of scores whose size changes."""
+        if self.tokens == 1 or u.scores.uniform:
+            return ONE
+        of_scores = ONE if u.scores.qk_norm else self.square(u.query) * self.square(u.key)
+        extra = [varying(self.number(scalar)) for scalar in (u.cap, u.base, u.rate) if scalar is not None]
+        return opaque(u, of_scores * sympy.Mul(*extra))
+
+    def gradients(self, u: Vector, above: Any) -> Iterator[tuple[str, Any]]:
+        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment ``above``."""
+        match u:
+            case Linear(weight, of, variance):
+                yield weight, above * self.square(of)
+                yield from self.gradients(of, above * varying(self.number(variance)))
+            case Bias(weight=weight):
+                yield weight, above
+            case Gate(factor, of, weight):
+                yield weight, above * self.square(of)
+                yield from self.gradients(of, above * varying(self.number(factor)) ** 2)
+            case Scale(factor, of):
+                yield from self.gradients(of, above * varying(self.number(factor)) ** 2)
+            case Activate(activation, of):
+                yield from self.gradients(of, above if homogeneous(activation) else above * opaque(u, self.square(of)))
+            case Product(left, right):
+                yield from self.gradients(left, above * self.square(right))
+                yield from self.gradients(right, above * self.square(left))
+            case Normalise(of=of):
+                yield from self.gradients(of, above / self.square(of))
+            case Attend(query, key, value):
+                yield from self.gradients(value, above * self.scores(u))
+                through = above * self.square(value) * self.scores(u)
+                for leg, other in ((query, key), (key, query)):
+                    yield from self.gradients(leg, through * (1 / self.square(leg) if u.scores.qk_norm else self.square(other)))
+            case _:
+                for child in children(u):
+                    yield from self.gradients(child, above)
+
+
+def opaque(u: Vector, inside: Any) -> Any:
+    """1 where what stands inside depends on no size; else an unevaluated function of it, named after the node."""
+    return ONE if varying(inside) == 1 or inside == 0 else sympy.Function(short(u, 60))(inside)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One independent term of one kind's branch: kind; square: eps^2 S; weights: those that stand in it."""
+
+    kind: int
+    square: Any
+    weights: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Writes:
+    """rule: the residual rule; added: eps of each kind, in N, L, l, a; writes: all of them; gradients {weight: eps^2 B S(x)};
+    variances {weight: C}: both up to constants."""
+
+    rule: ResidualRule
+    added: tuple[Any, ...]
+    writes: tuple[Write, ...]
+    gradients: Mapping[str, Any]
+    variances: Mapping[str, Any]
+
+    def of(self, weight: str) -> Write:
+        """The write that a weight stands in."""
+        return next(write for write in self.writes if weight in write.weights)
+
+
+def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
+    """How numbers of ``arch`` are read: by the family's formulas where it has some, else its own."""
+    found = family or arch.family
+    formulas = arch.formulas if found is None else found.formulas_of(arch)
+    return Sizes(formulas, arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1), arch.sizes.get("n"), arch.tokens)
+
+
+def writes(arch: Architecture, family: Family | None = None) -> Writes:
+    """Every write and weight of a network with an additive rule or a rotation. Raises ``InputError`` where a number is a list, or nothing is written."""
+    rule, read = residual_rule(arch), sizes_read(arch, family)
+    added = tuple(read.number(scalar) for scalar in rule.added)
+    found: list[Write] = []
+    gradients: dict[str, Any] = {}
+    for kind, block in enumerate(arch.sub_blocks):
+        for term in block.branch.terms if isinstance(block.branch, Sum) and not rule.normed[kind] else (block.branch,):
+            whole = read.square(term)
+            above = varying(added[kind]) ** 2 / (whole if rule.normed[kind] and whole != 0 else 1)
+            own = dict(read.gradients(term, above))
+            gradients |= own
+            if added[kind] != 0 and whole != 0:
+                found.append(Write(kind, above * whole, tuple(own)))
+    if not found:
+        zero = sorted({name.name for scalar in rule.added for name in names(scalar)} | {c for c, entry in arch.numbers.items() if not any_of(entry)})
+        raise InputError(f"{', '.join(zero)}: 0, so nothing is written; accepted: numbers at which branches write")
+    weights = [(name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))]
+    return Writes(rule, added, tuple(found), gradients, {name: varying(read.number(node.variance)) for name, node in weights})
+
+
+def any_of(value: Any) -> bool:
+    """Whether a number or any entry of a table is not 0."""
+    return bool(value.any()) if hasattr(value, "any") else value != 0
+
