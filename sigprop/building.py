@@ -28,12 +28,14 @@ def looped_slots(sizes: dict[str, int]) -> tuple[int, ...]:
     return tuple(range(sizes["S"])) * sizes["N"]
 
 
-def stem_gram(tokens: int, token_cosine: float, gram: np.ndarray | None) -> np.ndarray:
+def stem_gram(tokens: int, token_cosine: float | None, gram: np.ndarray | None) -> np.ndarray:
     """The given Gram, else unit variances with a common cosine (T x T)."""
     if gram is not None:
         if len(gram) != tokens and tokens != 1:
             raise InputError(f"input_gram has {len(gram)} tokens but tokens={tokens}; accepted: the same number")
         return gram
+    if token_cosine is None:
+        raise InputError("token_cosine=None; accepted: a number from 0 to 1 (none only beside words or input_gram, which say it)")
     return (1 - token_cosine) * np.eye(tokens) + token_cosine * np.ones((tokens, tokens))
 
 

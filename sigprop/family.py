@@ -142,7 +142,8 @@ def same_parts(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _check_numbers(arch: Architecture, formulas: Mapping[str, Formula], sizes: dict[str, int]) -> None:
     for name, entry in formulas.items():
-        if name not in arch.numbers or not (of_its_order if len(entry.entries) > 1 else agrees)(entry, arch.numbers[name], sizes, arch.depth):
+        compare = of_its_order if entry.order is not None or len(entry.entries) > 1 else agrees
+        if name not in arch.numbers or not compare(entry, arch.numbers[name], sizes, arch.depth):
             where = f"N={sizes['N']}, L={sizes['L']}"
             accepted = "accepted: the number's own expression in N, L, S, l, a (Family(formulas=...))"
             raise InputError(f"formulas: {entry} is not what is built at {where}; {accepted}")

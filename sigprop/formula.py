@@ -27,8 +27,8 @@ Given = float | str | Scalar | Sequence[Any]
 
 @dataclass(frozen=True)
 class Formula:
-    """entries: one scalar in N, L, S, n, l, a; or several, one for each block or application; order: of several, what they stay within constant
-    factors of at every size, where whoever computed them knows that (``Family.checked`` compares)."""
+    """entries: one scalar in N, L, S, n, l, a; or several, one for each block or application; order: of numbers that were computed for
+    these sizes, what they stay within constant factors of at every size, where whoever computed them knows that (``Family.checked`` compares)."""
 
     name: str
     entries: tuple[Scalar, ...]

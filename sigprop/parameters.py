@@ -30,7 +30,7 @@ PARAMETERS: dict[str, Parameter] = {
     "depth": Parameter("L, number of distinct blocks", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
     "loops": Parameter("N, how often the blocks are looped", "an integer from 1 to 10^6", readers.integer(1, 10**6)),
     "tokens": Parameter("T, number of tokens (or inputs)", "an integer from 1 to 4096", readers.integer(1, 4096)),
-    "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", readers.number(0, 1)),
+    "token_cosine": Parameter("common cosine of the unit-variance inputs", "a number from 0 to 1", readers.optional(readers.number(0, 1))),
     "input_gram": Parameter("T x T Gram of the stem's output (an array, or a .csv, .txt or .npy file)", "a T x T covariance matrix", readers.gram),
     "weights": Parameter("entries of the matrices, all of the same variance", ", ".join(ENSEMBLES), readers.choice(*ENSEMBLES)),
     "matrices": Parameter("matrices in a branch: 1, W phi(r), or 2, X phi(W r)", "1 or 2", readers.integer(1, 2)),

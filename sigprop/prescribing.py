@@ -10,10 +10,16 @@ from typing import Any
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError, near_miss
+from sigprop.plain import plain
 from sigprop.prescription import Prescription
 from sigprop.registry import entry
 from sigprop.toml import load
 
+MAY_DIFFER = (
+    "depth", "loops", "mlp_ratio", "head_dim", "heads", "kv_heads", "vocabulary", "tokens", "words", "input_gram", "token_cosine", "model_width", "schedule",
+    "reference_width",
+)  # fmt: skip
+"""Parameters in which base and target may differ beside width and inputs: sizes, and what is put in. Others say which function a network is."""
 SIZES = ("width", "inputs")
 """Keys of base and target beside parameters of the architecture: n, and the inputs of a dense stem."""
 NUMBERS = ("learning_rate", "weight_decay", "epsilon", "multiplier")
@@ -78,6 +84,7 @@ def prescribe(
         written = sides[0].pop(key, None)
         given[key] = written if given[key] is None else given[key]
     old, new = built(name, sides[0]), built(name, sides[1])
+    check_alike(old, new)
     options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
     rules, carried = settled(old, new, options, given["init"], base_carries_depth_factor)
     rows, notes = rows_of(old, new, options, rules, carried, {key: _numbers(key, given[key], rules) for key in NUMBERS}, given["init"])
@@ -85,6 +92,14 @@ def prescribe(
     differ = [key for key in other if key in ("width", "depth", "loops") or one.get(key) != other[key]]
     shown = {**options, "base": {key: one.get(key) for key in differ}, "target": {key: other[key] for key in differ}}
     return Prescription(name, shown | {key: value for key, value in other.items() if key not in differ}, rows, "prescribe", None, notes, rules)
+
+
+def check_alike(old: Side, new: Side) -> None:
+    """Raise ``InputError`` where base and target are different functions: no rule carries settings from one to the other."""
+    for name, value in new.arch.parameters.items():
+        before = old.arch.parameters.get(name)
+        if name not in MAY_DIFFER and plain(before) != plain(value):
+            raise InputError(f"{name}: {plain(before)!r} in base, {plain(value)!r} in target; accepted: sides that differ in sizes alone")
 
 
 def _known(name: str, given: Mapping[str, Any] | str | os.PathLike[str], parameters: Mapping[str, Any]) -> dict[str, Any]:

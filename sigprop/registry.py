@@ -32,9 +32,23 @@ class Entry:
     def build(self, /, **given: Any) -> Architecture:
         """The architecture with these parameters (others at their defaults), which it records, and its family; raises ``InputError``."""
         parameters = read_parameters(self.name, given, self.defaults)
+        check_inputs(parameters, self.defaults)
         arch = self.builder(**parameters)
+        if any(parameters.get(name) is not None for name in ("words", "input_gram")):
+            parameters |= {"token_cosine": None}  # the inputs say it
         order = sorted(parameters, key=lambda name: name != "loops")
         return recorded(arch, {name: shown(name, parameters[name], arch) for name in order}, Family(Rebuilt(self.name, parameters)))
+
+
+def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` where the inputs are said twice, or words lie beyond the vocabulary."""
+    words, gram, cosine, vocabulary = (parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary"))
+    if words is not None and gram is not None:
+        raise InputError("input_gram with words: both say what the inputs are; accepted: one of them")
+    if (words is not None or gram is not None) and cosine is not None and cosine != defaults.get("token_cosine"):
+        raise InputError(f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, which say it already; accepted: one of them")
+    if words is not None and vocabulary is not None and max(words) >= vocabulary:
+        raise InputError(f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to {vocabulary - 1}")
 
 
 def shown(name: str, value: Any, arch: Architecture) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from sigprop.activation import second_moment
 from sigprop.architecture import Architecture
 from sigprop.building import Residual, resolved
 from sigprop.errors import InputError
 from sigprop.expression import State, Stem, Write
-from sigprop.formula import formula
+from sigprop.formula import Formula, formula
 from sigprop.rules import weighted
+from sigprop.scalar import Constant
 from sigprop.shaping import shaped_leaky_relu
 from sigprop.spa import attention, realised
 from sigprop.stack import stack
@@ -39,7 +41,9 @@ def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None)
     if p["block"] == "parallel":
         raise InputError("block=parallel; accepted here: attention, mlp or transformer (one after the other)")
     if p["block"] != "attention" and p["activation"].name == "leaky-relu" and eta is not None:
-        p = p | {"activation": shaped_leaky_relu(p["depth"], eta)}
+        shaped = shaped_leaky_relu(p["depth"], eta)
+        gain = Formula("c_x", (Constant(1 / second_moment(shaped)),), order=Constant(1))  # unit gain, of a slope that depends on depth
+        p = p | {"activation": shaped} | ({"c_x": gain} if p["c_x"] is None else {})
     fixed = {key: value for key, value in FIXED.items() if key not in p}
     return stack(name, join=_partial, **fixed | p | (tables or {}))
 

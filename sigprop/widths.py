@@ -12,6 +12,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.expression import Attend, Linear, Normalise, Read, State, Stem, Vector, Write
+from sigprop.formula import Formula
 from sigprop.scalar import Constant, Number
 from sigprop.sub_block import SubBlock
 from sigprop.truncation import Truncate
@@ -70,9 +71,14 @@ def narrowed(arch: Architecture, widths: Sequence[int], reference: int, resize: 
         sub_blocks=tuple(SubBlock(_resized(b.read), _narrow(b.branch), (_rule(b.rule[0], resize),)) for b in arch.sub_blocks),
         initial=(Truncate(Stem(), REFERENCE),),
         readout=replace(arch.readout, read=Truncate(_resized(arch.readout.read), REFERENCE) / REFERENCE**HALF),
-        numbers={**arch.numbers, "nu": repeated / widest, "nu_d": reference / widest},
+        numbers={**arch.numbers, "nu": share("nu", *repeated / widest), "nu_d": share("nu_d", reference / widest)},
         bands=tuple((high - low) / widest for low, high in zip([0, *ends[:-1]], ends, strict=True)),
     )
+
+
+def share(name: str, *values: float) -> Formula:
+    """Shares of the coordinates, which another depth has others of: of order one whatever the sizes."""
+    return Formula(name, tuple(Constant(float(value)) for value in values), order=Constant(1))
 
 
 def _resized(read: Vector) -> Vector:

@@ -14,13 +14,15 @@ from sigprop.rows import check_quantities
 from sigprop.toml import load
 
 
-def pairs(items: Sequence[str], option: str = "set") -> dict[str, str]:
-    """``key=value`` items as a dict; the last of a key counts."""
+def pairs(items: Sequence[str], option: str = "set", once: bool = False) -> dict[str, str]:
+    """``key=value`` items as a dict; the last of a key counts, or each stands ``once``."""
     found = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise InputError(f"{option}={item!r}; accepted: key=value, such as depth=4")
+        if once and key.strip() in found:
+            raise InputError(f"{option}: {key.strip()!r} is given twice; accepted: each key once")
         found[key.strip()] = value.strip()
     return found
 

@@ -8,11 +8,15 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from sigprop.initialisations import INITIALISATIONS, Initialisation
 from sigprop.parameters import PARAMETERS
 from sigprop.plain import plain
 from sigprop.quantities import QUANTITIES
 from sigprop.registry import entries
 from sigprop.table_text import cell
+
+RATIO = 4.0
+"""Hidden units over the width that an initialisation's numbers are shown at."""
 
 
 def as_json() -> str:
@@ -30,7 +34,8 @@ def as_json() -> str:
         for entry in entries().values()
     ]
     quantities = {name: quantity.help for name, quantity in QUANTITIES.items()}
-    return json.dumps(plain({"architectures": architectures, "quantities": quantities}), indent=1, allow_nan=False)
+    named = {name: {"fits": one.fits, "about": one.about, "numbers": one.variances(RATIO), "model_width": one.width} for name, one in INITIALISATIONS.items()}
+    return json.dumps(plain({"architectures": architectures, "quantities": quantities, "initialisations": named}), indent=1, allow_nan=False)
 
 
 def as_text() -> str:
@@ -45,8 +50,19 @@ def as_text() -> str:
     used = dict.fromkeys(name for entry in known.values() for name in entry.defaults)
     out += ["", "Parameters [accepted values]", ""]
     out += _entries({key: f"{PARAMETERS[key].help} [{PARAMETERS[key].accepts}]" for key in used}, width)
+    out += ["", f"Initialisations (--set init=NAME): numbers at mlp_ratio={RATIO:g}, the class they fit", ""]
+    out += _entries({name: f"{one.fits}: {one.about} [{_numbers(one)}]" for name, one in INITIALISATIONS.items()}, width)
     out += ["", "Quantities (--quantity)", ""]
     return "\n".join(out + _entries({name: quantity.help for name, quantity in QUANTITIES.items()}, width))
+
+
+def _numbers(one: Initialisation) -> str:
+    """c_q = c_k = c_v = 0.5, ...: numbers of one value together."""
+    by_value: dict[str, list[str]] = {}
+    for name, value in one.variances(RATIO).items():
+        by_value.setdefault(cell(value), []).append(name)
+    width = [] if one.width is None else [f"n = {one.width} unless model_width says"]
+    return ", ".join([*(f"{' = '.join(names)} = {value}" for value, names in by_value.items()), *width])
 
 
 def _entries(texts: Mapping[str, str], width: int) -> list[str]:

@@ -79,14 +79,14 @@ def _side(option: str, text: str | None) -> Any:
             items.append(piece)
         else:
             items[-1] += "," + piece
-    return inputs.pairs(items, option)
+    return inputs.pairs(items, option, once=True)
 
 
 def _by_group(option: str, text: str | None) -> Any:
     """A number, or one a group."""
     if text is None or "=" not in text:
         return None if text is None else _number(option, text)
-    return {group: _number(f"{option} of {group}", value) for group, value in inputs.pairs(text.split(","), option).items()}
+    return {group: _number(f"{option} of {group}", value) for group, value in inputs.pairs(text.split(","), option, once=True).items()}
 
 
 def _number(option: str, text: str) -> float:
