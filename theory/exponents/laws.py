@@ -83,10 +83,10 @@ def shifted(found: dict[str, Law], shifts: Mapping[str, Any], at: Values) -> dic
     """The laws where a group's gradient has size^(2 shift) times the square that the writes have; the whole follows the largest."""
     if not any(shifts.values()):
         return dict(found)
-    most = max(shifts.values())
-    law = found["weight_gradient"]
+    most, law = max(shifts.values()), found["weight_gradient"]
     groups = {("weight_gradient", name): settled(law.exponent + 2 * shift, at, law.log_exponent) for name, shift in shifts.items()}
-    whole = {name: settled(positive(found[name].exponent + times * most), at, found[name].log_exponent) for name, times in (("ntk", 2), ("adam", 1))}
+    own = found["adam"].exponent - positive(ALPHA - 1)  # of the groups alone, which fall beyond alpha = 1 where read-out and stem do not
+    whole = {"ntk": settled(positive(law.exponent + 2 * most), at, law.log_exponent), "adam": settled(positive(own + most), at, found["adam"].log_exponent)}
     return {"gradient": found["gradient"], **groups, **whole}
 
 
