@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name
-from sigprop.cli.output import remark
+from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.registry import entries
 from sigprop.table import SUFFIXES, check_path, write
@@ -63,7 +63,7 @@ def prescribe(
         content = getattr(table, WAYS[suffix])()
         write(chosen.out, content if content.endswith("\n") else content + "\n")
         remark(f"wrote {len(table)} rows to {chosen.out}")
-    print(table.to_json() if chosen.json else table.to_latex() if latex else table)
+    answer(table.to_json() if chosen.json else table.to_latex() if latex else table)
     return 0
 
 
