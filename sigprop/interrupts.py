@@ -19,7 +19,7 @@ INTERRUPTED = 130
 NOTHING = "nothing was written"
 PATIENCE = 2.0  # seconds for what another thread is about to finish, and for a process to die
 SHOW_CURSOR = "\x1b[2K\x1b[?25h"
-"""What puts a terminal right on which a progress bar was drawn: the line erased, the cursor visible."""
+"""What puts a terminal right on which a progress bar may stand: the line erased, the cursor visible."""
 
 
 class State:
@@ -28,8 +28,8 @@ class State:
     lock = threading.RLock()
     watching = False
     finished = False
-    stderr = 2
-    undo = ""
+    stderr = 2  # the file that the line goes to
+    undo = ""  # what puts the terminal right; from the first bar on, for a bar's end may be what is interrupted
     remains: str | None = None
     folder: str | None = None
     temporaries: set[str] = set()

@@ -90,4 +90,3 @@ def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
     interrupts.State.undo = "" if console.is_dumb_terminal else interrupts.SHOW_CURSOR
     with RichProgress(*columns, console=console, transient=True, redirect_stdout=apart) as display:
         yield Bar(display, unit)
-    interrupts.State.undo = ""

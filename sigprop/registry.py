@@ -24,7 +24,7 @@ class Entry:
     builder: Callable[..., Architecture]
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, **given: Any) -> Architecture:
+    def build(self, /, **given: Any) -> Architecture:
         """The architecture with these parameters (others at their defaults); raises ``InputError``."""
         return self.builder(**read_parameters(self.name, given, self.defaults))
 
