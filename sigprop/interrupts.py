@@ -108,10 +108,12 @@ def _end_processes() -> None:
         process.kill()
     for process in processes:
         process.join(PATIENCE)
-    endings = tuple(f".{process.pid}.tmp" for process in processes)
-    for name in os.listdir(State.folder) if State.folder and endings else ():
+    folder, endings = State.folder, tuple(f".{process.pid}.tmp" for process in processes)
+    if folder is None or not endings:
+        return
+    for name in os.listdir(folder):
         if name.startswith(".") and name.endswith(endings):
-            _remove(os.path.join(State.folder, name))
+            _remove(os.path.join(folder, name))
 
 
 def _remove(path: str) -> None:

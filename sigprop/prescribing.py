@@ -68,17 +68,32 @@ def prescribe(
     Raises ``InputError``: unknown names, a width that is not whole heads or units, sizes that the rules do not cover (``rules``).
     Laws, tested: ratios are 1 where base is target; base to target to a third is base to the third.
     """
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier, "init": init}
+    options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
+    return prescribe_from(name, parameters, (base, target), given, options, base_carries_depth_factor)
+
+
+def prescribe_from(
+    name: str,
+    parameters: Mapping[str, Any],
+    both: tuple[Mapping[str, Any] | str | os.PathLike[str], Mapping[str, Any] | str | os.PathLike[str]],
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    base_carries_depth_factor: bool | None = None,
+) -> Prescription:
+    """``prescribe`` with the architecture's parameters as a mapping, whatever their names are.
+
+    both: (base, target); given: of ``BASE``, None where not given; options: optimizer, s, decay, parametrisation.
+    """
     from sigprop.transfer import rows_of, settled
 
-    sides = [_known(name, given, parameters) for given in (base, target)]
-    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier, "init": init}
+    sides, given, options = [_known(name, side, parameters) for side in both], dict(given), dict(options)
     for key in BASE:
         if key in sides[1]:
             raise InputError(f"{key}={sides[1][key]!r} of the target; accepted: of the base, the target's is what is prescribed")
         written = sides[0].pop(key, None)
         given[key] = written if given[key] is None else given[key]
     old, new = built(name, sides[0]), built(name, sides[1])
-    options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
     rules, carried = settled(old, new, options, given["init"], base_carries_depth_factor)
     rows, notes = rows_of(old, new, options, rules, carried, {key: _numbers(key, given[key], rules) for key in NUMBERS}, given["init"])
     one, other = old.shown, new.shown

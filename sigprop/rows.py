@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -144,8 +145,16 @@ def hidden(arch: Architecture) -> tuple[str, ...]:
 
 def _held(arch: Architecture, shows: Callable[[SubBlock], Any], at: tuple[int, ...], asked: bool) -> list[int]:
     """The applications whose sub-block shows it; when applications are asked for, the nearest to them."""
-    found = [a for a, kind in enumerate(arch.kinds or ()) if shows(arch.sub_blocks[kind])]
-    return sorted({min(found, key=lambda f: abs(f - a)) for a in at}) if found and (asked or len(found) > len(at)) else found
+    shown = [bool(shows(block)) for block in arch.sub_blocks]
+    found = [a for a, kind in enumerate(arch.kinds or ()) if shown[kind]]
+    return nearest(found, at) if found and (asked or len(found) > len(at)) else found
+
+
+def nearest(found: Sequence[int], at: Sequence[int]) -> list[int]:
+    """Of ascending numbers those nearest to each of ``at``, the lower of two, each once."""
+    lower = [max(bisect(found, a) - 1, 0) for a in at]
+    sides = [found[i : i + 2] for i in lower]
+    return sorted({min(two, key=lambda f, a=a: abs(f - a)) for two, a in zip(sides, at, strict=True)})
 
 
 def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
@@ -166,7 +175,7 @@ def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
     for weight in arch.weights:
         firsts = [used[0] for used in arch.applications_of(weight).values()]
         if asked or len(firsts) > len(at):
-            firsts = sorted({min(firsts, key=lambda f: abs(f - a)) for a in at})
+            firsts = nearest(sorted(firsts), at)
         rows += [Row("weight_gradient", a, group=weight) for a in firsts]
     rows += [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
     return rows + [Row("weight_gradient", 0, group=part) for part in arch.stem_parts]

@@ -15,7 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from sigprop import interrupts
 
-P, R = ParamSpec("P"), TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 MOST_JOBS = 4
 
 
@@ -43,7 +44,7 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 class _Pool(ProcessPoolExecutor):
     """Starts processes (which ``submit`` does) never while an interrupt counts those it has to end."""
 
-    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
         with interrupts.State.lock:
             return super().submit(fn, *args, **kwargs)
 
