@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sigprop import memory
 from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import Activate, Linear
@@ -16,6 +17,10 @@ from sigprop.quantities import QUANTITIES
 from sigprop.scalar import Constant
 from sigprop.traversal import walk
 from sigprop.validation import EMBEDDING
+
+
+PAIRED = ("token_covariance", "gradient_covariance", "band_covariance", "angle_exponent")
+ROW_BYTES = 1000  # of a row, from its keys to its line of a table
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,16 @@ def select(arch: Architecture, quantities: Sequence[str] | None = None, applicat
         if not 0 <= a <= arch.depth:
             raise InputError(f"applications={a}; accepted: 0 (the stem's output) to {arch.depth}")
     at = tuple(sorted(set(applications))) if applications else default_applications(arch.depth)
+    _require(arch, names, at)
     return tuple(row for name in names for row in _rows(arch, name, at, bool(applications)))
+
+
+def _require(arch: Architecture, names: Sequence[str], at: tuple[int, ...]) -> None:
+    """Raise ``InputError`` where the rows of token pairs are more than memory holds."""
+    pairs = arch.tokens * (arch.tokens - 1) // 2
+    of = {"ntk": len(arch.groups) + 1, **dict.fromkeys(PAIRED, len(at))}
+    for name in names:
+        memory.require(ROW_BYTES * pairs * of.get(name, 0), f"tokens={arch.tokens}, quantity={name}: rows of {pairs} pairs of tokens")
 
 
 def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:

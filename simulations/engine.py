@@ -52,11 +52,14 @@ class Engine:
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
         self.arch, self.rows, self.width = arch, rows, width
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
+        numbers = arch.number_tables | arch.tables_by_application
+        with np.errstate(over="ignore"):  # a number beyond float32 is a network that diverges, and is reported as such
+            singles = {name: table.astype(np.float32) for name, table in numbers.items()}
         self.tables = {
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
             "uses": use_tables(arch),
-            "numbers": {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()},
+            "numbers": singles,
             "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
             "head": np.float32(arch.head.variance),
             "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
