@@ -17,7 +17,10 @@ A network of your own is an ``Architecture`` of ``SubBlock``s, written in vector
 from __future__ import annotations
 
 import importlib
-from typing import Any
+
+TYPE_CHECKING = False  # typing's own takes milliseconds, in which an interrupt of the command line is a traceback
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

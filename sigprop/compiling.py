@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from sigprop import memory
+
 LIGHT: dict[str, Any] = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 OUT_OF_CACHE = LIGHT | {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
 """For programs whose vectors are in no cache: what a sum of products adds up is not written to memory first."""
@@ -25,6 +27,14 @@ def known(options: dict[str, Any]) -> dict[str, Any]:
             continue
         found[name] = value
     return found
+
+
+def needs(program: Any) -> int:
+    """Bytes of this machine's memory that one run of a compiled program takes, its arguments included; 0 where that is another device's."""
+    import jax
+
+    sizes = program.memory_analysis() if jax.default_backend() == "cpu" else None
+    return 0 if sizes is None else sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
 
 
 def jit(static: tuple[int, ...], options: dict[str, Any] = LIGHT) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -48,6 +58,8 @@ def jit(static: tuple[int, ...], options: dict[str, Any] = LIGHT) -> Callable[[C
             if key not in seen and len(seen) >= MOST_PROGRAMS:
                 compiled().clear_cache()
                 seen.clear()
+            if key not in seen:  # the call below has the program that is compiled here
+                memory.require(needs(compiled().lower(*args).compile()), "a compiled program of these sizes")
             seen.add(key)
             return compiled()(*args)
 

@@ -63,12 +63,16 @@ def _matrices(arch: Architecture, a: int, n: float, stem: float | None) -> dict[
     for name, node in _block(arch, a).weights.items():
         each = 1.0 if isinstance(node, Bias) else 1 / node.size if isinstance(node, Gate) else own * n * float(rows_of(node.of))
         rows, columns = own * n * float(node.rows), each
-        once = len(next(used for used in arch.applications_of(name).values() if a in used)) == 1
-        if stem is not None and own > stem and isinstance(node, Linear) and once:
+        if stem is not None and own > stem and isinstance(node, Linear) and _uses(arch, name, a) == 1:
             columns -= n * (own - stem) * (a == 0 and isinstance(node.of, Read))
             rows -= n * (own - stem) * (a == arch.depth - 1 and name == list(_block(arch, a).weights)[0])  # walked parents first: the one that writes
         entries[name] = rows * columns
     return entries
+
+
+def _uses(arch: Architecture, weight: str, a: int) -> int:
+    """How many applications the slot of this one has."""
+    return len(next(used for used in arch.applications_of(weight).values() if a in used))
 
 
 def _parameters(arch: Architecture, n: float, stem: float | None) -> float:

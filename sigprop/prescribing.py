@@ -65,7 +65,8 @@ def prescribe(
     optimizer        sgd, adam or adamw; s, decay, parametrisation: as in ``rules``
     learning_rate, weight_decay, epsilon   the base's: a number, or {group: number}; what is not given is 1, so that values are ratios
     multiplier       the base's residual multiplier, or {group: number}
-    init             the base's stds: a name of ``sigprop.initialisations``, or {group: std}
+    init             the base's stds: a name of ``sigprop.initialisations``, or {group: std} (the architecture's own ``init``, on the command line
+    --set init=NAME, says the base's stds too, and how they depend on depth)
     base_carries_depth_factor   whether the stds of the base's output matrices hold 1/sqrt(2 L) and the target's will hold its own; depth then counts
     once: the residual multiplier is residual_scale sqrt(2 L), or residual_scale where that does not depend on L, and rates follow. None: read off a
     named initialisation; stds that look like it must say (False: they are numbers that do not change with depth)
@@ -74,18 +75,37 @@ def prescribe(
     Raises ``InputError``: unknown names, a width that is not whole heads or units, sizes that the rules do not cover (``rules``).
     Laws, tested: ratios are 1 where base is target; base to target to a third is base to the third.
     """
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier, "init": init}
+    options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
+    return prescribe_from(name, parameters, (base, target), given, options, base_carries_depth_factor)
+
+
+def prescribe_from(
+    name: str,
+    parameters: Mapping[str, Any],
+    both: tuple[Mapping[str, Any] | str | os.PathLike[str], Mapping[str, Any] | str | os.PathLike[str]],
+    given: Mapping[str, Any],
+    options: Mapping[str, Any],
+    base_carries_depth_factor: bool | None = None,
+) -> Prescription:
+    """``prescribe`` with the architecture's parameters as a mapping, whatever their names are.
+
+    both: (base, target); given: of ``BASE``, None where not given; options: optimizer, s, decay, parametrisation.
+    """
     from sigprop.transfer import rows_of, settled
 
-    sides = [_known(name, given, parameters) for given in (base, target)]
-    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier, "init": init}
+    own = {key: value for key, value in parameters.items() if key == "init"}  # the architecture's own: in ``given`` it is how the base was initialised
+    shared = {key: value for key, value in parameters.items() if key not in own}
+    sides, given, options = [_known(name, side, shared) for side in both], dict(given), dict(options)
     for key in BASE:
         if key in sides[1]:
             raise InputError(f"{key}={sides[1][key]!r} of the target; accepted: of the base, the target's is what is prescribed")
         written = sides[0].pop(key, None)
-        given[key] = written if given[key] is None else given[key]
-    old, new = built(name, sides[0]), built(name, sides[1])
+        given[key] = written if given.get(key) is None else given[key]
+    if own and "model_width" not in sides[0]:
+        own["model_width"] = sides[0].get("width")
+    old, new = built(name, {**own, **sides[0]}), built(name, {**own, **sides[1]})
     check_alike(old, new)
-    options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
     rules, carried = settled(old, new, options, given["init"], base_carries_depth_factor)
     rows, notes = rows_of(old, new, options, rules, carried, {key: _numbers(key, given[key], rules) for key in NUMBERS}, given["init"])
     one, other = old.shown, new.shown

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sigprop import interrupts
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
@@ -84,5 +86,7 @@ def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     apart = sys.stdout.isatty()  # elsewhere, in a file or a pipe, lines on stdout are not to be sent to the bar's terminal
-    with RichProgress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=apart) as display:
+    console = Console(stderr=True)
+    interrupts.State.undo = "" if console.is_dumb_terminal else interrupts.SHOW_CURSOR
+    with RichProgress(*columns, console=console, transient=True, redirect_stdout=apart) as display:
         yield Bar(display, unit)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from sigprop import memory
 from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import Activate, Linear
@@ -15,6 +17,9 @@ from sigprop.quantities import QUANTITIES
 from sigprop.scalar import Constant
 from sigprop.traversal import walk
 from sigprop.validation import EMBEDDING
+
+PAIRED = ("token_covariance", "gradient_covariance", "band_covariance", "angle_exponent")
+ROW_BYTES = 1000  # of a row, from its keys to its line of a table
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,16 @@ def select(arch: Architecture, quantities: Sequence[str] | None = None, applicat
         if not 0 <= a <= arch.depth:
             raise InputError(f"applications={a}; accepted: 0 (the stem's output) to {arch.depth}")
     at = tuple(sorted(set(applications))) if applications else default_applications(arch.depth)
+    _require(arch, names, at)
     return tuple(row for name in names for row in _rows(arch, name, at, bool(applications)))
+
+
+def _require(arch: Architecture, names: Sequence[str], at: tuple[int, ...]) -> None:
+    """Raise ``InputError`` where the rows of token pairs are more than memory holds."""
+    pairs = arch.tokens * (arch.tokens - 1) // 2
+    of = {"ntk": len(arch.groups) + 1, **dict.fromkeys(PAIRED, len(at))}
+    for name in names:
+        memory.require(ROW_BYTES * pairs * of.get(name, 0), f"tokens={arch.tokens}, quantity={name}: rows of {pairs} pairs of tokens")
 
 
 def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
@@ -144,8 +158,16 @@ def hidden(arch: Architecture) -> tuple[str, ...]:
 
 def _held(arch: Architecture, shows: Callable[[SubBlock], Any], at: tuple[int, ...], asked: bool) -> list[int]:
     """The applications whose sub-block shows it; when applications are asked for, the nearest to them."""
-    found = [a for a, kind in enumerate(arch.kinds or ()) if shows(arch.sub_blocks[kind])]
-    return sorted({min(found, key=lambda f: abs(f - a)) for a in at}) if found and (asked or len(found) > len(at)) else found
+    shown = [bool(shows(block)) for block in arch.sub_blocks]
+    found = [a for a, kind in enumerate(arch.kinds or ()) if shown[kind]]
+    return nearest(found, at) if found and (asked or len(found) > len(at)) else found
+
+
+def nearest(found: Sequence[int], at: Sequence[int]) -> list[int]:
+    """Of ascending numbers those nearest to each of ``at``, the lower of two, each once."""
+    lower = [max(bisect(found, a) - 1, 0) for a in at]
+    sides = [found[i : i + 2] for i in lower]
+    return sorted({min(two, key=lambda f, a=a: abs(f - a)) for two, a in zip(sides, at, strict=True)})
 
 
 def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
@@ -166,7 +188,7 @@ def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
     for weight in arch.weights:
         firsts = [used[0] for used in arch.applications_of(weight).values()]
         if asked or len(firsts) > len(at):
-            firsts = sorted({min(firsts, key=lambda f: abs(f - a)) for a in at})
+            firsts = nearest(sorted(firsts), at)
         rows += [Row("weight_gradient", a, group=weight) for a in firsts]
     rows += [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
     return rows + [Row("weight_gradient", 0, group=part) for part in arch.stem_parts]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from sigprop import interrupts
 from sigprop.errors import InputError
 from sigprop.plain import plain
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KEYS = ("case", "quantity", "variable", "steps", "application", "application_2", "token", "token_2", "input", "input_2", "group")
+A_FILE = "a file in a folder that exists and can be written"
+MOST_NAME = 60  # characters of a temporary file's name that are the file's own: 255 bytes are the most that a name may have
 SUFFIXES = {".json": "to_json", ".csv": "to_csv", ".md": "to_markdown"}
 
 
@@ -109,23 +113,60 @@ class Table:
 
 
 def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, Any] = SUFFIXES) -> str:
-    """The path's suffix, when it is one of ``suffixes`` and its folder can be written; raises ``InputError``."""
-    target = Path(path)
-    if target.suffix.lower() not in suffixes:
-        raise InputError(f"out={str(path)!r}: suffix {target.suffix!r} is not known; accepted: {', '.join(suffixes)}")
-    if target.is_dir() or not os.access(target.parent, os.W_OK | os.X_OK):
-        raise InputError(f"out={str(path)!r} cannot be written; accepted: a file in a folder that exists and can be written")
-    return target.suffix.lower()
+    """The path's suffix, when it is one of ``suffixes`` and a file can be written there; raises ``InputError``."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        raise InputError(f"out={str(path)!r}: suffix {suffix!r} is not known; accepted: {', '.join(suffixes)}")
+    try:
+        target, temporary = _places(path)
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise InputError(f"out={str(path)!r} is no file; accepted: {A_FILE}")
+        os.stat(os.path.dirname(target))
+        _create(temporary).close()
+        _discard(temporary)
+    except OSError as error:
+        raise InputError(f"out={str(path)!r} cannot be written: {error.strerror}; accepted: {A_FILE}") from None
+    return suffix
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Replace the file in one step, so that an interruption leaves the old one or none, never half of one."""
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, target)
+        target, temporary = _places(path)
+        file = _create(temporary)
+        try:
+            with file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            with interrupts.State.lock:
+                os.replace(temporary, target)
+                interrupts.State.written.append(str(path))
+        finally:
+            _discard(temporary)
     except OSError as error:
-        raise InputError(f"out={str(path)!r}: {error.strerror}; accepted: a file in a folder that exists and can be written") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise InputError(f"out={str(path)!r}: {error.strerror}; accepted: {A_FILE}") from None
+
+
+def _places(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """(the file, links followed; the temporary one beside it); raises ``OSError``."""
+    try:
+        target = os.path.realpath(path)
+        os.lstat(target)
+    except FileNotFoundError:
+        pass
+    except ValueError as error:  # a NUL character
+        raise OSError(errno.EINVAL, str(error)) from None
+    folder, name = os.path.split(target)
+    return target, os.path.join(folder, f".{name[:MOST_NAME]}.{os.getpid()}.tmp")
+
+
+def _create(temporary: str) -> IO[bytes]:
+    """The open temporary file, known to whoever ends the process from outside."""
+    with interrupts.State.lock:
+        interrupts.State.temporaries.add(temporary)
+        return open(temporary, "wb")
+
+
+def _discard(temporary: str) -> None:
+    with interrupts.State.lock:
+        Path(temporary).unlink(missing_ok=True)
+        interrupts.State.temporaries.discard(temporary)

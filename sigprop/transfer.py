@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import sympy as sp
 
 from sigprop.errors import InputError
 from sigprop.expression import Linear
 from sigprop.initialisations import named, variances_at
-from sigprop.scalar import Number
+from sigprop.scalar import Number, evaluate
 from sigprop.scaling.groups import groups
 from sigprop.scaling.multiplier import unknown_in_depth
 from sigprop.scaling.rates import RESIDUAL, SETTINGS, Rule, growth, rules
@@ -80,12 +81,20 @@ def _named(side: Side, init: str, depth: int) -> dict[str, float]:
     return found | {name: math.sqrt(variances[c]) for name, c in STEM_VARIANCES.items() if name in side.arch.stem_parts and c in variances}
 
 
+def _described(side: Side) -> dict[str, float]:
+    """{group: std} that the description itself says, sqrt(C/n_in) in the first block and of the stem sqrt(C)."""
+    matrices = {name: node for name, node in side.arch.weights.items() if isinstance(node, Linear)}
+    tables = side.arch.number_tables
+    found = {name: math.sqrt(float(np.ravel(evaluate(node.variance, tables))[0])) / _fan(side, name) for name, node in matrices.items()}
+    return found | {name: math.sqrt(part.variance) for name, part in side.arch.stem_parts.items() if name in STEM_VARIANCES}
+
+
 def initial(side: Side, init: Any, known: Mapping[str, Rule]) -> Mapping[str, float]:
     """{group: the base's std}."""
     from sigprop.prescribing import known_group, positive
 
     if init is None:
-        return {}
+        return {} if side.arch.parameters.get("init") is None else _described(side)
     if not isinstance(init, Mapping):
         return _named(side, init, side.arch.sizes.get("L", 1))
     groups = [name for name, rule in known.items() if rule.init_std is not None]

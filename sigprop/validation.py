@@ -94,10 +94,11 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
         if not np.all(np.isfinite(table)):
             raise InputError(f"{name}={value}: not finite; accepted: a finite number")
     for weight, node in arch.drawn.items():
+        gate = isinstance(node, Gate)
+        what = node.factor if gate else node.variance
+        everywhere = np.broadcast_to(np.asarray(evaluate(what, arch.number_tables), dtype=np.float64), (arch.depth,)).tolist()
         for slot, applications in arch.applications_of(weight).items():
-            gate = isinstance(node, Gate)
-            what = node.factor if gate else node.variance
-            values = {float(evaluate(what, {k: v[a] for k, v in arch.number_tables.items()})) for a in applications}
+            values = {everywhere[a] for a in applications}
             if len(values) > 1 or (min(values) < 0 and not gate):
                 about = "value of gate" if gate else "variance of weight"
                 raise InputError(f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one number{'' if gate else ' >= 0'}")

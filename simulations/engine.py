@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigprop import memory
 from sigprop.architecture import Architecture
 from sigprop.compiling import LIGHT, OUT_OF_CACHE, jit
 from sigprop.memory import LONG
@@ -27,6 +28,8 @@ from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 DTYPE = "float32"
 MOST_LANES = 8
 KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library maps memory anew at every call
+KEEPING = {"state_cosine", "write_cosine", "rotation", "participation_ratio", "band_variance", "band_covariance"}  # of vectors, not of their Grams
+OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3  # quantities of all uses of a slot, and how many Grams of them are at hand at a time
 BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 
 
@@ -49,11 +52,14 @@ class Engine:
     def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
         self.arch, self.rows, self.width = arch, rows, width
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
+        numbers = arch.number_tables | arch.tables_by_application
+        with np.errstate(over="ignore"):  # a number beyond float32 is a network that diverges, and is reported as such
+            singles = {name: table.astype(np.float32) for name, table in numbers.items()}
         self.tables = {
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
             "uses": use_tables(arch),
-            "numbers": {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()},
+            "numbers": singles,
             "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
             "head": np.float32(arch.head.variance),
             "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
@@ -79,6 +85,22 @@ class Engine:
     def bytes_per_network(self) -> int:
         """An estimate of a network's memory."""
         raise NotImplementedError
+
+    @property
+    def least_bytes(self) -> int:
+        """Of the smallest batch, one network: without its vectors where no row asks for gradients or for vectors of several applications,
+        and with the Grams over all uses of a slot where a row asks for its gradient."""
+        asked = {row.quantity for row in self.rows}
+        vectors = 0 if self.passes or asked & KEEPING else self._vectors
+        uses = [[len(used) for used in self.arch.applications_of(name).values()] for name in self.arch.weights] if asked & OVER_USES else []
+        grams = max((len(each) * (max(each) * self.arch.tokens) ** 2 for each in uses if max(each) > 1), default=0)
+        return self.bytes_per_network - vectors + 4 * GRAMS * grams
+
+    def require_memory(self) -> None:
+        """Raise ``InputError`` where there is less memory than one network takes."""
+        names = {"depth": self.arch.sizes.get("L", self.arch.depth), "loops": self.arch.sizes.get("N", 1), "tokens": self.arch.tokens, "width": self.width}
+        what = ", ".join(f"{name}={size}" for name, size in names.items() if size > 1)
+        memory.require(self.least_bytes, f"{what or 'width=1'}, engine={self.name}")
 
     @property
     def seconds(self) -> float:

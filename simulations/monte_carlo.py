@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sigprop import memory
 from sigprop.architecture import Architecture
 from sigprop.errors import Diverged, InputError, near_miss
 from sigprop.rows import Row
@@ -26,13 +27,19 @@ def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int,
     """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical`` networks). Raises ``InputError``."""
     if name == "auto":
         able = [engine(arch, rows, width, memory_mib * 2**20) for engine in ENGINES.values() if engine.can(arch)]
-        return min(able, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds)
+        there = memory.available()
+        fit = [engine for engine in able if there is None or engine.least_bytes <= there]
+        if not fit:
+            min(able, key=lambda engine: engine.least_bytes).require_memory()
+        return min(fit, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds)
     if name not in ENGINES:
         raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
     if not ENGINES[name].can(arch):
         others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
         raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
-    return ENGINES[name](arch, rows, width, memory_mib * 2**20)
+    found = ENGINES[name](arch, rows, width, memory_mib * 2**20)
+    found.require_memory()
+    return found
 
 
 def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

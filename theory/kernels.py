@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.theory import field
+from sigprop.theory import field, footprint
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.independence import check_writes
-from sigprop.theory.passes import NTK, run
+from sigprop.theory.passes import FORWARD, NTK, run
 from sigprop.theory.program import Program, Room, compile_program
 
 DEGREE = 128  # of the Hermite series where there is no closed form
@@ -81,6 +81,8 @@ def sampled_kernels(
     check_writes(arch)
     program = compile_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
+    most, backward = program.partners.shape[1], 0 if reach == FORWARD else 2 if reach == NTK else 1
+    footprint.require(arch, footprint.pass_bytes(arch, program.steps, most, len(boundaries), backward) + footprint.draw_bytes(arch))
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))

@@ -17,6 +17,7 @@ from sigprop.architecture import READOUT, Architecture, SubBlock
 from sigprop.expression import Attend, Scale, State, Stem, Vector
 from sigprop.scalar import Constant
 from sigprop.scores import Scores
+from sigprop.theory import footprint
 from sigprop.traversal import walk
 
 
@@ -91,9 +92,14 @@ class Program:
 
 
 def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa: B008 (a tuple)
-    """The step table of an architecture; steps left over in ``room`` leave the state alone and are seen by nothing."""
+    """The step table of an architecture; steps left over in ``room`` leave the state alone and are seen by nothing.
+
+    Raises ``InputError`` where the tables of a tied network need more memory than there is.
+    """
     readout = arch.readout
     seen = len(readout.at)
+    steps, most = max(arch.depth + seen, room.steps), max(footprint.partners(arch), room.partners)
+    footprint.require(arch, footprint.table_bytes(arch, steps, most))
     output = readout.branch if seen == 1 else Scale(Constant(Fraction(1, seen)), readout.branch)
     tap = SubBlock(readout.read, output, tuple(State(i) for i in range(arch.lanes)))
     weights = (*(tuple(b.drawn) for b in arch.sub_blocks), (READOUT,))

@@ -1,47 +1,51 @@
-"""The command line: ``sigprop list | derive | predict | measure | verify | figures | ...``."""
+"""The command line: ``sigprop list | derive | predict | measure | verify | figures | ...``.
+
+Light on purpose: until ``main`` has begun to watch for interrupts, one of them is Python's own traceback.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
-CONFIRMED, REJECTED, BAD_INPUT, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
+TYPE_CHECKING = False  # typing's own takes milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONFIRMED, REJECTED, BAD_INPUT, INCONCLUSIVE, OURS, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive, 130 interrupted."""
-    from cyclopts import CycloptsError
+    """Run one command and return its exit code: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive, 70 an error of ours, 130 interrupted.
 
+    arguments: the words after ``sigprop`` (default: the process's own). Nothing is raised.
+    """
+    from sigprop.cli.endings import ended
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return ended(lambda: _command([word for word in words if word != "--debug"]), debug="--debug" in words)
+
+
+def _command(words: list[str]) -> int:
     from sigprop.cli.commands import app
-    from sigprop.errors import Diverged, InputError, NoRule
 
-    try:
-        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
-        return code or 0
-    except CycloptsError as error:
-        return _complain(error.__cause__ if isinstance(error.__cause__, InputError) else error)
-    except InputError as error:
-        return _complain(error)
-    except NoRule as error:
-        return _complain(f"the calculus has no rule for {error}; accepted: architectures whose inner products the rules cover")
-    except Diverged as error:
-        _complain(f"a network {error}; accepted: parameters at which it stays finite")
-        return INCONCLUSIVE
-    except KeyboardInterrupt:
-        print("sigprop: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has gone, as in ``sigprop list | head -1``
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CONFIRMED
+    code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    sys.stdout.flush()
+    return code or CONFIRMED
 
 
 def main() -> None:
     """The console script."""
-    sys.exit(run())
+    try:
+        from sigprop import interrupts
 
+        interrupts.watch()
+        from sigprop.cli import streams
 
-def _complain(error: object) -> int:
-    print("sigprop: " + " ".join(str(error).split()), file=sys.stderr)
-    return BAD_INPUT
+        streams.prepare()
+        code = run()
+        interrupts.finish()
+    except KeyboardInterrupt:  # before the watch, or where there is none
+        os.write(2, b"sigprop: interrupted; nothing was written\n")
+        os._exit(INTERRUPTED)
+    sys.exit(code)

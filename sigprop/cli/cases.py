@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sigprop.cli.options import Chosen
-from sigprop.cli.output import remark, show
+from sigprop.cli.output import show
 from sigprop.cli.processes import processes
+from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.progress import Labelled, bar
 from sigprop.registry import entry
@@ -37,7 +38,7 @@ def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any
     from sigprop.table_text import cell, label, worst
     from sigprop.verdict.judgement import overall
 
-    say = remark if chosen.json else print
+    say = remark if chosen.json else answer
     size = max((len(case.label) for case in found), default=0)
     jobs = min(jobs, len(found))
     shared = options | {"memory_mib": max(1, options["memory_mib"] // max(jobs, 1))}

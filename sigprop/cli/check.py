@@ -8,7 +8,8 @@ from cyclopts import Parameter
 
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name, Repeated, Samples, Seed, Width
-from sigprop.cli.output import check_out, remark, show
+from sigprop.cli.output import check_out, show
+from sigprop.cli.streams import remark
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
 from sigprop.plots import FORMATS

@@ -11,8 +11,9 @@ from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
 from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Vocabulary, Width
-from sigprop.cli.output import check_out, remark, show
+from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
+from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import verify
 from sigprop.progress import bar
 from sigprop.table import check_path, write
@@ -20,7 +21,8 @@ from sigprop.table import check_path, write
 app = App(
     name="sigprop",
     help="Signal propagation of deep residual networks: theory, finite networks, and whether they agree.",
-    help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive.",
+    help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive or diverged, 70 an error of ours"
+    " (--debug, with any command, shows its traceback), 130 interrupted.",
     version_flags=[],
     suppress_keyboard_interrupt=False,  # run() reports it
 )
@@ -35,7 +37,7 @@ def list_(*, json: Annotated[bool, Parameter(negative="", show_default=False, he
     """The registered architectures, their parameters and the quantities predicted for them."""
     from sigprop.cli.listing import as_json, as_text
 
-    print(as_json() if json else as_text())
+    answer(as_json() if json else as_text())
     return 0
 
 
@@ -57,7 +59,7 @@ def derive(
     if chosen.out is not None:
         write(chosen.out, getattr(derivation, suffixes[suffix])() + "\n")
         remark(f"wrote the equations to {chosen.out}")
-    print(derivation.to_json() if chosen.json else derivation.to_latex() if latex else derivation)
+    answer(derivation.to_json() if chosen.json else derivation.to_latex() if latex else derivation)
     return 0
 
 

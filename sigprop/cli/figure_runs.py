@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sigprop.cli.output import remark
 from sigprop.cli.processes import processes
+from sigprop.cli.streams import remark
 from sigprop.progress import Labelled, bar
 
 if TYPE_CHECKING:

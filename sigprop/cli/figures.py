@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from sigprop.cli import INTERRUPTED, figure_runs
+from sigprop import interrupts
+from sigprop.cli import figure_runs
 from sigprop.cli.options import Jobs, Seed
-from sigprop.cli.output import remark
 from sigprop.cli.processes import cores
+from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
 from sigprop.plots import FORMATS
@@ -37,7 +38,7 @@ def figures(
     kinds = _formats(formats)
     chosen = [paper_figures.figure(name) for name in dict.fromkeys(names)] or _every()
     if list:
-        print(json_.dumps([figure.about() for figure in chosen], indent=1) if json else _listing(chosen))
+        answer(json_.dumps([figure.about() for figure in chosen], indent=1) if json else _listing(chosen))
         return 0
     from sigprop.paper_figures import _store
 
@@ -45,23 +46,16 @@ def figures(
     if replot:
         for figure in chosen:  # all or none
             _store.load(folder, figure)
-    try:
-        request = figure_runs.Request(folder, kinds, quick, seed)
-        documents = figure_runs.every(chosen, request, replot, jobs or cores(), remark if json else _say)
-    except KeyboardInterrupt:
-        remark(f"sigprop: interrupted; {folder} keeps what is done, and the same command continues")
-        return INTERRUPTED
+    interrupts.keeps(f"{folder} keeps what is done, and the same command continues", str(folder))
+    request = figure_runs.Request(folder, kinds, quick, seed)
+    documents = figure_runs.every(chosen, request, replot, jobs or cores(), remark if json else answer)
     from sigprop.verdict.judgement import overall
 
     verdict = overall([str(document["verdict"]) for document in documents])
     if json:
-        print(json_.dumps({"figures": documents, "verdict": verdict, "out": str(folder)}, indent=1))
-    (remark if json else print)(f"verdict: {verdict}; {len(documents)} figure{'s' * (len(documents) != 1)} with tables in {folder.resolve()}")
+        answer(json_.dumps({"figures": documents, "verdict": verdict, "out": str(folder)}, indent=1))
+    (remark if json else answer)(f"verdict: {verdict}; {len(documents)} figure{'s' * (len(documents) != 1)} with tables in {folder.resolve()}")
     return CODES[verdict]
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
 
 
 def _every() -> list[Figure]:

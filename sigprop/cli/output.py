@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from sigprop.cli.options import Chosen
+from sigprop.cli.streams import answer, remark
 from sigprop.table import SUFFIXES, Table, check_path
-
-
-def remark(text: str) -> None:
-    """A line on stderr."""
-    print(text, file=sys.stderr)
 
 
 def check_out(options: Chosen) -> None:
@@ -25,4 +19,4 @@ def show(table: Table, options: Chosen, print_text: bool = True) -> None:
         table.save(options.out)
         remark(f"wrote {len(table)} rows to {options.out}")
     if options.json or print_text:
-        print(table.to_json() if options.json else table)
+        answer(table.to_json() if options.json else table)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name
-from sigprop.cli.output import remark
+from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.registry import entries
 from sigprop.table import SUFFIXES, check_path, write
@@ -43,27 +43,21 @@ def prescribe(
     named, parameters = inputs.chosen(name, chosen)
     if named is None:
         raise InputError(f"architecture: none given; accepted: one of {', '.join(entries())}")
-    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier}
-    from sigprop.prescribing import prescribe
+    given: dict[str, Any] = {
+        key: _by_group(key, text)
+        for key, text in {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier}.items()
+    }
+    given["init"] = _by_group("init", init) if init is not None and "=" in init else init
+    options = {"optimizer": optimizer, "s": _number("s", s), "decay": decay, "parametrisation": parametrisation}
+    carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
+    from sigprop.prescribing import prescribe_from
 
-    table = prescribe(
-        named,
-        base=_side("base", base),
-        target=_side("target", target),
-        optimizer=optimizer,
-        s=_number("s", s),
-        decay=decay,
-        parametrisation=parametrisation,
-        init=_by_group("init", init) if init is not None and "=" in init else init,
-        base_carries_depth_factor=None if base_carries_depth_factor is None else base_carries_depth_factor == "true",
-        **{key: _by_group(key, text) for key, text in given.items()},  # type: ignore[arg-type]
-        **parameters,
-    )
+    table = prescribe_from(named, parameters, (_side("base", base), _side("target", target)), given, options, carries)
     if chosen.out is not None:
         content = getattr(table, WAYS[suffix])()
         write(chosen.out, content if content.endswith("\n") else content + "\n")
         remark(f"wrote {len(table)} rows to {chosen.out}")
-    print(table.to_json() if chosen.json else table.to_latex() if latex else table)
+    answer(table.to_json() if chosen.json else table.to_latex() if latex else table)
     return 0
 
 

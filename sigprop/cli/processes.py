@@ -1,14 +1,22 @@
-"""Work side by side: compilation, most of a small run, uses one core."""
+"""Work side by side: compilation, most of a small run, uses one core. No process outlives the one that started it."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from typing import ParamSpec, TypeVar
 
+from sigprop import interrupts
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 MOST_JOBS = 4
 
 
@@ -21,7 +29,8 @@ def cores() -> int:
 def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """``jobs`` fresh processes; an interrupt reaches this one alone, which then ends them at once and cancels what waits."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
+    _start_tracker()
+    pool = _Pool(jobs, context, initializer=_begin)
     try:
         yield pool
     except BaseException:
@@ -30,3 +39,40 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
             process.terminate()
         raise
     pool.shutdown()
+
+
+class _Pool(ProcessPoolExecutor):
+    """Starts processes (which ``submit`` does) never while an interrupt counts those it has to end."""
+
+    def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
+        with interrupts.State.lock:
+            return super().submit(fn, *args, **kwargs)
+
+
+def _start_tracker() -> None:
+    """Start multiprocessing's tracker of semaphores, which would list on stderr what it cleans up after an interrupt, with none."""
+    if not interrupts.State.watching:
+        return
+    with interrupts.State.lock:
+        interrupts.State.stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        try:
+            resource_tracker.ensure_running()
+        finally:
+            os.dup2(interrupts.State.stderr, 2)
+            os.close(null)
+            interrupts.block()
+
+
+def _begin() -> None:
+    """In a process: leave interrupts to the one that started it, and end with that one, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        _follow(parent.sentinel, 0.0)
+        threading.Thread(target=_follow, args=(parent.sentinel, None), daemon=True).start()
+
+
+def _follow(sentinel: int, seconds: float | None) -> None:
+    if wait([sentinel], seconds):
+        os._exit(interrupts.INTERRUPTED)

@@ -111,9 +111,8 @@ def rules(
 
 
 def _vectors(read: Multiplier, group: Group) -> Any:
-    """What variances put into the gradient of a vector that the description does not have: on a branch's output nothing, inside as into the largest."""
-    inside = max(read.gradients.values(), key=lambda e: float(e.subs({s: 10**9 for s in e.free_symbols})))
-    return inside if group.branch and not group.output else sp.Integer(1)
+    """What variances put into the gradient of a vector that the description does not have: on a branch's output nothing, inside as into the write."""
+    return read.writes if group.branch and not group.output else sp.Integer(1)
 
 
 def _unlooped(rule: Rule) -> Rule:

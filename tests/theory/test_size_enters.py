@@ -14,6 +14,7 @@ import pytest
 import sympy
 
 import sigprop as sp
+import sigprop.prescribing
 import sigprop.registry
 from sigprop.architecture import Architecture
 from sigprop.registry import entries
@@ -25,6 +26,7 @@ from sigprop.theory.program import Room, compile_program
 
 A = sp.architectures
 ENOUGH = 0.02
+OPTIONS = {"s": 1, "decay": "papers", "parametrisation": "standard"}
 ONE: dict[str, Any] = {"tokens": 1, "mlp_ratio": 2}
 
 
@@ -146,6 +148,13 @@ def test_prescriptions_read_variances() -> None:
     table = sp.prescribe("residual-mlp", base={"width": 64, "depth": 8}, target={"width": 64, "depth": 32}, residual_scale=1, c_x="2/L", optimizer="adam")
     assert table.value("x", "init_std") == pytest.approx(0.5) and table.value("w", "init_std") == pytest.approx(1)
     assert table.value("w", "learning_rate") == pytest.approx(0.5) and table.value("x", "learning_rate") == pytest.approx(0.25)
+    sides: dict[str, Any] = {"base": {"width": 256, "depth": 4}, "target": {"width": 512, "depth": 16}}
+    for optimizer in ("adamw", "sgd"):  # an initialisation that the description has, and one that the base is said to have
+        own = sp.prescribing.prescribe_from("transformer", {"init": "gpt2", "words": (0, 1)}, tuple(sides.values()), {}, {**OPTIONS, "optimizer": optimizer})
+        told = sp.prescribe("transformer", **sides, init="gpt2", words=(0, 1), optimizer=optimizer)
+        ratios = [{(row["group"], row["setting"]): row["ratio"] for row in table} for table in (own, told)]
+        assert ratios[0].keys() <= ratios[1].keys() and ratios[0] == pytest.approx({key: ratios[1][key] for key in ratios[0]})
+        assert own.row("q", "init_std")["base"] == pytest.approx(0.02)
     with pytest.raises(sp.InputError, match="differs between blocks"):
         sp.prescribe("residual-mlp", base={"width": 64, "depth": 8}, target={"width": 64, "depth": 32}, residual_scale="1/sqrt(l)")
 

@@ -13,8 +13,10 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from sigprop.architecture import Architecture
-from sigprop.errors import NoRule
+from sigprop.errors import InputError, NoRule
 from sigprop.expression import Read, Vector
+from sigprop.scalar import Scalar, names
+from sigprop.traversal import walk
 
 NODES = 801  # cosines cos(theta) that the map is tabulated at, theta even on [0, pi/2]
 
@@ -52,7 +54,17 @@ def branch_map(arch: Architecture, weights: Sequence[float]) -> BranchMap:
         own, turned = _curves(arch, kind, block.branch, np.cos(theta))
         kernel, slope = kernel + weight * own, slope + weight * turned
     gain = float(kernel[0])
+    if not (np.isfinite(gain) and gain > 0):
+        zero = [name for name in _numbers_of(arch) if not np.any(arch.number_tables[name])]
+        named = "".join(f", {name}=0" for name in zero)
+        raise InputError(f"{arch.name}{named}: its branches write a variance of {gain:g}; accepted: numbers at which it is finite and above 0")
     return BranchMap(theta, kernel / gain, slope / gain, gain)
+
+
+def _numbers_of(arch: Architecture) -> list[str]:
+    """The named numbers that occur in branches."""
+    fields = [value for block in arch.sub_blocks for node in walk(block.branch) for value in vars(node).values()]
+    return sorted({number.name for value in fields if isinstance(value, Scalar) for number in names(value)})
 
 
 def _curves(arch: Architecture, kind: int, branch: Vector, cosines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
