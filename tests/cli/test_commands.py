@@ -65,7 +65,7 @@ def test_against_passes_the_other_theory_with_the_same_numbers(calls: list):
     theory = options["theory"]
     assert (theory.depth, theory.sizes["L"], theory.parameters["activation"]) == (arch.depth, 8, "tanh")
     assert theory.numbers["residual_scale"] == arch.numbers["residual_scale"] == 1 / (4 * 2**0.5)
-    assert "weight_gradient" not in options["quantities"] and "ntk" in options["quantities"]
+    assert "weight_gradient" not in options["quantities"] and "gradient_variance" in options["quantities"]
 
 
 @pytest.mark.parametrize(
