@@ -71,7 +71,7 @@ class Orthogonal:
         result = times(r, images)
         for along, (pair, count) in zip(a, pairs, strict=True):
             result = result + combined(along, pair.images, count)
-        return jnp.float32(x.shape[-1] ** 0.5) * result, Seen(b, images)
+        return x.shape[-1] ** 0.5 * result, Seen(b, images)
 
 
 def _alive(b: Any) -> Any:

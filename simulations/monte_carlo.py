@@ -16,23 +16,28 @@ from sigprop.rows import Row
 from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.engine import Engine
 from sigprop.simulations.matrix_free import MatrixFreeEngine
+from sigprop.simulations.precision import SINGLE, check_dtype
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)}
 TYPICAL = 1000  # not what is asked for: the first networks of many are those of few
 Advance = Callable[[int], None]
 
 
-def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL) -> Engine:
-    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical`` networks). Raises ``InputError``."""
+def engine_for(
+    name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL, dtype: str = SINGLE
+) -> Engine:
+    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical``
+    networks), its networks in the precision ``dtype``. Raises ``InputError``."""
+    check_dtype(dtype)
     if name == "auto":
-        able = [engine(arch, rows, width, memory_mib * 2**20) for engine in ENGINES.values() if engine.can(arch)]
+        able = [engine(arch, rows, width, memory_mib * 2**20, dtype) for engine in ENGINES.values() if engine.can(arch)]
         return min(able, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds)
     if name not in ENGINES:
         raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
     if not ENGINES[name].can(arch):
         others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
         raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
-    return ENGINES[name](arch, rows, width, memory_mib * 2**20)
+    return ENGINES[name](arch, rows, width, memory_mib * 2**20, dtype)
 
 
 def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -27,7 +27,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except NoRule as error:
         return _complain(f"the calculus has no rule for {error}; accepted: architectures whose inner products the rules cover")
     except Diverged as error:
-        _complain(f"a network {error}; accepted: parameters at which it stays finite")
+        _complain(f"a network {error}; accepted: parameters at which it stays finite, or (measure, verify) dtype=float64")
         return INCONCLUSIVE
     except KeyboardInterrupt:
         print("sigprop: interrupted; nothing was written", file=sys.stderr)
