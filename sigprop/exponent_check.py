@@ -62,7 +62,8 @@ def verify_exponents(
         rows += [row | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own)) for row in own if row["logs"] is not None]
     rows = [{key: value for key, value in row.items() if key != "logs"} for row in rows]
     verdict = overall([row["verdict"] for row in rows])
-    return Table(arch.name, dict(arch.parameters), rows, "verify", verdict, {"seed": seed, "engine": engine, "dtype": dtype, "width": width, **(theory.notes or {})})
+    notes = {"seed": seed, "engine": engine, "dtype": dtype, "width": width, **(theory.notes or {})}
+    return Table(arch.name, dict(arch.parameters), rows, "verify", verdict, notes)
 
 
 def _measured(key: Key) -> bool:
@@ -71,7 +72,17 @@ def _measured(key: Key) -> bool:
 
 
 def _ladder(
-    arch: Architecture, family: Family, variable: str, ladder: Sequence[int], width: int, seed: int, engine: str, dtype: str, memory: int, tolerance: float, progress: Any
+    arch: Architecture,
+    family: Family,
+    variable: str,
+    ladder: Sequence[int],
+    width: int,
+    seed: int,
+    engine: str,
+    dtype: str,
+    memory: int,
+    tolerance: float,
+    progress: Any,
 ) -> dict[Key, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """quantity and group -> (ln mean, its standard error, networks) at every size."""
     found: dict[Key, list[tuple[float, float, int]]] = {}

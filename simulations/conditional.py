@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from sigprop.simulations.directions import combined, exchanged, extend, times
 
 

@@ -7,8 +7,6 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
@@ -60,10 +58,9 @@ def measure(
         progress.start(samples, f"width {width}")
     found = moments(runner, samples, seed, progress.advance if progress is not None else None)
     diverged = found["diverged"]
-    error = np.sqrt(found["variance"] / samples)
     fixed = {"samples": samples, "width": width, "seed": seed, "engine": runner.name, "dtype": runner.dtype}
     table = []
-    for row, value, se in zip(rows, found["mean"], error, strict=True):
+    for row, value, se in zip(rows, found["mean"], found["error"], strict=True):
         lost = diverged is not None and (QUANTITIES[row.quantity].backward or max(row.application or 0, row.application_2 or 0) >= diverged)
         usable = not lost and math.isfinite(value) and math.isfinite(se)
         table.append(row.to_dict() | {"value": float(value) if usable else None, "se": float(se) if usable else None} | fixed)

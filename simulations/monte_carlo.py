@@ -84,14 +84,28 @@ def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Ad
 
 
 def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
-    """Mean and variance of every row by Welford's update over chunks, and the first diverged application (or None)."""
+    """Mean and standard error of every row by Welford's update over chunks, and the first diverged application (or None).
+
+    Each row is counted in units of a power of two near its first value, so that the squares of 1e160 stay finite.
+    """
     count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
+    unit: np.ndarray | None = None
     for rows, diverged in chunks(engine, samples, seed, 0, advance):
+        unit = _unit(rows[0]) if unit is None else unit
         with np.errstate(invalid="ignore", over="ignore"):  # a diverged row is reported as such
+            rows = rows / unit
             own = rows.mean(axis=0)
             shift = own - mean
             scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (count + len(rows))
             mean += shift * len(rows) / (count + len(rows))
         count += len(rows)
         first = min(first, int(diverged.min()))
-    return {"mean": mean, "variance": scatter / (count - 1), "diverged": first if first <= engine.arch.depth else None}
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = {"mean": mean * unit, "error": np.sqrt(scatter / (count - 1) / samples) * unit}
+    return found | {"diverged": first if first <= engine.arch.depth else None}
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """The powers of two at or below these values, 1 for zero and for what is not finite: dividing by them rounds nothing."""
+    usable = np.isfinite(values) & (values != 0)
+    return np.ldexp(1.0, np.where(usable, np.frexp(np.where(usable, values, 1.0))[1] - 1, 0))

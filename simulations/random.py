@@ -56,7 +56,8 @@ def branches(key: Any, count: int) -> Any:
 def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
     """[*shape] independent standard normals: a function of the key and the shape, whatever it is mapped or compiled with.
 
-    They are drawn in float32 and converted to ``dtype``: networks of every precision are the same ones. Pair i is sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
+    They are drawn in float32 and converted to ``dtype``: networks of every precision are the same ones. Pair i is
+    sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
     """
     size = math.prod(shape)
     if size >= COUNTED:
