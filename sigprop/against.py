@@ -57,7 +57,8 @@ def common_quantities(
         return tuple(name for name in same if QUANTITIES[name].judged)
     for name in asked:
         if name not in both:
-            known(network, [name]), known(theory, [name])  # which says why theory has none
+            for arch in (network, theory):
+                known(arch, [name])  # which says why theory has none
         if name not in same:
             accepted = ", ".join(same) or "a theory with as many tokens and applications"
             where = f"in {network.name!r} and in {theory.name!r}"

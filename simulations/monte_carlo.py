@@ -89,9 +89,9 @@ def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = N
     Each row is counted in units of a power of two near its first value, so that the squares of 1e160 stay finite.
     """
     count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
-    unit: np.ndarray | None = None
+    unit = np.zeros(0)
     for rows, diverged in chunks(engine, samples, seed, 0, advance):
-        unit = _unit(rows[0]) if unit is None else unit
+        unit = unit if count else _unit(rows[0])
         with np.errstate(invalid="ignore", over="ignore"):  # a diverged row is reported as such
             rows = rows / unit
             own = rows.mean(axis=0)

@@ -24,12 +24,14 @@ def mlp(
     input_gram: Any = None,
     weights: Any = "gaussian",
     readout: Any = "each",
+    sgd_factors: Any = None,
 ) -> Architecture:
     """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first pre-activations."""
     size = sizes(depth)
     chosen = {"c_w": c_w, "c_b": c_b}
     parameters = {"depth": depth, "activation": activation.name, **chosen, "tokens": tokens, "token_cosine": token_cosine}
     parameters |= {"input_gram": input_gram, "weights": weights, "readout": readout}
+    parameters |= {"sgd_factors": sgd_factors}
     return Architecture(
         name="mlp",
         sub_blocks=(SubBlock(State(0), branches.mlp(activation, 1, bias=c_b is not None), rules.skipless()),),
@@ -39,6 +41,7 @@ def mlp(
         readout=Readout(readout),
         ensemble=weights,
         sizes=size,
+        sgd_factors=sgd_factors or {},
         parameters=parameters,
         family=Family(Rebuilt("mlp", parameters)),
     )
