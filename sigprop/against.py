@@ -16,7 +16,7 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
 from sigprop.registry import Entry, entry
-from sigprop.rows import select
+from sigprop.rows import known, select
 
 WEIGHT_QUANTITIES = ("weight_gradient", "ntk")  # rows of these name weights, which two structures need not share
 _SIZES = ("depth", "loops")
@@ -38,18 +38,37 @@ def theory_of(network: str | Architecture, name: str, given: Mapping[str, Any] |
         )
     untouched = _plain(other, {**shared, **numbers, **_sizes(arch, other, {})})
     theory = replace(theory, numbers=_numbers(arch, theory, untouched))
-    common_quantities(arch, theory, [quantity for quantity in QUANTITIES if quantity not in WEIGHT_QUANTITIES])
+    common_quantities(arch, theory, [name for name in _both(arch, theory) if name not in WEIGHT_QUANTITIES])
     return theory
 
 
-def common_quantities(network: Architecture, theory: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The quantities whose rows agree; one that was asked for and whose rows differ is bad input."""
-    same = tuple(name for name in asked or QUANTITIES if select(network, [name]) == select(theory, [name]))
-    for name in asked or ():
+def common_quantities(
+    network: Architecture, theory: Architecture, asked: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The quantities that network A can be judged by with B's theory.
+
+    network: A; theory: B, as ``theory_of`` gives it; asked: names, each of which must do; none: of
+    those that a verdict looks at unasked, the ones that do. A quantity does where theory has it for
+    both and both have the same rows. Raises ``InputError`` for one that was asked for and does not.
+    """
+    both = _both(network, theory)
+    same = [name for name in both if select(network, [name]) == select(theory, [name])]
+    if not asked:
+        return tuple(name for name in same if QUANTITIES[name].judged)
+    for name in asked:
+        if name not in both:
+            for arch in (network, theory):
+                known(arch, [name])  # which says why theory has none
         if name not in same:
-            accepted = ", ".join(common_quantities(network, theory)) or "a theory with as many tokens and applications"
-            raise InputError(f"quantity={name!r} has different rows in {network.name!r} and in {theory.name!r}; accepted: {accepted}")
-    return same
+            accepted = ", ".join(same) or "a theory with as many tokens and applications"
+            where = f"in {network.name!r} and in {theory.name!r}"
+            raise InputError(f"quantity={name!r} has different rows {where}; accepted: {accepted}")
+    return tuple(asked)
+
+
+def _both(network: Architecture, theory: Architecture) -> tuple[str, ...]:
+    """The quantities that theory has for both."""
+    return tuple(name for name in known(network) if name in known(theory))
 
 
 def _sizes(arch: Architecture, other: Entry, chosen: Mapping[str, Any]) -> dict[str, Any]:

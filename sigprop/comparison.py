@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.errors import InputError
+from sigprop.errors import Diverged, InputError
+from sigprop.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.quantities import QUANTITIES
 from sigprop.rows import Row, judged
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import ENGINES, TYPICAL, engine_for, sample
+from sigprop.simulations.precision import BEYOND, SINGLE, check_dtype
 from sigprop.simulations.weights import least_width
 from sigprop.table import Table
 from sigprop.theory.numerics import evaluate, unscaled
-from sigprop.verdict import INCONCLUSIVE, Judgement, judge
+from sigprop.verdict import IDENTITY, INCONCLUSIVE, Judgement, judge
 
-FIXED, FIXED_SAMPLES = 1e-5, 16  # spread below which a row is an identity, and how many networks it is looked for on
+FIXED_SAMPLES = 16  # networks that identities are looked for on
 SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
 ZERO = 1e-12  # relative to a quantity's largest scale
 LOOSE = 0.05  # a tolerance from which on few networks decide: what counts is how many widths are compiled
@@ -36,6 +38,7 @@ def verify(
     samples: int | None = None,
     seed: int = 0,
     engine: str = "auto",
+    dtype: str = SINGLE,
     quantities: Sequence[str] | None = None,
     applications: Sequence[int] | None = None,
     memory_mib: int = 1024,
@@ -46,11 +49,12 @@ def verify(
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its own); tolerance:
     relative; width: n1, the ladder is n1 x {1/2, 1, 2, 4, 8}, or n1 x {1/2, 1, 4, 16} where the matrix-free engine samples the
     widest networks, from a tolerance of 5 % on {1, 2, 8} or {1, 4, 16} (default: found by a pilot); samples: networks a rung (default: sized so that a true
-    theory is confirmed with probability 0.95); seed, engine, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
+    theory is confirmed with probability 0.95); seed, engine, dtype, memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``.
 
     Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90 %), tolerance,
-    slope b (deviation a + b/n) and slope_se, detectable, verdict. Notes: engine (as asked) and engines (the one of each
-    rung). Raises ``InputError``.
+    slope b (deviation a + b/n) and slope_se, detectable, verdict. A row's verdict is ``identity`` where theory and every network
+    are alike within rounding (``identities``): it speaks against a theory, never for one. Notes: engine (as asked) and engines
+    (the one of each rung), identities (how many rows). Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
@@ -58,11 +62,13 @@ def verify(
     rows = judged(arch, quantities, applications)
     if not rows:
         raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
-    sampler = Sampler(arch, rows, seed, engine, memory_mib, progress, _typical(tolerance))
+    sampler = Sampler(arch, rows, seed, engine, memory_mib, progress, _typical(tolerance), check_dtype(dtype))
     start, ladder, ceiling = _ladder(sampler, width, tolerance >= LOOSE)
-    values, scales, errors, _ = evaluate(theory or arch, rows)
-    predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
-    notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(start).dtype, "theory": (theory or arch).name}
+    origins = Origins.find(arch, rows)
+    values, scales, all_errors, _ = evaluate(theory or arch, origins.rows)
+    every = [unscaled(*v) for v in values]
+    predicted, scale, errors = every[: len(rows)], [unscaled(*s) for s in scales[: len(rows)]], all_errors[: len(rows)]
+    notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]
     if lost:
         return Table(
@@ -74,13 +80,13 @@ def verify(
             notes | {"reason": f"{lost[0]} is beyond 1e300: no finite network reaches it"},
         )
     ruler = _rulers(rows, scale)
-    fixed = _identities(sampler(start, FIXED_SAMPLES, SCOUT) / ruler) & ~np.array([QUANTITIES[row.quantity].event for row in rows])
+    alike, unchanged = _identities(sampler, start, origins, every, ruler)
     found = judge(
         sampler, np.array(predicted), ruler, np.array(errors, dtype=float),
         tolerance=tolerance, widths=ladder, start_width=start, ceiling=ceiling, cost=sampler.cost, samples=samples,
-        half_rung=tolerance < LOOSE, identities=fixed, progress=None,
+        half_rung=tolerance < LOOSE, identities=alike | unchanged, on_average=unchanged, rounding=ROUNDING[dtype].allowed, progress=None,
     )  # fmt: skip
-    notes |= {"engines": [sampler.engine(n).name for n in found.widths]} | _about(rows, found)
+    notes |= {"engines": [sampler.engine(n).name for n in found.widths]} | _about(rows, found, dtype)
     return Table(arch.name, dict(arch.parameters), _table(rows, predicted, ruler, found), "verify", found.verdict, notes)
 
 
@@ -114,22 +120,57 @@ def _rulers(rows: Sequence[Row], scale: Sequence[float | None]) -> np.ndarray:
     return np.array([s if s and s > ZERO * largest[row.quantity] else 1.0 for row, s in zip(rows, scale, strict=True)])
 
 
-def _identities(deviations: np.ndarray) -> np.ndarray:
-    """Rows that every network has alike: their spread over networks is rounding."""
-    return deviations.std(axis=0) < FIXED
+def _identities(
+    sampler: Sampler, width: int, origins: Origins, predicted: Sequence[float | None], scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """([R], [R]) boolean: rows that all networks have alike, and others that theory and every network leave as the stem
+    (or the read-out) has them; of these the sampler gives the change from there on."""
+    limit = change_limit(sampler.dtype, sampler.arch.depth)
+    pairs = origins.without_change(predicted, scale, limit)
+    sampler.watch(origins, pairs)
+    values = sample(sampler.engine(width), FIXED_SAMPLES, sampler.seed, SCOUT)
+    pairs = unmoved(values, {row: sampler.at(origins, start) for row, start in pairs.items()}, scale, limit)
+    sampler.origins = {row: (start, float(predicted[origins.of[row]] or 0.0)) for row, start in pairs.items()}
+    alike = (values[:, : len(scale)] / scale).std(axis=0) < ROUNDING[sampler.dtype].spread
+    alike &= ~np.array([QUANTITIES[row.quantity].event for row in origins.rows[: len(scale)]])
+    unchanged = np.zeros_like(alike)
+    unchanged[list(pairs)] = True
+    return alike & ~unchanged, unchanged
 
 
 class Sampler:
     """(width, samples, stream) -> rows; one engine a width."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], seed: int, engine: str, memory_mib: int, progress: Any, typical: int = TYPICAL):
+    def __init__(
+        self,
+        arch: Architecture,
+        rows: tuple[Row, ...],
+        seed: int,
+        engine: str,
+        memory_mib: int,
+        progress: Any,
+        typical: int = TYPICAL,
+        dtype: str = SINGLE,
+    ):
         self.arch, self.rows, self.seed, self.name, self.memory_mib, self.progress = arch, rows, seed, engine, memory_mib, progress
-        self.typical = typical
+        self.typical, self.dtype, self.judged = typical, dtype, len(rows)
+        self.origins: dict[int, tuple[int, float]] = {}
         self.engines: dict[int, Any] = {}
+
+    def watch(self, origins: Origins, pairs: dict[int, int]) -> None:
+        """Sample these rows' origins too (of all widths one set of rows, so that each compiles once)."""
+        wanted = {start for start in pairs.values() if start >= self.judged}
+        if wanted:
+            self.rows = (*self.rows, *(origins.rows[start] for start in sorted(wanted)))
+            self.engines.clear()
+
+    def at(self, origins: Origins, start: int) -> int:
+        """The column of a row that is sampled."""
+        return self.rows.index(origins.rows[start])
 
     def engine(self, width: int) -> Any:
         if width not in self.engines:
-            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory_mib, self.typical)
+            self.engines[width] = engine_for(self.name, self.arch, self.rows, width, self.memory_mib, self.typical, self.dtype)
         return self.engines[width]
 
     def cost(self, width: int) -> float:
@@ -139,7 +180,11 @@ class Sampler:
     def __call__(self, width: int, samples: int, stream: int) -> np.ndarray:
         if self.progress is not None:
             self.progress.start(samples, f"width {width}")
-        return sample(self.engine(width), samples, self.seed, stream, self.progress.advance if self.progress is not None else None)
+        values = sample(self.engine(width), samples, self.seed, stream, self.progress.advance if self.progress is not None else None)
+        found = values[:, : self.judged].copy()
+        for row, (start, theory) in self.origins.items():
+            found[:, row] = theory + (values[:, row] - values[:, start])
+        return found
 
 
 def _table(rows: Sequence[Row], predicted: Sequence[Any], scale: np.ndarray, found: Judgement) -> list[dict[str, Any]]:
@@ -151,8 +196,16 @@ def _table(rows: Sequence[Row], predicted: Sequence[Any], scale: np.ndarray, fou
     ]  # fmt: skip
 
 
-def _about(rows: Sequence[Row], found: Judgement) -> dict[str, Any]:
-    about: dict[str, Any] = {"reason": found.reason, "widths": list(found.widths), "samples": list(found.samples), "looks": found.looks}
+def _about(rows: Sequence[Row], found: Judgement, dtype: str) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "reason": found.reason, "identities": found.rows.count(IDENTITY),
+        "widths": list(found.widths), "samples": list(found.samples), "looks": found.looks,
+    }  # fmt: skip
+    if about["identities"] == len(rows):
+        more = "; what could: other quantities" + (", or these in float64" if dtype == SINGLE else "")
+        about["reason"] = f"every row is an identity within rounding ({dtype}): nothing could have failed{more}"
+    elif found.reason.startswith(str(Diverged())):
+        about["reason"] = f"{found.reason} {BEYOND[dtype]}"
     if found.row is not None:
         about["deciding_row"] = str(rows[found.row])
     return about | ({"samples_needed": list(found.needed)} if found.needed else {})

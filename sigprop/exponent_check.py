@@ -17,6 +17,7 @@ from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
 from sigprop.rows import Row
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.simulations.precision import SINGLE
 from sigprop.table import Table
 from sigprop.theory.exponents.table import default_ladder, exponents, sized
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
@@ -36,11 +37,12 @@ def verify_exponents(
     memory_mib: int = 1024,
     progress: Any = None,
     family: Family | None = None,
+    dtype: str = SINGLE,
 ) -> Table:
     """Is abs(fitted - effective) <= tolerance for every quantity? Rows of ``exponents`` with fitted, fitted_se, lower, upper (90 %), verdict.
 
     fitted: slope of ln(mean over networks) in ln(size), weighted by the means' own errors; effective: the recursion's with the same weights.
-    width: of all networks, whose own 1/width the tolerance has to cover; networks are added, 128 to 2048 a size, until the interval is
+    width: of all networks, whose own 1/width the tolerance has to cover; dtype: their precision; networks are added, 128 to 2048 a size, until the interval is
     within tolerance/2. rejected: the 99 % interval, Bonferroni over rows, lies outside. Raises ``InputError``. Source: docs/exponents.md.
     """
     check_sizes(width=width, seed=seed, memory_mib=memory_mib)
@@ -56,11 +58,12 @@ def verify_exponents(
     for variable in dict.fromkeys(row["variable"] for row in theory):
         own = [row for row in theory if row["variable"] == variable and _measured((row["quantity"], row["group"]))]
         ladder = tuple(sizes or default_ladder(arch))
-        measured = _ladder(arch, family, variable, ladder, width, seed, engine, memory_mib, tolerance, progress)
+        measured = _ladder(arch, family, variable, ladder, width, seed, engine, dtype, memory_mib, tolerance, progress)
         rows += [row | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own)) for row in own if row["logs"] is not None]
     rows = [{key: value for key, value in row.items() if key != "logs"} for row in rows]
     verdict = overall([row["verdict"] for row in rows])
-    return Table(arch.name, dict(arch.parameters), rows, "verify", verdict, {"seed": seed, "engine": engine, "width": width, **(theory.notes or {})})
+    notes = {"seed": seed, "engine": engine, "dtype": dtype, "width": width, **(theory.notes or {})}
+    return Table(arch.name, dict(arch.parameters), rows, "verify", verdict, notes)
 
 
 def _measured(key: Key) -> bool:
@@ -69,7 +72,17 @@ def _measured(key: Key) -> bool:
 
 
 def _ladder(
-    arch: Architecture, family: Family, variable: str, ladder: Sequence[int], width: int, seed: int, engine: str, memory: int, tolerance: float, progress: Any
+    arch: Architecture,
+    family: Family,
+    variable: str,
+    ladder: Sequence[int],
+    width: int,
+    seed: int,
+    engine: str,
+    dtype: str,
+    memory: int,
+    tolerance: float,
+    progress: Any,
 ) -> dict[Key, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """quantity and group -> (ln mean, its standard error, networks) at every size."""
     found: dict[Key, list[tuple[float, float, int]]] = {}
@@ -78,7 +91,8 @@ def _ladder(
     for size in ladder:
         member = sized(arch, family, variable, size)
         wanted = {key: rows for key, rows in growth_rows(member).items() if _measured(key)}
-        one = engine_for(engine, member, tuple(row for rows in wanted.values() for row in rows), width, memory)
+        every = tuple(row for rows in wanted.values() for row in rows)
+        one = engine_for(engine, member, every, width, memory, dtype=dtype)
         for key, value in _enough(one, wanted, seed, allowed, progress, f"{variable} {size}").items():
             found.setdefault(key, []).append(value)
     return {key: tuple(np.array(column) for column in zip(*values, strict=True)) for key, values in found.items()}  # type: ignore[misc]

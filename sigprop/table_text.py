@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sigprop.table import Table
 
 HEAD, TAIL = 24, 12  # rows shown of a longer table
-SEVERITY = ("confirmed", "inconclusive", "rejected")
+SEVERITY = ("identity", "confirmed", "inconclusive", "rejected")
 SHARED = ("samples", "width", "engine", "seed", "dtype", "status", "assumes", "tolerance", "scale", "error", "approximation")  # never what a row is about
 
 
@@ -107,9 +107,13 @@ def verdict_line(table: Table) -> str:
     row = worst(table)
     if row is None:
         return f"verdict: {table.verdict}"
+    alike = sum(row.get("verdict") == "identity" for row in table)
+    if alike and alike == len(table):
+        return f"verdict: {table.verdict} ({(table.notes or {}).get('reason', 'every row is an identity')})"
     case = f"{row['case']}: " if row.get("case") else ""
     numbers = ", ".join(f"{name} {row[name]:.3g}" for name in ("deviation", "lower", "upper", "tolerance") if isinstance(row.get(name), (int, float)))
-    return f"verdict: {table.verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}{numbers})"
+    more = f"; {alike} of {len(table)} rows are identities within rounding, which count for nothing" if alike else ""
+    return f"verdict: {table.verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}{numbers}{more})"
 
 
 def _short(value: Any) -> str:

@@ -51,7 +51,7 @@ def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, 
     factor = 1 / size if scores.scale == "linear" else size**-0.5
     q = q.reshape(tokens, heads // group, group, size)
     highest = lax.Precision.HIGHEST
-    s = jnp.float32(factor) * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
+    s = factor * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
     s = s if cap is None else cap * jnp.tanh(s / cap)
     s = s if bias is None else s + bias[None, None]
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
@@ -70,8 +70,8 @@ def normalised(x: Any) -> Any:
 def rotated(x: Any, base: Any) -> Any:
     """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token t."""
     tokens, _, size = x.shape
-    frequency = base ** (-2 * jnp.arange(size // 2, dtype=jnp.float32) / size)
-    angle = (jnp.arange(tokens, dtype=jnp.float32)[:, None] * frequency[None])[:, None, :]  # [T, 1, d/2]
+    frequency = base ** (-2 * jnp.arange(size // 2, dtype=x.dtype) / size)
+    angle = (jnp.arange(tokens, dtype=x.dtype)[:, None] * frequency[None])[:, None, :]  # [T, 1, d/2]
     first, second = x[..., : size // 2], x[..., size // 2 :]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

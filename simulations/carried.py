@@ -18,6 +18,7 @@ import numpy as np
 from sigprop.simulations import random
 from sigprop.simulations.conditional import LAWS, Seen
 from sigprop.simulations.directions import whole_blocks
+from sigprop.simulations.precision import SINGLE
 from sigprop.simulations.weights import Shape
 
 
@@ -39,6 +40,7 @@ class Kind:
     uses: int
     tokens: int
     passes: int
+    dtype: str = SINGLE
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -58,11 +60,17 @@ class Kind:
         """Nothing asked yet."""
         rows, columns = self.sides
         longest = max(rows, columns)
-        zeros = lambda count, side: jnp.zeros(  # noqa: E731
-            (self.shape.slots, whole_blocks(count * self.uses * self.tokens, longest), side), dtype=jnp.float32
-        )
+
+        def zeros(count: int, side: int) -> Any:
+            kept = whole_blocks(count * self.uses * self.tokens, longest)
+            return jnp.zeros((self.shape.slots, kept, side), dtype=self.dtype)
+
         forward, back = self.rounds
-        return Known(Seen(zeros(forward, columns), zeros(forward, rows)), Seen(zeros(back, rows), zeros(back, columns)), jnp.zeros((), dtype=jnp.float32))
+        return Known(
+            Seen(zeros(forward, columns), zeros(forward, rows)),
+            Seen(zeros(back, rows), zeros(back, columns)),
+            jnp.zeros((), dtype=self.dtype),
+        )
 
 
 def _no(x: Any) -> Any:
@@ -145,7 +153,8 @@ ask.defvjp(_forward, _reverse)
 
 def _normals(kind: Kind, keys: Any, step: Any, which: Any, side: int) -> Any:
     """Of the forward query (which = 0) or a transposed one (1, 2, ...) of an application."""
-    return random.normal(keys[step.astype(jnp.int32) * (1 + kind.passes) + which], (kind.tokens, side))
+    key = keys[step.astype(jnp.int32) * (1 + kind.passes) + which]
+    return random.normal(key, (kind.tokens, side), kind.dtype)
 
 
 def _padded(x: Any, side: int) -> Any:

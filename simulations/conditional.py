@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
 from sigprop.simulations.directions import combined, exchanged, extend, times
 
 
@@ -71,7 +69,7 @@ class Orthogonal:
         result = times(r, images)
         for along, (pair, count) in zip(a, pairs, strict=True):
             result = result + combined(along, pair.images, count)
-        return jnp.float32(x.shape[-1] ** 0.5) * result, Seen(b, images)
+        return x.shape[-1] ** 0.5 * result, Seen(b, images)
 
 
 def _alive(b: Any) -> Any:

@@ -46,7 +46,10 @@ class Plan:
 
     def __call__(self, static: Static, keys: dict[str, Any]) -> Dense:
         found, ensemble = {s.name: s for s in static.shapes}, static.arch.ensemble
-        held = {name: stored(key, found[name], ensemble) if self.keep or len(found[name].shape) == 1 else key for name, key in keys.items()}
+        held = {}
+        for name, key in keys.items():
+            formed = self.keep or len(found[name].shape) == 1
+            held[name] = stored(key, found[name], ensemble, static.dtype) if formed else key
         return Dense(static.shapes, ensemble, held)
 
 
@@ -67,7 +70,7 @@ class DenseEngine(Engine):
     def _bytes(self, keep: bool) -> int:
         matrices = sum(s.size for s in self.shapes) if keep else sum(s.size // s.slots for s in self.shapes)
         copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)  # a switch between kinds of sub-blocks holds them once more
-        return 4 * copies * (matrices + sum(s.size // s.slots for s in self.shapes)) + self._vectors
+        return self.itemsize * copies * (matrices + sum(s.size // s.slots for s in self.shapes)) + self._vectors
 
     @property
     def seconds(self) -> float:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from sigprop.simulations.inner import products
 
-DEPENDENT = 1e-5  # of a query's length: below it, what is left of the query is rounding (float32), not a direction
+DEPENDENT = {"float32": 1e-5, "float64": 1e-13}  # of a query's length: below it, what is left of the query is rounding, not a direction
 UNROLLED = 4  # queries at a time
 LEFT = 0.5  # of a new direction's length, on the second orthogonalisation: below it, it was made of rounding
 NEAR = 2**18  # numbers of a block: one MiB
@@ -94,10 +94,11 @@ def extend(known: Sequence[tuple[Any, Any]], x: Any) -> tuple[list[Any], Any, An
     known: lists of orthonormal or zero rows [K, n], each with how many at most are in use (None: all), and a [T, K] for each; x [T, n].
     Twice is enough: the second round removes the first one's rounding.
     """
+    least = _length(x) * DEPENDENT[x.dtype.name]
     if not known:
-        return [], *_among(x, _length(x) * DEPENDENT)
+        return [], *_among(x, least)
     a, left = _freed_of_all(x, known)
-    b, r = _among(left, _length(x) * DEPENDENT)
+    b, r = _among(left, least)
     a_more, left = _freed_of_all(b, known)
     b, r_more = _among(left, _length(b) * LEFT)
     return [one + times(r, more) for one, more in zip(a, a_more, strict=True)], b, times(r, r_more)

@@ -1,7 +1,8 @@
 """What every engine is: batches of finite networks, from the same description and keys to the same rows.
 
 Randomness is a function of (description, seed, stream, sample index) alone: batch size and device
-count change nothing but rounding. Networks are float32; sums over samples are float64 (``monte_carlo``).
+count change nothing but rounding. Networks are float32 or, in a scope of their own, float64
+(``precision``); sums over samples are float64 (``monte_carlo``).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from sigprop.rows import Row
 from sigprop.simulations import random
 from sigprop.simulations.matrices import Matrices
 from sigprop.simulations.observables import network_rows, passes
+from sigprop.simulations.precision import SINGLE, itemsize, scope
 from sigprop.simulations.weights import Shape, shapes, slot_tables, use_tables
 
-DTYPE = "float32"
 MOST_LANES = 8
 KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library maps memory anew at every call
 KEEPING = {"state_cosine", "write_cosine", "rotation", "participation_ratio", "band_variance", "band_covariance"}  # of vectors, not of their Grams
@@ -45,29 +46,30 @@ class Engine:
     What an engine is, is how its matrices act on vectors: ``matrices`` of one network (``Matrices``), and what a network costs.
     """
 
-    name, dtype = "", DTYPE
+    name = ""
     compiling = 0.5  # seconds a weight that a program takes to compile, roughly
     ladder, loose, widest = (1, 2, 4, 8), (1, 2, 8), 1024  # of a verdict: multiples of its n1, the fewest of them, and the widest network it may ask for
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int):
-        self.arch, self.rows, self.width = arch, rows, width
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int, dtype: str = SINGLE):
+        self.arch, self.rows, self.width, self.dtype = arch, rows, width, dtype
+        self.itemsize, real = itemsize(dtype), np.dtype(dtype).type
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
         numbers = arch.number_tables | arch.tables_by_application
         with np.errstate(over="ignore"):  # a number beyond float32 is a network that diverges, and is reported as such
-            singles = {name: table.astype(np.float32) for name, table in numbers.items()}
+            tables = {name: table.astype(real) for name, table in numbers.items()}
         self.tables = {
             "kind": np.array(arch.kinds, dtype=np.int32),
             "slots": slot_tables(arch),
             "uses": use_tables(arch),
-            "numbers": singles,
-            "stem": {part: gram.astype(np.float32) for part, (_, gram) in arch.stem_parts.items()},
-            "head": np.float32(arch.head.variance),
-            "factors": {group: np.float32(factor) for group, factor in arch.sgd_factors.items()},
+            "numbers": tables,
+            "stem": {part: gram.astype(real) for part, (_, gram) in arch.stem_parts.items()},
+            "head": real(arch.head.variance),
+            "factors": {group: real(factor) for group, factor in arch.sgd_factors.items()},
         }
-        self.roots = {part: _root(variance * gram) for part, (variance, gram) in arch.stem_parts.items()}
+        self.roots = {part: _root(variance * gram).astype(real) for part, (variance, gram) in arch.stem_parts.items()}
         self.keys: dict[tuple[int, int], Any] = {}
         self.compiled = False  # whether a batch has been run
-        self.static = Static(arch, rows, width, self.plan(memory_bytes))
+        self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
         at_once = memory_bytes // self.lanes if jax.default_backend() != "cpu" else min(memory_bytes // self.lanes, KEPT)
         self.batch_size = _batch_size(at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds)
@@ -111,7 +113,7 @@ class Engine:
     def _vectors(self) -> int:
         """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a pass."""
         held = self.arch.lanes + 2 + 3 * len(self.shapes)
-        return 4 * (self.arch.depth + 1) * self.arch.tokens * self.width * held * (1 + self.passes)
+        return self.itemsize * (self.arch.depth + 1) * self.arch.tokens * self.width * held * (1 + self.passes)
 
     @property
     def _vector_seconds(self) -> float:
@@ -119,12 +121,13 @@ class Engine:
         return 5e-9 * self.arch.depth * self.arch.tokens * self.width
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
-        """(rows [samples, rows] float32, first diverged application [samples]) of the networks with these indices."""
+        """(rows [samples, rows], first diverged application [samples]) of the networks with these indices."""
         if (seed, stream) not in self.keys:
             self.keys = {(seed, stream): base_key(self.arch, self.width, seed, stream)}
         key = self.keys[seed, stream]
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
-        return _batch(self.width)(self.static, key, indices, self.tables, self.roots)
+        with scope(self.dtype):
+            return _batch(self.width)(self.static, key, indices, self.tables, self.roots)
 
 
 def _lanes(fits: float) -> int:
@@ -141,7 +144,7 @@ def _batch_size(fits: float, quick: float) -> int:
 def _root(gram: np.ndarray) -> np.ndarray:
     """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
     values, vectors = np.linalg.eigh(gram)
-    return (vectors * np.sqrt(np.clip(values, 0, None))).astype(np.float32)
+    return vectors * np.sqrt(np.clip(values, 0, None))
 
 
 def _sharding(samples: int) -> Any:
@@ -153,14 +156,14 @@ def _sharding(samples: int) -> Any:
 class Static:
     """What one compilation depends on: the description's structure, never its numbers."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any):
-        self.arch, self.rows, self.width, self.plan = arch, rows, width, plan
+    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any, dtype: str = SINGLE):
+        self.arch, self.rows, self.width, self.plan, self.dtype = arch, rows, width, plan, dtype
         self.passes = passes(arch, rows)
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.drawn)
         structure = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.ensemble, uses)
         shares = (arch.bands, tuple(arch.owned), arch.head.vocabulary, arch.head.inverse_temperature)
-        self.key = (*structure, *shares, rows, width, plan)
+        self.key = (*structure, *shares, rows, width, plan, dtype)
         self.hash = hash(self.key)
 
     def __hash__(self) -> int:
@@ -184,16 +187,18 @@ def _batch(width: int) -> Any:
 def program(engine: Engine, samples: int) -> Any:
     """The compiled program of a batch of that many networks: for what it costs (``memory_analysis``)."""
     key, indices = base_key(engine.arch, engine.width, 0, 0), jax.device_put(np.arange(samples, dtype=np.uint32), _sharding(samples))
-    return _batch(engine.width).compiled().lower(engine.static, key, indices, engine.tables, engine.roots).compile()
+    with scope(engine.dtype):
+        lowered = _batch(engine.width).compiled().lower(engine.static, key, indices, engine.tables, engine.roots)
+        return lowered.compile()
 
 
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
     arch, width = static.arch, static.width
     stem_key, readout_key, *weight_keys, own = random.branches(key, 3 + len(static.shapes))  # own: of dropout's masks and the head's words
     keys = [stem_key] if len(roots) == 1 else list(random.branches(stem_key, len(roots)))
-    draw = lambda root, key: jnp.matmul(root, random.normal(key, (arch.tokens, width)), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+    draw = lambda root, key: jnp.matmul(root, random.normal(key, (arch.tokens, width), static.dtype), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
     parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
-    readout = random.normal(readout_key, (arch.tokens, width))
+    readout = random.normal(readout_key, (arch.tokens, width), static.dtype)
     readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
     matrices = static.plan(static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)})
     return network_rows(arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own)

@@ -13,6 +13,7 @@ from sigprop.rows import Row
 from sigprop.simulations.inner import dot
 from sigprop.simulations.trace import Trace
 
+LEAST_APART = {"float32": 1e-12, "float64": 1e-30}  # squared distance of unit vectors: below it, rounding
 
 def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
     """cos(x_a[t], x_b[t]) of vectors [A, T, n], row by row; 0 with a zero vector (every unit of a narrow relu layer may be off)."""
@@ -44,7 +45,8 @@ def modulator(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace
 
 
 def skip_rate(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
-    return (modulator(rows, arch, shapes, trace, gradients, tables) == 0).astype(jnp.float32)
+    m = modulator(rows, arch, shapes, trace, gradients, tables)
+    return (m == 0).astype(m.dtype)
 
 
 def rotation(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:
@@ -60,7 +62,8 @@ def angle_exponent(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
     """log of (1 - cos)/(1 - cos), 1 - cos as half the squared distance of unit vectors (no cancellation)."""
     a, t, s = (np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2"))
     unit = trace.lanes[0] / jnp.sqrt((trace.lanes[0] ** 2).sum(-1, keepdims=True))
-    apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), jnp.float32(1e-12))  # noqa: E731
+    least = LEAST_APART[unit.dtype.name]
+    apart = lambda at: jnp.maximum(((unit[at, t] - unit[at, s]) ** 2).sum(-1), least)  # noqa: E731
     return jnp.log(apart(a + 1) / apart(a))
 
 
@@ -68,10 +71,10 @@ def matrix_entropy(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: 
     at = np.array([row.application for row in rows])
     x = trace.lanes[0][at]
     own = np.arange(x.shape[-1]) + 0.5 < arch.owned[at][:, None] * x.shape[-1]  # [rows, n]
-    x = x / jnp.abs(x).max(axis=(1, 2), keepdims=True) * jnp.asarray(own, dtype=jnp.float32)[:, None]  # scale-free, and squares stay finite
+    x = x / jnp.abs(x).max(axis=(1, 2), keepdims=True) * jnp.asarray(own, dtype=x.dtype)[:, None]  # scale-free, and squares stay finite
     gram = dot(x, x)
-    p = jnp.clip(jnp.linalg.eigvalsh(gram / jnp.trace(gram, axis1=1, axis2=2)[:, None, None]), jnp.float32(1e-30))
-    return -(p * jnp.log(p)).sum(-1) / np.log(arch.tokens).astype(np.float32)
+    p = jnp.clip(jnp.linalg.eigvalsh(gram / jnp.trace(gram, axis1=1, axis2=2)[:, None, None]), 1e-30)
+    return -(p * jnp.log(p)).sum(-1) / float(np.log(arch.tokens))
 
 
 def participation_ratio(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any) -> Any:

@@ -40,7 +40,7 @@ def cross_entropy(rows: Sequence[Row], arch: Architecture, shapes: Any, trace: T
     width, blocks = output.shape[-1], -(-words // WORDS)
 
     def block(i: Any) -> Any:
-        e = random.normal(jax.random.fold_in(jax.random.fold_in(tables["key"], np.uint32(2**31)), i), (WORDS, width))
+        e = random.normal(jax.random.fold_in(jax.random.fold_in(tables["key"], np.uint32(2**31)), i), (WORDS, width), output.dtype)
         logits = jnp.sqrt(tables["head"] / width) * jnp.matmul(output, e.T, precision=jax.lax.Precision.HIGHEST)  # [T, WORDS]
         return jax.nn.logsumexp(jnp.where((i * WORDS + jnp.arange(WORDS, dtype=jnp.uint32) < words)[None], logits, -jnp.inf), axis=-1)
 

@@ -12,7 +12,7 @@ class Matrices(Protocol):
     """
 
     def start(self) -> Any:
-        """The state before the first application: a pytree of float32 arrays, or one without leaves."""
+        """The state before the first application: a pytree of arrays of the network's precision, or one without leaves."""
         ...
 
     def take(self, state: Any, place: Any) -> tuple[Any, Any]:

@@ -22,18 +22,20 @@ from sigprop.simulations.engine import Engine, Static
 from sigprop.simulations.weights import Shape, most_uses, stored
 
 
-def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int) -> list[Kind]:
+def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int, dtype: str) -> list[Kind]:
     """Of every matrix."""
-    return [Kind(s, arch.ensemble, most_uses(arch, s.name), arch.tokens, passes) for s in shapes if len(s.shape) > 1]
+    matrices = [shape for shape in shapes if len(shape.shape) > 1]
+    uses = [most_uses(arch, shape.name) for shape in matrices]
+    return [Kind(s, arch.ensemble, u, arch.tokens, passes, dtype) for s, u in zip(matrices, uses, strict=True)]
 
 
 class MatrixFree:
     """The matrices of one network (``Matrices``)."""
 
     def __init__(self, static: Static, keys: dict[str, Any]):
-        self.kinds = {kind.shape.name: kind for kind in kinds(static.arch, static.shapes, static.passes)}
+        self.kinds = {kind.shape.name: kind for kind in kinds(static.arch, static.shapes, static.passes, static.dtype)}
         self.keys = {name: random.branches(keys[name], static.arch.depth * (1 + static.passes)) for name in self.kinds}  # of every query
-        self.biases = {s.name: stored(keys[s.name], s) for s in static.shapes if len(s.shape) == 1}
+        self.biases = {s.name: stored(keys[s.name], s, dtype=static.dtype) for s in static.shapes if len(s.shape) == 1}
 
     def start(self) -> Any:
         return {name: kind.empty() for name, kind in self.kinds.items()}
@@ -81,13 +83,14 @@ class MatrixFreeEngine(Engine):
     @property
     def bytes_per_network(self) -> int:
         """The queries, as state and as carrier, and the vectors."""
-        return 8 * sum(kind.kept * sum(kind.sides) for kind in kinds(self.arch, self.shapes, self.passes)) + self._vectors
+        every = kinds(self.arch, self.shapes, self.passes, self.dtype)
+        return 2 * self.itemsize * sum(kind.kept * sum(kind.sides) for kind in every) + self._vectors
 
     @property
     def seconds(self) -> float:
         """Normals and orthogonalisations of the queries, and the vectors."""
         total = self._vector_seconds
-        for kind in kinds(self.arch, self.shapes, self.passes):
+        for kind in kinds(self.arch, self.shapes, self.passes, self.dtype):
             before = kind.uses * kind.tokens * (1 + kind.passes)
             total += kind.shape.slots * before * sum(kind.sides) * (1.6e-9 + 0.1e-9 * before)
         return total

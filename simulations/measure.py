@@ -7,13 +7,12 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
 from sigprop.rows import select
 from sigprop.simulations.monte_carlo import engine_for, moments
+from sigprop.simulations.precision import BEYOND, SINGLE
 from sigprop.table import Table
 
 LEAST = {"width": 1, "samples": 2, "seed": 0, "memory_mib": 1}
@@ -35,6 +34,7 @@ def measure(
     samples: int = 512,
     seed: int = 0,
     engine: str = "auto",
+    dtype: str = SINGLE,
     quantities: Sequence[str] | None = None,
     applications: Sequence[int] | None = None,
     memory_mib: int = 1024,
@@ -44,27 +44,29 @@ def measure(
 
     arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the description and the sample's
     index it fixes every random number, whatever the chunking or device count; engine: 'dense', 'matrix-free' (docs/matrix-free.md)
-    or 'auto', the cheaper one; quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object
+    or 'auto', the cheaper one; dtype: 'float32' or 'float64', the precision of the networks, which are the same ones in both;
+    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object
     with start and advance.
 
-    A network that overflows float32 is not averaged away: rows at and after its application (and everything backward)
+    A network that overflows is not averaged away: rows at and after its application (and everything backward)
     have value null and the table's note says at which application. Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     rows = select(arch, quantities, applications)
-    runner = engine_for(engine, arch, rows, width, memory_mib)
+    runner = engine_for(engine, arch, rows, width, memory_mib, dtype=dtype)
     if progress is not None:
         progress.start(samples, f"width {width}")
     found = moments(runner, samples, seed, progress.advance if progress is not None else None)
     diverged = found["diverged"]
-    error = np.sqrt(found["variance"] / samples)
     fixed = {"samples": samples, "width": width, "seed": seed, "engine": runner.name, "dtype": runner.dtype}
     table = []
-    for row, value, se in zip(rows, found["mean"], error, strict=True):
+    for row, value, se in zip(rows, found["mean"], found["error"], strict=True):
         lost = diverged is not None and (QUANTITIES[row.quantity].backward or max(row.application or 0, row.application_2 or 0) >= diverged)
         usable = not lost and math.isfinite(value) and math.isfinite(se)
         table.append(row.to_dict() | {"value": float(value) if usable else None, "se": float(se) if usable else None} | fixed)
-    notes = {"diverged": f"networks diverged at application {diverged} (float32)"} if diverged is not None else {}
-    if diverged is None and any(row["value"] is None for row in table):
-        notes = {"diverged": "gradients of networks diverged (float32)"}
+    notes = {}
+    if diverged is not None:
+        notes = {"diverged": f"networks diverged at application {diverged} {BEYOND[dtype]}"}
+    elif any(row["value"] is None for row in table):
+        notes = {"diverged": f"gradients of networks diverged {BEYOND[dtype]}"}
     return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes)

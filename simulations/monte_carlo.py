@@ -17,16 +17,21 @@ from sigprop.rows import Row
 from sigprop.simulations.dense import DenseEngine
 from sigprop.simulations.engine import Engine
 from sigprop.simulations.matrix_free import MatrixFreeEngine
+from sigprop.simulations.precision import SINGLE, check_dtype
 
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)}
 TYPICAL = 1000  # not what is asked for: the first networks of many are those of few
 Advance = Callable[[int], None]
 
 
-def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL) -> Engine:
-    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical`` networks). Raises ``InputError``."""
+def engine_for(
+    name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL, dtype: str = SINGLE
+) -> Engine:
+    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical``
+    networks), its networks in the precision ``dtype``. Raises ``InputError``."""
+    check_dtype(dtype)
     if name == "auto":
-        able = [engine(arch, rows, width, memory_mib * 2**20) for engine in ENGINES.values() if engine.can(arch)]
+        able = [engine(arch, rows, width, memory_mib * 2**20, dtype) for engine in ENGINES.values() if engine.can(arch)]
         there = memory.available()
         fit = [engine for engine in able if there is None or engine.least_bytes <= there]
         if not fit:
@@ -37,7 +42,7 @@ def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int,
     if not ENGINES[name].can(arch):
         others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
         raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
-    found = ENGINES[name](arch, rows, width, memory_mib * 2**20)
+    found = ENGINES[name](arch, rows, width, memory_mib * 2**20, dtype)
     found.require_memory()
     return found
 
@@ -86,14 +91,28 @@ def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Ad
 
 
 def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
-    """Mean and variance of every row by Welford's update over chunks, and the first diverged application (or None)."""
+    """Mean and standard error of every row by Welford's update over chunks, and the first diverged application (or None).
+
+    Each row is counted in units of a power of two near its first value, so that the squares of 1e160 stay finite.
+    """
     count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
+    unit = np.zeros(0)
     for rows, diverged in chunks(engine, samples, seed, 0, advance):
+        unit = unit if count else _unit(rows[0])
         with np.errstate(invalid="ignore", over="ignore"):  # a diverged row is reported as such
+            rows = rows / unit
             own = rows.mean(axis=0)
             shift = own - mean
             scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (count + len(rows))
             mean += shift * len(rows) / (count + len(rows))
         count += len(rows)
         first = min(first, int(diverged.min()))
-    return {"mean": mean, "variance": scatter / (count - 1), "diverged": first if first <= engine.arch.depth else None}
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = {"mean": mean * unit, "error": np.sqrt(scatter / (count - 1) / samples) * unit}
+    return found | {"diverged": first if first <= engine.arch.depth else None}
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    """The powers of two at or below these values, 1 for zero and for what is not finite: dividing by them rounds nothing."""
+    usable = np.isfinite(values) & (values != 0)
+    return np.ldexp(1.0, np.where(usable, np.frexp(np.where(usable, values, 1.0))[1] - 1, 0))

@@ -12,7 +12,7 @@ from sigprop.architecture import Architecture
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
 from sigprop.mixing import Gate, Mix
 from sigprop.rotation import Centre, Modulate, Project
-from sigprop.scalar import evaluate
+from sigprop.scalar import Scalar, evaluate
 from sigprop.scores import DROPPED
 from sigprop.simulations.attention import attend
 from sigprop.simulations.inner import dot
@@ -31,6 +31,7 @@ class _Evaluation:
     ):
         self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = numbers, matrices, local, place, probes, masks
         self.leaves = dict(leaves)
+        self.dtype = next(iter(self.leaves.values())).dtype
         self.inputs: dict[str, Any] = {}
         self.participation: Any = None
         self.norms: dict[Vector, Any] = {}
@@ -42,14 +43,14 @@ class _Evaluation:
         match u:
             case Gate(factor, of, weight):
                 x = self(of)
-                start = jnp.full_like(self.probes[0][weight], 1) * jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32)
+                start = jnp.full_like(self.probes[0][weight], 1) * self.number(factor)
                 gates = self._probed(weight, start)  # [T, gates]
                 return (x.reshape(*gates.shape, -1) * gates[..., None]).reshape(x.shape)
             case Mix(table, of, turned):
                 matrix = self.numbers[table.name]
                 return jnp.einsum("ts,sn->tn", matrix.T if turned else matrix, self(of), precision=jax.lax.Precision.HIGHEST)
             case Scale(factor, of):
-                return jnp.asarray(evaluate(factor, self.numbers), dtype=jnp.float32) * self(of)
+                return self.number(factor) * self(of)
             case Rescale(factor, of):
                 return self.numbers[factor.name][:, None] * self(of)
             case Sum(terms):
@@ -64,14 +65,14 @@ class _Evaluation:
             case Normalise(of, kind, epsilon):
                 x = self(of)
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
-                square = jnp.mean(x * x, axis=-1, keepdims=True) + jnp.asarray(evaluate(epsilon, self.numbers), dtype=jnp.float32)
+                square = jnp.mean(x * x, axis=-1, keepdims=True) + self.number(epsilon)
                 norm = self.norms[u] = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # of 0: 1
                 return x / norm
             case Truncate(of, fraction, parts):
                 x = self(of)
                 size = x.shape[-1] // parts
-                place = (jnp.arange(x.shape[-1], dtype=jnp.int32) % size + jnp.float32(0.5)).astype(jnp.float32)
-                return jnp.where(place < jnp.asarray(evaluate(fraction, self.numbers), dtype=jnp.float32) * size, x, jnp.zeros_like(x))
+                place = (jnp.arange(x.shape[-1], dtype=jnp.int32) % size).astype(self.dtype) + 0.5
+                return jnp.where(place < self.number(fraction) * size, x, jnp.zeros_like(x))
             case Centre(of):
                 x = self(of)
                 return x - jnp.mean(x, axis=-1, keepdims=True)
@@ -81,34 +82,39 @@ class _Evaluation:
                 return x - (x * y).sum(-1, keepdims=True) / jnp.where(square > 0, square, jnp.ones_like(square)) * y
             case Dropout(name, of, rate):
                 x = self(of)
-                return x * kept(self.masks[name], x.shape, evaluate(rate, self.numbers))
+                return x * kept(self.masks[name], x.shape, self.number(rate))
             case Attend(query, key, value, scores):
-                mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=evaluate(u.rate, self.numbers))
-                cap, base = (None if scalar is None else jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.cap, u.base))
+                mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=self.number(u.rate))
+                cap, base = (None if scalar is None else self.number(scalar) for scalar in (u.cap, u.base))
                 bias = None if u.bias is None else self.numbers[u.bias.name]
                 if u.kept_by:
-                    unseen = jnp.where(self.modulators[u.kept_by] > 0, jnp.float32(0), jnp.float32(DROPPED))[None, :]
+                    modulators = self.modulators[u.kept_by]
+                    unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, :]
                     bias = unseen if bias is None else bias + unseen
                 output, self.participation = attend(scores, group_of(u), self(query), self(key), self(value), cap, base, mask, bias)
                 return output
             case Linear():
                 x = self(u.of)
                 self.inputs[u.weight] = x
-                std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32) / x.shape[-1])
+                std = jnp.sqrt(self.number(u.variance) / x.shape[-1])
                 product, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
                 self.leaves[u] = self._probed(u.weight, std * product)  # pyright: ignore[reportOperatorIssue]  (asked once, wherever it stands)
                 return self.leaves[u]
             case Modulate(weight, of):
                 return self.modulators[weight][:, None] * self(of)
             case Bias():
-                std = jnp.sqrt(jnp.asarray(evaluate(u.variance, self.numbers), dtype=jnp.float32))
+                std = jnp.sqrt(self.number(u.variance))
                 return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
         raise TypeError(f"cannot evaluate {u!r}")
+
+    def number(self, scalar: Scalar) -> Any:
+        """A scalar expression's value, in the network's precision."""
+        return jnp.asarray(evaluate(scalar, self.numbers), dtype=self.dtype)
 
     def modulate(self, u: Modulate) -> Any:
         """m [T] of what the application reads, 0 where it skips."""
         x = self(Read())
-        variance, power, least = (jnp.asarray(evaluate(scalar, self.numbers), dtype=jnp.float32) for scalar in (u.variance, u.power, u.skip_below))
+        variance, power, least = (self.number(scalar) for scalar in (u.variance, u.power, u.skip_below))
         scores, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
         scores = self._probed(u.weight, jnp.sqrt(variance / x.shape[-1]) * scores)  # pyright: ignore[reportOperatorIssue]
         m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
@@ -116,7 +122,7 @@ class _Evaluation:
 
     def gain(self, u: Vector, tokens: int) -> Any:
         """[T] log of what ``u`` divided its argument by (0 where it is not a norm)."""
-        return jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=jnp.float32)
+        return jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=self.dtype)
 
     def _probed(self, weight: str, x: Any) -> Any:
         outputs, grams = self.probes
@@ -124,9 +130,9 @@ class _Evaluation:
 
 
 def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
-    """m/(1 - rate) of dropout: 0 with probability ``rate``."""
-    keep = 1 - jnp.asarray(rate, dtype=jnp.float32)
-    return jax.random.bernoulli(key, keep, shape).astype(jnp.float32) / keep
+    """m/(1 - rate) of dropout: 0 with probability ``rate``; the same draws in every precision."""
+    keep = 1 - rate
+    return jax.random.bernoulli(key, keep.astype(jnp.float32), shape).astype(keep.dtype) / keep
 
 
 def run(
@@ -153,10 +159,10 @@ def run(
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         rule.modulators = branch.modulators
-        inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=jnp.float32)) for name, shape in _input_shapes(arch, by_name).items()}
-        participation = jnp.zeros(write.shape[:1], dtype=jnp.float32) if branch.participation is None else branch.participation
+        inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=stem.dtype)) for name, shape in _input_shapes(arch, by_name).items()}
+        participation = jnp.zeros(write.shape[:1], dtype=stem.dtype) if branch.participation is None else branch.participation
         new = tuple(rule(lane) for lane in block.rule)
-        modulators = next(iter(rule.modulators.values()), jnp.ones(write.shape[:1], dtype=jnp.float32))
+        modulators = next(iter(rule.modulators.values()), jnp.ones(write.shape[:1], dtype=stem.dtype))
         return new, branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]), modulators)
 
     def step(carried: Any, x: Any) -> Any:

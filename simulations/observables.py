@@ -36,7 +36,7 @@ def network_rows(
         trace, state = run(arch, shapes, stem, matrices, state, tables, probes, key)
         return (trace.taps, state), trace
 
-    trace, gradients = _pass(forward, zero_probes(arch, shapes, width), matrices, arch, readout, rows)
+    trace, gradients = _pass(forward, zero_probes(arch, shapes, width, readout.dtype), matrices, arch, readout, rows)
     values: dict[str, Any] = {}
     diverged = jnp.where(trace.finite.all(), arch.depth + 1, jnp.argmin(trace.finite))
     for name in dict.fromkeys(row.quantity for row in rows):
@@ -66,11 +66,11 @@ def _pass(forward: Any, probes: Probes, matrices: Matrices, arch: Architecture, 
     v = (
         readout[:tokens]
         if arch.readout.tokens == "each"
-        else jnp.asarray(np.diag(weight[0]), dtype=jnp.float32) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
+        else jnp.asarray(np.diag(weight[0]), dtype=readout.dtype) @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
     )
     cotangents = v[None]
     if wanted > 1:
-        cotangents = jnp.concatenate([cotangents, jnp.eye(tokens, dtype=jnp.float32)[:, :, None] * readout[-1][None, None, :]])
+        cotangents = jnp.concatenate([cotangents, jnp.eye(tokens, dtype=readout.dtype)[:, :, None] * readout[-1][None, None, :]])
     found = matrices.pull(vjp, jnp.broadcast_to(cotangents[:, None], (wanted, *taps.shape)), state)
     return trace, {"v": jax.tree.map(lambda g: g[0], found), "ntk": jax.tree.map(lambda g: g[1:], found)}
 
@@ -97,15 +97,15 @@ def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:
     tables = list(arch.applications_of(weight).values())
     most = max(len(t) for t in tables)
     padded = np.array([t + [0] * (most - len(t)) for t in tables])
-    return padded, np.array([[1.0] * len(t) + [0.0] * (most - len(t)) for t in tables], dtype=np.float32)
+    return padded, np.array([[1.0] * len(t) + [0.0] * (most - len(t)) for t in tables])
 
 
 def _slot_products(arch: Architecture, weight: str, trace: Trace, left: Probes, right: Probes) -> Any:
     """sum over uses a, b and tokens t, s of <x_at, x_bs> <d_at, d_bs> for each slot: |dz/dW|^2 from its low-rank form, exactly."""
     use, real = _uses(arch, weight)
     flat = lambda array: array[use].reshape(len(use), -1, array.shape[-1])  # noqa: E731  [slots, U T, n]
-    mask = np.repeat(real, arch.tokens, axis=1)
     cotangents = dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
+    mask = np.repeat(real, arch.tokens, axis=1).astype(cotangents.dtype)
     both = mask[:, :, None] * mask[:, None, :]
     if isinstance(arch.weights[weight], Linear):
         cotangents = cotangents * dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
@@ -137,7 +137,7 @@ def _weight_gradient(rows: Sequence[Row], arch: Architecture, shapes: Any, trace
         if group in arch.weights:
             totals[group] = _slot_squares(arch, group, trace, passes)
         elif group == READOUT:
-            totals[group] = (dot(output, output) * jnp.asarray(arch.readout.gram(arch.tokens), dtype=jnp.float32)).sum()[None]
+            totals[group] = (dot(output, output) * jnp.asarray(arch.readout.gram(arch.tokens), dtype=output.dtype)).sum()[None]
         else:
             totals[group] = (dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
     return jnp.stack([totals[row.group or ""][firsts.get(row.group or "", [0]).index(row.application or 0)] for row in rows])

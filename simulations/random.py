@@ -19,6 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sigprop.simulations.precision import SINGLE
+
 PARITY = 0x1BD11BDA
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 SINE = (6.28318531, -41.3417021, 81.6052237, -76.7041687, 42.0077701, -14.3812218)  # sin(2 pi x) = x p(x^2) within 3e-11 for abs(x) <= 1/4
@@ -51,14 +53,15 @@ def branches(key: Any, count: int) -> Any:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
-def normal(key: Any, shape: tuple[int, ...]) -> Any:
-    """[*shape] independent standard normals, float32: a function of the key and the shape, whatever it is mapped or compiled with.
+def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
+    """[*shape] independent standard normals: a function of the key and the shape, whatever it is mapped or compiled with.
 
-    Pair i is sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
+    They are drawn in float32 and converted to ``dtype``: networks of every precision are the same ones. Pair i is
+    sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
     """
     size = math.prod(shape)
     if size >= COUNTED:
-        return jax.random.normal(key, shape, dtype=jnp.float32)
+        return jax.random.normal(key, shape, dtype=jnp.float32).astype(dtype)
     pieces = -(-size // PIECE)
     count = max(-(-size // (2 * PARTS * pieces)), FEWEST)
     low = jax.lax.iota(jnp.uint32, count)
@@ -72,7 +75,7 @@ def normal(key: Any, shape: tuple[int, ...]) -> Any:
         return jnp.concatenate([z.real, z.imag], axis=1)
 
     every = piece(np.uint32(0)) if pieces == 1 else jax.lax.map(piece, jnp.arange(pieces, dtype=jnp.uint32))
-    return every.reshape(-1)[:size].reshape(shape)
+    return every.reshape(-1)[:size].reshape(shape).astype(dtype)
 
 
 def _box_muller(a: Any, b: Any) -> Any:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from sigprop.architecture import Architecture
 from sigprop.simulations.inner import dot
+from sigprop.simulations.precision import SINGLE
 from sigprop.simulations.weights import Shape
 
 
@@ -48,9 +49,9 @@ class Probes(NamedTuple):
         return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
 
 
-def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int) -> Probes:
+def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int, dtype: Any = SINGLE) -> Probes:
     """The probes of a pass."""
-    zeros = lambda *shape: jnp.zeros(shape, dtype=jnp.float32)  # noqa: E731
+    zeros = lambda *shape: jnp.zeros(shape, dtype=dtype)  # noqa: E731
     return Probes(
         zeros(arch.depth, arch.tokens, width),
         zeros(arch.tokens, width),

@@ -19,7 +19,8 @@ from sigprop.architecture import Architecture
 from sigprop.compiling import jit
 from sigprop.errors import Diverged, InputError
 from sigprop.simulations import trained
-from sigprop.simulations.engine import DTYPE, Static, base_key
+from sigprop.simulations.engine import Static, base_key
+from sigprop.simulations.precision import SINGLE
 from sigprop.simulations.steps import Setting, check_optimizer, library, transform
 
 DEPTHS = {"state at 1/4": 0.25, "state at 1/2": 0.5, "state at 3/4": 0.75, "last state": 1.0}
@@ -53,7 +54,7 @@ class Training:
     or 'squared'. Raises ``InputError``.
     """
 
-    dtype = DTYPE
+    dtype = SINGLE
 
     def __init__(self, arch: Architecture, width: int, optimizer: str, steps: Sequence[int] = (1, 10), loss: str = "linear"):
         self.arch, self.width, self.steps = arch, width, check_training(optimizer, steps, loss)

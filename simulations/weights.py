@@ -20,6 +20,7 @@ from sigprop.scalar import evaluate
 from sigprop.simulations import random
 from sigprop.simulations.attention import check_heads
 from sigprop.simulations.directions import extend
+from sigprop.simulations.precision import SINGLE
 from sigprop.traversal import rows_of, walk
 
 WHOLE = 1e-6  # a number of coordinates may be off a whole one by rounding
@@ -108,31 +109,33 @@ def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
     return tables
 
 
-def _gaussian(key: Any, shape: tuple[int, ...]) -> Any:
-    return random.normal(key, shape)
+def _gaussian(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    return random.normal(key, shape, dtype)
 
 
-def _uniform(key: Any, shape: tuple[int, ...]) -> Any:
-    return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-(3**0.5), maxval=3**0.5)
+def _uniform(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    most = 3**0.5
+    return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-most, maxval=most).astype(dtype)
 
 
-def _orthogonal(key: Any, shape: tuple[int, ...]) -> Any:
+def _orthogonal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block each other within one program."""
     most = max(shape)
-    return jnp.float32(most**0.5) * extend([], _gaussian(key, (most, most)))[1][: shape[0], : shape[-1]]
+    return most**0.5 * extend([], _gaussian(key, (most, most), dtype))[1][: shape[0], : shape[-1]]
 
 
 DRAW = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}
 
 
-def draw(key: Any, shape: Shape, slot: Any, ensemble: str = "gaussian") -> Any:
-    """One slot's entries, of variance 1, float32; a function of (key, slot) alone. Biases are Gaussian in every ensemble."""
-    return DRAW[ensemble if len(shape.shape) > 1 else "gaussian"](jax.random.fold_in(key, slot), shape.shape)
+def draw(key: Any, shape: Shape, slot: Any, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
+    """One slot's entries, of variance 1; a function of (key, slot) alone. Biases are Gaussian in every ensemble."""
+    entries = DRAW[ensemble if len(shape.shape) > 1 else "gaussian"]
+    return entries(jax.random.fold_in(key, slot), shape.shape, dtype)
 
 
-def stored(key: Any, shape: Shape, ensemble: str = "gaussian") -> Any:
+def stored(key: Any, shape: Shape, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
     """All slots' entries, [slots, *shape]."""
-    return jax.vmap(lambda slot: draw(key, shape, slot, ensemble))(jnp.arange(shape.slots, dtype=jnp.uint32))
+    return jax.vmap(lambda slot: draw(key, shape, slot, ensemble, dtype))(jnp.arange(shape.slots, dtype=jnp.uint32))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -141,12 +144,12 @@ def matvec(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
 
     The reverse pass looks the matrix up (or draws it) again, so no copy of it is kept per application.
     """
-    return jnp.einsum("oi,ti->to", _matrix(shape, ensemble, source, slot), x, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("oi,ti->to", _matrix(shape, ensemble, source, slot, x.dtype), x, precision=jax.lax.Precision.HIGHEST)
 
 
-def _matrix(shape: Shape, ensemble: str, source: Any, slot: Any) -> Any:
+def _matrix(shape: Shape, ensemble: str, source: Any, slot: Any, dtype: Any) -> Any:
     if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
-        return draw(source, shape, slot, ensemble)
+        return draw(source, shape, slot, ensemble, dtype)
     return source[0] if shape.slots == 1 else source[slot]
 
 
@@ -156,7 +159,7 @@ def _forward(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any
 
 def _reverse(shape: Shape, ensemble: str, kept: Any, g: Any) -> Any:
     source, slot = kept
-    back = jnp.einsum("oi,to->ti", _matrix(shape, ensemble, source, slot), g, precision=jax.lax.Precision.HIGHEST)
+    back = jnp.einsum("oi,to->ti", _matrix(shape, ensemble, source, slot, g.dtype), g, precision=jax.lax.Precision.HIGHEST)
     return _no_gradient(source), np.zeros((), dtype=jax.dtypes.float0), back
 
 

@@ -37,6 +37,7 @@ def looped_mlp(
     input_gram: Any = None,
     weights: Any = "gaussian",
     readout: Any = "each",
+    sgd_factors: Any = None,
 ) -> Architecture:
     """Looped residual stack: L distinct blocks applied N times, h_{a+1} = lambda h_a + eps f_{a mod L}(h_a)."""
     return residual("looped-mlp", **locals())

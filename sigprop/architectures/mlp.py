@@ -23,6 +23,7 @@ def mlp(
     input_gram: Any = None,
     weights: Any = "gaussian",
     readout: Any = "each",
+    sgd_factors: Any = None,
 ) -> Architecture:
     """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first pre-activations."""
     size = sizes(depth)
@@ -36,4 +37,5 @@ def mlp(
         readout=Readout(readout),
         ensemble=weights,
         sizes=size,
+        sgd_factors=sgd_factors or {},
     )

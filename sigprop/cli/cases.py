@@ -48,7 +48,7 @@ def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any
         deviation = f"{label(row)}: {cell(row.get('deviation'))}" if row else "no rows"
         say(f"{case.label:<{size}}  {table.verdict:<12}  {seconds:7.1f} s  detects {beyond:6.2%}  worst {deviation}")
         about = {"label": case.label, "architecture": table.architecture, "parameters": table.parameters}
-        summary.append(about | {"verdict": table.verdict, "seconds": seconds, "detects": beyond})
+        summary.append(about | {"verdict": table.verdict, "seconds": seconds, "detects": beyond, "identities": (table.notes or {}).get("identities", 0)})
         rows += [{"case": case.label, **row} for row in table]
     verdict = overall([str(case["verdict"]) for case in summary])
     result = Table(title, {}, rows, "verify", verdict, {"cases": summary})
@@ -58,8 +58,10 @@ def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any
 
 
 def excluded(table: Table) -> float:
-    """The smallest deviation that the networks exclude on every row, at 5 %: how far the 90 % intervals reach. Above the tolerance nothing is confirmed."""
-    return max((max(row["upper"], -row["lower"]) for row in table if row.get("upper") is not None), default=float("inf"))
+    """The smallest deviation that the networks exclude on every row that could fail, at 5 %: how far the 90 % intervals reach.
+    Above the tolerance nothing is confirmed."""
+    rows = [row for row in table if row.get("upper") is not None and row.get("verdict") != "identity"]
+    return max((max(row["upper"], -row["lower"]) for row in rows), default=float("inf"))
 
 
 def _side_by_side(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, progress: bool) -> Iterator[tuple[Table, float]]:

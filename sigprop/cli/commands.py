@@ -10,7 +10,7 @@ from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
-from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Samples, Seed, Vocabulary, Width
+from sigprop.cli.options import Chosen, Engine, Memory, Name, Precision, Repeated, Rows, Samples, Seed, Vocabulary, Width
 from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
@@ -155,6 +155,7 @@ def measure(
     samples: Annotated[Samples, Parameter(help="How many networks.")] = 512,
     seed: Annotated[Seed, Parameter(help="Seed of their weights and inputs.")] = 0,
     engine: Annotated[Engine, Parameter(help="How networks are simulated.")] = "auto",
+    dtype: Annotated[Precision, Parameter(help="Precision of the networks.")] = "float32",
     memory_mib: Annotated[Memory, Parameter(help="Memory that one batch of networks may take.")] = 1024,
 ) -> int:
     """The numbers of finite networks, each with its standard error."""
@@ -165,7 +166,7 @@ def measure(
 
     if memory.worth_keeping(engine, width):
         memory.keep()
-    options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
+    options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "dtype": dtype, "memory_mib": memory_mib}
     with bar(not chosen.json) as progress:
         table = sp.measure(arch, **options, quantities=quantities, applications=applications, progress=progress)
     show(table, chosen)

@@ -50,7 +50,7 @@ def known(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, (InputError, NoRule)):
         return str(error), BAD_INPUT
     if isinstance(error, Diverged):
-        return f"a network {error}; accepted: parameters at which it stays finite", INCONCLUSIVE
+        return f"a network {error}; accepted: parameters at which it stays finite, or (measure, verify) dtype=float64", INCONCLUSIVE
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return f"out of memory ({error or 'Python'}); accepted: fewer applications, tokens or networks, or less width", BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:

@@ -52,6 +52,7 @@ Seed = Annotated[int, whole(0, 2**32 - 1, "an integer from 0 to 2^32 - 1")]
 Memory = Annotated[int, whole(1, 10**7, "an integer from 1 to 10^7 (MiB)")]
 Tolerance = Annotated[float, Parameter(converter=_number(_tolerance, "a number between 0 and 1, such as 0.01"))]
 Engine = Literal["auto", "dense", "matrix-free"]
+Precision = Literal["float32", "float64"]
 Name = Annotated[str | None, Parameter(help="A registered architecture (`sigprop list`).")]
 Repeated = tuple[str, ...]
 

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from sigprop import memory
 from sigprop.cli import cases, inputs
-from sigprop.cli.options import Chosen, Engine, Jobs, Memory, Name, Repeated, Rows, Samples, Seed, Tolerance, Width
+from sigprop.cli.options import Chosen, Engine, Jobs, Memory, Name, Precision, Repeated, Rows, Samples, Seed, Tolerance, Width
 from sigprop.cli.output import check_out, show
 from sigprop.cli.processes import cores
 from sigprop.errors import InputError
@@ -34,6 +34,7 @@ def verify(
     samples: Annotated[Samples | None, Parameter(help="Networks a rung [default: sized by a pilot].")] = None,
     seed: Annotated[Seed, Parameter(help="Seed of weights and inputs.")] = 0,
     engine: Annotated[Engine, Parameter(help="How networks are simulated.")] = "auto",
+    dtype: Annotated[Precision, Parameter(help="Precision of the networks.")] = "float32",
     memory_mib: Annotated[Memory, Parameter(help="Memory that one batch of networks may take.")] = 1024,
     jobs: Annotated[Jobs | None, Parameter(help="Without one architecture: processes that judge cases side by side [default: cores, at most 4].")] = None,
     exponents: Annotated[
@@ -47,7 +48,7 @@ def verify(
     given_name, given = inputs.chosen(name, chosen)
     if against_set and against is None:
         raise InputError(f"against-set={against_set[0]!r} without against; accepted: --against NAME --against-set key=value")
-    options: dict[str, Any] = {"width": width, "samples": samples, "seed": seed, "engine": engine, "memory_mib": memory_mib}
+    options: dict[str, Any] = {"width": width, "samples": samples, "seed": seed, "engine": engine, "dtype": dtype, "memory_mib": memory_mib}
     options["quantities"] = inputs.quantities(rows.quantity)
     if memory.worth_keeping(engine, width or 0):
         memory.keep()
@@ -79,10 +80,10 @@ def _exponents(
         raise InputError("architecture: none given with exponents; accepted: a name")
     for option, value in {"samples": samples, "quantity": rows.quantity or None, "applications": rows.applications}.items():
         if value is not None:
-            raise InputError(f"{option}={value!r} with exponents; accepted: width, seed, tolerance, engine, memory-mib")
+            raise InputError(f"{option}={value!r} with exponents; accepted: width, seed, tolerance, engine, dtype, memory-mib")
     import sigprop as sp
 
-    asked = {key: options[key] for key in ("seed", "engine", "memory_mib")}
+    asked = {key: options[key] for key in ("seed", "engine", "dtype", "memory_mib")}
     with bar(not chosen.json) as progress:
         table = sp.verify_exponents(entry(name).build(**given), tolerance or EXPONENT_TOLERANCE, width or EXPONENT_WIDTH, progress=progress, **asked)
     show(table, chosen)

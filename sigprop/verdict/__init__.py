@@ -4,7 +4,7 @@ Nothing here knows about networks. A sampler hands over independent vectors of r
 """
 
 from sigprop.verdict.judge import judge
-from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, Judgement, overall
+from sigprop.verdict.judgement import CONFIRMED, IDENTITY, INCONCLUSIVE, REJECTED, Judgement, overall
 from sigprop.verdict.sampling import Draw, Sampler
 
-__all__ = ["CONFIRMED", "INCONCLUSIVE", "REJECTED", "Draw", "Judgement", "Sampler", "judge", "overall"]
+__all__ = ["CONFIRMED", "IDENTITY", "INCONCLUSIVE", "REJECTED", "Draw", "Judgement", "Sampler", "judge", "overall"]

@@ -28,6 +28,7 @@ def judge(
     samples: int | Sequence[int] | None = None,
     max_cost: float | None = None,
     identities: np.ndarray | None = None,
+    on_average: np.ndarray | None = None,
     rounding: float = 1e-4,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Judgement:
@@ -44,7 +45,8 @@ def judge(
     of a network of a width (default n^2). samples: networks a rung and look instead of planned ones (one number or
     one a rung, smallest width first). max_cost: limit on the sum of cost over everything sampled; a run that would exceed
     it shrinks, down to 200 networks a rung (the pilot, at 1 % the cost of some 20,000 networks of width n1, is never cut). identities: [R]
-    boolean, rows that hold in every network, compared to ``rounding`` (in d) and to nothing else. progress: (phase
+    boolean, rows that hold in every network, compared to ``rounding`` (in d) and to nothing else: they reject, and never confirm
+    (with no other row the verdict is inconclusive); on_average: [R] boolean, those of them whose mean is compared, not every network. progress: (phase
     and width, done, of how many). Raises ``ValueError`` naming an argument that cannot be used.
     """
     theory, scale = np.asarray(theory, dtype=float), np.asarray(scale, dtype=float)
@@ -52,6 +54,7 @@ def judge(
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.broadcast_to(np.asarray(error, dtype=float), (rows,)) / (scale if scale.shape == theory.shape else 1.0)
     fixed = np.zeros(rows, dtype=bool) if identities is None else np.asarray(identities, dtype=bool)
+    average = fixed & (False if on_average is None else np.asarray(on_average, dtype=bool))
     n1 = 32 if start_width is None else int(start_width)
     factors = np.array(([0.5] if half_rung else []) + [float(w) for w in widths])
     counts = [samples] * len(factors) if isinstance(samples, int) else samples
@@ -59,7 +62,7 @@ def judge(
     if counts is not None and (len(counts) != len(factors) or min(counts) < 2):
         raise ValueError(f"samples={samples}; accepted: one number or {len(factors)}, each 2 or more")
     source = Source(sampler, theory, scale, cost or (lambda n: float(n) ** 2), progress)
-    run = Run(source, relative, tolerance, factors, ceiling, fixed, rounding, np.inf if max_cost is None else max_cost, counts)
+    run = Run(source, relative, tolerance, factors, ceiling, fixed, average, rounding, np.inf if max_cost is None else max_cost, counts)
     try:
         return run.go(n1)
     except Diverged as bad:

@@ -10,6 +10,8 @@ import numpy as np
 from sigprop.verdict.sampling import Draw
 
 CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
+IDENTITY = "identity"
+"""Of a row that theory and every network have alike within rounding: it can speak against a theory (rejected), not for it."""
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -26,8 +28,8 @@ class Judgement:
     simultaneous_upper: 99 % for all rows at once. slope, slope_se: b of d = a + b/n, in units of width. linear: a of
     the fit without a 1/n^2 term, for comparison. detectable: smallest |a| estimate that would have been rejected.
     misfit: p-values of lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
-    that would decide it, None where no number would. draws: every sampler call. Identity rows: a is the
-    networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
+    that would decide it, None where no number would. draws: every sampler call. rows: a verdict each, ``identity`` where
+    nothing could have failed; these do not count. Identity rows: a is the networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
     """
 
     verdict: str

@@ -10,11 +10,13 @@ import numpy as np
 
 from sigprop.verdict.decide import Evidence, deciding, weigh_up
 from sigprop.verdict.fit import weights
-from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, Judgement, empty
+from sigprop.verdict.judgement import CONFIRMED, IDENTITY, INCONCLUSIVE, REJECTED, Judgement, empty
 from sigprop.verdict.moments import Moments
 from sigprop.verdict.pilot import TINY, climb
 from sigprop.verdict.sampling import Source
 from sigprop.verdict.sizing import DEGREE, FLOOR, Plan, plan
+
+LUCK = 5  # standard errors that a mean may be off by
 
 
 @dataclass
@@ -27,6 +29,7 @@ class Run:
     factors: np.ndarray
     ceiling: int
     fixed: np.ndarray
+    average: np.ndarray
     rounding: float
     budget: float
     samples: Sequence[int] | None
@@ -92,15 +95,21 @@ class Run:
         return evidence
 
     def note(self, n1: int, rungs: Sequence[Moments]) -> None:
-        """Widths, counts, and the identity rows: their range over these networks against rounding."""
+        """Widths, counts, and the identity rows: their range over these networks against rounding, or their mean's."""
         fixed, arrays = self.fixed, self.arrays
+        average, allowed = self.average[fixed], self.rounding + self.error[fixed]
+        count = sum(r.count for r in rungs)
+        mean = np.sum([r.mean * r.count for r in rungs], axis=0)[fixed] / count
+        se = np.where(average, np.sqrt(np.sum([r.variance * r.count for r in rungs], axis=0)[fixed]) / count, 0.0)
         low, high = np.min([r.low for r in rungs], axis=0)[fixed], np.max([r.high for r in rungs], axis=0)[fixed]
-        arrays["deviation"][fixed] = np.sum([r.mean * r.count for r in rungs], axis=0)[fixed] / sum(r.count for r in rungs)
+        low, high = np.where(average, mean - LUCK * se, low), np.where(average, mean + LUCK * se, high)
+        arrays["deviation"][fixed], arrays["se"][fixed] = mean, se
         arrays["lower"][fixed] = arrays["simultaneous_lower"][fixed] = low
         arrays["upper"][fixed] = arrays["simultaneous_upper"][fixed] = high
-        arrays["se"][fixed] = arrays["slope"][fixed] = arrays["slope_se"][fixed] = 0.0
-        arrays["detectable"][fixed] = self.rounding + self.error[fixed]
-        self.verdicts[fixed] = np.where(np.maximum(high, -low) <= self.rounding + self.error[fixed], CONFIRMED, REJECTED)
+        arrays["slope"][fixed] = arrays["slope_se"][fixed] = 0.0
+        arrays["detectable"][fixed] = allowed + LUCK * se
+        off = np.where(average, np.maximum(low, -high), np.maximum(high, -low))
+        self.verdicts[fixed] = np.where(off <= allowed, IDENTITY, REJECTED)
         ladder = self.factors if len(rungs) > 1 else np.ones(1)
         self.about = {"widths": tuple(round(f * n1) for f in ladder), "samples": tuple(r.count for r in rungs)}
 
@@ -108,7 +117,8 @@ class Run:
         """The overall verdict of the rows under test, its row and one line of reason."""
         arrays, tolerance = self.arrays, self.tolerance
         if evidence is None or rungs is None:
-            return self.report(CONFIRMED, f"all identities hold to {self.rounding:g}", None)
+            reason = f"every row is an identity within rounding ({self.rounding:g}): nothing could have failed"
+            return self.report(INCONCLUSIVE, reason, None)
         verdict, index = deciding(evidence, tolerance)
         row = int(self.keep[index])
         interval = f"a = {arrays['deviation'][row]:.3g}, 90 % interval [{arrays['lower'][row]:.3g}, {arrays['upper'][row]:.3g}]"

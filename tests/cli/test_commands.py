@@ -36,11 +36,12 @@ def test_set_wins_over_the_file_and_the_file_may_name_the_architecture(tmp_path:
 
 
 def test_measure_passes_its_options_on(calls: list, capfd: pytest.CaptureFixture[str]):
-    words = "measure looped-mlp --width 64 --samples 10 --seed 3 --engine dense --memory-mib 99 --quantity ntk,state_cosine --applications 0,2..4"
+    words = "measure looped-mlp --width 64 --samples 10 --seed 3 --engine dense --dtype float64 --memory-mib 99"
+    words += " --quantity ntk,state_cosine --applications 0,2..4"
     assert run(words.split()) == 0
     _, _, options = calls[0]
     assert options.pop("progress") is not None
-    expected = {"width": 64, "samples": 10, "seed": 3, "engine": "dense", "memory_mib": 99}
+    expected = {"width": 64, "samples": 10, "seed": 3, "engine": "dense", "dtype": "float64", "memory_mib": 99}
     assert options == expected | {"quantities": ("ntk", "state_cosine"), "applications": (0, 2, 3, 4)}
     out, err = capfd.readouterr()
     assert "looped-mlp (measure)" in out and err == ""
@@ -65,7 +66,7 @@ def test_against_passes_the_other_theory_with_the_same_numbers(calls: list):
     theory = options["theory"]
     assert (theory.depth, theory.sizes["L"], theory.parameters["activation"]) == (arch.depth, 8, "tanh")
     assert theory.numbers["residual_scale"] == arch.numbers["residual_scale"] == 1 / (4 * 2**0.5)
-    assert "weight_gradient" not in options["quantities"] and "ntk" in options["quantities"]
+    assert "weight_gradient" not in options["quantities"] and "gradient_variance" in options["quantities"]
 
 
 @pytest.mark.parametrize(

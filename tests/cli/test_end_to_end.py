@@ -91,6 +91,16 @@ def test_verify_against_another_theory_rejects_it(capfd: pytest.CaptureFixture[s
     assert document(words, capfd, code=0)["verdict"] == "confirmed"
 
 
+def test_the_untied_theory_of_a_looped_network_is_rejected_with_every_quantity_it_has(
+    capfd: pytest.CaptureFixture[str],
+):
+    """The README's own line, at 5 %: no quantity is named, so those are judged that theory has for both."""
+    found = document("verify looped-mlp --against residual-mlp --quick", capfd, code=1)
+    assert found["verdict"] == "rejected" and found["theory"] == "residual-mlp"
+    quantities = {row["quantity"] for row in found["rows"]}
+    assert quantities == {"residual_variance", "state_cosine", "write_cosine", "gradient_variance"}
+
+
 def test_verify_with_too_few_networks_is_inconclusive(capfd: pytest.CaptureFixture[str]):
     found = document(f"verify {SMALL} --quantity residual_variance --tolerance 0.001 --samples 4 --width 16", capfd, code=3)
     assert found["verdict"] == "inconclusive"

@@ -39,7 +39,7 @@ def test_a_gradient_that_overflows_is_reported():
     table = sp.measure(arch, width=16, samples=4)
     values = {(row["quantity"], row.get("application")): row["value"] for row in table if row.get("application_2") is None}
     assert values["residual_variance", 2] > 1e5 and values["gradient_variance", 2] > 0.1 and values["gradient_variance", 0] is None
-    assert (table.notes or {})["diverged"] == "gradients of networks diverged (float32)"
+    assert (table.notes or {})["diverged"].startswith("gradients of networks diverged (float32); accepted: ")
     with pytest.raises(Diverged):
         monte_carlo.sample(engine(arch), 4, 0)
 

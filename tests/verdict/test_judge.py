@@ -14,7 +14,7 @@ import pytest
 from verdict_networks import networks
 
 from sigprop.errors import Diverged
-from sigprop.verdict import CONFIRMED, INCONCLUSIVE, REJECTED, judge
+from sigprop.verdict import CONFIRMED, IDENTITY, INCONCLUSIVE, REJECTED, judge
 
 ROWS, TOLERANCE, RUNS = 6, 0.06, 200
 ONE = np.eye(ROWS)[2]
@@ -149,11 +149,27 @@ def test_identities_are_compared_to_rounding_and_to_nothing_else():
     given = {"tolerance": 0.06, "identities": np.array([False, True])}
     theory = np.array([1.0, 2.0])
     j = judge(sampler, theory, theory, **given)
-    assert j.verdict == CONFIRMED and j.rows == (CONFIRMED, CONFIRMED) and j.row == 0
+    assert j.verdict == CONFIRMED and j.rows == (CONFIRMED, IDENTITY) and j.row == 0
     j = judge(lambda *a: sampler(*a, wrong=1e-3), theory, theory, **given)
     assert j.verdict == REJECTED and j.row == 1 and "identity" in j.reason and j.rows[0] == CONFIRMED
     j = judge(lambda n, m, s: sampler(n, m, s)[:, 1:], theory[1:], theory[1:], identities=np.array([True]))
-    assert j.verdict == CONFIRMED and j.cost == 200 * 32**2
+    assert j.verdict == INCONCLUSIVE and j.rows == (IDENTITY,) and j.cost == 200 * 32**2 and "nothing could have failed" in j.reason
+
+
+def test_an_identity_on_average_forgives_single_networks_and_not_their_mean():
+    """A row whose networks scatter by 1e-3: alike on average within 1e-4, or off by 3e-3."""
+
+    def sampler(width, samples, stream, wrong=0.0):
+        noise = 1e-3 * np.random.default_rng(stream).standard_normal((samples, 1))
+        return np.concatenate([networks(1)(width, samples, stream), 2 + wrong + noise], axis=1)
+
+    theory, last = np.array([1.0, 2.0]), np.array([False, True])
+    given = {"tolerance": 0.06, "identities": last, "on_average": last}
+    j = judge(sampler, theory, theory, **given)
+    assert j.verdict == CONFIRMED and j.rows == (CONFIRMED, IDENTITY) and 0 < j.se[1] < 1e-4
+    j = judge(lambda *a: sampler(*a, wrong=6e-3), theory, theory, **given)
+    assert j.verdict == REJECTED and j.row == 1 and j.rows[0] == CONFIRMED
+    assert judge(sampler, theory, theory, **given | {"on_average": None}).verdict == REJECTED
 
 
 def test_a_row_without_noise_is_decided():
