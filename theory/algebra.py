@@ -148,19 +148,36 @@ def cosine(qa: Any, c: Any, qb: Any) -> Any:
     return clip(jnp.where(zero, jnp.ones_like(norm), c / jnp.where(zero, jnp.ones_like(norm), norm)))
 
 
-def determinant(qa: Any, c: Any, qb: Any) -> Any:
-    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no cancellation at large q)."""
+def determinant(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no cancellation at large q).
+
+    gap: 1 - rho^2 where it is known to more digits than c holds.
+    """
     if is_symbolic(qa, c, qb):
         return qa * qb - c**2
-    rho = cosine(qa, c, qb)
-    return qa * qb * ((1 - rho) * (1 + rho))
+    return qa * qb * (squared_sine(cosine(qa, c, qb)) if gap is None else gap)
 
 
-def angle(qa: Any, c: Any, qb: Any) -> Any:
-    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and pi."""
+def squared_sine(rho: Any) -> Any:
+    """1 - rho^2, exactly 0 at 1 and -1."""
+    return (1 - rho) * (1 + rho)
+
+
+def angle(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and pi; gap: as ``determinant``."""
     rho = cosine(qa, c, qb)
     if is_symbolic(rho):
         return acos(rho)
     import jax.numpy as jnp
 
-    return jnp.arctan2(sqrt((1 - rho) * (1 + rho)), rho)
+    return jnp.arctan2(sqrt(squared_sine(rho) if gap is None else gap), rho)
+
+
+def supplement(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """pi - theta, theta as ``angle``; on arrays without the difference's loss near pi."""
+    if is_symbolic(qa, c, qb):
+        return pi(qa, c, qb) - angle(qa, c, qb)
+    import jax.numpy as jnp
+
+    rho = cosine(qa, c, qb)
+    return jnp.arctan2(sqrt(squared_sine(rho) if gap is None else gap), -rho)

@@ -47,7 +47,9 @@ class BackwardKind:
             forward = x["partner"]
             reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
             logs[Read, "b"], logs[Cotangent, "b"] = forward["logs"], partners.logs - forward["delta_log"]
-        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
+        gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
+        numbers = partners.numbers if partners is not None else None
+        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")
