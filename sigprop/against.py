@@ -16,7 +16,7 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
 from sigprop.registry import Entry, entry
-from sigprop.rows import select
+from sigprop.rows import known, select
 
 WEIGHT_QUANTITIES = ("weight_gradient", "ntk")  # rows of these name weights, which two structures need not share
 _SIZES = ("depth", "loops")
@@ -43,8 +43,9 @@ def theory_of(network: str | Architecture, name: str, given: Mapping[str, Any] |
 
 
 def common_quantities(network: Architecture, theory: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The quantities whose rows agree; one that was asked for and whose rows differ is bad input."""
-    same = tuple(name for name in asked or QUANTITIES if select(network, [name]) == select(theory, [name]))
+    """The quantities whose rows agree: of those asked for, where differing rows are bad input; None: of those that a verdict looks at."""
+    names = [name for name in known(network) if QUANTITIES[name].judged and select(network, [name])] if asked is None else asked
+    same = tuple(name for name in names if select(network, [name]) == select(theory, [name]))
     for name in asked or ():
         if name not in same:
             accepted = ", ".join(common_quantities(network, theory)) or "a theory with as many tokens and applications"

@@ -11,7 +11,7 @@ import numpy as np
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
-from sigprop.rows import Row, judged
+from sigprop.rows import Row, judged, require_rows
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import ENGINES, TYPICAL, engine_for, sample
 from sigprop.simulations.weights import least_width
@@ -56,11 +56,10 @@ def verify(
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
     rows = judged(arch, quantities, applications)
-    if not rows:
-        raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
+    require_rows(arch, quantities, rows)
     sampler = Sampler(arch, rows, seed, engine, memory_mib, progress, _typical(tolerance))
     start, ladder, ceiling = _ladder(sampler, width, tolerance >= LOOSE)
-    values, scales, errors, _ = evaluate(theory or arch, rows)
+    values, scales, errors, *_ = evaluate(theory or arch, rows).required()
     predicted, scale = [unscaled(*v) for v in values], [unscaled(*s) for s in scales]
     notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": sampler.engine(start).dtype, "theory": (theory or arch).name}
     lost = [row for row, value in zip(rows, predicted, strict=True) if value is None]

@@ -113,7 +113,7 @@ class ArrayEnvironment(Environment):
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
         from sigprop.theory import gaps
 
-        return gaps.gap(u, i, self) if i == j and u == v else None
+        return gaps.gap(u, i, self) if i == j and u == v else None  # pyright: ignore[reportArgumentType]
 
     def block(self, value: Any, i: str, j: str) -> Any:
         return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value

@@ -20,7 +20,7 @@ from sigprop.theory.calculus import inner
 from sigprop.theory.forward import environment
 from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
-from sigprop.theory.recursion import Partners, Written
+from sigprop.theory.recursion import Partners, Written, unit
 from sigprop.theory.summary import recall
 from sigprop.theory.transpose import Cotangent, transpose
 
@@ -36,7 +36,8 @@ class BackwardKind:
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""
-        return x["back_into"], log
+        scale, more = unit(jnp.abs(x["back_into"]).max(axis=(0, 1)))
+        return x["back_into"] / scale, log + more[None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later steps."""

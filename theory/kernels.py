@@ -31,7 +31,8 @@ class Kernels:
     stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
     participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
-    modulators [P, T]: of every step (1 without one, 0 where it skips); gaps [D+1, T, T]: 1 - rho^2 of states, where the scan carries them; bands, gradient_bands [D+1, K, T, T]: states and gradients, a
+    modulators [P, T]: of every step (1 without one, 0 where it skips); gaps [D+1, T, T]: 1 - rho^2 of states, where the scan
+    carries them; arguments: of activations, by kind of sub-block, (variance, log) [P, T]; bands, gradient_bands [D+1, K, T, T]: states and gradients, a
     coordinate of each band;
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s. What lies beyond the passes' reach is None.
     """
@@ -53,6 +54,7 @@ class Kernels:
     log_norm: np.ndarray
     modulators: np.ndarray
     gaps: Any
+    arguments: Any
     bands: np.ndarray
     gradient_bands: Any
     ntk: Any
@@ -114,7 +116,7 @@ def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Ke
     seen = at if program.coupled else np.arange(len(columns))
     names = ("states", "state_log", "log_norm", "bands")
     forward = {name: out[name][at] for name in names} | {name: out[name] for name in ("writes", "write_log", "write_pairs", "participation", "modulators")}
-    forward["gaps"] = None if out["gaps"] is None else out["gaps"][at]
+    forward |= {"gaps": None if out["gaps"] is None else out["gaps"][at], "arguments": out["arguments"]}
     return Kernels(program, columns=columns, crossed=out["crossed"][at][:, seen], **forward, **_backward(out, program))
 
 

@@ -16,8 +16,10 @@ from sigprop.theory.begin import Begin
 from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Structure
 from sigprop.theory.recursion import Gaps, gram_scan
+from sigprop.theory.summary import arguments
 
 AT_ONCE = 64  # draws of modulators' scores
+ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
 FORWARD, GRADIENTS, WEIGHTS, NTK, USES = range(5)
 """How far the passes go: states and writes; gradients at every state; those of every group of parameters; the tangent kernel; each holds those before.
 USES: beside gradients, the Grams of reads and of branches' cotangents over all uses of a slot (``uses``)."""
@@ -55,7 +57,7 @@ def _once(
     kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
     used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")}
     known = tokens > 1 and structure.lanes == structure.bands == 1 and not coupled
-    gaps = Gaps(begin.gap, fineness.nudge) if known else None
+    gaps = Gaps(begin.gap, jnp.minimum(fineness.nudge, ANGLE)) if known else None
     forward = gram_scan(kinds, used, start, start_log, columns, bands, coupled, blank, draws, gaps)
 
     def with_start(value: Any, initial: Any) -> Any:
@@ -67,6 +69,7 @@ def _once(
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
         "state_log": with_start(forward["log"], start_log[0]),
         "gaps": with_start(forward["gap"], begin.gap) if known else None,
+        "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
         "participation": forward["extra"]["participation"], "modulators": forward["told"]["modulator"],
@@ -111,10 +114,10 @@ def _backward(
     forward: dict[str, Any],
     bands: Any,
     cotangent: Any,
-    stem: tuple[Any, Any],
+    source: tuple[Any, Any],
 ) -> dict[str, Any]:
-    """The reversed scan for one read-out Gram [T, T]; stem: the lanes in the stem's mantissas [m, K, T], and their log [T]."""
-    initial, stem_log = stem
+    """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas [m, K, T], and their log [T]."""
+    initial, stem_log = source
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
     flip = functools.partial(jax.tree.map, lambda table: table[::-1])
     tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(jnp.float64)

@@ -14,6 +14,7 @@ Cost: O(P) steps of vector work where no weight is shared, O(P) steps over all P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +25,8 @@ from sigprop.theory import field
 from sigprop.theory.algebra import sqrt
 from sigprop.theory.dual.gaps import Pair, joined
 from sigprop.theory.linear import advance
+
+BEYOND = 200  # powers of two
 
 
 class Written(NamedTuple):
@@ -125,6 +128,7 @@ def gram_scan(
         cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
         m, b, log, told = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
+        m, b, log = _moderate(m, b, log)
         m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))
         gap = None if gaps is None else _next_gap(m, b, carry, written, gaps.nudge)
         new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
@@ -221,6 +225,20 @@ def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
     with_write = jnp.stack(advance(transition, {i: b[i][:, :, None] for i in lanes}, [jnp.swapaxes(cross[j], -1, -2) for j in lanes], own))  # <S', w>
     second = {(i, j): m[i, j][None, :, None, :] for i in lanes for j in lanes}
     return jnp.stack(advance(second, {i: b[i][None, :, None, :] for i in lanes}, [half[:, j] for j in lanes], with_write), axis=1)
+
+
+def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
+    """Coefficients whose squares floats could not hold, in units of a power of two (others as they are)."""
+    scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1))))
+    return m / scale, b / scale, log + more[None]
+
+
+def unit(size: Any) -> tuple[Any, Any]:
+    """The power of two next to sizes [T] whose squares floats could not hold, else 1; and its logarithm."""
+    size = jax.lax.stop_gradient(size)
+    power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
+    power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)
+    return jnp.exp2(power), power * math.log(2)
 
 
 def _normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:

@@ -14,6 +14,7 @@ from sigprop.cli.options import Chosen, Engine, Memory, Name, Repeated, Rows, Sa
 from sigprop.cli.output import check_out, remark, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.verify import verify
+from sigprop.errors import InputError
 from sigprop.progress import bar
 from sigprop.table import check_path, write
 
@@ -76,7 +77,11 @@ def predict(
     quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
     import sigprop as sp
 
-    show(sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation), chosen)
+    table = sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation)
+    remarks = (table.notes or {}).get("remarks", ())
+    if remarks and all(row["value"] is None and row["log_value"] is None for row in table):
+        raise InputError(f"{arch.name} has no value: {remarks[0]}; accepted: parameters at which a value is finite")
+    show(table, chosen)
     return 0
 
 

@@ -69,7 +69,6 @@ def evaluate(a: Any, rho: Any, b: Any, tail: Any = 1.0) -> Any:
     A scan over degrees in blocks: unrolled in full it would take longer to compile than everything else.
     """
     import jax
-    import jax.numpy as jnp
 
     start = (a[-1] * b[-1] * rho + a[-2] * b[-2]) * tail
     return jax.lax.scan(lambda total, k: (total * rho + k[0] * k[1], None), start, (a[:-2], b[:-2]), reverse=True, unroll=UNROLL)[0]
