@@ -74,9 +74,10 @@ class BackwardKind:
         return jnp.diag(over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2) * jnp.exp(2 * log[0]))[None]
 
     def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """M^T and rho, with the lane of v kept."""
-        common = jnp.maximum(log, write_log)
-        keep, add = jnp.exp(log - common)[None, None], jnp.exp(write_log - common)[None]
+        """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale where nothing else is left."""
+        left = jnp.einsum("ijkt,jkt->t", jnp.abs(x["back_transition"]), jnp.einsum("jjktt->jkt", gram)) > 0
+        common = jnp.where(left, jnp.maximum(log, write_log), write_log)
+        keep, add = jnp.where(left, jnp.exp(log - common), 0.0)[None, None], jnp.exp(write_log - common)[None]
         return x["back_transition"] * keep, x["back_reads"] * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:

@@ -140,7 +140,7 @@ def _rounding(values: Values, row: Row, value: Scaled) -> float | None:
     if unscaled(*value) is None:
         return None
     size, log = values.magnitude(row, value)
-    relative = 1e-14 * (10 + values.arch.depth) + 4 * EPSILON * abs(log)
+    relative = 1e-14 * (10 + values.arch.depth) + 4 * EPSILON * (abs(log) + values.largest_log)
     return unscaled(relative * abs(size), log)
 
 

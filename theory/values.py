@@ -28,6 +28,7 @@ class Values:
         self.arch, self.k, self.nudge = arch, k, nudge
         self.steps = np.flatnonzero(~k.program.taps)  # application -> step
         self.column = {a: c for c, a in enumerate(k.columns)}
+        self.largest_log = float(np.abs(k.state_log).max())
 
     def value(self, row: Row) -> Scaled:
         """(mantissa, log) of a row; NaN where it is no number (0/0, or what has overflowed)."""
@@ -93,7 +94,7 @@ class Values:
             return abs(value[0]), value[1]
         ends = [self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group)) for t in (row.token, row.token_2)]
         # of sampled heads a variance that is zero may come out below
-        return math.sqrt(max(ends[0][0], 0.0) * max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
+        return math.sqrt(max(ends[0][0], 0.0)) * math.sqrt(max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
 
     def magnitude(self, row: Row, value: Scaled) -> Scaled:
         """What rounding is relative to: the scale, and of sums whose terms can cancel the sum of their sizes."""

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from sigprop.activation import Activation, find
 from sigprop.theory.algebra import cosine, is_symbolic, sqrt, squared_sine
 from sigprop.theory.dual import series, symbols
-from sigprop.theory.dual.closed import has_closed_form, homogeneous, rules
+from sigprop.theory.dual.closed import ONE, Units, has_closed_form, homogeneous, rules
 
-LOWEST, HIGHEST = -300.0, 100.0
-"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated. At either end it has become its limit to
+LOWEST, HIGHEST, LARGEST = -300.0, 100.0, 300.0
+"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated (closed forms: up to ``LARGEST``). At either end it has become its limit to
 rounding (phi's homogeneous part above, phi'(0) x below), while x^3 inside phi and e^(-2 s) stay finite. Rounding is
 meant relative to e^s: a bounded phi gives e^-2s = 1e-87 at most, not less; phi(0) != 0 gives e^600 at most, not more."""
 
@@ -90,10 +90,10 @@ def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb:
     cross = jnp.asarray(cross)
     qa, c, qb, rank = _aligned(fa, cross, fb)
     if gap is not None:
-        gap = jnp.where(qa * qb == 0, jnp.zeros_like(qa * qb), _pad(gap, rank))
+        gap = jnp.where((qa == 0) | (qb == 0), 0.0, _pad(gap, rank))
     if closed:
-        ea, eb = (1.0, 1.0) if homogeneous(activation) else _scales(fa, fb, rank)
-        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap) / (ea * eb if order == 0 else 1.0)
+        ea, eb, units = (1.0, 1.0, ONE) if homogeneous(activation) else _scales(fa, fb, rank)
+        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (ea * eb if order == 0 else 1.0)
     else:
         rho = cosine(qa, c, qb)
         gap = squared_sine(rho) if gap is None else gap
@@ -114,10 +114,11 @@ def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0)
     from sigprop.theory.dual import gaps
 
     activation = find(activation)
-    if not homogeneous(activation):
-        ea, eb = _scales(fa, fa, pair.c.ndim)
-        pair = gaps.Pair(pair.qa * (ea * ea), pair.c * (ea * eb), pair.qb * (eb * eb), pair.gap)
-    return gaps.activated(activation, pair, nudge)
+    if homogeneous(activation):
+        return gaps.activated(activation, pair, ONE, nudge)
+    ea, eb, units = _scales(fa, fa, pair.c.ndim)
+    pair = gaps.Pair(pair.qa * (ea * ea), pair.c * (ea * eb), pair.qb * (eb * eb), pair.gap)
+    return gaps.activated(activation, pair, units, nudge)
 
 
 def _aligned(fa: Features, cross: Any, fb: Features) -> tuple[Any, Any, Any, int]:
@@ -126,10 +127,18 @@ def _aligned(fa: Features, cross: Any, fb: Features) -> tuple[Any, Any, Any, int
     return _pad(fa.variance[..., :, None], rank), _pad(cross, rank), _pad(fb.variance[..., None, :], rank), rank
 
 
-def _scales(fa: Features, fb: Features, rank: int) -> tuple[Any, Any]:
-    """e^s of both sides, of ``rank`` axes; 1 where there is no scale."""
-    ea = 1.0 if fa.log is None else _scale(_pad(fa.log[..., :, None], rank))
-    return ea, 1.0 if fb.log is None else _scale(_pad(fb.log[..., None, :], rank))
+def _scales(fa: Features, fb: Features, rank: int) -> tuple[Any, Any, Units]:
+    """e^s of both sides, of ``rank`` axes, where s < 0, and their ``Units`` where s > 0: neither overflows."""
+    if fa.log is None and fb.log is None:
+        return 1.0, 1.0, ONE
+    import jax.numpy as jnp
+
+    a = jnp.zeros_like(fa.variance) if fa.log is None else fa.log
+    b = jnp.zeros_like(fb.variance) if fb.log is None else fb.log
+    a, b = _pad(a[..., :, None], rank), _pad(b[..., None, :], rank)
+    small = (jnp.exp(jnp.clip(s, LOWEST, 0.0)) for s in (a, b))
+    large = (jnp.exp(-2 * jnp.clip(s, 0.0, LARGEST)) for s in (a, b))
+    return *small, tuple(large)  # type: ignore[return-value]
 
 
 def _scale(log: Any) -> Any:

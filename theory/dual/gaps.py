@@ -17,7 +17,7 @@ from jax import Array
 from sigprop.activation import Activation
 from sigprop.activations import LeakyRelu
 from sigprop.theory.algebra import cosine, over, sqrt, squared_sine
-from sigprop.theory.dual.closed import rules
+from sigprop.theory.dual.closed import Units, rules
 
 
 class Pair(NamedTuple):
@@ -32,17 +32,16 @@ class Pair(NamedTuple):
 def joined(pairs: Sequence[Pair]) -> Pair:
     """Return the pair of the sums of independent vectors.
 
-    pairs: one for each summand. The determinants add, and each two summands j, k bring
-    (sqrt(a_j b_k) - sqrt(a_k b_j))^2 + 2 sqrt(a_j b_j a_k b_k) (1 - rho_j rho_k) more, a and b their variances.
+    pairs: one for each summand. With a and b their shares of the variances, the gap is the sum of a_j b_j gap_j, and each two
+    summands j, k bring (sqrt(a_j b_k) - sqrt(a_k b_j))^2 + 2 sqrt(a_j b_j a_k b_k) (1 - rho_j rho_k) more.
     """
     total = pairs[0]
     for pair in pairs[1:]:
-        roots = [sqrt(q) for q in (total.qa, total.qb, pair.qa, pair.qb)]
-        crossed = roots[0] * roots[3] - roots[2] * roots[1]
-        apart = roots[0] * roots[1] * roots[2] * roots[3] * _one_minus_product(total, pair)
-        own = total.qa * total.qb * total.gap + pair.qa * pair.qb * pair.gap
         qa, qb = total.qa + pair.qa, total.qb + pair.qb
-        gap = over(own + crossed * crossed + 2 * apart, qa * qb)
+        a, b, other_a, other_b = over(total.qa, qa), over(total.qb, qb), over(pair.qa, qa), over(pair.qb, qb)
+        crossed = sqrt(a * other_b) - sqrt(other_a * b)
+        apart = sqrt(a * other_b) * sqrt(other_a * b) * _one_minus_product(total, pair)
+        gap = a * b * total.gap + other_a * other_b * pair.gap + crossed * crossed + 2 * apart
         total = Pair(qa, total.c + pair.c, qb, jnp.clip(gap, 0.0, 1.0))
     return total
 
@@ -59,23 +58,23 @@ def multiplied(gap: Array, other: Array) -> Array:
     return gap + (1 - gap) * other
 
 
-def activated(activation: Activation, pair: Pair, nudge: Array | float) -> Array | None:
+def activated(activation: Activation, pair: Pair, units: Units, nudge: Array | float) -> Array | None:
     """Return the gap of phi(x), phi(y) from that of x and y; None where phi has no closed form.
 
-    nudge: of relative size 1, what differences that do cancel are moved by (0: as they are).
+    units: as ``closed`` has them; nudge: of relative size 1, what differences that do cancel are moved by (0: as they are).
     """
     if rules(activation) is None:
         return None
     if isinstance(activation.function, LeakyRelu):
         return _leaky(activation.function.slope, pair)
-    return MAPS[activation.name](pair, nudge)
+    return MAPS[activation.name](pair, units, nudge)
 
 
-def _linear(pair: Pair, nudge: Array | float) -> Array:
+def _linear(pair: Pair, units: Units, nudge: Array | float) -> Array:
     return pair.gap
 
 
-def _relu(pair: Pair, nudge: Array | float) -> Array:
+def _relu(pair: Pair, units: Units, nudge: Array | float) -> Array:
     return _leaky(0.0, pair)
 
 
@@ -100,99 +99,107 @@ def _lag(x: Array) -> Array:
     return jnp.where(x < 0.7, x * square * series, jnp.sin(x) - x * jnp.cos(x))
 
 
+class _Share(NamedTuple):
+    """rest = 1/(1 + q) and part = q/(1 + q) of one vector's variance."""
+
+    rest: Array
+    part: Array
+
+
+def _share(q: Array, unit: Any) -> _Share:
+    return _Share(unit / (unit + q), q / (unit + q))
+
+
 class _Arc(NamedTuple):
-    """beta = asin(|c| / R), R^2 = (1 + qa)(1 + qb), as its complement, and the same at |rho| = 1."""
+    """beta = asin(|rho| sqrt(part_a part_b)) as its complement, the same at |rho| = 1, and the squares of their cosines."""
 
     complement: Array
     least: Array
     turned: Array  # complement - least, to all digits
-    delta: Array  # R^2 - c^2
+    delta: Array  # cos^2 beta
     delta_1: Array  # at |rho| = 1
-    square: Array  # R^2
 
 
-def _arc(qa: Array, size: Array, qb: Array, gap: Array) -> _Arc:
-    product, delta_1 = qa * qb, 1 + qa + qb
+def _arc(a: _Share, size: Array | float, b: _Share, gap: Array | float) -> _Arc:
+    product, delta_1 = a.part * b.part, a.rest + b.rest * a.part
     delta, c_1 = delta_1 + product * gap, sqrt(product)
-    c, square = size * c_1, delta_1 + product
-    root, root_1 = sqrt(delta), sqrt(delta_1)
-    sine = over(product * gap * square, root * c_1 + c * root_1)
-    turned = jnp.arctan2(sine, c * c_1 + root * root_1)
-    return _Arc(jnp.arctan2(root, c), jnp.arctan2(root_1, c_1), turned, delta, delta_1, square)
+    c, root, root_1 = size * c_1, sqrt(delta), sqrt(delta_1)
+    turned = jnp.arctan2(over(product * gap, root * c_1 + c * root_1), c * c_1 + root * root_1)
+    return _Arc(jnp.arctan2(root, c), jnp.arctan2(root_1, c_1), turned, delta, delta_1)
 
 
-def _erf(pair: Pair, nudge: Array | float) -> Array:
+def _erf(pair: Pair, units: Units, nudge: Array | float) -> Array:
     """|V| = 2/pi beta at doubled variances: what parallel vectors of two lengths differ by, and the turn of beta."""
-    qa, qb = 2 * pair.qa, 2 * pair.qb
-    arc = _arc(qa, jnp.abs(cosine(pair.qa, pair.c, pair.qb)), qb, pair.gap)
-    ends = [_arc(q, jnp.ones_like(q), q, jnp.zeros_like(q)).complement for q in (qa, qb)]
-    a, b = (jnp.arctan2(q, sqrt(1 + 2 * q)) for q in (qa, qb))
-    norm = sqrt(a * b)
-    split = arc.least - (ends[0] + ends[1]) / 2 - (sqrt(a) - sqrt(b)) ** 2 / 2
-    whole = norm - jnp.arctan2(sqrt(qa * qb), sqrt(1 + qa + qb))
-    large = jnp.minimum(qa, qb) > 1
-    parallel = _lengths(jnp.where(large, split, whole), qa, qb, nudge * jnp.where(large, arc.least, norm))
-    parallel = jnp.minimum(parallel, norm * jnp.maximum(qa, qb) ** 2)  # nearly linear: x^3 alone tells lengths apart
+    a, b = _share(2 * pair.qa, units[0]), _share(2 * pair.qb, units[1])
+    arc = _arc(a, jnp.abs(cosine(pair.qa, pair.c, pair.qb)), b, pair.gap)
+    own = [jnp.arctan2(sqrt(s.rest * (1 + s.part)), s.part) for s in (a, b)]
+    angles = [jnp.arctan2(s.part, sqrt(s.rest * (1 + s.part))) for s in (a, b)]
+    norm = sqrt(angles[0] * angles[1])
+    split = arc.least - (own[0] + own[1]) / 2 - (sqrt(angles[0]) - sqrt(angles[1])) ** 2 / 2
+    whole = norm - jnp.arctan2(sqrt(a.part * b.part), sqrt(arc.delta_1))
+    large = jnp.minimum(a.part, b.part) > 0.5
+    parallel = _lengths(jnp.where(large, split, whole), a, b, nudge * jnp.where(large, arc.least, norm))
     return _from_one(over(parallel + arc.turned, norm))
 
 
-def _gelu(pair: Pair, nudge: Array | float) -> Array:
+def _gelu(pair: Pair, units: Units, nudge: Array | float) -> Array:
     """gelu = x/2 + x erf(x / sqrt 2)/2, the two parts orthogonal."""
     quarter = Pair(pair.qa / 4, pair.c / 4, pair.qb / 4, pair.gap)
-    return joined([quarter, _even_gelu(pair, nudge)]).gap
+    return joined([quarter, _even_gelu(pair, units, nudge)]).gap
 
 
-def _even_gelu(pair: Pair, nudge: Array | float) -> Pair:
-    """The pair of x erf(x / sqrt 2)/2, whose covariance is w/(2 pi), w = c beta + (det + c^2 u)/sqrt(Delta), u = 1/(1+qa) + 1/(1+qb).
+def _even_gelu(pair: Pair, units: Units, nudge: Array | float) -> Pair:
+    """The pair of x erf(x / sqrt 2)/2, whose covariance is R w/(2 pi), R^2 = (1 + qa)(1 + qb), w of ``_w``.
 
-    At given variances w falls from parallel vectors by R (F(beta_1) - F(beta)), F = beta sin beta + cos beta, and two more
+    At given variances w falls from parallel vectors by F(beta_1) - F(beta), F = beta sin beta + cos beta, and two more
     terms of that sign.
     """
-    qa, qb = pair.qa, pair.qb
-    size = jnp.abs(cosine(qa, pair.c, qb))
-    arc = _arc(qa, size, qb, pair.gap)
-    a, b = (_w(q, jnp.ones_like(q), q, jnp.zeros_like(q)) for q in (qa, qb))
+    a, b = _share(pair.qa, units[0]), _share(pair.qb, units[1])
+    size = jnp.abs(cosine(pair.qa, pair.c, pair.qb))
+    arc, ends = _arc(a, size, b, pair.gap), [_w(s, 1.0, s, 0.0) for s in (a, b)]
+    norm = sqrt(ends[0] * ends[1])
     mean, half = (arc.complement + arc.least) / 2, arc.turned / 2
-    radius, u = sqrt(arc.square), 1 / (1 + qa) + 1 / (1 + qb)
     rising = 2 * (math.pi / 2 - mean) * jnp.sin(mean) * jnp.sin(half) - 2 * jnp.cos(mean) * _lag(half)
-    rest = 2 * jnp.cos(mean) * jnp.sin(half) * (u + 1 / (sqrt(arc.delta) * sqrt(arc.delta_1)))
-    norm = sqrt(a * b)
-    whole = over(norm - _w(qa, jnp.ones_like(size), qb, jnp.zeros_like(size)), norm)
-    large = jnp.minimum(qa, qb) > 1
-    rounding = nudge * jnp.where(large, jnp.abs(_short(qa, qb)), jnp.ones_like(norm))
-    apart = _lengths(jnp.where(large, _parallel(qa, qb), whole), qa, qb, rounding) + over(radius * (rising + rest), norm)
-    full = 2 * math.pi
-    return Pair(a / full, _w(qa, size, qb, pair.gap) / full, b / full, _from_one(apart))
+    more = a.rest + b.rest + a.rest * b.rest / (sqrt(arc.delta) * sqrt(arc.delta_1))
+    rest = 2 * jnp.cos(mean) * jnp.sin(half) * more
+    whole = over(norm - _w(a, 1.0, b, 0.0), norm)
+    large = jnp.minimum(a.part, b.part) > 0.5
+    rounding = nudge * jnp.where(large, jnp.abs(_short(a, b)), jnp.ones_like(norm))
+    apart = _lengths(jnp.where(large, _parallel(a, b), whole), a, b, rounding) + over(rising + rest, norm)
+    qa, qb = (pair.qa + units[0]) / (2 * math.pi), (pair.qb + units[1]) / (2 * math.pi)
+    covariance = sqrt(qa) * sqrt(qb) * _w(a, size, b, pair.gap)
+    return Pair(qa * ends[0], covariance, qb * ends[1], _from_one(apart))
 
 
-def _w(qa: Array, size: Array, qb: Array, gap: Array) -> Array:
-    arc = _arc(qa, size, qb, gap)
-    c = size * sqrt(qa * qb)
-    more = qa * qb * gap + c * c * (1 / (1 + qa) + 1 / (1 + qb))
-    return c * jnp.arctan2(c, sqrt(arc.delta)) + more / sqrt(arc.delta)
+def _w(a: _Share, size: Array | float, b: _Share, gap: Array | float) -> Array:
+    """sin beta beta + (det + c^2 (1/(1 + qa) + 1/(1 + qb)))/(R sqrt(Delta))."""
+    arc, product = _arc(a, size, b, gap), a.part * b.part
+    c = size * sqrt(product)
+    return c * jnp.arctan2(c, sqrt(arc.delta)) + (product * gap + c * c * (a.rest + b.rest)) / sqrt(arc.delta)
 
 
-def _parallel(qa: Array, qb: Array) -> Array:
-    """1 - w/sqrt(w_a w_b) of parallel vectors; w/sqrt(qa qb) = pi/2 - ``_short``, which is small at large variances."""
-    x, a, b = (_short(*pair) * 2 / math.pi for pair in ((qa, qb), (qa, qa), (qb, qb)))
-    roots = sqrt(1 - a) + sqrt(1 - b)
-    return (x - (a + b) / 2 - ((a - b) / roots) ** 2 / 2) / sqrt((1 - a) * (1 - b))
+def _parallel(a: _Share, b: _Share) -> Array:
+    """1 - w/sqrt(w_a w_b) of parallel vectors; R w/sqrt(qa qb) = pi/2 - ``_short``, which is small at large variances."""
+    x, own_a, own_b = (_short(*pair) * 2 / math.pi for pair in ((a, b), (a, a), (b, b)))
+    roots = sqrt(1 - own_a) + sqrt(1 - own_b)
+    return (x - (own_a + own_b) / 2 - ((own_a - own_b) / roots) ** 2 / 2) / sqrt((1 - own_a) * (1 - own_b))
 
 
-def _short(qa: Array, qb: Array) -> Array:
-    delta, product = 1 + qa + qb, qa * qb
-    square, c = delta + product, jnp.maximum(sqrt(product), 1.0)  # asked at variances above 1 only
-    t = sqrt(delta) / c
+def _short(a: _Share, b: _Share) -> Array:
+    delta, c = _arc(a, 1.0, b, 0.0).delta_1, jnp.maximum(sqrt(a.part * b.part), 0.5)  # asked above that only
+    root = sqrt(delta)
+    t = root / c
     series = 0.0
     for n in range(9, 0, -1):
         series = (-1) ** (n + 1) / (2 * n + 1) + t * t * series
     lag = jnp.where(t < 0.1, t**3 * series, t - jnp.arctan(t))
-    return delta * sqrt(delta) / (square * c) - lag - product / (square * c * sqrt(delta))
+    return delta * root / c - lag - c * a.rest * b.rest / root
 
 
-def _lengths(parallel: Array, qa: Array, qb: Array, rounding: Array) -> Array:
+def _lengths(parallel: Array, a: _Share, b: _Share, rounding: Array) -> Array:
     """What vectors of one direction differ by through their lengths: exactly 0 where these are equal."""
-    return jnp.where(qa == qb, 0.0, jnp.maximum(parallel, 0.0) + rounding)
+    equal = (a.part == b.part) & (a.rest == b.rest)
+    return jnp.where(equal, 0.0, jnp.maximum(parallel, 0.0) + rounding)
 
 
 def _from_one(apart: Array) -> Array:
@@ -201,7 +208,7 @@ def _from_one(apart: Array) -> Array:
     return apart * (2 - apart)
 
 
-MAPS: dict[str, Callable[[Pair, Array | float], Array]] = {"linear": _linear, "relu": _relu, "erf": _erf, "gelu": _gelu}
+MAPS: dict[str, Callable[[Pair, Units, Array | float], Array]] = {"linear": _linear, "relu": _relu, "erf": _erf, "gelu": _gelu}
 
 
 def from_values(qa: Any, c: Any, qb: Any) -> Any:
