@@ -37,7 +37,7 @@ class BackwardKind:
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""
         scale, more = unit(jnp.abs(x["back_into"]).max(axis=(0, 1)))
-        return x["back_into"] / scale, log + more[None]
+        return x["back_into"] / scale[None, None], log + more[None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later steps."""

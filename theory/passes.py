@@ -123,7 +123,8 @@ def _backward(
     tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(jnp.float64)
     transposed = jnp.swapaxes(forward["transition"], 1, 2)
     padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed)
-    padded = padded.at[:, lanes, lanes].set((jnp.cumsum(tables["taps"]) - tables["taps"] > 0).astype(jnp.float64)[:, None, None])
+    taps = tables["taps"].astype(jnp.float64)
+    padded = padded.at[:, lanes, lanes].set((jnp.cumsum(taps) - taps > 0).astype(jnp.float64)[:, None, None])
     delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
     given = {
         "kind": tables["kind"], "numbers": tables["numbers"], "ties_later": tables["ties_later"],

@@ -230,7 +230,7 @@ def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
 def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
     """Coefficients whose squares floats could not hold, in units of a power of two (others as they are)."""
     scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1))))
-    return m / scale, b / scale, log + more[None]
+    return m / scale[None, None, None], b / scale[None, None], log + more[None]
 
 
 def unit(size: Any) -> tuple[Any, Any]:
