@@ -75,6 +75,10 @@ def sqrt(x: Any) -> Any:
 
 def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
     """What a norm divides a mantissa by: sqrt(<x, x> + epsilon), with <x, x> = exp(2 log) variance and exp(log) left out."""
+    if not is_symbolic(variance, epsilon, log):
+        import jax.numpy as jnp
+
+        variance = jnp.where(jnp.isinf(variance), jnp.nan, variance)  # an overflow, which division would turn into a zero
     return sqrt(variance + epsilon * exp(-2 * log))
 
 

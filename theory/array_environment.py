@@ -103,12 +103,7 @@ class ArrayEnvironment(Environment):
         return self.known[key]
 
     def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
-        from sigprop.theory.dual.gaps import from_values
-
-        if gap is None:
-            read = from_values(self.left(left.variance), cross, self.right(right.variance))
-            gap = jnp.minimum(read + self.resolution.nudge, 1.0)
-        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail)
+        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, self.resolution.nudge)
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
         from sigprop.theory import gaps

@@ -33,7 +33,7 @@ def gap(u: Vector, i: str, env: ArrayEnvironment) -> Array:
 
 def _rounded(u: Vector, i: str, env: ArrayEnvironment) -> Array:
     """As the Gram has it, between different tokens moved by the resolution's nudge."""
-    variance, cross = env.variance(u, i), env.block(inner(u, i, u, i, env), i, i)
+    variance, cross = _own(u, i, env)
     read = from_values(env.left(variance), cross, env.right(variance))
     return jnp.where(env.same(i, i) == 1, read, jnp.minimum(read + env.resolution.nudge, 1.0))
 
@@ -65,10 +65,15 @@ def _independent(terms: tuple[Vector, ...], i: str, env: ArrayEnvironment) -> bo
     return all(isinstance(inner(s, i, t, i, env), int) for s, t in pairs)
 
 
+def _own(u: Vector, i: str, env: ArrayEnvironment) -> tuple[Array, Array]:
+    """Variances [1, T] and Gram [1, T, T]; those of a step's own summary come without the first axis."""
+    cross, variance = env.block(inner(u, i, u, i, env), i, i), env.variance(u, i)
+    return (variance if variance.ndim == cross.ndim - 1 else variance[None]), cross
+
+
 def _pair(u: Vector, i: str, env: ArrayEnvironment, whole: Vector | None = None) -> Pair:
     """Variances, covariance and gap of u, on the scale of the sum that it is a term of."""
-    cross = env.block(inner(u, i, u, i, env), i, i)
-    variance = env.variance(u, i)
+    variance, cross = _own(u, i, env)
     if whole is not None:
         factor = shift(u, whole, i, env)
         variance, cross = variance * factor * factor, cross * env.left(factor) * env.right(factor)

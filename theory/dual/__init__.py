@@ -69,13 +69,22 @@ def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree
     return Features(variance, s, value, series.coefficients(activation.derivative, deviation * scale, degree, order, keep))
 
 
-def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb: Features, gap: Any = None, tail: Any = 1.0) -> Any:
+def dual(
+    activation: str | Activation,
+    order: int,
+    fa: Features,
+    cross: Any,
+    fb: Features,
+    gap: Any = None,
+    tail: Any = 1.0,
+    nudge: Any = None,
+) -> Any:
     """V_phi (order 0) or V_phi' (order 1) of every pair of a left and a right pre-activation.
 
     fa: features of the left vectors, leaves [..., T]; fb: of the right ones, [..., T']; cross: [..., T, T'], mantissa of
     the covariances, the true ones being cross e^(s_a + s_b). Leading dimensions broadcast (missing ones count as 1).
     gap [..., T, T']: 1 - rho^2 of the pairs, where it is known to more digits than ``cross`` holds; tail: of ``series.evaluate``
-    where the series is not exact. Result [..., T, T']; order 0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself.
+    where the series is not exact; nudge: what a gap that is read off ``cross`` is moved by. Result [..., T, T']; order 0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself.
     Sympy in, sympy out.
     """
     activation = find(activation)
@@ -91,6 +100,8 @@ def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb:
     qa, c, qb, rank = _aligned(fa, cross, fb)
     if gap is not None:
         gap = jnp.where((qa == 0) | (qb == 0), 0.0, _pad(gap, rank))
+    elif nudge is not None:
+        gap = jnp.minimum(squared_sine(cosine(qa, c, qb)) + nudge, 1.0)
     if closed:
         ea, eb, units = (1.0, 1.0, ONE) if homogeneous(activation) else _scales(fa, fb, rank)
         value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (ea * eb if order == 0 else 1.0)
