@@ -12,7 +12,7 @@ from sigprop.architecture import Architecture
 from sigprop.errors import Diverged, InputError
 from sigprop.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.quantities import QUANTITIES
-from sigprop.rows import Row, judged
+from sigprop.rows import Row, judged, require_rows
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.monte_carlo import ENGINES, TYPICAL, engine_for, sample
 from sigprop.simulations.precision import BEYOND, SINGLE, check_dtype
@@ -60,12 +60,11 @@ def verify(
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
     rows = judged(arch, quantities, applications)
-    if not rows:
-        raise InputError(f"quantity={', '.join(quantities or ())} has no rows here; accepted: one that this architecture has")
+    require_rows(arch, quantities, rows)
     sampler = Sampler(arch, rows, seed, engine, memory_mib, progress, _typical(tolerance), check_dtype(dtype))
     start, ladder, ceiling = _ladder(sampler, width, tolerance >= LOOSE)
     origins = Origins.find(arch, rows)
-    values, scales, all_errors, _ = evaluate(theory or arch, origins.rows)
+    values, scales, all_errors, *_ = evaluate(theory or arch, origins.rows).required()
     every = [unscaled(*v) for v in values]
     predicted, scale, errors = every[: len(rows)], [unscaled(*s) for s in scales[: len(rows)]], all_errors[: len(rows)]
     notes: dict[str, Any] = {"seed": seed, "engine": engine, "dtype": dtype, "theory": (theory or arch).name}

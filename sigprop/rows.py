@@ -43,11 +43,15 @@ class Row:
 
 
 def check_quantities(quantities: Sequence[str] | None) -> tuple[str, ...]:
-    """The asked quantities (default: all), each known."""
-    for name in quantities or ():
+    """Return the asked quantities (None: all); raises ``InputError`` for an empty list and for one that is not known."""
+    if quantities is None:
+        return tuple(QUANTITIES)
+    if isinstance(quantities, str) or not len(quantities):
+        raise InputError(f"quantities={quantities!r}; accepted: None for all, or names such as [{next(iter(QUANTITIES))!r}]")
+    for name in quantities:
         if name not in QUANTITIES:
-            raise InputError(f"quantity={name!r}{near_miss(name, QUANTITIES)}")
-    return tuple(quantities) if quantities else tuple(QUANTITIES)
+            raise InputError(f"quantity={name!r}{near_miss(str(name), QUANTITIES)}")
+    return tuple(quantities)
 
 
 def default_applications(depth: int) -> tuple[int, ...]:
@@ -61,7 +65,7 @@ def spread(depth: int, count: int = 4) -> tuple[int, ...]:
 
 
 def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The asked quantities (default: all) that theory has for ``arch``; raises ``InputError`` for one it was asked for and has not."""
+    """The asked quantities (None: all) that theory has for ``arch``; raises ``InputError`` for one it was asked for and has not."""
     without = () if arch.gradients_known else tuple(name for name, quantity in QUANTITIES.items() if quantity.backward)
     for name in quantities or ():
         if name in QUANTITIES and not QUANTITIES[name].predicted:
@@ -75,8 +79,8 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
 def judged(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None) -> tuple[Row, ...]:
     """The rows of a verdict: as ``select``, by default at the four depths that say something (not the given stem's own
     variance, nor the gradient at the last state), cosines against the stem and between successive of those writes."""
-    names = known(arch, quantities) if quantities else [name for name in known(arch) if QUANTITIES[name].judged]
-    if applications:
+    names = [name for name in known(arch) if QUANTITIES[name].judged] if quantities is None else known(arch, quantities)
+    if applications is not None:
         return select(arch, names, applications)
     at = spread(arch.depth, 5)
     rows = [row for name in names for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)]
@@ -90,12 +94,27 @@ def select(arch: Architecture, quantities: Sequence[str] | None = None, applicat
     between neighbours (write_cosine). Token pairs: upper triangle. Raises ``InputError``.
     """
     names = check_quantities(quantities)
-    for a in applications or ():
+    at = default_applications(arch.depth) if applications is None else _asked(arch, applications)
+    _require(arch, names, at)
+    return tuple(row for name in names for row in _rows(arch, name, at, applications is not None))
+
+
+def _asked(arch: Architecture, applications: Sequence[int]) -> tuple[int, ...]:
+    if not len(applications):
+        raise InputError(f"applications={applications!r}; accepted: None for all, or numbers from 0 to {arch.depth}")
+    for a in applications:
         if not 0 <= a <= arch.depth:
             raise InputError(f"applications={a}; accepted: 0 (the stem's output) to {arch.depth}")
-    at = tuple(sorted(set(applications))) if applications else default_applications(arch.depth)
-    _require(arch, names, at)
-    return tuple(row for name in names for row in _rows(arch, name, at, bool(applications)))
+    return tuple(sorted(set(applications)))
+
+
+def require_rows(arch: Architecture, quantities: Sequence[str] | None, rows: Sequence[Row]) -> None:
+    """Raise ``InputError`` for a quantity that was asked for and has no row among ``rows``."""
+    present = {row.quantity for row in rows}
+    for name in quantities or ():
+        if name not in present:
+            have = ", ".join(name for name in known(arch) if select(arch, [name]))
+            raise InputError(f"quantity={name} has no row in {arch.name}; accepted: {have}")
 
 
 def _require(arch: Architecture, names: Sequence[str], at: tuple[int, ...]) -> None:

@@ -91,7 +91,7 @@ def text(table: Table) -> str:
 
 
 def _remarks(notes: Mapping[str, Any]) -> list[str]:
-    """What formulas' symbols are here, what has no law, what criteria mean: ``in loops: alpha=1, chi=1``."""
+    """What formulas' symbols are here, what has no law, what criteria mean, why values are missing: ``in loops: alpha=1, chi=1``."""
     values = [
         f"in {variable}: " + ", ".join(f"{name}={cell(value)}" for name, value in found.items())
         for variable, found in notes.get("symbols", {}).items()
@@ -99,6 +99,7 @@ def _remarks(notes: Mapping[str, Any]) -> list[str]:
     ]
     lines = values + [f"in {variable}: {reason}" for variable, reason in notes.get("why", {}).items()]
     lines += [f"{name}: {meaning}" for name, meaning in notes.get("criteria", {}).items()]
+    lines += [str(remark) for remark in notes.get("remarks", ())]
     return ["", *lines] if lines else []
 
 

@@ -75,6 +75,10 @@ def sqrt(x: Any) -> Any:
 
 def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
     """What a norm divides a mantissa by: sqrt(<x, x> + epsilon), with <x, x> = exp(2 log) variance and exp(log) left out."""
+    if not is_symbolic(variance, epsilon, log):
+        import jax.numpy as jnp
+
+        variance = jnp.where(jnp.isinf(variance), jnp.nan, variance)  # an overflow, which division would turn into a zero
     return sqrt(variance + epsilon * exp(-2 * log))
 
 
@@ -143,24 +147,43 @@ def cosine(qa: Any, c: Any, qb: Any) -> Any:
         return c / sqrt(qa * qb)
     import jax.numpy as jnp
 
-    norm = sqrt(qa * qb)
+    product = qa * qb
+    within = (product > 1e-280) & (product < 1e280)  # else it may have left float64's range
+    norm = jnp.where(within, sqrt(product), sqrt(qa) * sqrt(qb))
     zero = norm == 0
     return clip(jnp.where(zero, jnp.ones_like(norm), c / jnp.where(zero, jnp.ones_like(norm), norm)))
 
 
-def determinant(qa: Any, c: Any, qb: Any) -> Any:
-    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no cancellation at large q)."""
+def determinant(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no cancellation at large q).
+
+    gap: 1 - rho^2 where it is known to more digits than c holds.
+    """
     if is_symbolic(qa, c, qb):
         return qa * qb - c**2
-    rho = cosine(qa, c, qb)
-    return qa * qb * ((1 - rho) * (1 + rho))
+    return qa * qb * (squared_sine(cosine(qa, c, qb)) if gap is None else gap)
 
 
-def angle(qa: Any, c: Any, qb: Any) -> Any:
-    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and pi."""
+def squared_sine(rho: Any) -> Any:
+    """1 - rho^2, exactly 0 at 1 and -1."""
+    return (1 - rho) * (1 + rho)
+
+
+def angle(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and pi; gap: as ``determinant``."""
     rho = cosine(qa, c, qb)
     if is_symbolic(rho):
         return acos(rho)
     import jax.numpy as jnp
 
-    return jnp.arctan2(sqrt((1 - rho) * (1 + rho)), rho)
+    return jnp.arctan2(sqrt(squared_sine(rho) if gap is None else gap), rho)
+
+
+def supplement(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
+    """pi - theta, theta as ``angle``; on arrays without the difference's loss near pi."""
+    if is_symbolic(qa, c, qb):
+        return pi(qa, c, qb) - angle(qa, c, qb)
+    import jax.numpy as jnp
+
+    rho = cosine(qa, c, qb)
+    return jnp.arctan2(sqrt(squared_sine(rho) if gap is None else gap), -rho)

@@ -15,20 +15,33 @@ from sigprop.theory import dual
 from sigprop.theory.environment import Environment
 
 
+class Fineness(NamedTuple):
+    """Numbers of a ``Resolution`` that differ between runs of one compiled program."""
+
+    degree: Any
+    nudge: Any = 0.0
+    tail: Any = 1.0
+
+
 class Resolution(NamedTuple):
-    """How finely numbers without closed form are computed: degree of Hermite series, points {Scores: array} of sampled heads;
-    approximation: the name of what stands in for attention's expectation, if anything does."""
+    """How finely numbers are computed: degree of Hermite series, points {Scores: array} of sampled heads.
+
+    approximation: the name of what stands in for attention's expectation, if anything does; nudge: what 1 - rho^2 is moved
+    by wherever it was read from rounded Grams; tail: the weight of what a series leaves out (1, or 0 for its bound).
+    """
 
     degree: Any = None
     points: Mapping[Any, Any] = {}
     approximation: str | None = None
+    nudge: Any = 0.0
+    tail: Any = 1.0
 
 
 class ArrayEnvironment(Environment):
     """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
 
     Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U, T]; numbers are
-    [1] at a and [U] at b; ties [U].
+    [1] at a and [U] at b; ties [U]; gaps {place: 1 - rho^2 of the read [1, T, T]} where it is known beside the Gram.
     """
 
     def __init__(
@@ -39,9 +52,10 @@ class ArrayEnvironment(Environment):
         ties: Callable[[str], Any],
         logs: Mapping[Any, Any],
         resolution: Resolution | None = None,
+        gaps: Mapping[str, Any] = {},
     ):
         super().__init__(reads, cotangents, numbers, ties)
-        self.logs, self.resolution = logs, resolution or Resolution()
+        self.logs, self.resolution, self.gaps = logs, resolution or Resolution(), gaps
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -87,6 +101,14 @@ class ArrayEnvironment(Environment):
         if key not in self.known:
             self.known[key] = dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.resolution.degree)  # pyright: ignore[reportArgumentType]
         return self.known[key]
+
+    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
+        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, self.resolution.nudge)
+
+    def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
+        from sigprop.theory import gaps
+
+        return gaps.gap(u, i, self) if i == j and u == v else None  # pyright: ignore[reportArgumentType]
 
     def block(self, value: Any, i: str, j: str) -> Any:
         return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value

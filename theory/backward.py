@@ -20,7 +20,7 @@ from sigprop.theory.calculus import inner
 from sigprop.theory.forward import environment
 from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
-from sigprop.theory.recursion import Partners, Written
+from sigprop.theory.recursion import Partners, Written, unit
 from sigprop.theory.summary import recall
 from sigprop.theory.transpose import Cotangent, transpose
 
@@ -36,7 +36,8 @@ class BackwardKind:
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""
-        return x["back_into"], log
+        scale, more = unit(jnp.abs(x["back_into"]).max(axis=(0, 1)))
+        return x["back_into"] / scale[None, None], log + more[None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later steps."""
@@ -47,7 +48,9 @@ class BackwardKind:
             forward = x["partner"]
             reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
             logs[Read, "b"], logs[Cotangent, "b"] = forward["logs"], partners.logs - forward["delta_log"]
-        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", partners.numbers if partners is not None else None)
+        gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
+        numbers = partners.numbers if partners is not None else None
+        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")
@@ -71,9 +74,10 @@ class BackwardKind:
         return jnp.diag(over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2) * jnp.exp(2 * log[0]))[None]
 
     def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """M^T and rho, with the lane of v kept."""
-        common = jnp.maximum(log, write_log)
-        keep, add = jnp.exp(log - common)[None, None], jnp.exp(write_log - common)[None]
+        """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale where nothing else is left."""
+        left = jnp.einsum("ijkt,jkt->t", jnp.abs(x["back_transition"]), jnp.einsum("jjktt->jkt", gram)) > 0
+        common = jnp.where(left, jnp.maximum(log, write_log), write_log)
+        keep, add = jnp.where(left, jnp.exp(log - common), 0.0)[None, None], jnp.exp(write_log - common)[None]
         return x["back_transition"] * keep, x["back_reads"] * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:

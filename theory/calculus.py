@@ -160,7 +160,8 @@ def _activate(u: Activate, i: str, v: Activate, j: str, env: Environment) -> Any
     if (u.activation, u.order) != (v.activation, v.order):
         raise unknown(u, v)
     cross = inner(u.of, i, v.of, j, env)
-    return env.dual(u.activation, u.order, env.features(u.activation, u.of, i), env.block(cross, i, j), env.features(v.activation, v.of, j))
+    left, right = env.features(u.activation, u.of, i), env.features(v.activation, v.of, j)
+    return env.dual(u.activation, u.order, left, env.block(cross, i, j), right, env.gap(u.of, i, v.of, j))
 
 
 @rule(Product, Product)

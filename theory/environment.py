@@ -96,10 +96,14 @@ class Environment:
             self.known[key] = variance(of, i, self)  # pyright: ignore[reportArgumentType]
         return self.known[key]
 
-    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any) -> Any:
+    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
         from sigprop.theory import dual
 
         return dual.dual(activation, order, left, cross, right)
+
+    def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
+        """1 - rho^2 of u_i and v_j, where it is known beside the Gram; None: the Gram says it (on symbols it does)."""
+        return None
 
     def ones(self, i: str, j: str) -> Any:
         return 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from sigprop.rotation import Modulate
 from sigprop.scalar import evaluate
 from sigprop.theory.array_environment import ArrayEnvironment, Resolution
 from sigprop.theory.calculus import inner
+from sigprop.theory.gaps import gap as gap_of
 from sigprop.theory.linear import WRITE, Coefficients, Form, overlap
 from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
@@ -77,7 +78,8 @@ class ForwardKind:
         reads, logs = {("a", "a"): own}, {(Read, "a"): log}
         if partners is not None:
             reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
-        env = environment(x, self.resolution, reads, {}, logs, "ties", partners.numbers if partners is not None else None)
+        gaps = {"a": x["gap"][None]} if x.get("gap") is not None else {}
+        env = environment(x, self.resolution, reads, {}, logs, "ties", partners.numbers if partners is not None else None, gaps)
         for node in self.block.attention:
             if node.kept_by and x.get("scores") is not None:
                 env.known["kept", node, "a"] = (modulator(self.block.modulators[node.kept_by], x)[0] > 0).astype(jnp.float64)
@@ -89,7 +91,8 @@ class ForwardKind:
         every = tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank)) if self.blank is not None else summary
         tokens = jnp.zeros(gram.shape[1:2], dtype=jnp.float64)
         participation = tokens if env.participation is None or not self.block.attention else env.participation[0]
-        return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation})
+        gap = jnp.broadcast_to(gap_of(branch, "a", env), own.shape) if gaps else None
+        return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation}, gap)
 
     def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """M, B and the common log of the next lanes (the stem's lane, if there is one, stays), lane 0's gain, and of modulators."""
@@ -138,9 +141,11 @@ class ForwardKind:
         return numeric_form(x, self._entry(gram, cross, own), lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
 
 
-def environment(x: Any, resolution: Resolution, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any) -> ArrayEnvironment:
+def environment(
+    x: Any, resolution: Resolution, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any, gaps: Mapping[str, Any]
+) -> ArrayEnvironment:
     """The array environment of one step ('a') and, where ``numbers`` of its partners are given, of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers
-    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, resolution)
+    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, resolution, gaps)

@@ -10,7 +10,9 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.theory import field, footprint
+from sigprop.theory.array_environment import Fineness
 from sigprop.theory.attention.draws import draws
+from sigprop.theory.begin import begin
 from sigprop.theory.independence import check_writes
 from sigprop.theory.passes import FORWARD, NTK, run
 from sigprop.theory.program import Program, Room, compile_program
@@ -29,7 +31,8 @@ class Kernels:
     stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
     groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
     participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
-    modulators [P, T]: of every step (1 without one, 0 where it skips); bands, gradient_bands [D+1, K, T, T]: states and gradients, a
+    modulators [P, T]: of every step (1 without one, 0 where it skips); gaps [D+1, T, T]: 1 - rho^2 of states, where the scan
+    carries them; arguments: of activations, by kind of sub-block, (variance, log) [P, T]; bands, gradient_bands [D+1, K, T, T]: states and gradients, a
     coordinate of each band;
     ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s. What lies beyond the passes' reach is None.
     """
@@ -50,6 +53,8 @@ class Kernels:
     participation: np.ndarray
     log_norm: np.ndarray
     modulators: np.ndarray
+    gaps: Any
+    arguments: Any
     bands: np.ndarray
     gradient_bands: Any
     ntk: Any
@@ -76,8 +81,11 @@ def sampled_kernels(
     reach: int = NTK,
     approximation: str | None = None,
     room: Room = Room(),  # noqa: B008 (a tuple)
+    nudge: float = 0.0,
+    tail: float = 1.0,
 ) -> list[Kernels]:
-    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one. room: of the program."""
+    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one. room: of the program;
+    nudge, tail: as ``Resolution`` has them."""
     check_writes(arch)
     program = compile_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
@@ -85,7 +93,8 @@ def sampled_kernels(
     footprint.require(arch, footprint.pass_bytes(arch, program.steps, most, len(boundaries), backward) + footprint.draw_bytes(arch))
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
-        given = (np.int64(degree), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
+        fineness = Fineness(np.int64(degree), np.float64(nudge), np.float64(tail))
+        given = (fineness, points, tables, arch.stem_parts, begin(arch.stem_parts), np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         out = jax.device_get(run(program.structure, program.coupled, reach, approximation, field.draws(arch, program.steps, seed), *given))
     each = [out] if not arch.modulators else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
     return [_read(one, program, columns) for one in each]
@@ -108,6 +117,7 @@ def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Ke
     seen = at if program.coupled else np.arange(len(columns))
     names = ("states", "state_log", "log_norm", "bands")
     forward = {name: out[name][at] for name in names} | {name: out[name] for name in ("writes", "write_log", "write_pairs", "participation", "modulators")}
+    forward |= {"gaps": None if out["gaps"] is None else out["gaps"][at], "arguments": out["arguments"]}
     return Kernels(program, columns=columns, crossed=out["crossed"][at][:, seen], **forward, **_backward(out, program))
 
 

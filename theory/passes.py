@@ -10,13 +10,16 @@ import jax.numpy as jnp
 
 from sigprop.compiling import jit
 from sigprop.theory import tangent
-from sigprop.theory.array_environment import Resolution
+from sigprop.theory.array_environment import Fineness, Resolution
 from sigprop.theory.backward import BackwardKind
+from sigprop.theory.begin import Begin
 from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Structure
-from sigprop.theory.recursion import gram_scan
+from sigprop.theory.recursion import Gaps, gram_scan
+from sigprop.theory.summary import arguments
 
 AT_ONCE = 64  # draws of modulators' scores
+ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
 FORWARD, GRADIENTS, WEIGHTS, NTK, USES = range(5)
 """How far the passes go: states and writes; gradients at every state; those of every group of parameters; the tangent kernel; each holds those before.
 USES: beside gradients, the Grams of reads and of branches' cotangents over all uses of a slot (``uses``)."""
@@ -35,25 +38,27 @@ def _once(
     reach: int,
     approximation: str | None,
     draws: Any,
-    degree: Any,
+    fineness: Fineness,
     points: Any,
     tables: dict[str, Any],
     stem: dict[str, Any],
+    begin: Begin,
     bands: Any,
     columns: Any,
     readout: Any,
 ) -> dict[str, Any]:
-    input_gram: Any = sum(variance * gram for variance, gram in stem.values())
-    resolution = Resolution(degree, dict(zip(structure.scores, points, strict=True)), approximation)
-    start, first, initial, start_gain = _start(structure, tables, input_gram, bands)
-    tokens = input_gram.shape[0]
+    resolution = Resolution(fineness.degree, dict(zip(structure.scores, points, strict=True)), approximation, fineness.nudge, fineness.tail)
+    start, start_log, first, initial, start_gain = _start(structure, tables, begin, bands)
+    tokens = begin.gram.shape[0]
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
-    shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, input_gram[None], zero_log, None).summary) for kind in plain]
+    shapes = [jax.eval_shape(lambda kind=kind: kind.write(first, begin.gram[None], zero_log, None).summary) for kind in plain]
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
     kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
     used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")}
-    forward = gram_scan(kinds, used, start, zero_log, columns, bands, coupled, blank, draws)
+    known = tokens > 1 and structure.lanes == structure.bands == 1 and not coupled
+    gaps = Gaps(begin.gap, jnp.minimum(fineness.nudge, ANGLE)) if known else None
+    forward = gram_scan(kinds, used, start, start_log, columns, bands, coupled, blank, draws, gaps)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
@@ -62,7 +67,9 @@ def _once(
     found = {
         "bands": with_start(forward["gram"][:, 0, 0], start[0, 0]),
         "states": with_start(jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]), jnp.einsum("k,kts->ts", bands, start[0, 0])),
-        "state_log": with_start(forward["log"], zero_log[0]),
+        "state_log": with_start(forward["log"], start_log[0]),
+        "gaps": with_start(forward["gap"], begin.gap) if known else None,
+        "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], rows0),
         "writes": forward["write"], "write_log": forward["write_log"], "write_pairs": forward["write_pairs"],
         "participation": forward["extra"]["participation"], "modulators": forward["told"]["modulator"],
@@ -70,7 +77,7 @@ def _once(
     }  # fmt: skip
     if reach == FORWARD:
         return found
-    run = lambda gram: _backward(structure, coupled, reach, resolution, tables, forward, bands, gram, initial)  # noqa: E731
+    run = lambda gram: _backward(structure, coupled, reach, resolution, tables, forward, bands, gram, (initial, begin.log))  # noqa: E731
     if reach == USES:
         return found | {"reads": (forward["read"], forward["read_log"], forward["pairs"])} | run(readout)
     if reach < NTK:
@@ -82,19 +89,20 @@ def _once(
     return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
 
 
-def _start(structure: Structure, tables: dict[str, Any], input_gram: Any, bands: Any) -> tuple[Any, Any, Any, Any]:
-    """Grams of the initial lanes (and of the stem's own lane), the first step's numbers, the lanes in the stem [m, K, T], lane 0's gain [T]."""
+def _start(structure: Structure, tables: dict[str, Any], begin: Begin, bands: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Grams of the initial lanes (and of the stem's own lane), their log [1, T], the first step's numbers, the lanes in the stem
+    [m, K, T] (mantissas both), lane 0's gain [T]."""
     first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
-    shape = (structure.bands, input_gram.shape[0])
-    diagonal = jnp.broadcast_to(jnp.diagonal(input_gram)[None], shape)
-    form = numeric_form(first, lambda i, j: diagonal, lambda leaf: jnp.zeros((1, shape[1]), dtype=jnp.float64), 0, bands)
+    shape = (structure.bands, begin.gram.shape[0])
+    diagonal = jnp.broadcast_to(jnp.diagonal(begin.gram)[None], shape)
+    form = numeric_form(first, lambda i, j: diagonal, lambda leaf: begin.log[None], 0, bands)
     results = [form(lane) for lane in structure.initial]
-    coefficients = [dense({0: c[0] * jnp.exp(log)}, [0], shape)[0] for c, log in results]
     if structure.injects:
-        coefficients.append(jnp.ones(shape, dtype=jnp.float64))
-    lanes = jnp.stack(coefficients)  # [m, K, T]
+        results.append(({0: jnp.ones(shape, dtype=jnp.float64)}, begin.log[None]))
+    log = functools.reduce(jnp.maximum, [jnp.broadcast_to(log, (1, shape[1])) for _, log in results])
+    lanes = jnp.stack([dense({0: c[0] * jnp.exp(own - log)}, [0], shape)[0] for c, own in results])  # [m, K, T]
     gain = jnp.broadcast_to(form.gain(structure.initial[0]), (1, shape[1]))[0]
-    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, input_gram), first, lanes, gain
+    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram), log, first, lanes, gain
 
 
 def _backward(
@@ -106,20 +114,24 @@ def _backward(
     forward: dict[str, Any],
     bands: Any,
     cotangent: Any,
-    initial: Any,
+    source: tuple[Any, Any],
 ) -> dict[str, Any]:
-    """The reversed scan for one read-out Gram [T, T]."""
+    """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas [m, K, T], and their log [T]."""
+    initial, stem_log = source
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
     flip = functools.partial(jax.tree.map, lambda table: table[::-1])
     tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(jnp.float64)
     transposed = jnp.swapaxes(forward["transition"], 1, 2)
-    padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed).at[:, lanes, lanes].set(1.0)
+    padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed)
+    taps = tables["taps"].astype(jnp.float64)
+    padded = padded.at[:, lanes, lanes].set((jnp.cumsum(taps) - taps > 0).astype(jnp.float64)[:, None, None])
     delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
     given = {
         "kind": tables["kind"], "numbers": tables["numbers"], "ties_later": tables["ties_later"],
         "back_into": jnp.concatenate([forward["into"], tap], axis=1),
         "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
         "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
+        "forward_gap": forward["read_gap"],
         "sensitivity": forward["told"]["sensitivity"],
         "delta_log": delta_log, "summary": forward["summary"], "later": tables["later"], "row": tables["row"], "column": tables["column"],
     }  # fmt: skip
@@ -138,7 +150,7 @@ def _backward(
     banded = out["gram"][:, 0, 0]
     gram = jnp.einsum("k,pkts->pts", bands, banded)
     stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes])
-    found = {"stem": stem, "stem_log": out["log"][-1]}
+    found = {"stem": stem, "stem_log": out["log"][-1] - stem_log}
     if reach == USES:
         found["cotangents"] = (flip(out["read"]), flip(out["read_log"]) - delta_log, flip(out["pairs"]))
     if coupled:

@@ -14,6 +14,7 @@ Cost: O(P) steps of vector work where no weight is shared, O(P) steps over all P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -21,17 +22,23 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.theory import field
+from sigprop.theory.algebra import sqrt
+from sigprop.theory.dual.gaps import Pair, joined
 from sigprop.theory.linear import advance
+
+BEYOND = 200  # powers of two
 
 
 class Written(NamedTuple):
-    """What a step's write tells: own [1, T, T] and pair [U, T, T] Grams, log [1, T], summary and extra outputs."""
+    """What a step's write tells: own [1, T, T] and pair [U, T, T] Grams, log [1, T], summary and extra outputs, and where the
+    scan carries gaps its own [1, T, T]."""
 
     own: Any
     pairs: Any
     log: Any
     summary: Any
     extra: Any
+    gap: Any = None
 
 
 class Partners(NamedTuple):
@@ -59,24 +66,42 @@ class Kind(Protocol):
         ...
 
 
+class Gaps(NamedTuple):
+    """gap [T, T]: 1 - rho^2 between tokens of the only lane, which nothing but its Gram tells otherwise; nudge: what a step's
+    angles are moved by (0: not at all), so that a second run says how much they matter."""
+
+    gap: Any
+    nudge: Any
+
+
 class Carry(NamedTuple):
-    """gram, log: the state's own; rows [C, m, m, K, T, T]: <S_p, S_c> for tracked boundaries c; tables so far."""
+    """gram, log: the state's own; rows [C, m, m, K, T, T]: <S_p, S_c> for tracked boundaries c; tables so far; gap, or None."""
 
     gram: Any
     log: Any
     rows: Any
     tables: dict[str, Any]
+    gap: Any = None
 
 
 def gram_scan(
-    kinds: Sequence[Kind], tables: dict[str, Any], start: Any, start_log: Any, columns: Any, bands: Any, coupled: bool, summary: Any = (), draws: Any = None
+    kinds: Sequence[Kind],
+    tables: dict[str, Any],
+    start: Any,
+    start_log: Any,
+    columns: Any,
+    bands: Any,
+    coupled: bool,
+    summary: Any = (),
+    draws: Any = None,
+    gaps: Gaps | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P.
 
     tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is ``x``); start:
     [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with every later state is wanted
     (coupled: all P + 1); bands [K]: widths; summary: zeros of the summaries, for partners (empty: none kept);
-    draws [P, C, T]: of modulators' scores, where there are any.
+    draws [P, C, T]: of modulators' scores, where there are any; gaps: of the start, of one lane in one band, no weight shared.
     """
     steps = tables["step"].shape[0]
     lanes, _, n_bands, tokens, _ = start.shape
@@ -98,12 +123,14 @@ def gram_scan(
         own = _contract(rho, rho, carry.gram, bands)[None]
         partners = _partners(carry, x, rho, bands, tables["numbers"]) if coupled else None
         scores, factor = _scores(carry, x, own[0], read_log[0], partners, draws)
-        x = x | {"scores": scores}
+        x = x | {"scores": scores, "gap": carry.gap}
         written = _switch(kinds, x, "write", own, read_log, partners)
         cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
         m, b, log, told = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
+        m, b, log = _moderate(m, b, log)
         m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))
+        gap = None if gaps is None else _next_gap(m, b, carry, written, gaps.nudge)
         new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
         new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
         kept = dict(carry.tables)
@@ -117,10 +144,21 @@ def gram_scan(
             "reads": rho, "write": written.own[0], "write_log": written.log[0], "told": {name: value[0] for name, value in told.items()},
             "pairs": partners.reads if partners else None, "write_pairs": written.pairs,
             "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
+            "read_gap": carry.gap, "gap": gap,
         }  # fmt: skip
-        return Carry(gram, log, new, kept), out
+        return Carry(gram, log, new, kept, gap), out
 
-    return jax.lax.scan(step, Carry(start, start_log, rows, kept), tables)[1]
+    return jax.lax.scan(step, Carry(start, start_log, rows, kept, None if gaps is None else gaps.gap), tables)[1]
+
+
+def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any:
+    """Of m h + b w, w being independent of h."""
+    pairs = []
+    for factor, gram, gap in ((m[0, 0, 0], carry.gram[0, 0, 0], carry.gap), (b[0, 0], written.own[0], written.gap[0])):
+        q = factor * factor * jnp.diagonal(gram)
+        pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
+    gap, same = joined(pairs).gap, jnp.eye(carry.gap.shape[-1], dtype=bool)
+    return jnp.where(same, 0.0, jnp.minimum((sqrt(gap) + nudge) ** 2, 1.0))
 
 
 def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
@@ -187,6 +225,20 @@ def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
     with_write = jnp.stack(advance(transition, {i: b[i][:, :, None] for i in lanes}, [jnp.swapaxes(cross[j], -1, -2) for j in lanes], own))  # <S', w>
     second = {(i, j): m[i, j][None, :, None, :] for i in lanes for j in lanes}
     return jnp.stack(advance(second, {i: b[i][None, :, None, :] for i in lanes}, [half[:, j] for j in lanes], with_write), axis=1)
+
+
+def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
+    """Coefficients whose squares floats could not hold, in units of a power of two (others as they are)."""
+    scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1))))
+    return m / scale[None, None, None], b / scale[None, None], log + more[None]
+
+
+def unit(size: Any) -> tuple[Any, Any]:
+    """The power of two next to sizes [T] whose squares floats could not hold, else 1; and its logarithm."""
+    size = jax.lax.stop_gradient(size)
+    power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
+    power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)
+    return jnp.exp2(power), power * math.log(2)
 
 
 def _normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:

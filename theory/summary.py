@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from sigprop.activation import Activation
 from sigprop.expression import Activate, Attend, Normalise, Vector
 from sigprop.theory.array_environment import ArrayEnvironment
 from sigprop.theory.calculus import inner
+from sigprop.theory.dual import Features
 from sigprop.traversal import walk
 
 
@@ -38,6 +40,16 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
         return env.variance(of, i) if kind is None else env.features(kind, of, i)
 
     return tuple(fact(kind, of) for kind, of in _facts(branch))
+
+
+def arguments(summary: Any) -> tuple[tuple[tuple[Any, Any], ...], ...]:
+    """(variance, log) of every activation's argument, by kind of sub-block, in ``activations``' order."""
+    return tuple(tuple((fact.variance, fact.log) for fact in facts if isinstance(fact, Features)) for facts in summary)
+
+
+def activations(branch: Vector) -> list[Activation]:
+    """The activations of a branch, one for each argument."""
+    return [kind for kind, _ in _facts(branch) if isinstance(kind, Activation)]
 
 
 def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:

@@ -27,8 +27,8 @@ def apart(found: Products) -> dict[str, tuple[Any, Any]]:
 
     def total(amount: Any, log: Any) -> tuple[Any, Any]:
         both = log[:, :, None] + log[:, None, :]
-        top = both.max(axis=0)
-        return (amount * jnp.exp(both - top[None])).sum(axis=0), top
+        top = _top(both, amount, 0)
+        return _on(top[None], amount, both).sum(axis=0), top
 
     return {name: total(*value) for name, value in found.items()}
 
@@ -40,8 +40,8 @@ def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, A
         sums, tops = [], []
         for amount, log in _sorted(run(gram)).values():
             both = jax.lax.stop_gradient(log[:, :, None] + log[:, None, :])
-            tops.append(both.max())
-            sums.append((amount * jnp.exp(both - tops[-1])).sum())
+            tops.append(_top(both, jax.lax.stop_gradient(amount), None))
+            sums.append(_on(tops[-1], amount, both).sum())
         return jnp.stack(sums), jnp.stack(tops)
 
     start = jnp.eye(tokens, dtype=jnp.float64) + 1
@@ -50,6 +50,17 @@ def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, A
     theta = jax.vmap(lambda unit: pull(unit)[0])(jnp.eye(len(sums), dtype=jnp.float64))
     theta = (theta + jnp.swapaxes(theta, -1, -2)) / 2
     return {name: (theta[k], jnp.broadcast_to(tops[k], (tokens, tokens))) for k, name in enumerate(names)}
+
+
+def _top(log: Any, amount: Any, axis: int | None) -> Any:
+    """The largest log of amounts that are not zero."""
+    top = jnp.where(amount == 0, -jnp.inf, log).max(axis=axis)
+    return jnp.where(top == -jnp.inf, 0.0, top)
+
+
+def _on(top: Any, amount: Any, log: Any) -> Any:
+    """amount exp(log - top); a zero's log may lie above."""
+    return amount * jnp.exp(jnp.minimum(log - top, 0.0))
 
 
 def _sorted(found: Products) -> Products:

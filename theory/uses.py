@@ -9,7 +9,9 @@ import numpy as np
 
 from sigprop.architecture import Architecture
 from sigprop.theory import field
+from sigprop.theory.array_environment import Fineness
 from sigprop.theory.attention.draws import draws
+from sigprop.theory.begin import begin
 from sigprop.theory.kernels import DEGREE, scan_tables
 from sigprop.theory.passes import USES, run
 from sigprop.theory.program import Program, Room, compile_program
@@ -30,7 +32,8 @@ def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tupl
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     with jax.enable_x64(True):
         points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
-        given = (np.int64(DEGREE), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
+        fineness, start = Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)), begin(arch.stem_parts)
+        given = (fineness, points, tables, arch.stem_parts, start, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         out = jax.device_get(run(program.structure, program.coupled, USES, None, field.draws(arch, program.steps, 0), *given))
     steps = np.flatnonzero(~program.taps)[: arch.depth]
     reads, cotangents = _table(program, out["reads"], program.partners), _table(program, out["cotangents"], program.later)

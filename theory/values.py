@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,19 +17,28 @@ from sigprop.validation import BAND, EMBEDDING
 Scaled = tuple[float, float]
 """(mantissa, log): the value mantissa * exp(log)."""
 
+LOST = 340.0  # e^-2 of it is the square that floats still hold
 TINY = 1e-300  # a gradient of zero has this exponent's logarithm
 
 
 class Values:
-    """Rows read off the kernels."""
+    """Rows read off the kernels; nudge: what is added to 1 - cos^2 where it is read from rounded Grams."""
 
-    def __init__(self, arch: Architecture, k: Kernels):
-        self.arch, self.k = arch, k
+    def __init__(self, arch: Architecture, k: Kernels, nudge: float = 0.0):
+        self.arch, self.k, self.nudge = arch, k, nudge
         self.steps = np.flatnonzero(~k.program.taps)  # application -> step
         self.column = {a: c for c, a in enumerate(k.columns)}
+        self.largest_log = float(np.abs(k.state_log).max())
 
     def value(self, row: Row) -> Scaled:
-        """(mantissa, log) of a row."""
+        """(mantissa, log) of a row; NaN where it is no number (0/0, or what has overflowed)."""
+        with np.errstate(all="ignore"):
+            try:
+                return self._value(row)
+            except (ValueError, ArithmeticError):
+                return math.nan, 0.0
+
+    def _value(self, row: Row) -> Scaled:
         a, b, t = row.application or 0, row.application_2, row.token or 0
         s = t if row.token_2 is None else row.token_2
         match row.quantity:
@@ -84,7 +94,21 @@ class Values:
             return abs(value[0]), value[1]
         ends = [self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group)) for t in (row.token, row.token_2)]
         # of sampled heads a variance that is zero may come out below
-        return math.sqrt(max(ends[0][0], 0.0) * max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
+        return math.sqrt(max(ends[0][0], 0.0)) * math.sqrt(max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
+
+    def magnitude(self, row: Row, value: Scaled) -> Scaled:
+        """What rounding is relative to: the scale, and of sums whose terms can cancel the sum of their sizes."""
+        with np.errstate(all="ignore"):
+            if row.quantity == "weight_gradient":
+                return self._weight_gradient(row.group or "", row.application or 0, np.abs)
+            if row.quantity in ("logit_variance", "logit_contact"):
+                mantissa, log = self._outputs(row.token or 0, np.abs)
+                size, log = mantissa, log + 2 * self._temperature(row.token or 0)
+                if row.quantity == "logit_variance":
+                    return self.arch.head.variance * size, log
+                part = self.arch.stem_parts[EMBEDDING]
+                return math.sqrt(size * part.variance * float(part.gram[row.token or 0, row.token or 0])), log / 2
+            return self.scale(row, value)
 
     @staticmethod
     def _entry(gram: np.ndarray, log: np.ndarray, at: tuple[int, ...], t: int, s: int) -> Scaled:
@@ -102,8 +126,11 @@ class Values:
             return 0.0  # no weight in common: the writes are independent
         return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t]))
 
-    def _weight_gradient(self, group: str, a: int) -> Scaled:
-        """Of the slot whose first application is a; the read-out's taps are one slot, a part of the stem another."""
+    def _weight_gradient(self, group: str, a: int, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Scaled:
+        """Of the slot whose first application is a, of the terms as they are or of their sizes.
+
+        The read-out's taps are one slot, a part of the stem another.
+        """
         if group in self.arch.stem_parts:
             gram, own = self.k.stem
             mantissa, log = (gram * self.arch.stem_parts[group].gram)[None], own[None]
@@ -111,7 +138,16 @@ class Values:
             slot = [] if group == READOUT else next(u for u in self.arch.applications_of(group).values() if u[0] == a)
             used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[slot]
             mantissa, log = (table[used] for table in self.k.groups[group])
-        return _sum(mantissa.ravel(), (log[:, :, None] + log[:, None, :]).ravel())
+        found = _sum(of(mantissa.ravel()), (log[:, :, None] + log[:, None, :]).ravel())
+        return (math.nan, 0.0) if found[0] == 0 and self._lost(group) else found
+
+    def _lost(self, group: str) -> bool:
+        """Whether the state outgrows an update of the group's by more than a float holds, and its gradient with it."""
+        if group not in self.arch.weights:
+            return False
+        used = [a for slot in self.arch.applications_of(group).values() for a in slot]
+        apart = self.k.state_log[[a + 1 for a in used]] - self.k.write_log[self.steps[used]]
+        return bool((apart > LOST).any())
 
     def _entropy(self, a: int) -> float:
         """-sum p log p / log T over the spectrum p of the read coordinates' Gram, of trace 1."""
@@ -122,21 +158,24 @@ class Values:
         return float(-(p * np.log(p)).sum() / math.log(len(p)))
 
     def _apart(self, a: int, t: int, s: int) -> float:
-        """1 - cos of two tokens at state a, at least the rounding of a cosine."""
+        """1 - cos of two tokens at state a; where no gap is carried, at least the rounding of a cosine."""
         gram = self.k.states[a]
-        return max(1 - float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s])), 2.0**-53)
+        cosine = float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s]))
+        if self.k.gaps is not None and cosine > 0:
+            return max(float(self.k.gaps[a, t, s]) / (1 + cosine), TINY)
+        return max(1 - cosine, 2.0**-53) + self.nudge / 2
 
     def _angle(self, a: int, t: int) -> float:
         """Degrees between h_a and h_{a+1}."""
         x, y, cross = self.k.states[a, t, t], self.k.states[a + 1, t, t], self.k.crossed[a + 1, self.column[a], t, t]
-        return math.degrees(math.atan2(math.sqrt(max(x * y - cross * cross, 0.0)), cross))
+        return math.degrees(math.atan2(math.sqrt(max(x * y - cross * cross, 0.0) + self.nudge * x * y), cross))
 
     def _total(self, a: int) -> Scaled:
         """sum over tokens of <g_a, g_a>."""
         return _sum(np.diag(self.k.gradients[a]), 2 * self.k.gradient_log[a])
 
-    def _outputs(self, t: int) -> Scaled:
-        """<o_t, o_t> of the read-out's output: each tap's with itself and twice with every later one."""
+    def _outputs(self, t: int, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Scaled:
+        """<o_t, o_t> of the read-out's output (of: as ``_weight_gradient``): each tap's with itself and twice with every later one."""
         k, taps = self.k, np.flatnonzero(self.k.program.taps)
         found = [(k.writes[p, t, t], 2 * k.write_log[p, t]) for p in taps]
         if k.write_pairs is not None:
@@ -145,7 +184,7 @@ class Values:
                     if q in taps:
                         found.append((2 * k.write_pairs[p, u, t, t], k.write_log[p, t] + k.write_log[q, t]))
         mantissa, log = np.array(found).T
-        return _sum(mantissa, log)
+        return _sum(of(mantissa), log)
 
     def _temperature(self, t: int) -> float:
         """log of what the head multiplies token t's logits by."""
@@ -166,11 +205,14 @@ class Values:
             return _sum(np.array([p[0] for p in parts]), np.array([p[1] for p in parts]))
         mantissa, log = self.k.ntk[group]
         rows = float(self.arch.weights[group].rows) if group in self.arch.weights else 1.0
+        if mantissa[t, s] == 0 and self._lost(group):
+            return math.nan, 0.0
         return self.arch.sgd_factors.get(group, 1.0) * rows * float(mantissa[t, s]), float(log[t, s])
 
 
 def _sum(mantissa: np.ndarray, log: np.ndarray) -> Scaled:
-    """sum mantissa exp(log), on the largest log."""
+    """sum mantissa exp(log), on the largest log of what is not zero."""
+    mantissa, log = mantissa[mantissa != 0], log[mantissa != 0]
     if not len(mantissa):
         return 0.0, 0.0
     top = float(log.max())

@@ -15,6 +15,7 @@ from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import verify
+from sigprop.errors import InputError
 from sigprop.progress import bar
 from sigprop.table import check_path, write
 
@@ -78,7 +79,11 @@ def predict(
     quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
     import sigprop as sp
 
-    show(sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation), chosen)
+    table = sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation)
+    remarks = (table.notes or {}).get("remarks", ())
+    if remarks and all(row["value"] is None and row["log_value"] is None for row in table):
+        raise InputError(f"{arch.name} has no value: {remarks[0]}; accepted: parameters at which a value is finite")
+    show(table, chosen)
     return 0
 
 

@@ -18,5 +18,7 @@ def show(table: Table, options: Chosen, print_text: bool = True) -> None:
     if options.out is not None:
         table.save(options.out)
         remark(f"wrote {len(table)} rows to {options.out}")
+    for line in (table.notes or {}).get("remarks", ()) if options.json else ():
+        remark(line)
     if options.json or print_text:
         answer(table.to_json() if options.json else table)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sigprop.activation import Activation, find
-from sigprop.theory.algebra import cosine, is_symbolic, sqrt
+from sigprop.theory.algebra import cosine, is_symbolic, sqrt, squared_sine
 from sigprop.theory.dual import series, symbols
-from sigprop.theory.dual.closed import has_closed_form, homogeneous, rules
+from sigprop.theory.dual.closed import ONE, Units, has_closed_form, homogeneous, rules
 
-LOWEST, HIGHEST = -300.0, 100.0
-"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated. At either end it has become its limit to
+LOWEST, HIGHEST, LARGEST = -300.0, 100.0, 300.0
+"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated (closed forms: up to ``LARGEST``). At either end it has become its limit to
 rounding (phi's homogeneous part above, phi'(0) x below), while x^3 inside phi and e^(-2 s) stay finite. Rounding is
 meant relative to e^s: a bounded phi gives e^-2s = 1e-87 at most, not less; phi(0) != 0 gives e^600 at most, not more."""
 
@@ -69,12 +69,23 @@ def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree
     return Features(variance, s, value, series.coefficients(activation.derivative, deviation * scale, degree, order, keep))
 
 
-def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb: Features) -> Any:
+def dual(
+    activation: str | Activation,
+    order: int,
+    fa: Features,
+    cross: Any,
+    fb: Features,
+    gap: Any = None,
+    tail: Any = 1.0,
+    nudge: Any = None,
+) -> Any:
     """V_phi (order 0) or V_phi' (order 1) of every pair of a left and a right pre-activation.
 
     fa: features of the left vectors, leaves [..., T]; fb: of the right ones, [..., T']; cross: [..., T, T'], mantissa of
     the covariances, the true ones being cross e^(s_a + s_b). Leading dimensions broadcast (missing ones count as 1).
-    Result [..., T, T']; order 0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
+    gap [..., T, T']: 1 - rho^2 of the pairs, where it is known to more digits than ``cross`` holds; tail: of ``series.evaluate``
+    where the series is not exact; nudge: what a gap that is read off ``cross`` is moved by. Result [..., T, T']; order 0: the mantissa
+    V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
     """
     activation = find(activation)
     if order not in (0, 1):
@@ -86,21 +97,59 @@ def dual(activation: str | Activation, order: int, fa: Features, cross: Any, fb:
     import jax.numpy as jnp
 
     cross = jnp.asarray(cross)
-    rank = max(fa.variance.ndim + 1, fb.variance.ndim + 1, cross.ndim)
-    qa, c, qb = _pad(fa.variance[..., :, None], rank), _pad(cross, rank), _pad(fb.variance[..., None, :], rank)
+    qa, c, qb, rank = _aligned(fa, cross, fb)
+    if gap is not None:
+        gap = jnp.where((qa == 0) | (qb == 0), 0.0, _pad(gap, rank))
+    elif nudge is not None:
+        gap = jnp.minimum(squared_sine(cosine(qa, c, qb)) + nudge, 1.0)
     if closed:
-        rule = closed[order]
-        if homogeneous(activation) or (fa.log is None and fb.log is None):
-            value = rule(qa, c, qb)
-        else:
-            ea = jnp.ones_like(qa) if fa.log is None else _scale(_pad(fa.log[..., :, None], rank))
-            eb = jnp.ones_like(qb) if fb.log is None else _scale(_pad(fb.log[..., None, :], rank))
-            value = rule(qa * (ea * ea), c * (ea * eb), qb * (eb * eb)) / (ea * eb if order == 0 else 1.0)
+        ea, eb, units = (1.0, 1.0, ONE) if homogeneous(activation) else _scales(fa, fb, rank)
+        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (ea * eb if order == 0 else 1.0)
     else:
+        rho = cosine(qa, c, qb)
+        gap = squared_sine(rho) if gap is None else gap
+        # near 1 and -1 the gap has the digits, elsewhere the cosine
+        rho = jnp.where(gap < 0.1, jnp.sign(rho) * (1 - gap / (1 + jnp.abs(rho))), rho)
         a, b = (fa.value, fb.value) if order == 0 else (fa.slope, fb.slope)
         a, b = jnp.moveaxis(a, -1, 0)[..., :, None], jnp.moveaxis(b, -1, 0)[..., None, :]
-        value = series.evaluate(_pad(a, rank, 1), cosine(qa, c, qb), _pad(b, rank, 1))
+        exact = (gap == 0) & (qa == qb)
+        value = series.evaluate(_pad(a, rank, 1), rho, _pad(b, rank, 1), jnp.where(exact, 1.0, tail))
     return jnp.broadcast_to(value, jnp.broadcast_shapes(qa.shape, c.shape, qb.shape))
+
+
+def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0) -> Any:
+    """Return 1 - rho^2 of phi(x), phi(y) within one set of vectors, or None where phi has no closed form.
+
+    fa: their features; pair: a ``gaps.Pair`` of the mantissas [..., T, T]; nudge: as ``gaps.activated``.
+    """
+    from sigprop.theory.dual import gaps
+
+    activation = find(activation)
+    if homogeneous(activation):
+        return gaps.activated(activation, pair, ONE, nudge)
+    ea, eb, units = _scales(fa, fa, pair.c.ndim)
+    pair = gaps.Pair(pair.qa * (ea * ea), pair.c * (ea * eb), pair.qb * (eb * eb), pair.gap)
+    return gaps.activated(activation, pair, units, nudge)
+
+
+def _aligned(fa: Features, cross: Any, fb: Features) -> tuple[Any, Any, Any, int]:
+    """Variances and covariances with as many axes each, and how many."""
+    rank = max(fa.variance.ndim + 1, fb.variance.ndim + 1, cross.ndim)
+    return _pad(fa.variance[..., :, None], rank), _pad(cross, rank), _pad(fb.variance[..., None, :], rank), rank
+
+
+def _scales(fa: Features, fb: Features, rank: int) -> tuple[Any, Any, Units]:
+    """e^s of both sides, of ``rank`` axes, where s < 0, and their ``Units`` where s > 0: neither overflows."""
+    if fa.log is None and fb.log is None:
+        return 1.0, 1.0, ONE
+    import jax.numpy as jnp
+
+    a = jnp.zeros_like(fa.variance) if fa.log is None else fa.log
+    b = jnp.zeros_like(fb.variance) if fb.log is None else fb.log
+    a, b = _pad(a[..., :, None], rank), _pad(b[..., None, :], rank)
+    small = (jnp.exp(jnp.clip(s, LOWEST, 0.0)) for s in (a, b))
+    large = (jnp.exp(-2 * jnp.clip(s, 0.0, LARGEST)) for s in (a, b))
+    return *small, tuple(large)  # type: ignore[return-value]
 
 
 def _scale(log: Any) -> Any:

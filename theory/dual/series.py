@@ -62,16 +62,16 @@ def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, or
     return both.reshape((*deviation.shape, 2 * even.shape[-1]))[..., : degree + 3]
 
 
-def evaluate(a: Any, rho: Any, b: Any) -> Any:
+def evaluate(a: Any, rho: Any, b: Any, tail: Any = 1.0) -> Any:
     """sum_k a_k b_k rho^k by Horner's scheme. a: [K, ..., T, 1], rho: [..., T, T'], b: [K, ..., 1, T'].
 
+    tail: the weight of the last two degrees, which stand for all that is left out.
     A scan over degrees in blocks: unrolled in full it would take longer to compile than everything else.
     """
     import jax
-    import jax.numpy as jnp
 
-    start = jnp.zeros(jnp.broadcast_shapes(a.shape[1:], rho.shape, b.shape[1:]), dtype=rho.dtype)
-    return jax.lax.scan(lambda total, k: (total * rho + k[0] * k[1], None), start, (a, b), reverse=True, unroll=UNROLL)[0]
+    start = (a[-1] * b[-1] * rho + a[-2] * b[-2]) * tail
+    return jax.lax.scan(lambda total, k: (total * rho + k[0] * k[1], None), start, (a[:-2], b[:-2]), reverse=True, unroll=UNROLL)[0]
 
 
 def bound(a: Any, rho: Any, b: Any) -> Any:

@@ -18,7 +18,7 @@ DIGITS = 12  # of a slope; beyond is rounding
 def logarithms(arch: Architecture, room: Room = Room()) -> dict[Key, float]:  # noqa: B008 (a tuple)
     """ln of residual_rms and update of the last state, gradient at the stem, weight_gradient and ntk of every group (``growth_rows``); zeros are left out."""
     wanted = growth_rows(arch)
-    values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1)
+    values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1).required()
     found, at = {}, iter(values)
     for key, rows in wanted.items():
         parts = [next(at) for _ in rows]
