@@ -18,7 +18,6 @@ from sigprop.scalar import Constant
 from sigprop.traversal import walk
 from sigprop.validation import EMBEDDING
 
-
 PAIRED = ("token_covariance", "gradient_covariance", "band_covariance", "angle_exponent")
 ROW_BYTES = 1000  # of a row, from its keys to its line of a table
 

@@ -109,7 +109,11 @@ def test_derive_prints_what_the_derivation_says(tmp_path: Path, calls: list, cap
 
 @pytest.mark.parametrize(
     ("error", "code", "says"),
-    [(KeyboardInterrupt(), 130, "interrupted"), (Diverged(7), 3, "a network diverged at application 7"), (NoRule("<W x, x>: no rule; accepted: relu"), 2, "sigprop: <W x, x>: no rule; accepted: relu")],
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Diverged(7), 3, "a network diverged at application 7"),
+        (NoRule("<W x, x>: no rule; accepted: relu"), 2, "sigprop: <W x, x>: no rule; accepted: relu"),
+    ],
 )
 def test_what_ends_a_run_early_is_one_line(error: BaseException, code: int, says: str, monkeypatch: Any, tmp_path: Path, capfd: Any):
     def fail(*_: object, **__: object) -> None:
