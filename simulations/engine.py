@@ -90,13 +90,13 @@ class Engine:
 
     @property
     def least_bytes(self) -> int:
-        """Of the smallest batch, one network: without its vectors where no row asks for gradients or for vectors of several applications,
-        and with the Grams over all uses of a slot where a row asks for its gradient."""
-        asked = {row.quantity for row in self.rows}
-        vectors = 0 if self.passes or asked & KEEPING else self._vectors
-        uses = [[len(used) for used in self.arch.applications_of(name).values()] for name in self.arch.weights] if asked & OVER_USES else []
-        grams = max((len(each) * (max(each) * self.arch.tokens) ** 2 for each in uses if max(each) > 1), default=0)
-        return self.bytes_per_network - vectors + 4 * GRAMS * grams
+        """Of the smallest batch, one network: with those of its vectors, and Grams over all uses of a slot, that the asked rows need at a time."""
+        arch, asked, weights = self.arch, {row.quantity for row in self.rows}, len(self.shapes)
+        vectors = (arch.lanes + 2) * bool(asked & KEEPING) + (arch.lanes + 1 + weights) * (self.passes > 0)
+        uses = [[len(used) for used in arch.applications_of(name).values()] for name in arch.weights] if asked & OVER_USES else []
+        vectors += weights * (1 + self.passes) * ("ntk" in asked or any(max(each) > 1 for each in uses))
+        grams = max((len(each) * (max(each) * arch.tokens) ** 2 for each in uses if max(each) > 1), default=0)
+        return self.bytes_per_network - self._vectors + 4 * ((arch.depth + 1) * arch.tokens * self.width * vectors + GRAMS * grams)
 
     def require_memory(self) -> None:
         """Raise ``InputError`` where there is less memory than one network takes."""
