@@ -10,7 +10,7 @@ reads it off the parameter's name.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -28,11 +28,13 @@ Given = float | str | Scalar | Sequence[Any]
 @dataclass(frozen=True)
 class Formula:
     """entries: one scalar in N, L, S, n, l, a; or several, one for each block or application; order: of numbers that were computed for
-    these sizes, what they stay within constant factors of at every size, where whoever computed them knows that (``Family.checked`` compares)."""
+    these sizes, what they stay within constant factors of at every size, where whoever computed them knows that (``Family.checked`` compares); text: as it was
+    written."""
 
     name: str
     entries: tuple[Scalar, ...]
     order: Scalar | None = None
+    text: str = field(default="", compare=False)
 
     @property
     def used(self) -> frozenset[str]:
@@ -82,7 +84,7 @@ class Formula:
         return value
 
     def __str__(self) -> str:
-        return f"{self.name}={short(', '.join(map(str, self.entries)), 60)!r}"
+        return f"{self.name}={short(self.text or ', '.join(map(str, self.entries)), 60)!r}"
 
 
 def underflows(entry: Scalar, at: Mapping[str, Any], value: np.ndarray) -> bool:
@@ -108,11 +110,11 @@ def places(sizes: Mapping[str, int], depth: int, name: str) -> tuple[np.ndarray,
 def formula(name: str, given: Any) -> Formula:
     """The formula that a number, text of the grammar, a scalar, or a sequence of these writes. Raises ``InputError``."""
     if isinstance(given, Formula):
-        return Formula(name, given.entries, given.order)
+        return Formula(name, given.entries, given.order, given.text)
     if isinstance(given, str):
         parts = given.strip()
         parts = parts[1:-1] if parts.startswith("[") and parts.endswith("]") else parts
-        return Formula(name, tuple(parse(part, name) for part in parts.split(",")))
+        return Formula(name, tuple(parse(part, name) for part in parts.split(",")), text=given)
     if isinstance(given, (Sequence, np.ndarray)) and np.ndim(np.asarray(given, dtype=object)) == 1 and len(given):
         return Formula(name, tuple(formula(name, entry).scalar for entry in given))
     value = given.item() if isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0) else given
