@@ -31,6 +31,8 @@ def theory_of(network: str | Architecture, name: str, given: Mapping[str, Any] |
     other, chosen = entry(name), dict(against_set or {})
     numbers = {key: value for key, value in arch.numbers.items() if key in other.defaults and np.ndim(value) == 0}
     shared = {key: value for key, value in arch.parameters.items() if key in other.defaults and key not in _SIZES}
+    if shared.get("token_cosine") is None:
+        shared.pop("token_cosine", None)  # the network's inputs say it; what B takes of them does too
     theory = other.build(**{**shared, **numbers, **_sizes(arch, other, chosen), **chosen})
     if theory.depth != arch.depth:
         raise InputError(
