@@ -2,6 +2,7 @@
 
 import sigprop as sp
 from sigprop import Activate, Linear, Normalise, Number, Read, State, Stem, SubBlock, Write
+from sigprop.rows import select
 
 EPS, MU, C_W, C_X = Number("epsilon", r"\varepsilon"), Number("mu", r"\mu"), Number("c_w", "C_W"), Number("c_x", "C_X")
 UNIT = {"c_w": 1.0, "c_x": 2.0}  # unit gain for relu
@@ -39,3 +40,8 @@ def half_tied_parallel(blocks=4):
 
 
 NETWORKS = {"momentum": momentum, "second-order": second_order, "half-tied-parallel": half_tied_parallel}
+
+
+def having_rows(arch, quantities):
+    """Of the quantities those that the network has rows of (one token has no covariances)."""
+    return [name for name in quantities if select(arch, [name])]

@@ -147,9 +147,7 @@ def cosine(qa: Any, c: Any, qb: Any) -> Any:
         return c / sqrt(qa * qb)
     import jax.numpy as jnp
 
-    product = qa * qb
-    within = (product > 1e-280) & (product < 1e280)  # else it may have left float64's range
-    norm = jnp.where(within, sqrt(product), sqrt(qa) * sqrt(qb))
+    norm = sqrt(qa * qb)
     zero = norm == 0
     return clip(jnp.where(zero, jnp.ones_like(norm), c / jnp.where(zero, jnp.ones_like(norm), norm)))
 

@@ -103,12 +103,19 @@ class ArrayEnvironment(Environment):
         return self.known[key]
 
     def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
-        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, self.resolution.nudge)
+        nudge = None if cross.shape[-1] == 1 and left is right else self.resolution.nudge  # one token with itself
+        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, nudge)
+
+    def tokens_alone(self, i: str) -> bool:
+        """Whether there is one token, whose cosine with itself is 1."""
+        return self.reads[i, i].shape[-1] == 1
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
         from sigprop.theory import gaps
 
-        return gaps.gap(u, i, self) if i == j and u == v else None  # pyright: ignore[reportArgumentType]
+        if i != j or u != v or self.tokens_alone(i):
+            return None
+        return gaps.gap(u, i, self)  # pyright: ignore[reportArgumentType]
 
     def block(self, value: Any, i: str, j: str) -> Any:
         return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value

@@ -20,7 +20,7 @@ from sigprop.theory.calculus import inner
 from sigprop.theory.forward import environment
 from sigprop.theory.log_scale import log_scale
 from sigprop.theory.program import Structure
-from sigprop.theory.recursion import Partners, Written, unit
+from sigprop.theory.recursion import Partners, Written
 from sigprop.theory.summary import recall
 from sigprop.theory.transpose import Cotangent, transpose
 
@@ -36,8 +36,7 @@ class BackwardKind:
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""
-        scale, more = unit(jnp.abs(x["back_into"]).max(axis=(0, 1)))
-        return x["back_into"] / scale[None, None], log + more[None]
+        return x["back_into"], log + x["back_unit"][None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later steps."""
@@ -75,9 +74,8 @@ class BackwardKind:
 
     def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale where nothing else is left."""
-        left = jnp.einsum("ijkt,jkt->t", jnp.abs(x["back_transition"]), jnp.einsum("jjktt->jkt", gram)) > 0
-        common = jnp.where(left, jnp.maximum(log, write_log), write_log)
-        keep, add = jnp.where(left, jnp.exp(log - common), 0.0)[None, None], jnp.exp(write_log - common)[None]
+        common = jnp.where(x["only_tap"], write_log, jnp.maximum(log, write_log))
+        keep, add = jnp.exp(jnp.minimum(log - common, 0.0))[None, None], jnp.exp(write_log - common)[None]
         return x["back_transition"] * keep, x["back_reads"] * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:

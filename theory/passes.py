@@ -15,7 +15,7 @@ from sigprop.theory.backward import BackwardKind
 from sigprop.theory.begin import Begin
 from sigprop.theory.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.program import Structure
-from sigprop.theory.recursion import Gaps, gram_scan
+from sigprop.theory.recursion import Gaps, gram_scan, unit
 from sigprop.theory.summary import arguments
 
 AT_ONCE = 64  # draws of modulators' scores
@@ -56,7 +56,7 @@ def _once(
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
     kinds = [ForwardKind(k, structure, resolution, bands, list(blank)) for k in range(len(structure.blocks))]
     used = {name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")}
-    known = tokens > 1 and structure.lanes == structure.bands == 1 and not coupled
+    known = tokens > 1 and structure.lanes == structure.bands == 1 and not coupled and structure.kinked
     gaps = Gaps(begin.gap, jnp.minimum(fineness.nudge, ANGLE)) if known else None
     forward = gram_scan(kinds, used, start, start_log, columns, bands, coupled, blank, draws, gaps)
 
@@ -125,10 +125,12 @@ def _backward(
     padded = jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64).at[:, :lanes, :lanes].set(transposed)
     taps = tables["taps"].astype(jnp.float64)
     padded = padded.at[:, lanes, lanes].set((jnp.cumsum(taps) - taps > 0).astype(jnp.float64)[:, None, None])
+    back_into = jnp.concatenate([forward["into"], tap], axis=1)
+    scale, back_unit = unit(jnp.abs(back_into).max(axis=(1, 2)))
     delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
     given = {
         "kind": tables["kind"], "numbers": tables["numbers"], "ties_later": tables["ties_later"],
-        "back_into": jnp.concatenate([forward["into"], tap], axis=1),
+        "back_into": back_into / scale[:, None, None], "back_unit": back_unit, "only_tap": tables["taps"] & (taps.sum() == 1),
         "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
         "back_transition": padded, "forward_read": forward["read"], "forward_log": forward["read_log"],
         "forward_gap": forward["read_gap"],

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.architecture import READOUT, Architecture, SubBlock
-from sigprop.expression import Attend, Scale, State, Stem, Vector
+from sigprop.expression import Activate, Attend, Scale, State, Stem, Vector
 from sigprop.scalar import Constant
 from sigprop.scores import Scores
 from sigprop.theory import footprint
+from sigprop.theory.dual.closed import has_closed_form
 from sigprop.traversal import walk
 
 
@@ -51,6 +52,12 @@ class Structure:
     def scores(self) -> tuple[Scores, ...]:
         """The kinds of attention scores that occur."""
         return tuple(dict.fromkeys(node.scores for b in self.blocks for node in walk(b.branch) if isinstance(node, Attend)))
+
+    @cached_property
+    def kinked(self) -> bool:
+        """Whether an activation has a closed form that, at some scale, moves as the root of 1 - rho^2."""
+        found = (node.activation for b in self.blocks for node in walk(b.branch) if isinstance(node, Activate))
+        return any(has_closed_form(activation) and activation.name != "linear" for activation in found)
 
     @property
     def stem_lane(self) -> int | None:

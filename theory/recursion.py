@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.theory import field
-from sigprop.theory.algebra import sqrt
 from sigprop.theory.dual.gaps import Pair, joined
 from sigprop.theory.linear import advance
 
@@ -158,7 +157,7 @@ def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any
         q = factor * factor * jnp.diagonal(gram)
         pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
     gap, same = joined(pairs).gap, jnp.eye(carry.gap.shape[-1], dtype=bool)
-    return jnp.where(same, 0.0, jnp.minimum((sqrt(gap) + nudge) ** 2, 1.0))
+    return jnp.where(same, 0.0, jnp.minimum((jnp.sqrt(gap) + nudge) ** 2, 1.0))
 
 
 def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
@@ -234,7 +233,7 @@ def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
 
 
 def unit(size: Any) -> tuple[Any, Any]:
-    """The power of two next to sizes [T] whose squares floats could not hold, else 1; and its logarithm."""
+    """The power of two next to sizes whose squares floats could not hold, else 1; and its logarithm."""
     size = jax.lax.stop_gradient(size)
     power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
     power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import having_rows
 
 import sigprop as sp
 from sigprop.errors import InputError
@@ -79,7 +80,7 @@ def test_sampled_heads_have_the_laws_moments(head_dim: float):
 
 
 def stream(arch: sp.Architecture, quantities: Any = ("residual_variance", "token_covariance")) -> np.ndarray:
-    return np.array([row["value"] for row in sp.predict(arch, list(quantities))])
+    return np.array([row["value"] for row in sp.predict(arch, having_rows(arch, quantities))])
 
 
 UNIFORM: dict[str, Any] = {"block": "attention", "tokens": 3, "norm_kind": "rms", "depth": 4, "residual_scale": 0.7}

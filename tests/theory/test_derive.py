@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sympy
+from networks import having_rows
 
 import sigprop as sp
 from sigprop.expression import Linear
@@ -48,7 +49,7 @@ def test_iterated_equations_are_the_predictions(name: str):
     several = arch.tokens > 1
     state = "G" if f"{'G'}" in it.equations else "G_00"
     gradient = "H" if "H" in it.equations else "H_00"
-    for row in sp.predict(arch, ["residual_variance", "token_covariance", "state_cosine", "gradient_variance"]):
+    for row in sp.predict(arch, having_rows(arch, ["residual_variance", "token_covariance", "state_cosine", "gradient_variance"])):
         a, t = row["application"], row["token"]
         s = row.get("token_2", t)
         g = lambda i, j, t=t, s=s: it(state, max(i, j), min(i, j), *((t, s) if several else ()))  # noqa: E731

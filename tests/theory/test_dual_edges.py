@@ -96,7 +96,7 @@ def test_extreme_log_scales(name: str, s: float) -> None:
 
 
 def test_extreme_diagonal_is_exact() -> None:
-    """gelu and erf at s = 5000 on the diagonal: rho stays exactly 1, V' is 1/2 and about 0."""
+    """gelu and erf at s = 5000 on the diagonal: rho stays exactly 1, V' is 1/2 and about 0 (at the largest scale that is held)."""
     q, s = jnp.asarray([0.37, 1.9]), jnp.asarray([5000.0, 90.0])
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -105,7 +105,7 @@ def test_extreme_diagonal_is_exact() -> None:
         return jnp.diagonal(dual(name, order, f, jnp.diag(q), f))
 
     np.testing.assert_allclose(diagonal("gelu"), 0.5, rtol=1e-14)
-    np.testing.assert_allclose(diagonal("erf"), 2 / np.pi / np.sqrt(np.asarray(q) * np.exp([200.0, 180.0])), rtol=1e-12)
+    np.testing.assert_allclose(diagonal("erf"), 2 / np.pi / np.sqrt(np.asarray(q) * np.exp([600.0, 180.0])), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["gelu", "tanh"])

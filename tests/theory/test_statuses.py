@@ -109,7 +109,7 @@ def test_empty_quantities_are_refused(quantities: object):
 @pytest.mark.parametrize(
     ("arch", "name"),
     [(A.mlp(), "band_variance"), (A.mlp(), "token_covariance"), (A.residual_mlp(), "log_norm"), (A.transformer(), "cross_entropy")],
-    ids=str,
+    ids=lambda value: getattr(value, "name", value),
 )
 def test_a_quantity_without_rows_is_refused(arch: sp.Architecture, name: str):
     for ask in (sp.predict, sp.verify):

@@ -83,9 +83,9 @@ def dual(
 
     fa: features of the left vectors, leaves [..., T]; fb: of the right ones, [..., T']; cross: [..., T, T'], mantissa of
     the covariances, the true ones being cross e^(s_a + s_b). Leading dimensions broadcast (missing ones count as 1).
-    gap [..., T, T']: 1 - rho^2 of the pairs, where it is known to more digits than ``cross`` holds; tail: of ``series.evaluate``
-    where the series is not exact; nudge: what a gap that is read off ``cross`` is moved by. Result [..., T, T']; order 0: the mantissa
-    V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
+    gap [..., T, T']: 1 - rho^2 of the pairs, where it is known to more digits than ``cross`` holds; nudge: what a gap that is
+    read off ``cross`` is moved by; tail: of ``series.evaluate`` where the series is not exact. Result [..., T, T'];
+    order 0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
     """
     activation = find(activation)
     if order not in (0, 1):

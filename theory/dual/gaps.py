@@ -16,7 +16,7 @@ from jax import Array
 
 from sigprop.activation import Activation
 from sigprop.activations import LeakyRelu
-from sigprop.theory.algebra import cosine, over, sqrt, squared_sine
+from sigprop.theory.algebra import cosine, over, squared_sine
 from sigprop.theory.dual.closed import Units, rules
 
 
@@ -38,19 +38,20 @@ def joined(pairs: Sequence[Pair]) -> Pair:
     total = pairs[0]
     for pair in pairs[1:]:
         qa, qb = total.qa + pair.qa, total.qb + pair.qb
-        a, b, other_a, other_b = over(total.qa, qa), over(total.qb, qb), over(pair.qa, qa), over(pair.qb, qb)
-        crossed = sqrt(a * other_b) - sqrt(other_a * b)
-        apart = sqrt(a * other_b) * sqrt(other_a * b) * _one_minus_product(total, pair)
-        gap = a * b * total.gap + other_a * other_b * pair.gap + crossed * crossed + 2 * apart
+        over_a, over_b = (1 / jnp.where(q == 0, 1.0, q) for q in (qa, qb))
+        a, b, other_a, other_b = total.qa * over_a, total.qb * over_b, pair.qa * over_a, pair.qb * over_b
+        left, right = jnp.sqrt(a * other_b), jnp.sqrt(other_a * b)
+        apart = left * right * _one_minus_product(total, pair)
+        gap = a * b * total.gap + other_a * other_b * pair.gap + (left - right) ** 2 + 2 * apart
         total = Pair(qa, total.c + pair.c, qb, jnp.clip(gap, 0.0, 1.0))
     return total
 
 
 def _one_minus_product(x: Pair, y: Pair) -> Array:
     """1 - rho_x rho_y."""
-    product = cosine(x.qa, x.c, x.qb) * cosine(y.qa, y.c, y.qb)
-    near = over(multiplied(x.gap, y.gap), 1 + product)
-    return jnp.where(product > 0, near, 1 - product)
+    cosines = [over(p.c, jnp.sqrt(p.qa) * jnp.sqrt(p.qb)) for p in (x, y)]  # roots first: of bounded functions a share may be 1e-200
+    product = cosines[0] * cosines[1]
+    return jnp.where(product > 0, multiplied(x.gap, y.gap) / (1 + product), 1 - product)
 
 
 def multiplied(gap: Array, other: Array) -> Array:
@@ -84,7 +85,7 @@ def _leaky(slope: float, pair: Pair) -> Array:
     rho = cosine(pair.qa, pair.c, pair.qb)
     size = jnp.abs(rho)
     near = pair.gap / (1 + size)
-    apart = near - 2 / math.pi * _lag(jnp.arctan2(sqrt(pair.gap), size))
+    apart = near - 2 / math.pi * _lag(jnp.arctan2(jnp.sqrt(pair.gap), size))
     minus = odd * jnp.where(rho < 0, 1 + size, near) + even * apart
     plus = odd * jnp.where(rho < 0, near, 1 + size) + even * (2 - apart)
     return minus * plus / (odd + even) ** 2
@@ -94,9 +95,9 @@ def _lag(x: Array) -> Array:
     """sin x - x cos x on [0, pi/2], as a series where the two cancel."""
     square = x * x
     series = 0.0
-    for n in range(7, 0, -1):
+    for n in range(6, 0, -1):
         series = (-1) ** (n + 1) * 2 * n / math.factorial(2 * n + 1) + square * series
-    return jnp.where(x < 0.7, x * square * series, jnp.sin(x) - x * jnp.cos(x))
+    return jnp.where(x < 0.4, x * square * series, jnp.sin(x) - x * jnp.cos(x))
 
 
 class _Share(NamedTuple):
@@ -122,8 +123,8 @@ class _Arc(NamedTuple):
 
 def _arc(a: _Share, size: Array | float, b: _Share, gap: Array | float) -> _Arc:
     product, delta_1 = a.part * b.part, a.rest + b.rest * a.part
-    delta, c_1 = delta_1 + product * gap, sqrt(product)
-    c, root, root_1 = size * c_1, sqrt(delta), sqrt(delta_1)
+    delta, c_1 = delta_1 + product * gap, jnp.sqrt(product)
+    c, root, root_1 = size * c_1, jnp.sqrt(delta), jnp.sqrt(delta_1)
     turned = jnp.arctan2(over(product * gap, root * c_1 + c * root_1), c * c_1 + root * root_1)
     return _Arc(jnp.arctan2(root, c), jnp.arctan2(root_1, c_1), turned, delta, delta_1)
 
@@ -132,11 +133,12 @@ def _erf(pair: Pair, units: Units, nudge: Array | float) -> Array:
     """|V| = 2/pi beta at doubled variances: what parallel vectors of two lengths differ by, and the turn of beta."""
     a, b = _share(2 * pair.qa, units[0]), _share(2 * pair.qb, units[1])
     arc = _arc(a, jnp.abs(cosine(pair.qa, pair.c, pair.qb)), b, pair.gap)
-    own = [jnp.arctan2(sqrt(s.rest * (1 + s.part)), s.part) for s in (a, b)]
-    angles = [jnp.arctan2(s.part, sqrt(s.rest * (1 + s.part))) for s in (a, b)]
-    norm = sqrt(angles[0] * angles[1])
-    split = arc.least - (own[0] + own[1]) / 2 - (sqrt(angles[0]) - sqrt(angles[1])) ** 2 / 2
-    whole = norm - jnp.arctan2(sqrt(a.part * b.part), sqrt(arc.delta_1))
+    sides = [jnp.sqrt(s.rest * (1 + s.part)) for s in (a, b)]
+    own = [jnp.arctan2(side, s.part) for side, s in zip(sides, (a, b), strict=True)]
+    angles = [jnp.arctan2(s.part, side) for side, s in zip(sides, (a, b), strict=True)]
+    norm = jnp.sqrt(angles[0] * angles[1])
+    split = arc.least - (own[0] + own[1]) / 2 - (jnp.sqrt(angles[0]) - jnp.sqrt(angles[1])) ** 2 / 2
+    whole = norm - jnp.arctan2(jnp.sqrt(a.part * b.part), jnp.sqrt(arc.delta_1))
     large = jnp.minimum(a.part, b.part) > 0.5
     parallel = _lengths(jnp.where(large, split, whole), a, b, nudge * jnp.where(large, arc.least, norm))
     return _from_one(over(parallel + arc.turned, norm))
@@ -156,44 +158,45 @@ def _even_gelu(pair: Pair, units: Units, nudge: Array | float) -> Pair:
     """
     a, b = _share(pair.qa, units[0]), _share(pair.qb, units[1])
     size = jnp.abs(cosine(pair.qa, pair.c, pair.qb))
-    arc, ends = _arc(a, size, b, pair.gap), [_w(s, 1.0, s, 0.0) for s in (a, b)]
-    norm = sqrt(ends[0] * ends[1])
+    arc, ends = _arc(a, size, b, pair.gap), [_w(s.part, s.rest * (1 + s.part), 0.0, 2 * s.rest) for s in (a, b)]
+    norm, c_1 = jnp.sqrt(ends[0] * ends[1]), jnp.sqrt(a.part * b.part)
     mean, half = (arc.complement + arc.least) / 2, arc.turned / 2
     rising = 2 * (math.pi / 2 - mean) * jnp.sin(mean) * jnp.sin(half) - 2 * jnp.cos(mean) * _lag(half)
-    more = a.rest + b.rest + a.rest * b.rest / (sqrt(arc.delta) * sqrt(arc.delta_1))
+    more = a.rest + b.rest + a.rest * b.rest / jnp.sqrt(arc.delta * arc.delta_1)
     rest = 2 * jnp.cos(mean) * jnp.sin(half) * more
-    whole = over(norm - _w(a, 1.0, b, 0.0), norm)
+    whole = over(norm - _w(c_1, arc.delta_1, 0.0, a.rest + b.rest), norm)
     large = jnp.minimum(a.part, b.part) > 0.5
-    rounding = nudge * jnp.where(large, jnp.abs(_short(a, b)), jnp.ones_like(norm))
-    apart = _lengths(jnp.where(large, _parallel(a, b), whole), a, b, rounding) + over(rising + rest, norm)
+    short, split = _parallel(a, b, arc)
+    rounding = nudge * jnp.where(large, jnp.abs(short), 1.0)
+    apart = _lengths(jnp.where(large, split, whole), a, b, rounding) + over(rising + rest, norm)
     qa, qb = (pair.qa + units[0]) / (2 * math.pi), (pair.qb + units[1]) / (2 * math.pi)
-    covariance = sqrt(qa) * sqrt(qb) * _w(a, size, b, pair.gap)
+    covariance = jnp.sqrt(qa) * jnp.sqrt(qb) * _w(size * c_1, arc.delta, c_1 * c_1 * pair.gap, a.rest + b.rest)
     return Pair(qa * ends[0], covariance, qb * ends[1], _from_one(apart))
 
 
-def _w(a: _Share, size: Array | float, b: _Share, gap: Array | float) -> Array:
-    """sin beta beta + (det + c^2 (1/(1 + qa) + 1/(1 + qb)))/(R sqrt(Delta))."""
-    arc, product = _arc(a, size, b, gap), a.part * b.part
-    c = size * sqrt(product)
-    return c * jnp.arctan2(c, sqrt(arc.delta)) + (product * gap + c * c * (a.rest + b.rest)) / sqrt(arc.delta)
+def _w(c: Array, delta: Array, determinant: Array | float, rests: Array) -> Array:
+    """c beta + (det + c^2 (1/(1 + qa) + 1/(1 + qb)))/cos beta, c = sin beta, in shares."""
+    root = jnp.sqrt(delta)
+    return c * jnp.arctan2(c, root) + (determinant + c * c * rests) / root
 
 
-def _parallel(a: _Share, b: _Share) -> Array:
-    """1 - w/sqrt(w_a w_b) of parallel vectors; R w/sqrt(qa qb) = pi/2 - ``_short``, which is small at large variances."""
-    x, own_a, own_b = (_short(*pair) * 2 / math.pi for pair in ((a, b), (a, a), (b, b)))
-    roots = sqrt(1 - own_a) + sqrt(1 - own_b)
-    return (x - (own_a + own_b) / 2 - ((own_a - own_b) / roots) ** 2 / 2) / sqrt((1 - own_a) * (1 - own_b))
+def _parallel(a: _Share, b: _Share, arc: _Arc) -> tuple[Array, Array]:
+    """(h, 1 - w/sqrt(w_a w_b)) of parallel vectors; R w/sqrt(qa qb) = pi/2 - h, where h is small at large variances."""
+    both = _short(arc.delta_1, jnp.sqrt(a.part * b.part), a.rest * b.rest) * 2 / math.pi
+    own_a, own_b = (_short(s.rest * (1 + s.part), s.part, s.rest * s.rest) * 2 / math.pi for s in (a, b))
+    left, right = 1 - own_a, 1 - own_b
+    roots = jnp.sqrt(left) + jnp.sqrt(right)
+    return both, (both - (own_a + own_b) / 2 - ((own_a - own_b) / roots) ** 2 / 2) / jnp.sqrt(left * right)
 
 
-def _short(a: _Share, b: _Share) -> Array:
-    delta, c = _arc(a, 1.0, b, 0.0).delta_1, jnp.maximum(sqrt(a.part * b.part), 0.5)  # asked above that only
-    root = sqrt(delta)
+def _short(delta: Array, c: Array, rests: Array) -> Array:
+    root, c = jnp.sqrt(delta), jnp.maximum(c, 0.5)  # asked above that only
     t = root / c
     series = 0.0
-    for n in range(9, 0, -1):
+    for n in range(6, 0, -1):
         series = (-1) ** (n + 1) / (2 * n + 1) + t * t * series
-    lag = jnp.where(t < 0.1, t**3 * series, t - jnp.arctan(t))
-    return delta * root / c - lag - c * a.rest * b.rest / root
+    lag = jnp.where(t < 0.05, t**3 * series, t - jnp.arctan(t))
+    return delta * root / c - lag - c * rests / root
 
 
 def _lengths(parallel: Array, a: _Share, b: _Share, rounding: Array) -> Array:
