@@ -52,7 +52,7 @@ def multiplier(arch: Architecture) -> Multiplier:
 
 def _checked(arch: Architecture) -> Writes:
     """What is written; raises ``InputError`` where depth cannot be prescribed for."""
-    read = writes(arch)
+    read = writes(arch, trained=True)
     for square in (*read.variances.values(), *read.gradients.values(), *(added**2 for added in read.added)):
         if square.has(BLOCK, APPLICATION):
             raise InputError(f"{square}: differs between blocks; accepted in depth and loops: functions of N and L (a rate for each block is not prescribed)")

@@ -81,34 +81,43 @@ class Sizes:
         extra = [varying(self.number(scalar)) for scalar in (u.cap, u.base, u.rate) if scalar is not None]
         return opaque(u, of_scores * sympy.Mul(*extra))
 
+    def size(self, u: Vector) -> Any:
+        """S(u), of what begins at zero 1."""
+        return nonzero(self.square(u))
+
     def gradients(self, u: Vector, above: Any) -> Iterator[tuple[str, Any]]:
-        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment ``above``."""
+        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment ``above``; what begins at zero counts as of order one."""
         match u:
             case Linear(weight, of, variance):
-                yield weight, above * self.square(of)
-                yield from self.gradients(of, above * varying(self.number(variance)))
+                yield weight, above * self.size(of)
+                yield from self.gradients(of, above * nonzero(varying(self.number(variance))))
             case Bias(weight=weight):
                 yield weight, above
             case Gate(factor, of, weight):
-                yield weight, above * self.square(of)
-                yield from self.gradients(of, above * varying(self.number(factor)) ** 2)
+                yield weight, above * self.size(of)
+                yield from self.gradients(of, above * nonzero(varying(self.number(factor))) ** 2)
             case Scale(factor, of):
-                yield from self.gradients(of, above * varying(self.number(factor)) ** 2)
+                yield from self.gradients(of, above * nonzero(varying(self.number(factor))) ** 2)
             case Activate(activation, of):
-                yield from self.gradients(of, above if homogeneous(activation) else above * opaque(u, self.square(of)))
+                yield from self.gradients(of, above if homogeneous(activation) else above * opaque(u, self.size(of)))
             case Product(left, right):
-                yield from self.gradients(left, above * self.square(right))
-                yield from self.gradients(right, above * self.square(left))
+                yield from self.gradients(left, above * self.size(right))
+                yield from self.gradients(right, above * self.size(left))
             case Normalise(of=of):
-                yield from self.gradients(of, above / self.square(of))
+                yield from self.gradients(of, above / self.size(of))
             case Attend(query, key, value):
                 yield from self.gradients(value, above * self.scores(u))
-                through = above * self.square(value) * self.scores(u)
+                through = above * self.size(value) * self.scores(u)
                 for leg, other in ((query, key), (key, query)):
-                    yield from self.gradients(leg, through * (1 / self.square(leg) if u.scores.qk_norm else self.square(other)))
+                    yield from self.gradients(leg, through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other)))
             case _:
                 for child in children(u):
                     yield from self.gradients(child, above)
+
+
+def nonzero(value: Any) -> Any:
+    """The value; 1 for 0."""
+    return ONE if value == 0 else value
 
 
 def opaque(u: Vector, inside: Any) -> Any:
@@ -148,15 +157,16 @@ def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
     return Sizes(formulas, arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1), arch.sizes.get("n"), arch.tokens)
 
 
-def writes(arch: Architecture, family: Family | None = None) -> Writes:
-    """Every write and weight of a network with an additive rule or a rotation. Raises ``InputError`` where a number is a list, or nothing is written."""
+def writes(arch: Architecture, family: Family | None = None, trained: bool = False) -> Writes:
+    """Every write and weight of a network with an additive rule or a rotation; trained: branches that begin at zero count as of order one, which they
+    are after a step. Raises ``InputError`` where a number is a list, or nothing is written."""
     rule, read = residual_rule(arch), sizes_read(arch, family)
     added = tuple(read.number(scalar) for scalar in rule.added)
     found: list[Write] = []
     gradients: dict[str, Any] = {}
     for kind, block in enumerate(arch.sub_blocks):
         for term in block.branch.terms if isinstance(block.branch, Sum) and not rule.normed[kind] else (block.branch,):
-            whole = read.square(term)
+            whole = read.size(term) if trained else read.square(term)
             above = varying(added[kind]) ** 2 / (whole if rule.normed[kind] and whole != 0 else 1)
             own = dict(read.gradients(term, above))
             gradients |= own
@@ -166,7 +176,7 @@ def writes(arch: Architecture, family: Family | None = None) -> Writes:
         zero = sorted({name.name for scalar in rule.added for name in names(scalar)} | {c for c, entry in arch.numbers.items() if not any_of(entry)})
         raise InputError(f"{', '.join(zero)}: 0, so nothing is written; accepted: numbers at which branches write")
     weights = [(name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))]
-    return Writes(rule, added, tuple(found), gradients, {name: varying(read.number(node.variance)) for name, node in weights})
+    return Writes(rule, added, tuple(found), gradients, {name: nonzero(varying(read.number(node.variance))) for name, node in weights})
 
 
 def any_of(value: Any) -> bool:
