@@ -120,7 +120,7 @@ def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, Any] = SUFFI
     try:
         target, temporary = _places(path)
         if os.path.exists(target) and not os.path.isfile(target):
-            raise InputError(f"out={str(path)!r} is no file; accepted: {A_FILE}")
+            raise InputError(f"out={str(path)!r} cannot be written: not a file; accepted: {A_FILE}")
         os.stat(os.path.dirname(target))
         _create(temporary).close()
         _discard(temporary)
