@@ -91,7 +91,7 @@ def rows_of(case: Case) -> tuple[Row, ...]:
 
 def expected(row: Row, states: list[Gram], tangent: dict[str, Gram]) -> Any:
     """The reference's number of a row."""
-    at = tangent[row.group] if row.quantity == "ntk" else states[row.application or 0]
+    at = tangent[row.group or ""] if row.quantity == "ntk" else states[row.application or 0]
     return at[PAIRS.index((row.token or 0, row.token if row.token_2 is None else row.token_2))]
 
 
@@ -135,7 +135,7 @@ def compare(found: Evaluated, rows: tuple[Row, ...], states: list[Gram], tangent
 
 def float_free(value: Any) -> Any:
     """An extended-precision number with all its digits, for mpmath."""
-    return mp.mpf(np.format_float_scientific(value, precision=25, unique=False)) if isinstance(value, np.longdouble) else value
+    return mp.mpf(np.format_float_scientific(value, precision=25, unique=False)) if isinstance(value, np.floating) else value
 
 
 def sweep(case: Case, count: int, seed: int, reference: Callable[[Network, np.ndarray], Any], draw: Callable[..., np.ndarray] = gram) -> Worst:
@@ -143,7 +143,8 @@ def sweep(case: Case, count: int, seed: int, reference: Callable[[Network, np.nd
     rng, worst, rows = np.random.default_rng(seed), Worst(), rows_of(case)
     for _ in range(count):
         given, net = draw(rng), network(case, rng)
-        found = compare(evaluate(architecture(case, net, given), rows), rows, *reference(net, given), (case, net, given.tolist()))
+        states, tangent = reference(net, given)
+        found = compare(evaluate(architecture(case, net, given), rows), rows, states, tangent, (case, net, given.tolist()))
         worst = Worst(max(worst.ratio, found.ratio), max(worst.stated, found.stated), found.where if found.ratio >= worst.ratio else worst.where)
     return worst
 

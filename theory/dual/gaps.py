@@ -162,7 +162,7 @@ def _even_gelu(pair: Pair, units: Units, nudge: Array | float) -> Pair:
     norm, c_1 = jnp.sqrt(ends[0] * ends[1]), jnp.sqrt(a.part * b.part)
     mean, half = (arc.complement + arc.least) / 2, arc.turned / 2
     rising = 2 * (math.pi / 2 - mean) * jnp.sin(mean) * jnp.sin(half) - 2 * jnp.cos(mean) * _lag(half)
-    more = a.rest + b.rest + a.rest * b.rest / jnp.sqrt(arc.delta * arc.delta_1)
+    more = a.rest + b.rest + a.rest * b.rest / (jnp.sqrt(arc.delta) * jnp.sqrt(arc.delta_1))
     rest = 2 * jnp.cos(mean) * jnp.sin(half) * more
     whole = over(norm - _w(c_1, arc.delta_1, 0.0, a.rest + b.rest), norm)
     large = jnp.minimum(a.part, b.part) > 0.5
