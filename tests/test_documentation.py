@@ -30,7 +30,7 @@ EXCLUDED = {
     'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[test]" && .venv/bin/pytest -q': INSTALLS,
     "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e .": INSTALLS,
 }
-FEW_LOOPS = "--variable loops --width 16 --samples 8 --steps 1"
+FEW = "--set loops=2 --set matrices=1 --variable width --samples 4 --steps 1"  # four programs of two applications
 QUICK = {
     "sigprop measure looped-mlp --width 512 --samples 1000": "sigprop measure looped-mlp --width 32 --samples 8 --quantity residual_variance",
     "sigprop measure looped-mlp --width 65536 --engine matrix-free": (
@@ -38,15 +38,15 @@ QUICK = {
     ),
     "sigprop verify looped-mlp --tolerance 0.01": "sigprop verify looped-mlp --tolerance 0.05 --quantity residual_variance",
     "sigprop verify looped-mlp --against residual-mlp": "sigprop verify looped-mlp --against residual-mlp --quick",
-    "sigprop verify looped-mlp --exponents": "sigprop verify residual-mlp --set matrices=1 --exponents --width 16 --tolerance 0.5",
+    "sigprop verify looped-mlp --exponents": "sigprop verify mlp --set activation=linear --set c_b=none --exponents --width 16 --tolerance 0.5",
     'sigprop exponents looped-mlp --set "residual_scale=1/N**0.5"': 'sigprop exponents looped-mlp --set "residual_scale=1/N**0.5" --symbols',
     "sigprop exponents looped-mlp --set 'residual_scale=1/N**0.5' --set activation=tanh": (
         "sigprop exponents looped-mlp --set 'residual_scale=1/N**0.5' --set activation=tanh --symbols"
     ),
-    "sigprop check looped-mlp": f"sigprop check looped-mlp --plot check.png {FEW_LOOPS}",
-    "sigprop check looped-mlp --optimizer adamw --plot check.png": f"sigprop check looped-mlp --plot check.png {FEW_LOOPS}",
-    "sigprop check looped-mlp --parametrisation naive": f"sigprop check looped-mlp --parametrisation naive {FEW_LOOPS}",
-    "sigprop check looped-mlp --optimizer sgd --plot check.png": f"sigprop check looped-mlp --optimizer sgd --plot check.png {FEW_LOOPS}",
+    "sigprop check looped-mlp": f"sigprop check looped-mlp --plot check.png {FEW}",
+    "sigprop check looped-mlp --optimizer adamw --plot check.png": f"sigprop check looped-mlp --plot check.png {FEW}",
+    "sigprop check looped-mlp --parametrisation naive": f"sigprop check looped-mlp --parametrisation naive {FEW}",
+    "sigprop check looped-mlp --optimizer sgd --plot check.png": f"sigprop check looped-mlp --optimizer sgd --plot check.png {FEW}",
     "sigprop figures --quick --out figures": "sigprop figures width-schedule --quick --out figures",
 }
 """What stands on a page: what runs instead. Both are the same command."""
