@@ -56,7 +56,7 @@ def common_quantities(
     both = _both(network, theory)
     same = [name for name in both if select(network, [name]) == select(theory, [name])]
     if not asked:
-        return tuple(name for name in same if QUANTITIES[name].judged)
+        return tuple(name for name in same if QUANTITIES[name].judged and select(network, [name]))
     for name in asked:
         if name not in both:
             for arch in (network, theory):

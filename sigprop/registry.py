@@ -58,7 +58,7 @@ def shown(name: str, value: Any, arch: Architecture) -> Any:
     if name == "activation":  # of the network: a slope may be its builder's choice
         used = (node.activation.name for block in arch.sub_blocks for node in walk(block.branch) if isinstance(node, Activate))
         return next(used, getattr(value, "name", value))
-    return "inf" if value == math.inf and isinstance(value, float) else getattr(value, "name", value)
+    return "inf" if isinstance(value, float) and value == math.inf else getattr(value, "name", value)
 
 
 def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:

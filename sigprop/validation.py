@@ -78,7 +78,6 @@ def check(arch: Architecture) -> None:
         if group not in arch.groups or not 0 <= factor < math.inf:
             raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
     _check_numbers(arch, {number.name for number in used})
-    _check_queries(arch)
     _check_bands(arch)
     _check_tables(arch)
     _check_gram(arch)
@@ -102,15 +101,6 @@ def _check_numbers(arch: Architecture, used: set[str]) -> None:
             if len(values) > 1 or (min(values) < 0 and not gate):
                 about = "value of gate" if gate else "variance of weight"
                 raise InputError(f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one number{'' if gate else ' >= 0'}")
-
-
-def _check_queries(arch: Architecture) -> None:
-    """Queries of scores 'zero_query' are zero: theory takes them to be."""
-    for node in (node for block in arch.sub_blocks for node in block.attention if node.scores.scale == "zero_query"):
-        for leg in (leg for leg in walk(node.query) if isinstance(leg, Linear)):
-            values = np.atleast_1d(evaluate(leg.variance, arch.number_tables))
-            if np.any(values != 0):
-                raise InputError(f"score_scale=zero_query: the variance of {leg.weight!r} is {np.max(values):g}; accepted: 0, or scores of another scale")
 
 
 def _check_tables(arch: Architecture) -> None:

@@ -87,7 +87,7 @@ def test_a_network_that_the_package_never_saw_is_confirmed(build: Callable[..., 
         ({"samples": 1}, "samples=1"),
         ({"engine": "sparse"}, "engine='sparse'"),
         ({"quantities": ["ntks"]}, "quantity='ntks'; did you mean 'ntk'"),
-        ({"quantities": ["token_covariance"]}, "quantity=token_covariance has no rows"),
+        ({"quantities": ["token_covariance"]}, "quantity=token_covariance has no row in mlp"),
         ({"applications": [9]}, "applications=9"),
     ],
 )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from sigprop.architecture import Architecture
 from sigprop.errors import no_rule
 from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.mixing import Gate, Mix
+from sigprop.scalar import evaluate
 from sigprop.theory.transpose import AttendTransposed, Cotangent, Divide, Transposed
 from sigprop.traversal import children, walk
 from sigprop.truncation import Truncate
@@ -89,9 +92,11 @@ def masks(u: Vector) -> frozenset[object]:
 
 def check_writes(arch: Architecture) -> None:
     """Raise ``NoRule`` unless every branch's output is zero-mean through its last matrix, so that its overlap with older writes is 0, and
-    states are Gaussian where an activation acts on a read itself."""
+    states are Gaussian where an activation acts on a read itself, and queries that are said to be zero are."""
     for block in arch.sub_blocks:
         _require_fresh(block.branch, block.branch)
+        for node in (node for node in block.attention if node.scores.scale == "zero_query"):
+            _require_zero(arch, node)
     dropped: Vector | None = None
     for kind in (*arch.kinds, -1):  # type: ignore[misc] (a tuple by now)
         branch = arch.readout.branch if kind < 0 else arch.sub_blocks[kind].branch
@@ -100,6 +105,13 @@ def check_writes(arch: Architecture) -> None:
                 raise no_rule(node, f"states are not Gaussian, {dropped} was added to them", "an activation of a matrix's output, or no dropout of writes")
         if kind >= 0 and dropped is None:
             dropped = next((node for node in _outermost(branch) if isinstance(node, Dropout)), None)
+
+
+def _require_zero(arch: Architecture, node: Attend) -> None:
+    """Scores of 'zero_query' are taken to be zero: their queries' matrices must be."""
+    for leg in (leg for leg in walk(node.query) if isinstance(leg, Linear)):
+        if np.any(np.asarray(evaluate(leg.variance, arch.number_tables)) != 0):
+            raise no_rule(node, f"score_scale=zero_query, and the variance of {leg.weight} is not 0", "0, or scores of another scale")
 
 
 def _outermost(branch: Vector) -> Iterator[Vector]:

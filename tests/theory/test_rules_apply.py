@@ -35,6 +35,7 @@ TABLES = {"row": np.array([0.5, 2.0]), "mixed": np.array([[0.6, 0.4], [-0.3, 1.0
 C, B, P, SHARE, GAMMA, EPS = map(sp.Number, NUMBERS)
 ROW, MIXED = sp.TokenTable("row"), sp.TokenTable("mixed", 2)
 UNIFORM = sp.Scores(scale="linear", heads=2, mask="causal")
+ZERO = sp.Scores(head_dim=8, scale="zero_query")
 
 Node = Callable[[Vector, str], Vector]
 NODES: dict[str, Node] = {
@@ -182,6 +183,18 @@ def test_dropout_of_writes_and_an_activation_of_the_state():
         if refused:
             with pytest.raises(sp.NoRule, match="states are not Gaussian"):
                 check_writes(arch)
+        else:
+            check_writes(arch)
+
+
+def test_zero_queries_are_zero():
+    """Scores said to be zero of queries that are not: uniform attention would be a wrong number."""
+    branch = sp.Linear("u", sp.Attend(sp.Linear("q", sp.Read(), sp.Number("q")), sp.Linear("k", sp.Read(), C), sp.Linear("v", sp.Read(), C), ZERO), C)
+    for variance in (0.0, 1.0):
+        arch = sp.Architecture("x", (sp.SubBlock(sp.State(0), branch, (sp.Write(),)),), range(1), numbers={"c": 1.0, "q": variance}, input_gram=R)
+        if variance:
+            with pytest.raises(sp.NoRule, match="score_scale=zero_query, and the variance of q is not 0"):
+                sp.predict(arch)
         else:
             check_writes(arch)
 
