@@ -173,8 +173,9 @@ def writes(arch: Architecture, family: Family | None = None, trained: bool = Fal
             if added[kind] != 0 and whole != 0:
                 found.append(Write(kind, above * whole, tuple(own)))
     if not found:
-        zero = sorted({name.name for scalar in rule.added for name in names(scalar)} | {c for c, entry in arch.numbers.items() if not any_of(entry)})
-        raise InputError(f"{', '.join(zero)}: 0, so nothing is written; accepted: numbers at which branches write")
+        scalars = [*rule.added, *(node.variance for node in arch.weights.values() if isinstance(node, Linear))]
+        zero = sorted({name.name for scalar in scalars for name in names(scalar) if not any_of(arch.numbers[name.name])})
+        raise InputError(f"{', '.join(f'{name}=0' for name in zero)}: nothing is written; accepted: numbers at which branches write")
     weights = [(name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))]
     return Writes(rule, added, tuple(found), gradients, {name: nonzero(varying(read.number(node.variance))) for name, node in weights})
 

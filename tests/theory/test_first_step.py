@@ -91,7 +91,7 @@ def test_rates_scale_and_refusals() -> None:
     one, two = adam(arch), adam(arch, {"w": 2.0, "stem": 0.0})
     assert two["w"].value == pytest.approx(2 * one["w"].value) and two["stem"].value == 0
     assert total(one).value == pytest.approx(sum(change.value for change in one.values()))
-    with pytest.raises(sp.NoRule, match="begin with a matrix"):
+    with pytest.raises(sp.NoRule, match="begins with a matrix"):
         adam(sp.architectures.looped_mlp(matrices=1))
     with pytest.raises(sp.InputError, match="tokens=2"):
         adam(sp.architectures.looped_mlp(tokens=2))

@@ -15,7 +15,9 @@ from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.registry import entry
 from sigprop.theory import footprint, passes
+from sigprop.theory.array_environment import Fineness
 from sigprop.theory.attention.draws import draws
+from sigprop.theory.begin import begin
 from sigprop.theory.kernels import scan_tables
 from sigprop.theory.passes import FORWARD, NTK
 from sigprop.theory.program import compile_program
@@ -41,7 +43,9 @@ def compiled_bytes(arch: Architecture, reach: int) -> int:
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
     with jax.enable_x64(True):
-        given = (np.int64(128), points, tables, arch.stem_parts, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
+        fineness = Fineness(np.int64(128), np.float64(0.0), np.float64(1.0))
+        stem = (arch.stem_parts, begin(arch.stem_parts))
+        given = (fineness, points, tables, *stem, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
         return compiling.needs(passes.run.compiled().lower(program.structure, program.coupled, reach, None, None, *given).compile())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from networks import having_rows
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
@@ -43,7 +44,8 @@ def test_finite_networks_have_the_predicted_head():
     """All three rows of every token at n = 128: within 4 standard errors and 1/n terms of 3 %; pre-norm, final norm or not."""
     for given in ({"vocabulary": 40, "c_head": 2.0}, {"final_norm": True}):
         arch = make(**given)
-        predicted, measured = rows(sp.predict(arch, QUANTITIES)), rows(sp.measure(arch, width=128, samples=400, quantities=QUANTITIES))
+        names = having_rows(arch, QUANTITIES)
+        predicted, measured = rows(sp.predict(arch, names)), rows(sp.measure(arch, width=128, samples=400, quantities=names))
         assert predicted.keys() == measured.keys() and len(predicted) == (9 if "vocabulary" in given else 6)
         for key, row in predicted.items():
             assert measured[key]["value"] == pytest.approx(row["value"], abs=4 * measured[key]["se"] + 0.03 * abs(row["value"])), key
