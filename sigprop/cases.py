@@ -8,6 +8,7 @@ from typing import Any
 
 from sigprop.architecture import Architecture
 from sigprop.registry import entries, entry
+from sigprop.rows import select
 
 QUICK, STRICT = 0.05, 0.01
 DEPTHS = 3
@@ -36,7 +37,8 @@ def registered(tolerance: float) -> list[Case]:
     for name, found in sorted(entries().items()):
         arch = found.build()
         arch = arch if arch.depth >= DEPTHS else found.build(depth=DEPTHS)
-        cases.append(Case(name, arch, tolerance, SHORT if tolerance == QUICK else None))
+        short = tuple(quantity for quantity in SHORT if select(arch, [quantity]))
+        cases.append(Case(name, arch, tolerance, short if tolerance == QUICK else None))
     return cases
 
 

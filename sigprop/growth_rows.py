@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sigprop.architecture import READOUT, Architecture
+from sigprop.expression import Linear
 from sigprop.rows import Row
 
 Key = tuple[str, str | None]
@@ -14,6 +15,12 @@ LAST, FIRST, COSINE, LANE = "last", "first", "cosine", "lane"
 def mixes(arch: Architecture) -> bool:
     """Whether attention mixes several tokens: every pair of a slot's uses is then an expectation of its own."""
     return arch.tokens > 1 and any(block.attention for block in arch.sub_blocks)
+
+
+def silent(arch: Architecture) -> frozenset[str]:
+    """Matrices of queries and keys where there is one token: no gradient comes back to them, and what arrays hold is rounding."""
+    legs = (leg for block in arch.sub_blocks for node in block.attention for leg in (node.query, node.key))
+    return frozenset(leg.weight for leg in legs if isinstance(leg, Linear)) if arch.tokens == 1 else frozenset()
 
 
 def growth_rows(arch: Architecture) -> dict[Key, list[Row]]:

@@ -109,8 +109,8 @@ PARAMETERS: dict[str, Parameter] = {
     "c_w": Parameter("variance of W times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_w"))),
     "c_x": Parameter("variance of X times its fan-in (default: unit gain)", _VARIANCE, readers.optional(readers.scale("c_x"))),
     "c_b": Parameter("variance of the biases; none: no biases", _VARIANCE + ", or none", readers.optional(readers.scale("c_b"))),
-    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", _STEM, readers.optional(readers.scale("c_we"))),
-    "c_pe": Parameter("variance of learned positions, added to every token's embedding", _STEM, readers.optional(readers.scale("c_pe"))),
+    "c_we": Parameter("variance of the embedding (words, or patches of unit Gram)", _STEM, readers.optional(readers.scale("c_we", 0))),
+    "c_pe": Parameter("variance of learned positions, added to every token's embedding", _STEM, readers.optional(readers.scale("c_pe", 0))),
     "words": Parameter(
         "each token's word: equal words have equal embeddings", "a list of integers such as 0,1,0,2 (or a file of them)", readers.optional(readers.words)
     ),

@@ -40,8 +40,8 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], fl
     return read
 
 
-def scale(name: str) -> Callable[[Any], Any]:
-    """A finite number; or text of the grammar, or a list of either (kept as they are: their values depend on sizes and places)."""
+def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
+    """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they are: their values depend on sizes and places)."""
 
     def read(value: Any) -> Any:
         if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
@@ -50,17 +50,25 @@ def scale(name: str) -> Callable[[Any], Any]:
             return entries
         if isinstance(value, str):
             try:
-                return number()(value)
+                return number(low)(value)
             except Trouble:
                 raise
             except ValueError:
-                if value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                if _numeric(value) or value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
                     raise
                 formula(name, value)
                 return value
-        return number()(value)
+        return number(low)(value)
 
     return read
+
+
+def _numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -33,7 +33,8 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
     """``gain`` at l = 1..N S; raises ``InputError`` for a negative one."""
     found = np.asarray(resolved("alpha", gain(p), size))
     if found.min() < 0:
-        raise InputError(f"alpha_0={p['alpha_0']!r}: {float(found.min())} at these sizes; accepted: a gain >= 0 (a branch rotates the state towards what it writes)")
+        accepted = "accepted: a gain >= 0 (a branch rotates the state towards what it writes)"
+        raise InputError(f"alpha_0={p['alpha_0']!r}: {float(found.min())} at these sizes; {accepted}")
     return found
 
 

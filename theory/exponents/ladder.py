@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sigprop.architecture import Architecture
-from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
+from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows, silent
 from sigprop.theory.numerics import evaluate
 from sigprop.theory.program import Room
 
@@ -19,14 +19,14 @@ def logarithms(arch: Architecture, room: Room = Room()) -> dict[Key, float]:  # 
     """ln of residual_rms and update of the last state, gradient at the stem, weight_gradient and ntk of every group (``growth_rows``); zeros are left out."""
     wanted = growth_rows(arch)
     values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1).required()
-    found, at = {}, iter(values)
+    found, at, without = {}, iter(values), silent(arch)
     for key, rows in wanted.items():
         parts = [next(at) for _ in rows]
         top = max(log for _, log in parts)
         amount = sum(value * math.exp(log - top) for value, log in parts)
         if key[0] in (LANE, COSINE):
             found[key] = parts[0][0]
-        elif amount > 0:
+        elif amount > 0 and key[1] not in without:
             found[key] = math.log(amount) + top
     return _states(found) | {key: value for key, value in found.items() if key[0] not in (LAST, FIRST, COSINE, LANE)}
 

@@ -12,9 +12,9 @@ import sympy
 
 from sigprop.architecture import READOUT, Architecture
 from sigprop.errors import InputError, NoRule
-from sigprop.expression import Linear, Normalise, State
+from sigprop.expression import Normalise, State
 from sigprop.family import Family, own_sizes
-from sigprop.growth_rows import Key, mixes
+from sigprop.growth_rows import Key, mixes, silent
 from sigprop.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
@@ -132,9 +132,8 @@ def _keys(arch: Architecture, logs: dict[Key, list[float]], found: Found) -> lis
     if logs:
         return list(logs)
     alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in found.laws]
-    silent = {leg.weight for block in arch.sub_blocks for node in block.attention for leg in (node.query, node.key) if isinstance(leg, Linear)}
     known = {key if isinstance(key, str) else key[0] for key in found.laws}
-    groups = [(name, g) for name in ("weight_gradient", "ntk") if name in known for g in arch.groups if arch.tokens > 1 or g not in silent]
+    groups = [(name, g) for name in ("weight_gradient", "ntk") if name in known for g in arch.groups if g not in silent(arch)]
     changes = [(name, None) for name, law in CHANGES.items() if law in found.laws]
     return [*alone, *groups, *([("ntk", None)] if "ntk" in found.laws else []), *changes]
 
