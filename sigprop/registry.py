@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 from sigprop.expression import Activate
@@ -45,10 +47,18 @@ def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     words, gram, cosine, vocabulary = (parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary"))
     if words is not None and gram is not None:
         raise InputError("input_gram with words: both say what the inputs are; accepted: one of them")
-    if (words is not None or gram is not None) and cosine is not None and cosine != defaults.get("token_cosine"):
+    said = cosine is not None and cosine != defaults.get("token_cosine")
+    if said and (words is not None or (gram is not None and not has_cosine(gram, float(cosine)))):
         raise InputError(f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, which say it already; accepted: one of them")
     if words is not None and vocabulary is not None and max(words) >= vocabulary:
         raise InputError(f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to {vocabulary - 1}")
+
+
+def has_cosine(gram: np.ndarray, cosine: float) -> bool:
+    """Whether all tokens of a Gram have that cosine."""
+    size = np.sqrt(np.abs(np.diag(gram)))
+    off = ~np.eye(len(gram), dtype=bool)
+    return gram.ndim == 2 and gram.shape[0] == gram.shape[1] and bool(np.allclose(gram[off], cosine * np.outer(size, size)[off]))
 
 
 def shown(name: str, value: Any, arch: Architecture) -> Any:
