@@ -8,7 +8,7 @@ themselves where they are installed (tests/test_real_models.py).
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -83,9 +83,9 @@ ALIASES = {"vit": "vit-2304.02034", "xavier": "xavier-packed", "torch": "torch-e
 
 
 def named(name: Any) -> str:
-    """The initialisation's present name; a name of before with a warning. Raises ``InputError``."""
+    """The initialisation's present name; a name of before with a remark. Raises ``InputError``."""
     if name in ALIASES:
-        warnings.warn(f"init={name} is called {ALIASES[name]} now", FutureWarning, stacklevel=2)
+        logging.getLogger("sigprop").warning("init=%s is called %s now", name, ALIASES[name])
         return ALIASES[name]
     if name not in INITIALISATIONS:
         raise InputError(f"init={name!r}; accepted: {', '.join(INITIALISATIONS)}")

@@ -196,9 +196,9 @@ def test_complex_grams_of_ones_own_are_refused():
 
 
 @pytest.mark.parametrize(("name", "now"), [("torch", "torch-encoder-layer"), ("xavier", "xavier-packed"), ("vit", "vit-2304.02034")])
-def test_names_of_before_say_what_they_are_called_now(name: str, now: str):
-    with pytest.warns(FutureWarning, match=f"init={name} is called {now} now"):
-        arch = A.transformer(init=name)
+def test_names_of_before_say_what_they_are_called_now(name: str, now: str, caplog: pytest.LogCaptureFixture):
+    arch = A.transformer(init=name)
+    assert caplog.messages == [f"init={name} is called {now} now"]
     assert arch.parameters["init"] == now
     same(arch, A.transformer(init=now))
 
