@@ -49,7 +49,7 @@ CASES = [
     Case("transformer", {**ONE, "init": "gpt2"}, "depth", 64),
     Case("transformer", {**ONE, "gated": True, "activation": "silu", "c_x": 2, "c_u": "1/L**2"}, "depth", 16),
     Case("transformer", {**ONE, "c_u": "0.5/l**2", "c_x": "2/L", "final_norm": True}, "depth", 64),
-    Case("looped-transformer", {**ONE, "depth": 2, "residual_scale": "1/N", "c_v": "1/(N*L)"}, "loops", 4),
+    Case("looped-transformer", {**ONE, "depth": 2, "residual_scale": "1/sqrt(N)", "c_u": "1/N", "c_x": "2/N"}, "loops", 4),
     Case("completep", {**ONE, "c_v": "L"}, "depth", 64),
     Case("parallel-transformer", {**ONE, "c_u": "1/l**2", "residual_scale": "1/sqrt(L)", "activation": "relu"}, "depth", 64),
     Case("sandwich-transformer", {**ONE, "residual_scale": "1/l", "c_x": "1/L", "score_scale": "zero_query"}, "depth", 64),
