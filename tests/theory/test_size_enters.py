@@ -49,7 +49,7 @@ CASES = [
     Case("transformer", {**ONE, "init": "gpt2"}, "depth", 64),
     Case("transformer", {**ONE, "gated": True, "activation": "silu", "c_x": 2, "c_u": "1/L**2"}, "depth", 16),
     Case("transformer", {**ONE, "c_u": "0.5/l**2", "c_x": "2/L", "final_norm": True}, "depth", 64),
-    Case("looped-transformer", {**ONE, "depth": 2, "residual_scale": "1/sqrt(N)", "c_u": "1/N", "c_x": "2/N"}, "loops", 4),
+    Case("looped-transformer", {**ONE, "depth": 2, "residual_scale": "1/sqrt(N)", "c_u": "1/N", "c_x": "2/N"}, "loops", 8),
     Case("completep", {**ONE, "c_v": "L"}, "depth", 64),
     Case("parallel-transformer", {**ONE, "c_u": "1/l**2", "residual_scale": "1/sqrt(L)", "activation": "relu"}, "depth", 64),
     Case("sandwich-transformer", {**ONE, "residual_scale": "1/l", "c_x": "1/L", "score_scale": "zero_query"}, "depth", 64),
@@ -89,9 +89,11 @@ def limit(logs: list[float], first: int, log_exponent: float) -> tuple[float, fl
 
 
 def aitken(a: float, b: float, c: float) -> float:
-    """The limit of a + b r^k through three terms; the last where they are alike, or not approaching anything."""
-    bend = (c - b) - (b - a)
-    return c - (c - b) ** 2 / bend if abs(c - b) > 1e-9 and abs(c - b) < abs(b - a) else c
+    """The limit of a + b r^k through three terms, |r| at most 0.8; the last where they are alike."""
+    if abs(c - b) < 1e-9 or abs(b - a) < 1e-9:
+        return c
+    r = min(max((c - b) / (b - a), -0.8), 0.8)
+    return c + (c - b) * r / (1 - r)
 
 
 def off(law: Law, found: Found, logs: list[float], first: int) -> tuple[float, float]:
