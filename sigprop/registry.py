@@ -47,8 +47,7 @@ def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
     words, gram, cosine, vocabulary = (parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary"))
     if words is not None and gram is not None:
         raise InputError("input_gram with words: both say what the inputs are; accepted: one of them")
-    said = cosine is not None and cosine != defaults.get("token_cosine")
-    if said and (words is not None or (gram is not None and not has_cosine(gram, float(cosine)))):
+    if cosine is not None and cosine != defaults.get("token_cosine") and (words is not None or (gram is not None and not has_cosine(gram, float(cosine)))):
         raise InputError(f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, which say it already; accepted: one of them")
     if words is not None and vocabulary is not None and max(words) >= vocabulary:
         raise InputError(f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to {vocabulary - 1}")
