@@ -80,7 +80,7 @@ class Family:
         stem = None
         for depth, n in TRIED:
             member = self.member(arch, depth, n if loops else 1)
-            sizes = sizes_of(member, depth, n if loops else 1)
+            sizes = member_sizes(member, depth, n if loops else 1)
             self._check_classes(member, sizes)
             _check_numbers(member, formulas, sizes)
             parts = {name: part.variance for name, part in member.stem_parts.items()}
@@ -107,7 +107,7 @@ def own_sizes(arch: Architecture) -> tuple[int, int]:
     return arch.sizes.get("L", arch.depth), arch.sizes.get("N", 1)
 
 
-def sizes_of(arch: Architecture, depth: int, loops: int) -> dict[str, int]:
+def member_sizes(arch: Architecture, depth: int, loops: int) -> dict[str, int]:
     """N, L, S of a member built at these sizes, and what else it has."""
     return {"S": depth * (arch.sizes.get("S", depth) // max(arch.sizes.get("L", depth), 1)), **arch.sizes, "N": loops, "L": depth}
 

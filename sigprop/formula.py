@@ -21,8 +21,7 @@ from sigprop.grammar import PLACES, finite, parse
 from sigprop.scalar import Scalar, as_scalar, evaluate, names
 
 WITHIN = 100.0
-Given = float | str | Scalar | Sequence[Any]
-"""What a formula is read from."""
+"""A factor that numbers of one order stay within."""
 
 
 @dataclass(frozen=True)

@@ -145,10 +145,6 @@ class Writes:
     gradients: Mapping[str, Any]
     variances: Mapping[str, Any]
 
-    def of(self, weight: str) -> Write:
-        """The write that a weight stands in."""
-        return next(write for write in self.writes if weight in write.weights)
-
 
 def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
     """How numbers of ``arch`` are read: by the family's formulas where it has some, else its own."""
