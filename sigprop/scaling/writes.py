@@ -18,14 +18,15 @@ import sympy
 
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError, short
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Scale, Sum, Vector
+from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
 from sigprop.family import Family
 from sigprop.formula import Formula
-from sigprop.mixing import Gate
+from sigprop.mixing import Gate, Mix
+from sigprop.rotation import Centre
 from sigprop.scalar import Scalar, evaluate, names
 from sigprop.scaling.residual_rule import ResidualRule, homogeneous, residual_rule
 from sigprop.scaling.sizes import as_sympy, varying
-from sigprop.traversal import children
+from sigprop.truncation import Truncate
 
 ONE = sympy.Integer(1)
 
@@ -60,8 +61,12 @@ class Sizes:
                 return inside if homogeneous(activation) else opaque(u, inside)
             case Product(left, right):
                 return self.square(left) * self.square(right)
-            case Normalise():
-                return ONE
+            case Normalise(epsilon=epsilon):
+                return opaque(u, varying(self.number(epsilon)))
+            case Truncate(of, fraction):
+                return varying(self.number(fraction)) * self.square(of)
+            case Rescale(of=of) | Mix(of=of) | Centre(of=of):
+                return self.square(of)
             case Dropout(of=of, rate=rate):
                 return self.square(of) * opaque(u, varying(self.number(rate)))
             case Attend(value=value):
@@ -70,8 +75,7 @@ class Sizes:
                 parts = [part for part in map(self.square, terms) if part != 0]
                 alike = all(varying(sympy.simplify(part / parts[0])) == 1 for part in parts[1:])
                 return sympy.Integer(0) if not parts else parts[0] if alike else opaque(u, sympy.Add(*parts))
-        (inside,) = children(u)
-        return self.square(inside)
+        raise unknown(u)
 
     def scores(self, u: Attend) -> Any:
         """1, or what a softmax makes of scores whose size changes."""
@@ -103,16 +107,31 @@ class Sizes:
             case Product(left, right):
                 yield from self.gradients(left, above * self.size(right))
                 yield from self.gradients(right, above * self.size(left))
-            case Normalise(of=of):
-                yield from self.gradients(of, above / self.size(of))
+            case Normalise(of=of, epsilon=epsilon):
+                yield from self.gradients(of, above * opaque(u, varying(self.number(epsilon))) / self.size(of))
+            case Truncate(of, fraction):
+                yield from self.gradients(of, above * nonzero(varying(self.number(fraction))))
+            case Dropout(of=of, rate=rate):
+                yield from self.gradients(of, above * opaque(u, varying(self.number(rate))))
+            case Rescale(of=of) | Mix(of=of) | Centre(of=of):
+                yield from self.gradients(of, above)
+            case Sum(terms):
+                for term in terms:
+                    yield from self.gradients(term, above)
+            case Read():
+                return
             case Attend(query, key, value):
                 yield from self.gradients(value, above * self.scores(u))
                 through = above * self.size(value) * self.scores(u)
                 for leg, other in ((query, key), (key, query)):
                     yield from self.gradients(leg, through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other)))
             case _:
-                for child in children(u):
-                    yield from self.gradients(child, above)
+                raise unknown(u)
+
+
+def unknown(u: Vector) -> InputError:
+    """What to raise for a node whose size nobody has said."""
+    return InputError(f"{short(str(u), 60)}: how {type(u).__name__} depends on size is not known; accepted in a branch: nodes that ``Sizes`` reads")
 
 
 def nonzero(value: Any) -> Any:

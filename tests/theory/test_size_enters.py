@@ -12,17 +12,25 @@ from typing import Any, NamedTuple
 
 import pytest
 import sympy
+from sympy.core.function import AppliedUndef
 
 import sigprop as sp
 import sigprop.prescribing
 import sigprop.registry
 from sigprop.architecture import Architecture
+from sigprop.expression import Dropout, Linear, Normalise, Read
+from sigprop.formula import formula
 from sigprop.registry import entries
+from sigprop.rotation import Centre, Project
+from sigprop.scalar import Number
+from sigprop.scaling.sizes import N
+from sigprop.scaling.writes import Sizes
 from sigprop.theory.exponents.ladder import logarithms
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
 from sigprop.theory.exponents.structure import Found, laws_of
 from sigprop.theory.exponents.table import law_of, sized
 from sigprop.theory.program import Room, compile_program
+from sigprop.truncation import Truncate
 
 A = sp.architectures
 ENOUGH = 0.02
@@ -43,7 +51,7 @@ CASES = [
     Case("residual-mlp", {"residual_scale": 1, "c_x": "2/L"}, "depth", 64),
     Case("residual-mlp", {"residual_scale": "2/l", "activation": "tanh", "c_b": 0.1, "norm_eps": 1e-3}, "depth", 64),
     Case("residual-mlp", {"residual_scale": "1/sqrt(l)", "c_x": "3/L", "c_w": "1+1/L"}, "depth", 256),
-    Case("looped-mlp", {"residual_scale": "1/N", "c_x": "1/l**2", "depth": 3, "loops": 2}, "depth", 16),
+    Case("looped-mlp", {"residual_scale": "1/N", "c_x": "1/l**2", "depth": 3, "loops": 2}, "depth", 64),
     Case("looped-mlp", {"residual_scale": "2/(N*L)", "activation": "erf", "depth": 2, "c_b": 0.2}, "loops", 8),
     Case("looped-mlp", {"residual_scale": 1, "c_x": "1/N**3", "activation": "relu"}, "loops", 8),
     Case("transformer", {**ONE, "init": "gpt2"}, "depth", 64),
@@ -186,3 +194,30 @@ def test_what_begins_at_zero_has_rules_as_others_do() -> None:
 def test_what_no_power_describes_is_refused(arch: Architecture, says: str) -> None:
     with pytest.raises(sp.InputError, match=says):
         sp.exponents(arch, ["depth"], numbers=False)
+
+
+INSIDE = Linear("w", Read(), Number("c_w"))
+NODES = {
+    "first": (Truncate(INSIDE, Number("f")), N**-1),
+    "dropout": (Dropout("d", INSIDE, Number("f")), None),
+    "norm": (Normalise(INSIDE, "rms", Number("f")), None),
+    "mean taken off": (Centre(INSIDE), sympy.Integer(1)),
+}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_number_of_a_node_is_read(name: str) -> None:
+    """f = 1/N in a node that scales by it is a power; in one that does not, a function that is none; at f = 1/2 of no size, order one."""
+    node, power = NODES[name]
+    for text, expected in (("1/N", power), ("1/2", sympy.Integer(1))):
+        read = Sizes({"c_w": formula("c_w", 2), "f": formula("f", text)}, 1, None, 1)
+        above = dict(read.gradients(node, sympy.Integer(1)))["w"]
+        for found in (read.square(node), above):
+            assert found == expected if expected is not None else found.has(AppliedUndef)
+
+
+def test_a_node_that_nobody_has_read_is_refused() -> None:
+    read = Sizes({}, 1, None, 1)
+    for ask in (read.square, lambda u: list(read.gradients(u, sympy.Integer(1)))):
+        with pytest.raises(sp.InputError, match="how Project depends on size is not known"):
+            ask(Project(Read(), Read()))
