@@ -10,7 +10,7 @@ from typing import Any
 from sigprop.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.quantities import QUANTITIES
-from sigprop.rows import select
+from sigprop.rows import require_rows, select
 from sigprop.simulations.monte_carlo import engine_for, moments
 from sigprop.simulations.precision import BEYOND, SINGLE
 from sigprop.table import Table
@@ -53,6 +53,7 @@ def measure(
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     rows = select(arch, quantities, applications)
+    require_rows(arch, quantities, rows)
     runner = engine_for(engine, arch, rows, width, memory_mib, dtype=dtype)
     if progress is not None:
         progress.start(samples, f"width {width}")

@@ -17,7 +17,6 @@ from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import verify
 from sigprop.errors import InputError
 from sigprop.progress import bar
-from sigprop.rows import require_rows, select
 from sigprop.table import check_path, write
 
 app = App(
@@ -173,7 +172,6 @@ def measure(
     if memory.worth_keeping(engine, width):
         memory.keep()
     options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "dtype": dtype, "memory_mib": memory_mib}
-    require_rows(arch, quantities, select(arch, quantities, applications))
     with bar(not chosen.json) as progress:
         table = sp.measure(arch, **options, quantities=quantities, applications=applications, progress=progress)
     show(table, chosen)

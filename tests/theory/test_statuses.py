@@ -112,7 +112,7 @@ def test_empty_quantities_are_refused(quantities: object):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_a_quantity_without_rows_is_refused(arch: sp.Architecture, name: str):
-    for ask in (sp.predict, sp.verify):
+    for ask in (sp.predict, sp.verify, sp.measure):
         with pytest.raises(InputError, match=rf"quantity={name} has no row in {arch.name}; accepted: residual_variance"):
             ask(arch, quantities=[name])
 
