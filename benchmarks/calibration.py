@@ -20,11 +20,11 @@ import numpy as np
 from scipy import stats
 
 import sigprop as sp
-from sigprop.against import theory_of
-from sigprop.comparison import Sampler
-from sigprop.rows import judged
-from sigprop.simulations.dense import DenseEngine
-from sigprop.theory.numerics import evaluate, unscaled
+from sigprop.agreement.against import theory_of
+from sigprop.agreement.verify import Sampler
+from sigprop.description.rows import judged
+from sigprop.simulations.engines.dense import DenseEngine
+from sigprop.theory.predictions.evaluate import evaluate, unscaled
 from sigprop.verdict import judge
 
 QUANTITIES = ["residual_variance", "gradient_variance", "weight_gradient"]

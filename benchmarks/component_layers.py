@@ -14,7 +14,7 @@ import numpy as np
 
 import sigprop as sp
 from sigprop import Linear, Normalise, Number, Read, State, SubBlock, Write
-from sigprop.expression import Dropout
+from sigprop.language.expression import Dropout
 
 COSINES, VARIANCES, DROPOUT = (0.0, 0.3, 0.7, 0.95), (0.5, 1.0, 2.0), (0.0, 0.1)
 WIDE = 4096  # coordinates of a sampled LayerNorm

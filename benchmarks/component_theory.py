@@ -13,14 +13,14 @@ import numpy as np
 from component_samples import HEAD_DIM
 
 import sigprop as sp
-from sigprop.expression import State, Write
-from sigprop.scores import Scores
+from sigprop.language.expression import State, Write
+from sigprop.language.scores import Scores
 from sigprop.theory.attention import draws as sampling
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.draws import draws
 from sigprop.theory.attention.heads import Form, Leg, expectation
-from sigprop.theory.kernels import kernels
-from sigprop.theory.passes import GRADIENTS
+from sigprop.theory.recursion.kernels import kernels
+from sigprop.theory.recursion.passes import GRADIENTS
 
 LEAST_SEEDS, MOST_SEEDS, THEORY = 8, 800, 0.015  # replicates of sampled heads (few would stop early by luck), and the error they are to reach
 sampling.FEWEST = 2  # heads a replicate; `error` says what is left

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 import sigprop as sp
-from sigprop.compiling import jit
-from sigprop.rows import select
-from sigprop.simulations.engine import program
-from sigprop.simulations.monte_carlo import engine_for, sample
+from sigprop.description.rows import select
+from sigprop.runtime.compiling import jit
+from sigprop.simulations.engines.engine import program
+from sigprop.simulations.engines.monte_carlo import engine_for, sample
 
 QUANTITIES = ("residual_variance", "gradient_variance")
 COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches

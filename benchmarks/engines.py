@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from engine_limits import PRODUCTS, Job, clock, peak, rates
 
-from sigprop import memory
+from sigprop.runtime import memory
 
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {  # label: (architecture, parameters)
     "untied, 32 x 1 matrix, 2 inputs": ("residual_mlp", {"depth": 32, "matrices": 1, "tokens": 2, "token_cosine": 0.3}),

@@ -3,7 +3,7 @@
     python benchmarks/interrupts.py --tries 200 --seed 0
 
 A try starts a command in a session of its own whose controlling terminal is a new pseudo-terminal, waits until the process
-blocks the signal (``sigprop.interrupts.watch``; earlier ones meet Python before its first line of ours), then a moment uniform
+blocks the signal (``sigprop.runtime.interrupts.watch``; earlier ones meet Python before its first line of ours), then a moment uniform
 over the rest of the command's own time (its first 20 seconds), and sends SIGINT: to the whole process group, as a terminal does, or in every fourth
 try to the command's process alone. It must end with exit code 130 and one line on stderr, the cursor visible, nothing half
 written, no process left; or, where it was through, with its own code and no word of an interrupt. Exit code 1 if any does not.

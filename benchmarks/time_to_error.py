@@ -19,8 +19,8 @@ from engine_limits import MEMORY_MIB
 from engines import JOBS
 
 import sigprop as sp
-from sigprop.rows import select
-from sigprop.simulations.monte_carlo import ENGINES, chunks, engine_for
+from sigprop.description.rows import select
+from sigprop.simulations.engines.monte_carlo import ENGINES, chunks, engine_for
 
 LEAST, MOST = 256, 10**7  # networks
 

@@ -43,7 +43,7 @@ SYSTEMS = {
 def equations(name: str, parameters: dict) -> str:
     """The derived equations of one system as MyST display math, one a line, and the closed forms."""
     import sigprop as sp
-    from sigprop.registry import entry
+    from sigprop.architectures import entry
 
     derivation = sp.derive(entry(name).build(**parameters))
     lines = [f"`{e.name}`\n\n$$\n{e.latex}\n$$\n" for e in derivation.equations]

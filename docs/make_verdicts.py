@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sigprop as sp
-from sigprop.cases import every
+from sigprop.agreement.cases import every
 
 FILE = Path(__file__).parent / "verdicts.csv"
 COLUMNS = ["case", "verdict", "tolerance", "seed", "engine", "widths", "samples", "quantity", "row", "theory", "a", "se", "lower", "upper", "b", "b_se"]

@@ -10,8 +10,8 @@ from typing import Any
 from sigprop.paper_figures import _store
 from sigprop.paper_figures._registry import FOLDER, Figure, Rows
 from sigprop.paper_figures._run import Run
-from sigprop.plots import FORMATS
-from sigprop.table import write
+from sigprop.tables.files import write
+from sigprop.tables.plots import FORMATS
 
 STYLE = FOLDER / "sigprop.mplstyle"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sigprop as sp
 
 if TYPE_CHECKING:
-    from sigprop.architecture import Architecture
+    from sigprop.description.architecture import Architecture
     from sigprop.paper_figures._run import Run
 
 FILE = Path(__file__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sigprop.errors import InputError, near_miss
 from sigprop.paper_figures._judge import Judged, points
-from sigprop.table import Table
+from sigprop.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

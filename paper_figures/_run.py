@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sigprop as sp
-from sigprop.progress import Progress, Silent
-from sigprop.table import KEYS, Table
+from sigprop.runtime.progress import Progress, Silent
+from sigprop.tables.document import KEYS
+from sigprop.tables.table import Table
 
 if TYPE_CHECKING:
-    from sigprop.architecture import Architecture
+    from sigprop.description.architecture import Architecture
 
 WIDTHS = (256, 4096)  # their ratio decides how little of the finite width is left in the extrapolation
 SAMPLES, FULL_SAMPLES = 128, 1024

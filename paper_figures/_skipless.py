@@ -14,7 +14,7 @@ import sigprop as sp
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from sigprop.architecture import Architecture
+    from sigprop.description.architecture import Architecture
 
 FILE = Path(__file__)
 NAMES = {"vanilla": "vanilla", "u-spa": "U-SPA", "e-spa": "E-SPA", "value-skipinit": "Value-SkipInit"}
@@ -27,7 +27,7 @@ WIDTHS = (128, 1280)
 def networks(depth: int, tokens: int) -> dict[str, Architecture]:
     """Attention alone, causal, orthogonal matrices, queries of zero as in the paper, independent tokens.
 
-    vanilla as value-skipinit has it, alpha = 0 and beta = 1: one program serves both (tests/test_figures_skipless.py).
+    vanilla as value-skipinit has it, alpha = 0 and beta = 1: one program serves both (tests/paper_figures/test_figures_skipless.py).
     """
     size: dict[str, Any] = {"depth": depth, "tokens": tokens}
     a = sp.architectures

@@ -16,7 +16,8 @@ import sigprop as sp
 from sigprop.errors import InputError
 from sigprop.paper_figures._judge import Judged
 from sigprop.paper_figures._registry import Figure, Rows
-from sigprop.table import Table, write
+from sigprop.tables.files import write
+from sigprop.tables.table import Table
 
 TEXT = ("panel", "curve", "quantity", "group", "engine", "case", "status", "variable", "label", "verdict", "parametrisation")
 LIBRARIES = ("jax", "numpy", "matplotlib")

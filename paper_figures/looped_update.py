@@ -36,7 +36,7 @@ def tables(run: Any) -> dict[str, sp.Table]:
 
 def slowed(name: str) -> Any:
     """The named parametrisation with every rate smaller by the same factor: ``check`` starts from the largest rate that it finds linear."""
-    from sigprop.checking.rates import NAMED
+    from sigprop.coordinate_check.rates import NAMED
 
     def rule(arch: Any, width: int, optimizer: str) -> Any:
         own = NAMED[name](arch, width, optimizer)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 import sigprop as sp
+from sigprop.blocks.shaping import tailored_slope
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, over_scale, split
 from sigprop.paper_figures._registry import Figure
-from sigprop.shaping import tailored_slope
 
 WIDTHS = (128, 2048)
 DEPTH, STATES = 16, (1, 2, 4, 8, 16)

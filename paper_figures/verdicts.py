@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import sigprop as sp
+from sigprop.description.quantities import QUANTITIES
 from sigprop.paper_figures._draw import COLOURS, MARKERS, split
 from sigprop.paper_figures._judge import Judged
 from sigprop.paper_figures._registry import Figure
-from sigprop.quantities import QUANTITIES
 
 FILE = Path(sp.__file__).parents[1] / "docs" / "verdicts.csv"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import sigprop as sp
+from sigprop.blocks.widths import vee
 from sigprop.paper_figures._draw import COLOURS, LINES, MARKERS, letter, split
 from sigprop.paper_figures._exact import exact
 from sigprop.paper_figures._registry import FOLDER, Figure
 from sigprop.paper_figures._released import NAMES, RELEASED
-from sigprop.widths import vee
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
@@ -50,7 +50,8 @@ FIGURE = Figure(
     item="V schedule",
     shows="widths of the blocks in the V schedule beside those of the released solver",
     caption="Lines, computed: widths that fall geometrically from d_1 to 0.3 d at block 0.75 L and rise to d_1 again, with the parameters of L blocks of width "
-    "d (a root found by sigprop.widths.vee), left rounded to multiples of 32, right before that. Points: the integers of the paper's released solver, all of "
+    "d (a root found by sigprop.blocks.widths.vee), left rounded to multiples of 32, right before that. Points: the integers of the paper's released solver, "
+    "all of "
     "which must be equal.",
     tables=tables,
     draw=draw,

@@ -25,29 +25,47 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
-    "derive": "sigprop.theory.derive", "predict": "sigprop.theory.predict", "measure": "sigprop.simulations.measure", "verify": "sigprop.comparison",
-    "costs": "sigprop.cost", "exponents": "sigprop.theory.exponents.table", "verify_exponents": "sigprop.exponent_check",
-    "check": "sigprop.checking", "prescribe": "sigprop.prescribing", "torch_param_groups": "sigprop.prescribed", "optax_transform": "sigprop.prescribed",
-    "Prescription": "sigprop.prescription", "critical": "sigprop.theory.critical", "Family": "sigprop.family", "SlotClass": "sigprop.family",
-    "Architecture": "sigprop.architecture", "SubBlock": "sigprop.architecture", "Readout": "sigprop.architecture",
-    "Stem": "sigprop.expression", "State": "sigprop.expression", "Read": "sigprop.expression", "Write": "sigprop.expression",
-    "Linear": "sigprop.expression", "Bias": "sigprop.expression", "Activate": "sigprop.expression", "Product": "sigprop.expression",
-    "Normalise": "sigprop.expression", "Dropout": "sigprop.expression", "Attend": "sigprop.expression", "Rescale": "sigprop.expression",
-    "TokenTable": "sigprop.expression", "Truncate": "sigprop.truncation", "Scores": "sigprop.scores", "Part": "sigprop.architecture", "Head": "sigprop.head",
-    "Number": "sigprop.scalar", "Activation": "sigprop.activation",
-    "register": "sigprop.registry", "Table": "sigprop.table", "InputError": "sigprop.errors", "NoRule": "sigprop.errors", "Diverged": "sigprop.errors",
-    "architectures": "sigprop.architectures",
-}  # fmt: skip
+    "sigprop.architectures": ("architectures", "register"),
+    "sigprop.theory.derivations.derive": ("derive",),
+    "sigprop.theory.predictions.predict": ("predict",),
+    "sigprop.theory.exponents.table": ("exponents",),
+    "sigprop.theory.exponents.critical": ("critical",),
+    "sigprop.simulations.measure": ("measure",),
+    "sigprop.agreement.verify": ("verify",),
+    "sigprop.agreement.exponents": ("verify_exponents",),
+    "sigprop.coordinate_check.check": ("check",),
+    "sigprop.cost": ("costs",),
+    "sigprop.prescriptions.prescribe": ("prescribe",),
+    "sigprop.prescriptions.prescription": ("Prescription",),
+    "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),
+    "sigprop.description.architecture": ("Architecture",),
+    "sigprop.description.sub_block": ("SubBlock", "Readout", "Part"),
+    "sigprop.description.family": ("Family", "SlotClass"),
+    "sigprop.description.logits": ("Head",),
+    "sigprop.language.expression": (
+        *("Stem", "State", "Read", "Write", "Linear", "Bias", "Activate", "Product", "Normalise", "Dropout", "Attend"),
+        *("Rescale", "TokenTable"),
+    ),
+    "sigprop.language.nodes": ("Truncate",),
+    "sigprop.language.scores": ("Scores",),
+    "sigprop.language.scalar": ("Number",),
+    "sigprop.language.activation": ("Activation",),
+    "sigprop.tables.table": ("Table",),
+    "sigprop.errors": ("InputError", "NoRule", "Diverged"),
+}
+"""Where each public name lives."""
 
-__all__ = sorted(_WHERE)  # pyright: ignore[reportUnsupportedDunderAll]
+_HOME = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Public names are loaded when first used, so that ``import sigprop`` imports neither jax nor sympy."""
-    if name not in _WHERE:
+    if name not in _HOME:
         raise AttributeError(f"module 'sigprop' has no attribute {name!r}")
-    module = importlib.import_module(_WHERE[name])
-    return module if _WHERE[name] == f"{__name__}.{name}" else getattr(module, name)
+    module = importlib.import_module(_HOME[name])
+    return module if _HOME[name] == f"{__name__}.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

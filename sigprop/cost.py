@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.modulators import Modulator
+from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError
-from sigprop.expression import Attend, Bias, Linear, Read
-from sigprop.mixing import Gate
-from sigprop.modulators import Modulator
-from sigprop.scalar import evaluate
-from sigprop.sub_block import SubBlock
-from sigprop.table import Table
-from sigprop.traversal import rows_of, walk
-from sigprop.truncation import Truncate
+from sigprop.language.expression import Attend, Bias, Linear, Read
+from sigprop.language.nodes import Gate, Truncate
+from sigprop.language.scalar import evaluate
+from sigprop.language.traversal import rows_of, walk
+from sigprop.tables.table import Table
 
 
 def costs(arch: Architecture, width: int = 1024, sequence: int = 1024, vocabulary: int = 0) -> Table:

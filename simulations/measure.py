@@ -7,13 +7,13 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
+from sigprop.description.rows import require_rows, select
 from sigprop.errors import InputError
-from sigprop.quantities import QUANTITIES
-from sigprop.rows import require_rows, select
-from sigprop.simulations.monte_carlo import engine_for, moments
-from sigprop.simulations.precision import BEYOND, SINGLE
-from sigprop.table import Table
+from sigprop.simulations.engines.monte_carlo import engine_for, moments
+from sigprop.simulations.network.precision import BEYOND, SINGLE
+from sigprop.tables.table import Table
 
 LEAST = {"width": 1, "samples": 2, "seed": 0, "memory_mib": 1}
 

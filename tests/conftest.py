@@ -1,6 +1,6 @@
 """Every test runs under strict numerics: no silent dtype or rank promotion; warnings are errors (pyproject.toml).
 
-Compiled programs are shared: by the test processes, by the commands they start, and with what one of them has let go of.
+Compiled programs are shared: by the test processes, by the commands they start, and with the session before.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-WORTH_KEEPING = 0.3  # seconds of compilation
+from sigprop.runtime import cache
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +22,11 @@ def strict_numerics() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs are those of the user's cache (``sigprop.runtime.cache``); where that is off or cannot be used, of this session."""
     base = tmp_path_factory.getbasetemp()
-    folder = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
+    cache.begin(lambda _: None)
+    session = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", session)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(cache.WORTH_KEEPING)
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_KEEPING)
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(WORTH_KEEPING)}
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", cache.WORTH_KEEPING)

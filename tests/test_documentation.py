@@ -20,9 +20,9 @@ import pytest
 from documents import PAGES, ROOT, Command, differences, name, python, shell, spans, watched
 
 import sigprop as sp
-from sigprop import registry
 from sigprop.cli import run
-from sigprop.table import Table
+from sigprop.registry import entries as registry
+from sigprop.tables.table import Table
 
 INSTALLS = ".ci/run types it as it stands in a fresh environment"
 EXCLUDED = {
@@ -54,7 +54,7 @@ QUICK = {
 CODES = {"sigprop verify looped-mlp --against residual-mlp": 1, "sigprop check looped-mlp --parametrisation naive": 1}
 """Commands whose exit code is not 0: the pages say that they are rejected."""
 
-WITHOUT = {"torch.optim.AdamW": "torch is an extra that the tests do not install; tests/test_prescribed_objects.py runs it where it is"}
+WITHOUT = {"torch.optim.AdamW": "torch is an extra that the tests do not install; tests/prescriptions/test_prescribed_objects.py runs it where it is"}
 """Python blocks that hold this and do not run."""
 
 SHORTER = {
@@ -158,10 +158,11 @@ def check_comment(comment: str, value: Any) -> None:
 @pytest.fixture
 def registered() -> Iterator[None]:
     """What a page registers is known in its session only: other tests list what the package registers."""
-    before = set(registry.entries())
+    before = set(registry.registered())
     yield
     for added in set(registry._ENTRIES) - before:
         registry._ENTRIES.pop(added)
+        registry._FUNCTIONS.pop(added)
 
 
 def blocks(page: Path) -> list[str]:

@@ -23,7 +23,7 @@ sys.meta_path.insert(0, Refuse())
 """
 SMALL = """
 import sigprop as sp
-from sigprop.registry import entries
+from sigprop.architectures import entries
 assert set(entries()) >= {"looped-mlp", "mlp", "residual-mlp"}
 small = {name: entry.build(depth=2) for name, entry in entries().items()}
 """
@@ -64,7 +64,7 @@ def test_deriving_needs_no_simulation():
 def test_the_configuration_of_jax_and_numpy_is_left_alone():
     """Every option of jax.config, numpy's error state and the environment before import are those after a prediction and a measurement."""
     state = "(dict(jax.config.values), np.geterr(), np.get_printoptions(), dict(os.environ), jax.numpy.ones(1).dtype)"
-    code = f"import os, jax, numpy as np\nbefore = {state}\n{SMALL}\nfrom sigprop.comparison import verify\n{MEASURE}\n{PREDICT}\n"
+    code = f"import os, jax, numpy as np\nbefore = {state}\n{SMALL}\nfrom sigprop.agreement.verify import verify\n{MEASURE}\n{PREDICT}\n"
     code += "sp.derive(small['mlp'])\n"
     code += f"after = {state}\nassert before[0] and before[4] == np.float32\nassert len(before[0]) > 50 and 'jax_enable_x64' in before[0]\n"
     code += "for one, other in zip(before, after):\n    assert one == other, (one, other)\n"

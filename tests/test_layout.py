@@ -10,23 +10,40 @@ from pathlib import Path
 
 import pytest
 
-from sigprop.registry import entries
+from sigprop.architectures import entries
 
 ROOT = Path(__file__).parents[1]
 HALVES = ("theory", "simulations")
-ABOVE = (
-    "sigprop.verdict",
-    "sigprop.comparison",
-    "sigprop.against",
-    "sigprop.exponent_check",
-    "sigprop.transfer",
-    "sigprop.checking",
-    "sigprop.cases",
-    "sigprop.cli",
-    "sigprop.plots",
-    "sigprop.paper_figures",
-)  # what stands on both halves
-MAY_USE_BOTH = ("sigprop.comparison", "sigprop.exponent_check", "sigprop.transfer", "sigprop.checking")
+FLOORS = (
+    "errors",
+    "runtime",
+    "language tables verdict",
+    "description",
+    "scaling",
+    "blocks theory simulations cost",
+    "registry",
+    "architectures",
+    "agreement prescriptions",
+    "coordinate_check",
+    "reading",
+    "studies",
+    "training_runs",
+    "paper_figures",
+    "cli",
+)
+"""Folders (and files beside them) of the package, lowest first: each imports from lower lines and from itself."""
+WITHIN = {
+    "theory": ("calculus", "gaussian attention", "recursion", "predictions", "fluctuations", "derivations exponents"),
+    "simulations": ("network", "observables", "engines", "training measure"),
+}
+MAY_USE = {
+    "theory": {"errors", "runtime", "language", "description", "scaling", "tables"},
+    "simulations": {"errors", "runtime", "language", "description", "tables"},
+    "verdict": {"errors"},
+}
+"""What some folders may import at most."""
+CATALOGUES = ("sigprop/cli", "sigprop/architectures", "paper_figures")
+MOST_FILES = 11
 LONGEST = 250
 
 
@@ -69,28 +86,151 @@ def modules(*packages: str) -> list[str]:
 
 
 def test_the_whole_package_is_looked_at():
-    assert {"sigprop", "sigprop.theory.predict", "sigprop.simulations.measure", "sigprop.architectures.mlp", "sigprop.cli.verify"} <= set(TREES)
+    assert {"sigprop", "sigprop.theory.predictions.predict", "sigprop.simulations.measure", "sigprop.architectures.mlp", "sigprop.cli.verify"} <= set(TREES)
     assert len(SOURCES) == len(set(SOURCES.values())) > 50
+
+
+def folder(name: str) -> str:
+    """The part of the package that a module belongs to: ``theory`` of sigprop.theory.recursion.passes."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def arrows() -> dict[str, set[str]]:
+    """Module -> modules of the package that it imports anywhere; ``from package import module`` is the module's alone."""
+    found = {}
+    for name, tree in TREES.items():
+        named = {imported for imported in imports(tree) if imported in TREES}
+        packages = {imported for imported in named if any(other.startswith(imported + ".") for other in named)}
+        found[name] = named - {package for package in packages if not names_taken(tree, package)} - {name}
+    return found
+
+
+def names_taken(tree: ast.AST, package: str) -> bool:
+    """Whether a file takes something from a package that is no module of it."""
+    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == package)
+    return any(f"{package}.{alias.name}" not in TREES for node in froms for alias in node.names)
+
+
+ARROWS = arrows()
+
+
+def floor(name: str, floors: tuple[str, ...]) -> int:
+    """The line of ``floors`` that names it."""
+    return next(k for k, line in enumerate(floors) if name in line.split())
+
+
+def test_every_folder_has_its_floor():
+    for name in TREES:
+        assert name in ("sigprop", "sigprop.__main__") or floor(folder(name), FLOORS) >= 0, name
+
+
+def allowed(name: str, target: str) -> bool:
+    """Whether a module may import another: of its own folder, or from a lower line."""
+    one, other = folder(name), folder(target)
+    return one in ("", "__main__", other) or floor(one, FLOORS) > floor(other, FLOORS)
+
+
+def test_no_import_points_up():
+    """Functions' own imports included. The package itself and ``python -m sigprop`` stand above all."""
+    for name, targets in ARROWS.items():
+        for target in sorted(targets - {"sigprop"}):
+            assert allowed(name, target), f"{name} imports {target}"
+
+
+def test_an_import_upwards_would_be_found():
+    assert not allowed("sigprop.theory.predictions.predict", "sigprop.simulations.measure")
+    assert not allowed("sigprop.language.scalar", "sigprop.description.rows")
+    assert allowed("sigprop.agreement.verify", "sigprop.simulations.measure")
+
+
+def outside(part: str) -> dict[str, set[str]]:
+    """What every module of a folder imports from other folders."""
+    return {name: {folder(t) for t in ARROWS[name] - {"sigprop"}} - {part} for name in modules(f"sigprop.{part}")}
 
 
 @pytest.mark.parametrize(("half", "other"), [HALVES, HALVES[::-1]])
 def test_theory_and_simulations_share_nothing_but_the_ground_floor(half: str, other: str):
-    for name in modules(f"sigprop.{half}"):
-        for imported in imports(TREES[name]):
-            assert not within(imported, f"sigprop.{other}", *HALVES, *ABOVE), f"{name} imports {imported}"
+    for name, parts in outside(half).items():
+        assert other not in parts and parts <= MAY_USE[half], f"{name} imports {parts - MAY_USE[half]}"
 
 
 def test_the_ground_floor_does_not_know_the_halves():
-    """Only what compares or prescribes imports them; the package itself names them in strings, loaded when first used."""
-    for name in set(TREES) - set(modules("sigprop.theory", "sigprop.simulations", *MAY_USE_BOTH)):
-        for imported in imports(TREES[name]):
-            assert not within(imported, "sigprop.theory", "sigprop.simulations", *HALVES), f"{name} imports {imported}"
+    """Only what compares or checks imports them; the package itself names them in strings, loaded when first used."""
+    for part in (
+        "errors",
+        "runtime",
+        "language",
+        "tables",
+        "verdict",
+        "description",
+        "scaling",
+        "blocks",
+        "cost",
+        "registry",
+        "architectures",
+        "prescriptions",
+    ):
+        for name, parts in outside(part).items():
+            assert not parts & set(HALVES), f"{name} imports {parts & set(HALVES)}"
 
 
 def test_the_verdict_knows_no_network():
-    for name in modules("sigprop.verdict"):
-        for imported in imports(TREES[name]):
-            assert not within(imported, "sigprop") or within(imported, "sigprop.verdict", "sigprop.errors"), f"{name} imports {imported}"
+    for name, parts in outside("verdict").items():
+        assert parts <= MAY_USE["verdict"], f"{name} imports {parts - MAY_USE['verdict']}"
+
+
+def test_the_package_itself_is_imported_from_above_alone():
+    for name, targets in ARROWS.items():
+        assert "sigprop" not in targets or folder(name) in ("cli", "paper_figures"), name
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_no_import_points_up_within_a_half(half: str):
+    for name in modules(f"sigprop.{half}"):
+        for target in sorted(t for t in ARROWS[name] if folder(t) == half and t != f"sigprop.{half}"):
+            one, other = name.split(".")[2:3] or ["measure"], target.split(".")[2]
+            if one[0] != other and name != f"sigprop.{half}":
+                assert floor(one[0], WITHIN[half]) > floor(other, WITHIN[half]), f"{name} imports {target}"
+
+
+def test_no_imports_go_round_in_circles():
+    assert circle(ARROWS) is None
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str] | None:
+    """Modules that import each other in turn, if any do."""
+    state: dict[str, int] = {}
+
+    def visit(name: str, path: list[str]) -> list[str] | None:
+        if state.get(name) == 1:
+            return path[path.index(name) :]
+        if state.get(name) == 2:
+            return None
+        state[name] = 1
+        found = next((c for target in sorted(arrows.get(name, ())) if (c := visit(target, [*path, name])) is not None), None)
+        state[name] = 2
+        return found
+
+    return next((c for name in sorted(arrows) if (c := visit(name, [])) is not None), None)
+
+
+def test_a_circle_would_be_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}}) is None
+
+
+def test_no_file_imports_its_own_package():
+    for name, targets in ARROWS.items():
+        parents = {name.rsplit(".", k)[0] for k in range(1, name.count(".") + 1)} - {"sigprop"}
+        assert not targets & parents, f"{name} imports {targets & parents}"
+
+
+def test_folders_stay_small():
+    counts: dict[str, int] = {}
+    for path in SOURCES.values():
+        if path.name != "__init__.py":
+            counts[str(path.parent.relative_to(ROOT))] = counts.get(str(path.parent.relative_to(ROOT)), 0) + 1
+    assert {name: count for name, count in counts.items() if count > MOST_FILES and name not in CATALOGUES} == {}
 
 
 FORBIDDEN_CALLS = {"eval", "exec", "sympify", "parse_expr", "__import__", "compile"}

@@ -5,12 +5,27 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from sigprop.registry import entries
+from sigprop.errors import InputError, near_miss
+from sigprop.registry.entries import Entry, functions, registered
+from sigprop.registry.entries import register as register
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 # A builder has the name of its file; here the name means the builder.
-globals().update({name.replace("-", "_"): entry.build for name, entry in entries().items()})
+globals().update({name.replace("-", "_"): function for name, function in functions().items()})
 
-__all__ = sorted(name.replace("-", "_") for name in entries())  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted(name.replace("-", "_") for name in registered())  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def entries() -> dict[str, Entry]:
+    """Return all registered architectures by name, those of users included."""
+    return registered()
+
+
+def entry(name: str) -> Entry:
+    """Return the entry of that name; raises ``InputError`` with the nearest known one."""
+    known = registered()
+    if name not in known:
+        raise InputError(f"architecture {name!r} is not registered{near_miss(name, known)}")
+    return known[name]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
-from sigprop.registry import register
-from sigprop.stack import stack
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks.transformer import stack
+from sigprop.description.architecture import Architecture
+from sigprop.registry.entries import register
 
 
 def gained(p: dict[str, Any], squared: str) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def gained(p: dict[str, Any], squared: str) -> dict[str, Any]:
     return p | {name: f"{c!r}*{squared}" for name, c in variances.items() if p[name] is None}
 
 
-@register("deepnorm", reference="2203.00555, Table 2", like="transformer")
+@register("deepnorm", reference="2203.00555, Table 2", like=transformer)
 def deepnorm(*, depth: Any = 2, norm: Any = "post", skip_scale: Any = "(2*L)**0.25", **rest: Any) -> Architecture:
     """DeepNorm transformer: h <- norm(lambda h + f(h)), lambda = (2L)^(1/4), f's gain (8L)^(-1/4)."""
     return stack("deepnorm", depth=depth, norm=norm, skip_scale=skip_scale, **gained(rest, "(8*L)**-0.5"))

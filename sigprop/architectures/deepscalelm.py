@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import Architecture
-from sigprop.building import Residual, resolved, skip, stem_parts
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks.residual import Residual, skip
+from sigprop.blocks.stems import stem_parts
+from sigprop.blocks.transformer import stack
+from sigprop.blocks.variances import resolved
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.formula import Formula
-from sigprop.registry import register
-from sigprop.scalar import Constant
-from sigprop.stack import stack
+from sigprop.language.formula import Formula
+from sigprop.language.scalar import Constant
+from sigprop.registry.entries import register
 
 
 def correlations(kinds: list[str], scales: np.ndarray, cosine: float, dropout: float) -> list[float]:
@@ -49,7 +52,7 @@ def joined(p: dict[str, Any], size: dict[str, int]) -> Residual:
     return residual._replace(numbers=residual.numbers | numbers)
 
 
-@register("deepscalelm", reference="2403.09635", like="transformer")
+@register("deepscalelm", reference="2403.09635", like=transformer)
 def deepscalelm(
     *, depth: Any = 2, activation: Any = "relu", token_cosine: Any = 0.221, skip_scale: Any = "sqrt(1-2/S)", residual_scale: Any = "sqrt(2/S)", **rest: Any
 ) -> Architecture:

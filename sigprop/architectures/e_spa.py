@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.architectures.vanilla import vanilla
+from sigprop.blocks.skipless import designed
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.registry import register
-from sigprop.skipless import designed
+from sigprop.registry.entries import register
 
 
 def decays(depth: int, final: float, cosine: float) -> np.ndarray:
@@ -20,7 +21,7 @@ def decays(depth: int, final: float, cosine: float) -> np.ndarray:
         return -0.5 * np.log1p(-(a**2))
 
 
-@register("e-spa", reference="2302.10322", like="vanilla")
+@register("e-spa", reference="2302.10322", like=vanilla)
 def e_spa(*, gamma_final: Any = 0.005, initial_cosine: Any = 0.0, depth: Any = 4, **rest: Any) -> Architecture:
     """Signal-preserving attention, exponential kernels: neighbours' cosine from initial_cosine to exp(-gamma_final)."""
     if np.exp(-gamma_final) < initial_cosine:

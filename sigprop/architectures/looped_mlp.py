@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop import branches
-from sigprop.architecture import Architecture
-from sigprop.building import branch_numbers, residual_stack, sizes
-from sigprop.registry import register
+from sigprop.blocks import branches
+from sigprop.blocks.residual import residual_stack
+from sigprop.blocks.variances import branch_numbers
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import sizes
+from sigprop.registry.entries import register
 
 
 def residual(name: str, loops: int | None = None, **p: Any) -> Architecture:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop import branches, rules
-from sigprop.architecture import Architecture, Readout, SubBlock
-from sigprop.building import branch_numbers, looped_slots, sizes, stem_gram
-from sigprop.expression import State
-from sigprop.registry import register
+from sigprop.blocks import branches, rules
+from sigprop.blocks.stems import stem_gram
+from sigprop.blocks.variances import branch_numbers
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import looped_slots, sizes
+from sigprop.description.sub_block import Readout, SubBlock
+from sigprop.language.expression import State
+from sigprop.registry.entries import register
 
 
 @register("mlp", reference="1611.01232")

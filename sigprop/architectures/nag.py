@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from sigprop import rules
-from sigprop.architecture import Architecture
-from sigprop.building import Residual, resolved
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks import rules
+from sigprop.blocks.residual import Residual
+from sigprop.blocks.transformer import stack
+from sigprop.blocks.variances import resolved
+from sigprop.description.architecture import Architecture
+from sigprop.description.modulators import thresholds
 from sigprop.errors import InputError
-from sigprop.expression import Normalise, State, Stem
-from sigprop.formula import Formula, formula
-from sigprop.modulators import thresholds
-from sigprop.registry import register
-from sigprop.scalar import Number
-from sigprop.stack import stack
+from sigprop.language.expression import Normalise, State, Stem
+from sigprop.language.formula import Formula, formula
+from sigprop.language.scalar import Number
+from sigprop.registry.entries import register
 
 SKIP = ("norm", "norm_kind", "norm_eps", "residual_scale", "skip_scale", "final_norm")
 """Parameters of skip connections with norms, which these networks do not have."""
@@ -54,7 +56,7 @@ def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
     return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), fixed, inverse_temperature=True)
 
 
-@register("nag", reference="2606.16112", like="transformer", without=SKIP)
+@register("nag", reference="2606.16112", like=transformer, without=SKIP)
 def nag(
     *,
     depth: Any = 8,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
 from sigprop.architectures.looped_mlp import residual
-from sigprop.registry import register
+from sigprop.description.architecture import Architecture
+from sigprop.registry.entries import register
 
 
 @register("residual-mlp", reference="2606.18524, appendix (untied comparison)")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
-from sigprop.registry import register
-from sigprop.stack import stack
+from sigprop.blocks.transformer import stack
+from sigprop.description.architecture import Architecture
+from sigprop.registry.entries import register
 
 
 @register("transformer", reference="2304.02034")

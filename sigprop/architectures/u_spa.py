@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.architecture import Architecture
+from sigprop.architectures.vanilla import vanilla
+from sigprop.blocks.skipless import designed
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.registry import register
-from sigprop.skipless import designed
+from sigprop.registry.entries import register
 
 
-@register("u-spa", reference="2302.10322", like="vanilla")
+@register("u-spa", reference="2302.10322", like=vanilla)
 def u_spa(*, rho_final: Any = 0.8, initial_cosine: Any = 0.0, depth: Any = 4, **rest: Any) -> Architecture:
     """Signal-preserving attention, uniform kernels: rho_l from initial_cosine to rho_final in equal steps."""
     if rho_final < initial_cosine:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
-from sigprop.registry import register
-from sigprop.skipless import HEADS, NORMED, skipless
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks.skipless import HEADS, NORMED, skipless
+from sigprop.description.architecture import Architecture
+from sigprop.registry.entries import register
 
 
-@register("value-skipinit", reference="2302.10322", like="transformer", without=(*NORMED, *HEADS))
+@register("value-skipinit", reference="2302.10322", like=transformer, without=(*NORMED, *HEADS))
 def value_skipinit(
     *,
     depth: Any = 4,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
-from sigprop.registry import register
-from sigprop.skipless import NORMED, QUERIES, skipless
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks.skipless import NORMED, QUERIES, skipless
+from sigprop.description.architecture import Architecture
+from sigprop.registry.entries import register
 
 
-@register("vanilla", reference="2302.10322", like="transformer", without=(*NORMED, *QUERIES))
+@register("vanilla", reference="2302.10322", like=transformer, without=(*NORMED, *QUERIES))
 def vanilla(
     *,
     depth: Any = 4,

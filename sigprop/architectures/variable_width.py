@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.architecture import Architecture
+from sigprop.architectures.transformer import transformer
+from sigprop.blocks.transformer import stack
+from sigprop.blocks.widths import narrowed, vee
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.registry import register
-from sigprop.stack import stack
-from sigprop.widths import narrowed, vee
+from sigprop.registry.entries import register
 
 FIXED = ("norm", "norm_kind", "skip_scale")
 """Not the user's to choose: blocks read the RMS-normed state and add to it."""
@@ -32,7 +33,7 @@ def schedule(p: dict[str, Any]) -> tuple[int, ...]:
     return tuple(found)
 
 
-@register("variable-width", reference="2606.18246", like="transformer", without=FIXED)
+@register("variable-width", reference="2606.18246", like=transformer, without=FIXED)
 def variable_width(
     *,
     depth: Any = 4,

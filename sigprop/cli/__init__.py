@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import sys
 
+from sigprop.cli.codes import CONFIRMED, INTERRUPTED
+
+ANYWHERE = DEBUG, NO_CACHE = "--debug", "--no-cache"
+"""Options that every command has."""
 TYPE_CHECKING = False  # typing's own takes milliseconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CONFIRMED, REJECTED, BAD_INPUT, INCONCLUSIVE, OURS, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +25,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from sigprop.cli.endings import ended
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return ended(lambda: _command([word for word in words if word != "--debug"]), debug="--debug" in words)
+    return ended(lambda: _command([word for word in words if word not in ANYWHERE]), debug=DEBUG in words)
 
 
 def _command(words: list[str]) -> int:
@@ -37,12 +39,16 @@ def _command(words: list[str]) -> int:
 def main() -> None:
     """The console script."""
     try:
-        from sigprop import interrupts
+        from sigprop.runtime import interrupts
 
         interrupts.watch()
         from sigprop.cli import streams
 
         streams.prepare()
+        if NO_CACHE not in sys.argv:
+            from sigprop.runtime import cache
+
+            cache.begin(streams.remark)
         code = run()
         interrupts.finish()
     except KeyboardInterrupt:  # before the watch, or where there is none

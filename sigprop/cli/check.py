@@ -12,9 +12,9 @@ from sigprop.cli.output import check_out, show
 from sigprop.cli.streams import remark
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
-from sigprop.plots import FORMATS
-from sigprop.progress import bar
-from sigprop.table import check_path
+from sigprop.runtime.progress import bar
+from sigprop.tables.files import check_path
+from sigprop.tables.plots import FORMATS
 
 
 def check(
@@ -38,15 +38,15 @@ def check(
         check_path(plot, FORMATS)
     arch = inputs.architecture(name, chosen)
     variables = [v.strip() for text in variable for v in text.split(",")] or None
-    from sigprop.checking import MOST, NETWORKS
-    from sigprop.checking import check as judge
+    from sigprop.coordinate_check.check import MOST, NETWORKS
+    from sigprop.coordinate_check.check import check as judge
 
     networks = samples or NETWORKS
     options = {"loss": loss, "width": width, "networks": networks, "most": max(MOST, networks)}
     with bar(not chosen.json) as progress:
         table = judge(arch, optimizer, parametrisation, seed, variables, _steps(steps), **options, progress=progress)
     if plot is not None:
-        from sigprop.checking.plot import plot as draw
+        from sigprop.coordinate_check.plot import plot as draw
 
         draw(table, plot)
         remark(f"drew {plot}")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from sigprop import memory
 from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
@@ -16,14 +15,16 @@ from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import verify
 from sigprop.errors import InputError
-from sigprop.progress import bar
-from sigprop.table import check_path, write
+from sigprop.runtime import memory
+from sigprop.runtime.progress import bar
+from sigprop.tables.files import check_path, write
 
 app = App(
     name="sigprop",
     help="Signal propagation of deep residual networks: theory, finite networks, and whether they agree.",
     help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive or diverged, 70 an error of ours"
-    " (--debug, with any command, shows its traceback), 130 interrupted.",
+    " (--debug, with any command, shows its traceback), 130 interrupted. Compiled programs are kept in the user's cache folder:"
+    " --no-cache, with any command, or SIGPROP_CACHE=off keeps none, SIGPROP_CACHE=FOLDER elsewhere.",
     version_flags=[],
     suppress_keyboard_interrupt=False,  # run() reports it
 )

@@ -8,10 +8,10 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from sigprop import interrupts
-from sigprop.cli import BAD_INPUT, CONFIRMED, INCONCLUSIVE, INTERRUPTED, OURS
+from sigprop.cli.codes import BAD_INPUT, CONFIRMED, INCONCLUSIVE, INTERRUPTED, OURS
 from sigprop.cli.streams import mute, remark
 from sigprop.errors import Diverged, InputError, NoRule
+from sigprop.runtime import interrupts
 
 WHERE = "please report it with the command line in the project's issue tracker"
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

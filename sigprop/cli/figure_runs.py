@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sigprop.cli.processes import processes
 from sigprop.cli.streams import remark
-from sigprop.progress import Labelled, bar
+from sigprop.runtime.progress import Labelled, bar
 
 if TYPE_CHECKING:
     from sigprop.paper_figures import Figure

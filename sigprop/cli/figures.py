@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from sigprop import interrupts
 from sigprop.cli import figure_runs
 from sigprop.cli.options import Jobs, Seed
 from sigprop.cli.processes import cores
 from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
-from sigprop.plots import FORMATS
+from sigprop.runtime import interrupts
+from sigprop.tables.plots import FORMATS
 
 if TYPE_CHECKING:
     from sigprop.paper_figures import Figure

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sigprop.architecture import Architecture
+from sigprop.architectures import entries, entry
 from sigprop.cli.options import Chosen
+from sigprop.description.architecture import Architecture
+from sigprop.description.rows import check_quantities
 from sigprop.errors import InputError
-from sigprop.registry import entries, entry
-from sigprop.rows import check_quantities
-from sigprop.toml import load
+from sigprop.registry.toml import load
 
 
 def pairs(items: Sequence[str], option: str = "set", once: bool = False) -> dict[str, str]:

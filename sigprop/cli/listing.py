@@ -8,12 +8,12 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from sigprop.initialisations import INITIALISATIONS, Initialisation
-from sigprop.parameters import PARAMETERS
-from sigprop.plain import plain
-from sigprop.quantities import QUANTITIES
-from sigprop.registry import entries
-from sigprop.table_text import cell
+from sigprop.architectures import entries
+from sigprop.blocks.variances import INITIALISATIONS, Initialisation
+from sigprop.description.quantities import QUANTITIES
+from sigprop.registry.parameters import PARAMETERS
+from sigprop.tables.cells import cell
+from sigprop.tables.plain import plain
 
 RATIO = 4.0
 """Hidden units over the width that an initialisation's numbers are shown at."""

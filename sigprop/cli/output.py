@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sigprop.cli.options import Chosen
 from sigprop.cli.streams import answer, remark
-from sigprop.table import SUFFIXES, Table, check_path
+from sigprop.tables.files import SUFFIXES, check_path
+from sigprop.tables.table import Table
 
 
 def check_out(options: Chosen) -> None:

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from sigprop.architectures import entries
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name
 from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
-from sigprop.registry import entries
-from sigprop.table import SUFFIXES, check_path, write
+from sigprop.tables.files import SUFFIXES, check_path, write
 
 WAYS = {**SUFFIXES, ".tex": "to_latex", ".txt": "__str__"}
 
@@ -50,7 +50,7 @@ def prescribe(
     given["init"] = _by_group("init", init) if init is not None and "=" in init else init
     options = {"optimizer": optimizer, "s": _number("s", s), "decay": decay, "parametrisation": parametrisation}
     carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
-    from sigprop.prescribing import prescribe_from
+    from sigprop.prescriptions.prescribe import prescribe_from
 
     table = prescribe_from(named, parameters, (_side("base", base), _side("target", target)), given, options, carries)
     if chosen.out is not None:

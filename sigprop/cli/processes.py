@@ -13,7 +13,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
-from sigprop import interrupts
+from sigprop.runtime import cache, interrupts
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -34,6 +34,7 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
+        cache.doubt()
         pool.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
             process.terminate()

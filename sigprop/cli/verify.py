@@ -6,15 +6,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sigprop import memory
-from sigprop.cli import cases, inputs
+from sigprop.architectures import entry
+from sigprop.cli import inputs
+from sigprop.cli import side_by_side as cases
 from sigprop.cli.options import Chosen, Engine, Jobs, Memory, Name, Precision, Repeated, Rows, Samples, Seed, Tolerance, Width
 from sigprop.cli.output import check_out, show
 from sigprop.cli.processes import cores
 from sigprop.errors import InputError
-from sigprop.progress import bar
-from sigprop.registry import entry
-from sigprop.table import Table
+from sigprop.runtime import memory
+from sigprop.runtime.progress import bar
+from sigprop.tables.table import Table
 
 CODES = {"confirmed": 0, "rejected": 1, "inconclusive": 3}
 TOLERANCE, QUICK_TOLERANCE = 0.01, 0.05
@@ -94,7 +95,7 @@ def _one(name: str, given: dict[str, Any], rows: Rows, against: str | None, agai
     arch = entry(name).build(**given)
     options["applications"] = inputs.applications(rows.applications, arch.depth)
     if against is not None:
-        from sigprop.against import common_quantities, theory_of
+        from sigprop.agreement.against import common_quantities, theory_of
 
         options["theory"] = theory_of(arch, against, given, inputs.pairs(against_set, "against-set"))
         options["quantities"] = common_quantities(arch, options["theory"], options["quantities"])

@@ -8,7 +8,7 @@ length is eps^2 n^-s whatever the sizes, and the uses of one slot add up:
     lookup         n (of a row)          n^(-(1+s)/2)        dense stem     d n, the same
     read-out       n V                   V^(-1/2)            its bias       V, the same
 
-Derived; these are the |g| column of 2304.02034, (1.99)-(1.116), at eps = uses = 1 (tests/test_rates.py), with M and grouped queries in n_in and n_out.
+Derived; these are the |g| column of 2304.02034, (1.99)-(1.116), at eps = uses = 1 (tests/scaling/test_rates.py), with M and grouped queries in n_in and n_out.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from typing import Any
 
 import sympy as sp
 
-from sigprop.architecture import READOUT, Architecture
-from sigprop.expression import Activate, Attend, Bias, Linear, Product, Vector
-from sigprop.mixing import Gate
+from sigprop.description.architecture import Architecture
+from sigprop.description.checks import EMBEDDING
+from sigprop.description.structure import READOUT
+from sigprop.description.sub_block import STEM
+from sigprop.language.expression import Activate, Attend, Bias, Linear, Product, Vector
+from sigprop.language.nodes import Gate
+from sigprop.language.traversal import children, walk
 from sigprop.scaling.sizes import C, M, V, d, exact, g, n, query_group, ratio_of_units
 from sigprop.scaling.slots import Pattern, pattern
-from sigprop.sub_block import STEM
-from sigprop.traversal import children, walk
-from sigprop.validation import EMBEDDING
 
 ONE = sp.Integer(1)
 ALONE = Pattern(ONE, ONE)

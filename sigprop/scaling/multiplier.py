@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.scaling.residual_rule import ADDITIVE, residual_rule
 from sigprop.scaling.sizes import APPLICATION, BLOCK, L, varying

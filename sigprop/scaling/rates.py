@@ -17,7 +17,8 @@ from typing import Any
 
 import sympy as sp
 
-from sigprop.architecture import READOUT, Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
 from sigprop.scaling.groups import OUTPUT_BIAS, Group, groups
 from sigprop.scaling.multiplier import Multiplier, multiplier, unknown_in_depth
@@ -75,7 +76,7 @@ def rules(
 
     Raises ``InputError``: unknown optimizer, s, decay or parametrisation; unless ``width_only``, networks whose depth pair counting does not cover.
     Source: 2304.02034, (1.25)-(1.33), (1.99)-(1.116) and footnotes 8, 22, 26; 2505.01618, Table 1; 2606.18524, sections 3 and 4; depth, loops, epsilon
-    derived by counting pairs (tests/test_rates.py).
+    derived by counting pairs (tests/scaling/test_rates.py).
     """
     for name, value, accepted in (("optimizer", optimizer, OPTIMIZERS), ("decay", decay, DECAYS), ("parametrisation", parametrisation, PARAMETRISATIONS)):
         if value not in accepted:

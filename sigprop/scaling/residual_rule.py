@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sigprop.architecture import Architecture
-from sigprop.expression import Activate, Attend, Bias, Normalise, Product, Read, Scale, State, Sum, Vector, Write
-from sigprop.rotation import Modulate, Project
-from sigprop.scalar import Constant, Scalar
-from sigprop.traversal import children, walk
+from sigprop.description.architecture import Architecture
+from sigprop.language.expression import Activate, Attend, Bias, Normalise, Product, Read, Scale, State, Sum, Vector, Write
+from sigprop.language.nodes import Modulate, Project
+from sigprop.language.scalar import Constant, Scalar
+from sigprop.language.traversal import children, walk
 
 ADDITIVE, ROTATION, OTHER = "additive", "rotation", "other"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import sympy as sp
 
-from sigprop.architecture import Architecture
-from sigprop.formula import formula
-from sigprop.scalar import evaluate, names
+from sigprop.description.architecture import Architecture
+from sigprop.language.formula import formula
+from sigprop.language.scalar import evaluate, names
 
 n, L, N, M, C, g, V, d = sp.symbols("n L N M C g V d", positive=True)
 """Width, distinct blocks, loops, hidden units over the width, coordinates of a head, query heads a key-value head, outputs, inputs of a dense stem."""

@@ -6,7 +6,7 @@
     Adam's output change  eps D (rate)        a weight's gradient entry  eps uses
 
 Exact for variance and tangent kernel up to the order-one constant, Adam's is a bound that is attained. Source: derived
-(tests/theory/test_scaling_laws.py, tests/theory/test_critical.py compare with the recursion).
+(tests/theory/exponents/test_scaling_laws.py, tests/theory/exponents/test_critical.py compare with the recursion).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import SlotClass
 from sigprop.errors import InputError
-from sigprop.family import SlotClass
 from sigprop.scaling.powers import degree
 from sigprop.scaling.sizes import L, N, as_sympy
 

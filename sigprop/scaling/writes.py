@@ -4,7 +4,7 @@
     gradient   eps^2 B(W) S(x) of a weight with input x and what stands above it      B(x) = C_W B(W x)
 
 A variance inside an activation that is not homogeneous, or inside a softmax, acts through a function that is no power: where it depends on size
-that function stands in the result unevaluated, and ``powers.degree`` refuses it by name. Derived; tests/theory/test_size_enters.py compares the
+that function stands in the result unevaluated, and ``powers.degree`` refuses it by name. Derived; tests/theory/exponents/test_size_enters.py compares the
 powers with the recursion's slopes.
 """
 
@@ -16,17 +16,15 @@ from typing import Any
 
 import sympy
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import Family
 from sigprop.errors import InputError, short
-from sigprop.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
-from sigprop.family import Family
-from sigprop.formula import Formula
-from sigprop.mixing import Gate, Mix
-from sigprop.rotation import Centre
-from sigprop.scalar import Scalar, evaluate, names
+from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.formula import Formula
+from sigprop.language.nodes import Centre, Gate, Mix, Truncate
+from sigprop.language.scalar import Scalar, evaluate, names
 from sigprop.scaling.residual_rule import ResidualRule, homogeneous, residual_rule
 from sigprop.scaling.sizes import as_sympy, varying
-from sigprop.truncation import Truncate
 
 ONE = sympy.Integer(1)
 
@@ -198,4 +196,3 @@ def writes(arch: Architecture, family: Family | None = None, trained: bool = Fal
 def any_of(value: Any) -> bool:
     """Whether a number or any entry of a table is not 0."""
     return bool(value.any()) if hasattr(value, "any") else value != 0
-

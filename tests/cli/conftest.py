@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import sigprop
-from sigprop.table import Table
+from sigprop.tables.table import Table
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, dict[str, Any
 
     for kind in ("derive", "predict", "measure", "verify", "exponents", "critical", "verify_exponents"):
         monkeypatch.setattr(sigprop, kind, fake(kind), raising=False)
-    monkeypatch.setattr("sigprop.checking.check", fake("check"))
+    monkeypatch.setattr("sigprop.coordinate_check.check.check", fake("check"))
     return made

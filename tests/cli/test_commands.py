@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 import sigprop
-from sigprop.cases import Case
+from sigprop.agreement.cases import Case
+from sigprop.architectures import entry
 from sigprop.cli import run
 from sigprop.errors import Diverged, NoRule
-from sigprop.registry import entry
 
 
 def fake_cases(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     cases = [Case(f"{name} default", entry(name).build(), 0.02) for name in names]
     module = SimpleNamespace(registered=lambda tolerance: cases[:1] if tolerance == 0.05 else cases, every=lambda: cases, QUICK=0.05, STRICT=0.01)
-    monkeypatch.setitem(sys.modules, "sigprop.cases", module)
+    monkeypatch.setitem(sys.modules, "sigprop.agreement.cases", module)
     monkeypatch.setattr(sigprop, "cases", module, raising=False)
 
 
@@ -129,7 +129,7 @@ def test_what_ends_a_run_early_is_one_line(error: BaseException, code: int, says
 
 def test_cases_side_by_side_are_the_cases_one_by_one(capfd: pytest.CaptureFixture[str]):
     """Same networks, same rows, same order, whichever process judged them; what a case raises comes back as what it is."""
-    from sigprop.cli import cases
+    from sigprop.cli import side_by_side as cases
     from sigprop.cli.options import Chosen
 
     quick = [Case(f"{act}", entry("mlp").build(depth=1, activation=act), 0.2, ("residual_variance",)) for act in ("relu", "linear")]

@@ -131,7 +131,7 @@ def test_an_interrupt_leaves_no_file_or_the_old_one(before: str | None, tmp_path
         path.write_text(before)
     words = f"measure {SMALL} --width 64 --samples 100000000 --out {path}".split()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    code = "import signal, sys, sigprop.simulations.monte_carlo as m\nchunks = m.chunks\n"
+    code = "import signal, sys, sigprop.simulations.engines.monte_carlo as m\nchunks = m.chunks\n"
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it, and so would this
     code += "def said(*a, **k):\n    for i, c in enumerate(chunks(*a, **k)):\n        if i == 1: print('measuring', flush=True)\n        yield c\n"
     code += "m.chunks = said\nfrom sigprop.cli import run\nsys.exit(run(sys.argv[1:]))"

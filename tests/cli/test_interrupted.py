@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sigprop import interrupts
+from sigprop.runtime import interrupts
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0  # seconds; generous, the machine may be busy
@@ -111,7 +111,7 @@ def alone(session: int) -> bool:
 
 
 def test_what_is_said_of_what_was_written(tmp_path: Path):
-    from sigprop.table import write
+    from sigprop.tables.files import write
 
     interrupts.begin()
     assert interrupts.line() == "sigprop: interrupted; nothing was written"

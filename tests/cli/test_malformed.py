@@ -19,8 +19,8 @@ def paths(calls: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     """Strange paths, in a folder of their own, which is where every command works; nothing heavy is behind any command."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sigprop.cli.figure_runs.every", lambda *_: [])
-    monkeypatch.setattr("sigprop.cases.every", list)
-    monkeypatch.setattr("sigprop.cases.registered", lambda _: [])
+    monkeypatch.setattr("sigprop.agreement.cases.every", list)
+    monkeypatch.setattr("sigprop.agreement.cases.registered", lambda _: [])
     return folder(tmp_path)
 
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.errors import InputError, near_miss
-from sigprop.expression import Attend
+from sigprop.language.expression import Attend
 from sigprop.theory.attention.heads import LARGEST, Leg
 
 

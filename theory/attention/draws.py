@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import gammaincinv, ndtri
 from scipy.stats import qmc
 
-from sigprop.scores import Scores
+from sigprop.language.scores import Scores
 
 MOST_DIMENSIONS = 21201  # of scipy's Sobol sequence; further ones are plain normals
 WORK = 2.0**29  # floating-point operations for one expectation

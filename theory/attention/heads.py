@@ -4,7 +4,7 @@
     law inf   S = A Z B^T, Z iid: Gaussian scores of covariance <q, q'> <k, k'>
 
 Law d is exact for every head_dim as width and heads grow; both are joint over tokens and over two applications.
-Source: derived; tests/theory/test_attention_laws.py samples plain heads.
+Source: derived; tests/theory/attention/test_attention_laws.py samples plain heads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sigprop.scores import Scores
+from sigprop.language.scores import Scores
 
 CHUNK = 2**22  # numbers in one chunk of sampled heads
 LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a maximum

@@ -9,7 +9,7 @@ gradient is projected: nu_t sum_s dS_ts (k_s - x_ts q_t), x_ts = <q_t, k_s>/d, s
 
 y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. Rotary positions turn q_t and k_s after that: x, y, z, k and q are then of the turned
 vectors, one Gram a frequency, and each leg is turned back to where its token was before. O(T^3) a head and frequency, O(T^4)
-where keys are normalised. Source: derived (tests/theory/test_attention_laws.py and test_qk_norm.py compare with tensors of four
+where keys are normalised. Source: derived (tests/theory/attention/test_attention_laws.py and test_qk_norm.py compare with tensors of four
 indices and with jax's own gradients).
 """
 

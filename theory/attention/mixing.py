@@ -8,7 +8,7 @@ C_tt' [s, s'] = W_ts W'_t's' (r - r Omega'^T - Omega r + Omega r Omega'^T), the 
     query    delta_tt' sum_ss' C k_ss'  key      sum_tt' C q_tt' delta_tt'
 
 as matrix products, O(T^3) a head. Source: derived
-(tests/theory/test_attention_laws.py compares with tensors of four token indices, verdicts with finite networks).
+(tests/theory/attention/test_attention_laws.py compares with tensors of four token indices, verdicts with finite networks).
 """
 
 from __future__ import annotations

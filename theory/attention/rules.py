@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.errors import no_rule
-from sigprop.expression import Attend, Linear, Scale, Vector
-from sigprop.theory.calculus import inner, mixed, rule, unknown
-from sigprop.theory.environment import Environment
-from sigprop.theory.independence import roots
-from sigprop.theory.transpose import AttendTransposed, Transposed
-from sigprop.traversal import group_of
-from sigprop.truncation import Truncate
+from sigprop.language.expression import Attend, Linear, Scale, Vector
+from sigprop.language.nodes import Truncate
+from sigprop.language.traversal import group_of
+from sigprop.theory.calculus.environment import Environment
+from sigprop.theory.calculus.independence import roots
+from sigprop.theory.calculus.rules import inner, mixed, rule, unknown
+from sigprop.theory.calculus.transpose import AttendTransposed, Transposed
 
 
 @rule(Attend, Attend)

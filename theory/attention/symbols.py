@@ -8,7 +8,7 @@ from typing import Any
 import sympy
 
 from sigprop.errors import NoRule
-from sigprop.expression import Attend, TokenTable
+from sigprop.language.expression import Attend, TokenTable
 
 TOKENS = sympy.Symbol("T", integer=True, positive=True)
 

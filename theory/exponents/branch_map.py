@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from sigprop.architecture import Architecture
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, NoRule
-from sigprop.expression import Read, Vector
-from sigprop.scalar import Scalar, names
-from sigprop.traversal import walk
+from sigprop.language.expression import Read, Vector
+from sigprop.language.scalar import Scalar, names
+from sigprop.language.traversal import walk
 
 NODES = 801  # cosines cos(theta) that the map is tabulated at, theta even on [0, pi/2]
 
@@ -72,11 +72,12 @@ def _curves(arch: Architecture, kind: int, branch: Vector, cosines: np.ndarray) 
     import jax
     import jax.numpy as jnp
 
-    from sigprop.theory.array_environment import ArrayEnvironment, Resolution
     from sigprop.theory.attention.draws import draws
-    from sigprop.theory.calculus import inner
-    from sigprop.theory.kernels import DEGREE
-    from sigprop.theory.transpose import Cotangent, transpose
+    from sigprop.theory.calculus.environment import Resolution
+    from sigprop.theory.calculus.rules import inner
+    from sigprop.theory.calculus.transpose import Cotangent, transpose
+    from sigprop.theory.recursion.arrays import ArrayEnvironment
+    from sigprop.theory.recursion.kernels import DEGREE
 
     first = list(arch.kinds or ()).index(kind)
     scores = {node.scores: draws(node.scores, 1, 0) for block in arch.sub_blocks for node in block.attention}

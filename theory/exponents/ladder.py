@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sigprop.architecture import Architecture
-from sigprop.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows, silent
-from sigprop.theory.numerics import evaluate
-from sigprop.theory.program import Room
+from sigprop.description.architecture import Architecture
+from sigprop.description.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows, silent
+from sigprop.theory.predictions.evaluate import evaluate
+from sigprop.theory.recursion.program import Room
 
 DIGITS = 12  # of a slope; beyond is rounding
 

@@ -4,7 +4,8 @@
     g      the branch's gain K(1)                                        alpha_0, m, p  of a rotation's gain alpha_0 m l^-p
 
 A law says kind, exponent and power of the logarithm: power  y ~ v^e (ln v)^k, stretched  ln y ~ rate v^e, exponential  ln y ~ rate v,
-bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3 and 6; tests/theory/test_scaling_laws.py compares with the recursion).
+bounded  y tends to a constant. Source: derived (exponents page, sections 1 to 3 and 6;
+tests/theory/exponents/test_scaling_laws.py compares with the recursion).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ functions that are linear between breakpoints of x in [0, 1], a logarithm where 
     q_l = 1 + sum_k sum_(j <= l) e_k(j)                                          rms^2 = q_L
     gradient  (q_L/q_l)^chi          weight W of square e_W:  sum_l e_W(l) (q_L/q_l)^chi          Adam  sum_l sqrt(e_W(l) (q_L/q_l)^chi)
 
-Source: derived, as ``laws.untied``; tests/theory/test_size_enters.py compares with the recursion's slopes.
+Source: derived, as ``laws.untied``; tests/theory/exponents/test_size_enters.py compares with the recursion's slopes.
 """
 
 from __future__ import annotations

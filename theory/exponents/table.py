@@ -10,18 +10,19 @@ from typing import Any
 
 import sympy
 
-from sigprop.architecture import READOUT, Architecture
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import Family, own_sizes
+from sigprop.description.growth_rows import Key, mixes, silent
+from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
-from sigprop.expression import Normalise, State
-from sigprop.family import Family, own_sizes
-from sigprop.growth_rows import Key, mixes, silent
-from sigprop.table import Table
+from sigprop.language.expression import Normalise, State
+from sigprop.language.traversal import walk
+from sigprop.tables.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
-from sigprop.theory.exponents.sizes import entering, size_rows
-from sigprop.theory.exponents.structure import Found, laws_of
-from sigprop.theory.program import Room, compile_program
-from sigprop.traversal import walk
+from sigprop.theory.exponents.laws_of import Found, laws_of
+from sigprop.theory.exponents.width import entering, size_rows
+from sigprop.theory.recursion.program import Room, compile_program
 
 LADDER, MIXING = (2, 4, 8, 16, 32), (2, 4, 8)
 """Sizes unless asked; fewer where attention mixes tokens, whose recursion is dear."""
@@ -109,7 +110,7 @@ def sized(arch: Architecture, family: Family, variable: str, size: int) -> Archi
 
 def _logs(arch: Architecture, family: Family, variable: str, sizes: Sequence[int]) -> dict[Key, list[float]]:
     """ln of every quantity at every size; the ones of a first step where there is a rule for it."""
-    from sigprop.theory.first_step import adam, total
+    from sigprop.theory.predictions.first_step import adam, total
 
     found: dict[Key, list[float]] = {}
     members = [sized(arch, family, variable, size) for size in sizes]

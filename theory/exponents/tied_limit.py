@@ -6,7 +6,7 @@ In x = ln(s/t) the cosine of two times obeys c'' = c - K(c)/A, K normalised to K
     gamma^2 = top eigenvalue of d^2/dx^2 + K'(c(x))/A;                          stem gradient ~ (eps N)^(2 gamma)
 
 A = 1 and gamma = sqrt(chi) where chi = K'(1) <= 1 (states align; at 1 logarithms).
-Source: derived (exponents page, sections 1 and 2; tests/theory/test_tied_limit.py).
+Source: derived (exponents page, sections 1 and 2; tests/theory/exponents/test_tied_limit.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Whether theory and networks agree: the verdict's cases, rows and sampling."""

@@ -1,0 +1,1 @@
+"""What several systems are built from: rules, branches, stems, variances, stacks."""

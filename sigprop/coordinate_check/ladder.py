@@ -1,0 +1,72 @@
+"""Ladders of ``check``: one registered architecture at several widths, depths L or numbers of loops N, the others fixed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sigprop.architectures import entries, entry
+from sigprop.description.architecture import Architecture
+from sigprop.errors import InputError
+
+VARIABLES = ("width", "depth", "loops")
+SIZES: dict[str, tuple[int, ...]] = {"width": (128, 256, 512, 1024), "depth": (2, 4, 8, 16, 32), "loops": (2, 4, 8, 16, 32)}
+"""From 2 on: one loop is an untied point, and no part of a tied network's power law."""
+SMALL = 2  # depth and loops where they are not what varies
+WIDTH = 128
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One size: what varies has this value; the network and its width."""
+
+    size: int
+    arch: Architecture
+    width: int
+
+
+def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Of width, depth and loops, those asked for (default: all that ``arch`` has). Raises ``InputError``."""
+    if arch.name not in entries():
+        raise InputError(f"architecture {arch.name!r} is not registered, and check builds it at other sizes; accepted: a registered one (sigprop.register)")
+    has = tuple(v for v in VARIABLES if v == "width" or v in entry(arch.name).defaults)
+    for name in asked or ():
+        if name not in has:
+            raise InputError(f"variable={name!r} of {arch.name}; accepted: {', '.join(has)}")
+    return tuple(dict.fromkeys(asked)) if asked else has
+
+
+class Members:
+    """Members of an architecture's family. changed: numbers that are not as in ``arch``, such as residual_scale."""
+
+    def __init__(self, arch: Architecture, changed: Mapping[str, Any] | None = None):
+        changed = {name: value for name, value in (changed or {}).items() if name in arch.numbers}
+        self.arch = replace(arch, numbers={**arch.numbers, **changed}) if changed else arch
+        self.looped = "loops" in entry(arch.name).defaults
+        self.built: dict[tuple[int, int], Architecture] = {}
+
+    def at(self, depth: int = SMALL, loops: int = SMALL) -> Architecture:
+        """L blocks, N loops where it has loops; the same object for the same sizes."""
+        assert self.arch.family is not None  # registered architectures have one
+        key = (depth, loops if self.looped else 1)
+        if key not in self.built:
+            self.built[key] = self.arch.family.member(self.arch, *key)
+        return self.built[key]
+
+    def ladder(self, variable: str, sizes: Sequence[int] | None, width: int) -> list[Rung]:
+        """The rungs of one variable, widths rounded up to what heads and layers divide. Raises ``InputError``."""
+        chosen = tuple(SIZES[variable] if sizes is None else sizes)
+        if len(set(chosen)) < 2 or list(chosen) != sorted(set(chosen)) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in chosen):
+            raise InputError(f"{variable}={chosen}; accepted: two or more different sizes, smallest first, such as {', '.join(map(str, SIZES[variable]))}")
+        if variable == "width":
+            return [Rung(n, self.at(), n) for n in (self.whole(size) for size in chosen)]
+        return [Rung(size, self.at(**{variable: size}), self.whole(width)) for size in chosen]
+
+    def whole(self, width: int) -> int:
+        """The smallest width from this one on that the network can have."""
+        from sigprop.simulations.network.weights import least_width
+
+        least = least_width(self.at(), max(width, 1) * 64)
+        return least * math.ceil(width / least)

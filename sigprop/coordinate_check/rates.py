@@ -1,0 +1,84 @@
+"""Parametrisations that ``check`` compares: what scale the read-out starts at, and each group's rate, epsilon and decay, at every size.
+
+    prescribed   s = 1: read-out std 1/n; rates, epsilon and decay are ``prescribe``'s monomials in n, L, N, rate x decay the same at every size.
+                 Adam: entries of a hidden weight move by eta/(n eps D), of the stem by eta, of the read-out by eta/n.
+                 SGD: hidden rates eta/(eps^2 P), stem eta n, read-out eta/n. D: applications that hold the weight, P: sum over its slots of uses^2.
+    naive        s = 0: read-out std n^-1/2, residual_scale 1, the same rate for everything at every size.
+
+Source: docs/check.md (2304.02034 in n, 2606.18524 and 2505.01618 in depth and loops).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.logits import Head
+from sigprop.description.structure import READOUT
+from sigprop.errors import InputError, near_miss
+
+DECAY = 0.01  # rate times decay is eta times it: small beside the step
+TINY = 1e-6  # of Adam's epsilon, over the size of a gradient's entries
+CONSTANT = 1e-8  # optax's own
+
+
+class Group(NamedTuple):
+    """rate over the base rate eta, Adam's epsilon, and AdamW's decay."""
+
+    rate: float
+    epsilon: float
+    decay: float
+
+
+class Rule(NamedTuple):
+    """At one size: {group: Group}, and the standard deviation of the read-out's entries theta in z = theta . o."""
+
+    groups: Mapping[str, Group]
+    readout: float
+
+
+Parametrisation = Callable[[Architecture, int, str], Rule]
+"""(the network, its width n, optimizer) -> the rule."""
+
+
+@functools.lru_cache(maxsize=8)
+def _monomials(arch: Architecture, optimizer: str) -> dict[str, Any]:
+    from sigprop.scaling.rates import rules
+
+    described = replace(arch, head=Head())  # whatever the head of logits is, the read-out here is one vector of its own
+    return rules(described, optimizer, 1, decay="papers" if optimizer == "adam" else "product")
+
+
+def prescribed(arch: Architecture, width: int, optimizer: str) -> Rule:
+    """The rule under which no change of the output has a leading power of n, L or N (``rules`` at s = 1). Raises ``InputError``."""
+    from sigprop.scaling.sizes import V, sizes_of
+
+    sizes = sizes_of(arch, width) | {V: 1}
+    value = lambda monomial: float(monomial.subs(sizes))  # noqa: E731
+    found = _monomials(arch, optimizer)
+    groups = {}
+    for group in arch.groups:
+        rule = found[group]
+        epsilon = 0.0 if rule.epsilon is None else TINY * value(rule.epsilon)
+        groups[group] = Group(value(rule.learning_rate), epsilon, DECAY * value(rule.weight_decay))
+    return Rule(groups, value(found[READOUT].init_std))
+
+
+def naive(arch: Architecture, width: int, optimizer: str) -> Rule:
+    """Constants: no factor knows n, L or N."""
+    return Rule(dict.fromkeys(arch.groups, Group(1.0, CONSTANT, DECAY)), width**-0.5)
+
+
+NAMED: dict[str, Parametrisation] = {"prescribed": prescribed, "naive": naive}
+
+
+def named(parametrisation: str | Parametrisation) -> tuple[str, Parametrisation]:
+    """Its name and function; a function of one's own goes by its name. Raises ``InputError``."""
+    if callable(parametrisation):
+        return getattr(parametrisation, "__name__", "given"), parametrisation
+    if parametrisation not in NAMED:
+        raise InputError(f"parametrisation={parametrisation!r}{near_miss(str(parametrisation), NAMED)}")
+    return parametrisation, NAMED[parametrisation]

@@ -1,0 +1,1 @@
+"""How a network is written: scalars, formulas, activations, vector expressions."""

@@ -1,0 +1,125 @@
+"""Further nodes: token mixing by given numbers and gates (He et al. 2302.10322; Noci et al. 2306.17759), rotations of a state, truncation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sigprop.language.scalar import Constant, Scalar
+from sigprop.language.vectors import TokenTable, Vector, check_count, check_name, check_table, check_vectors, refuse, take_rows, take_scalars, within
+
+
+@dataclass(frozen=True)
+class Mix(Vector):
+    """o_t = sum_s A_ts of_s, A a table [T, T]; ``turned``: its transpose."""
+
+    table: TokenTable
+    of: Vector
+    turned: bool = False
+
+    def __post_init__(self) -> None:
+        check_table(self, "table", 2)
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"{self.table.name}{'^T' * self.turned} {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Gate(Vector):
+    """factor * of, where the factor is trained: one number for every ``size`` coordinates (a head), all of one value at initialisation.
+
+    Its group's squared gradient is the sum over those numbers, which averages over heads; that of one number for the whole block has
+    the same mean (and does not average). rows: the length of ``of`` as a multiple of the width. A gate stands in a branch (a rule has
+    no parameters of its own).
+    """
+
+    factor: Scalar
+    of: Vector
+    weight: str
+    size: float = 1
+    rows: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        take_scalars(self, "factor")
+        check_vectors(self, "of")
+        check_name(self, "weight")
+        take_rows(self)
+        if isinstance(self.size, bool) or not isinstance(self.size, (int, float)) or not self.size >= 1:
+            raise refuse(self, "size", self.size, "coordinates that share one number, from 1 on")
+
+    @property
+    def variance(self) -> Constant:
+        """Nothing about it is random."""
+        return Constant(0)
+
+    def __str__(self) -> str:
+        return f"{self.weight} {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Centre(Vector):
+    """of - its mean over coordinates, token by token (which vanishes with the width)."""
+
+    of: Vector
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"centre({self.of})"
+
+
+@dataclass(frozen=True)
+class Project(Vector):
+    """of - <of, along>/<along, along> along, token by token: the part of ``of`` that is orthogonal to ``along``."""
+
+    of: Vector
+    along: Vector
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "of", "along")
+
+    def __str__(self) -> str:
+        return f"project({self.of}, {self.along})"
+
+
+@dataclass(frozen=True)
+class Modulate(Vector):
+    """m_t of_t, m_t = (mean over c of sigmoid(w_c . r_t))^power in [0, 1], w_c ~ N(0, variance/n), c = 1..directions, of the application's slot.
+
+    r is what the application reads. skip_below: m_t counts as 0 where it is below, so the token is left as it was (Mixture-of-Depths).
+    """
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    power: Scalar
+    directions: int
+    skip_below: Scalar = Constant(0)
+
+    def __post_init__(self) -> None:
+        check_name(self, "weight")
+        check_vectors(self, "of")
+        take_scalars(self, "variance", "power", "skip_below")
+        check_count(self, "directions")
+
+    def __str__(self) -> str:
+        return f"{self.weight} {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Truncate(Vector):
+    """of, with all but the first ``fraction`` of its coordinates 0 (of the first in each of ``parts`` equal runs, as heads have them)."""
+
+    of: Vector
+    fraction: Scalar
+    parts: int = 1
+
+    def __post_init__(self) -> None:
+        check_vectors(self, "of")
+        take_scalars(self, "fraction")
+        check_count(self, "parts")
+
+    def __str__(self) -> str:
+        return f"first({self.fraction}, {self.of})"

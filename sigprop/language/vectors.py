@@ -1,0 +1,136 @@
+"""The base of vector expressions: factors and sums of them, token tables, and how nodes check what they are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from sigprop.errors import InputError, short
+from sigprop.language.scalar import Scalar, as_scalar
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Base of vector expressions: ``+``, ``-`` with vectors, ``*``, ``/`` with scalars. compound: written in brackets as a factor."""
+
+    compound: ClassVar[bool] = False
+
+    def __add__(self, other: Vector) -> Vector:
+        return Sum(_terms(self) + _terms(other))
+
+    def __sub__(self, other: Vector) -> Vector:
+        return self + (-1) * other
+
+    def __neg__(self) -> Vector:
+        return (-1) * self
+
+    def __mul__(self, factor: Any) -> Vector:
+        return Scale(as_scalar(factor), self)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Vector:
+        return Scale(1 / as_scalar(divisor), self)
+
+
+def _terms(vector: Vector) -> tuple[Vector, ...]:
+    if not isinstance(vector, Vector):
+        raise TypeError(f"a vector expression adds to vector expressions, not to {type(vector).__name__}")
+    return vector.terms if isinstance(vector, Sum) else (vector,)
+
+
+def refuse(node: object, name: str, value: object, accepted: str) -> InputError:
+    """What a node says of a field that cannot be."""
+    return InputError(f"{type(node).__name__}: {name}={short(repr(value), 40)}; accepted: {accepted}")
+
+
+def check_vectors(node: object, *names: str) -> None:
+    """Raise ``InputError`` unless these fields hold vector expressions."""
+    for name in names:
+        if not isinstance(value := getattr(node, name), Vector):
+            raise refuse(node, name, value, "a vector expression, such as Read()")
+
+
+def take_scalars(node: object, *names: str) -> None:
+    """Make these fields scalars (plain numbers become constants); raises ``InputError``."""
+    for name in names:
+        value = getattr(node, name)
+        try:
+            object.__setattr__(node, name, as_scalar(value))
+        except TypeError:
+            raise refuse(node, name, value, "a number or sp.Number('name')") from None
+
+
+def check_name(node: object, name: str) -> None:
+    """Raise ``InputError`` unless the field is a name."""
+    if not isinstance(value := getattr(node, name), str) or not value:
+        raise refuse(node, name, value, "a name of its own")
+
+
+def take_rows(node: object) -> None:
+    """Make ``rows`` a positive ``Fraction``; raises ``InputError``."""
+    rows: Any = vars(node)["rows"]
+    if isinstance(rows, bool) or not isinstance(rows, (int, Fraction)) or rows <= 0:
+        raise refuse(node, "rows", rows, "a positive integer or Fraction, in units of the width")
+    object.__setattr__(node, "rows", Fraction(rows))
+
+
+def check_count(node: object, name: str, least: int = 1) -> None:
+    """Raise ``InputError`` unless the field is an integer from ``least`` on."""
+    if isinstance(value := getattr(node, name), bool) or not isinstance(value, int) or value < least:
+        raise refuse(node, name, value, f"an integer from {least} on")
+
+
+def within(vector: Vector) -> str:
+    """The vector as a factor of something else."""
+    return f"({vector})" if vector.compound else str(vector)
+
+
+@dataclass(frozen=True)
+class Scale(Vector):
+    """factor * of."""
+
+    factor: Scalar
+    of: Vector
+
+    def __post_init__(self) -> None:
+        take_scalars(self, "factor")
+        check_vectors(self, "of")
+
+    def __str__(self) -> str:
+        return f"{self.factor} {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Sum(Vector):
+    """The sum of ``terms``."""
+
+    compound: ClassVar[bool] = True
+    terms: tuple[Vector, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.terms, tuple) or not self.terms or not all(isinstance(term, Vector) for term in self.terms):
+            raise refuse(self, "terms", self.terms, "a tuple of vector expressions")
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.terms))
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """A named table of numbers with token axes, [T] or [T, T], one for all applications or one each; its values are the architecture's."""
+
+    name: str
+    axes: int = 1
+
+    def __post_init__(self) -> None:
+        check_name(self, "name")
+        if self.axes not in (1, 2):
+            raise refuse(self, "axes", self.axes, "1 or 2 axes of tokens")
+
+
+def check_table(node: object, name: str, axes: int) -> None:
+    """Raise ``InputError`` unless the field holds a token table of so many axes."""
+    if not isinstance(value := getattr(node, name), TokenTable) or value.axes != axes:
+        raise refuse(node, name, value, f"a TokenTable of {axes} token axes")

@@ -1,0 +1,1 @@
+"""What should be set: rates, multipliers and decay from a small network to a large one."""

@@ -1,0 +1,141 @@
+"""Registered architectures: a name, a reference, and a builder whose keyword defaults are its parameters."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.family import Family
+from sigprop.errors import InputError
+from sigprop.language.expression import Activate
+from sigprop.language.traversal import walk
+from sigprop.registry.parameters import read_parameters
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered architecture; ``build(**parameters)`` checks the parameters and returns the description."""
+
+    name: str
+    summary: str
+    reference: str
+    builder: Callable[..., Architecture]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, /, **given: Any) -> Architecture:
+        """The architecture with these parameters (others at their defaults), which it records, and its family; raises ``InputError``."""
+        parameters = read_parameters(self.name, given, self.defaults)
+        check_inputs(parameters, self.defaults)
+        arch = self.builder(**parameters)
+        if any(parameters.get(name) is not None for name in ("words", "input_gram")):
+            parameters |= {"token_cosine": None}  # the inputs say it
+        order = sorted(parameters, key=lambda name: name != "loops")
+        return recorded(arch, {name: shown(name, parameters[name], arch) for name in order}, Family(Rebuilt(_FUNCTIONS[self.name], parameters)))
+
+
+def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` where the inputs are said twice, or words lie beyond the vocabulary."""
+    words, gram, cosine, vocabulary = (parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary"))
+    if words is not None and gram is not None:
+        raise InputError("input_gram with words: both say what the inputs are; accepted: one of them")
+    if cosine is not None and cosine != defaults.get("token_cosine") and (words is not None or (gram is not None and not has_cosine(gram, float(cosine)))):
+        raise InputError(f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, which say it already; accepted: one of them")
+    if words is not None and vocabulary is not None and max(words) >= vocabulary:
+        raise InputError(f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to {vocabulary - 1}")
+
+
+def has_cosine(gram: np.ndarray, cosine: float) -> bool:
+    """Whether all tokens of a Gram have that cosine."""
+    size = np.sqrt(np.abs(np.diag(gram)))
+    off = ~np.eye(len(gram), dtype=bool)
+    return gram.ndim == 2 and gram.shape[0] == gram.shape[1] and bool(np.allclose(gram[off], cosine * np.outer(size, size)[off]))
+
+
+def shown(name: str, value: Any, arch: Architecture) -> Any:
+    """A parameter as tables and JSON show it."""
+    if name == "tokens":
+        return arch.tokens  # what the inputs say
+    if name == "activation":  # of the network: a slope may be its builder's choice
+        used = (node.activation.name for block in arch.sub_blocks for node in walk(block.branch) if isinstance(node, Activate))
+        return next(used, getattr(value, "name", value))
+    return "inf" if isinstance(value, float) and value == math.inf else getattr(value, "name", value)
+
+
+def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:
+    """The same network, with what it was built from: nothing that its checks read."""
+    found = copy.copy(arch)
+    for name, value in (("parameters", parameters), ("family", family)):
+        object.__setattr__(found, name, value)
+    return found
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an object, so that it goes to other processes.
+
+    builder: the decorated function, which goes by its module and name.
+    """
+
+    builder: Callable[..., Architecture]
+    parameters: Mapping[str, Any]
+
+    def __call__(self, depth: int, loops: int) -> Architecture:
+        looped = "loops" in self.parameters
+        if loops > 1 and not looped:
+            raise InputError(f"loops={loops}: {self.builder.__name__} has weights of its own at every application; accepted: 1")
+        return self.builder(**{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {}))
+
+
+_ENTRIES: dict[str, Entry] = {}
+_FUNCTIONS: dict[str, Callable[..., Architecture]] = {}
+
+
+def register(
+    name: str, reference: str, like: str | Callable[..., Architecture] | None = None, without: Collection[str] = ()
+) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
+    """Decorate a builder: its keyword-only defaults become the architecture's parameters, and it checks what it is given.
+
+    name: how it is called everywhere; reference: where it is described; like: a registered builder (or its name) whose parameters
+    and defaults what ``**rest`` takes has, ``without`` some. Returns the builder, which checks like every other way in (command
+    line, TOML, ``entry.build``). Raises ``InputError`` where ``like`` is not registered.
+    """
+
+    def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
+        own = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        inherited = {} if like is None else {key: value for key, value in _alike(like).defaults.items() if key not in without}
+        summary = (inspect.getdoc(builder) or "").splitlines()[0]
+        entry = _ENTRIES[name] = Entry(name, summary, reference, builder, {**inherited, **own})
+
+        @functools.wraps(builder)
+        def build(**given: Any) -> Architecture:
+            return entry.build(**given)
+
+        _FUNCTIONS[name] = build
+        return build
+
+    return add
+
+
+def _alike(like: str | Callable[..., Architecture]) -> Entry:
+    for name, function in _FUNCTIONS.items():
+        if like in (name, function):
+            return _ENTRIES[name]
+    raise InputError(f"like={getattr(like, '__name__', like)!r} is not registered; accepted: a registered builder, such as sp.architectures.transformer")
+
+
+def registered() -> dict[str, Entry]:
+    """What is registered so far, by name; the package's own once ``sigprop.architectures`` was imported."""
+    return dict(_ENTRIES)
+
+
+def functions() -> dict[str, Callable[..., Architecture]]:
+    """The registered builders by name."""
+    return dict(_FUNCTIONS)

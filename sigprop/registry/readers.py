@@ -1,0 +1,164 @@
+"""How a parameter's value is read, from text or Python: each reader gives a checked value or raises ``ValueError``."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from typing import IO, Any
+
+import numpy as np
+
+from sigprop.language.formula import formula
+from sigprop.language.scores import MASKS, as_mask
+
+
+class Trouble(ValueError):
+    """What is wrong with a value beside its not being accepted."""
+
+
+def integer(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if not number.is_integer() or not low <= number <= high:
+            raise ValueError
+        return int(number)
+
+    return read
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        number = float(value) if not isinstance(value, bool) else math.nan
+        if isinstance(value, str) and number in (0.0, math.inf, -math.inf) and re.search("[1-9]", value.lower().partition("e")[0]):
+            raise Trouble("it underflows to 0" if number == 0 else "it overflows")
+        if not math.isfinite(number) or not low <= number <= high:
+            raise ValueError
+        return number
+
+    return read
+
+
+def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
+    """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they are: their values depend on sizes and places)."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+            entries = tuple(read(entry) for entry in value)
+            formula(name, entries)
+            return entries
+        if isinstance(value, str):
+            try:
+                return number(low)(value)
+            except Trouble:
+                raise
+            except ValueError:
+                if _numeric(value) or value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                    raise
+                formula(name, value)
+                return value
+        return number(low)(value)
+
+    return read
+
+
+def _numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None or (isinstance(value, str) and value == "none") else read(value)
+
+
+def choice(*names: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
+
+    return read
+
+
+def text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
+    lines = [line.split("#")[0] for line in file.read().decode("utf-8-sig").splitlines()]
+    return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
+
+
+def gram(value: Any) -> np.ndarray | None:
+    """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
+    if value is None:
+        return None
+    if isinstance(value, (str, os.PathLike)):
+        path = os.fspath(value)
+        try:
+            with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
+                value = np.load(file, allow_pickle=False) if path.endswith(".npy") else text(file, "," if path.endswith(".csv") else None)
+        except OSError:
+            raise Trouble("no such file") from None
+        except EOFError:
+            raise Trouble("empty") from None
+    if np.iscomplexobj(np.asarray(value)):
+        raise Trouble("complex")
+    return np.atleast_2d(np.asarray(value, dtype=np.float64))
+
+
+def mask(value: Any) -> Any:
+    if isinstance(value, (str, os.PathLike)) and value not in MASKS:
+        value = gram(value)
+    return as_mask(value)
+
+
+def words(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [int(word) for word in value.split(",")] if "." not in value else (gram(value) if value else [])
+    found = np.asarray(value, dtype=np.float64).ravel()
+    if not np.all(np.isfinite(found)) or (found < 0).any() or (found != np.floor(found)).any():
+        raise Trouble("words are whole numbers from 0 on")
+    return tuple(int(word) for word in found)
+
+
+def numbers(value: Any) -> np.ndarray:
+    if isinstance(value, str):
+        value = [float(number) for number in value.split(",")] if not os.path.exists(value) else gram(value)
+    return np.asarray(value, dtype=np.float64).ravel()
+
+
+def widths(value: Any) -> Any:
+    if isinstance(value, str) and value == "vee":
+        return value
+    found = words(value)
+    if not found or min(found) < 1:
+        raise ValueError
+    return found
+
+
+def head_dim(value: Any) -> float:
+    return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
+
+
+def factors(value: Any) -> dict[str, float]:
+    pairs = [pair.split("=") for pair in value.split(",")] if isinstance(value, str) else dict(value).items()
+    return {str(name).strip(): number(0)(factor) for name, factor in pairs}
+
+
+def share(value: Any) -> float:
+    """From 0 to below 1: a network that skips everything computes nothing."""
+    found = number(0, 1)(value)
+    if found == 1:
+        raise ValueError
+    return found
+
+
+def modulator(value: Any) -> float | str:
+    return "learned" if value == "learned" else number(0, 1)(value)
+
+
+def boolean(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError
+    return str(value).lower() == "true"

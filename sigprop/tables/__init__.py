@@ -1,0 +1,1 @@
+"""Rows of numbers and every way out of them: text, files, figures."""

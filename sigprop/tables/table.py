@@ -1,0 +1,72 @@
+"""Tables: what predict, measure and verify return; every way out (JSON, CSV, Markdown, text, figure) holds all rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sigprop.errors import InputError
+from sigprop.tables.cells import cell
+from sigprop.tables.document import Document
+from sigprop.tables.files import SUFFIXES, check_path, write
+from sigprop.tables.plain import plain
+from sigprop.tables.text import html, text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Table(Document):
+    """Numbers of one architecture, with ways out of Python."""
+
+    def to_json(self) -> str:
+        """One JSON document."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """A header line and one line a row; floats keep all their digits, what does not apply is empty."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(plain(self.rows))
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """A Markdown table of all rows, 6 significant digits."""
+        lines = [self.columns, ["---"] * len(self.columns)]
+        lines += [[cell(row.get(name)).replace("|", "\\|") for name in self.columns] for row in self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """One panel a quantity, over applications, with error bars and the theory's line; saved when ``path`` is given."""
+        from sigprop.tables.plots import plot
+
+        return plot(self, path)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all rows as .json, .csv or .md, whole or not at all."""
+        suffix = check_path(path)
+        text = getattr(self, SUFFIXES[suffix])()
+        write(path, text if text.endswith("\n") else text + "\n")
+
+    def to_pandas(self) -> DataFrame:
+        """Return all rows as a pandas frame, a column each of ``columns``; raises ``InputError`` where pandas is not installed."""
+        try:
+            import pandas  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise InputError("to_pandas: pandas is not installed; accepted: pip install pandas, or to_csv and to_json") from None
+        return pandas.DataFrame(plain(self.rows), columns=list(self.columns))
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+    def __str__(self) -> str:
+        return text(self)
+
+    __repr__ = __str__

@@ -1,0 +1,80 @@
+"""The dense engine: every matrix drawn in full, and kept or drawn again at every use. Any architecture, any ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from sigprop.simulations.engines.engine import Engine, Static
+from sigprop.simulations.network.weights import Shape, matvec, stored
+
+
+class Dense:
+    """Matrices that are formed: no state goes along."""
+
+    def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Any]):
+        """sources {weight: entries [slots, ...], or the key that they are drawn from at every use}."""
+        self.shapes, self.ensemble, self.sources = {s.name: s for s in found}, ensemble, sources
+
+    def start(self) -> Any:
+        return ()
+
+    def take(self, state: Any, place: Any) -> tuple[Any, Any]:
+        return (), state
+
+    def put(self, state: Any, place: Any, local: Any) -> Any:
+        return state
+
+    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
+        return matvec(self.shapes[weight], self.ensemble, self.sources[weight], place["slots"][weight], x), local
+
+    def bias(self, weight: str, slot: Any) -> Any:
+        return self.sources[weight][slot]
+
+    def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
+        return jax.vmap(lambda c: vjp((c, state))[0])(cotangents)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """keep: whether matrices are stored, or drawn again at every use."""
+
+    keep: bool
+
+    def __call__(self, static: Static, keys: dict[str, Any]) -> Dense:
+        found, ensemble = {s.name: s for s in static.shapes}, static.arch.ensemble
+        held = {}
+        for name, key in keys.items():
+            formed = self.keep or len(found[name].shape) == 1
+            held[name] = stored(key, found[name], ensemble, static.dtype) if formed else key
+        return Dense(static.shapes, ensemble, held)
+
+
+class DenseEngine(Engine):
+    """Costs n^2 normals a matrix."""
+
+    name = "dense"
+
+    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], Dense]:
+        self.keep = self._bytes(keep=True) <= memory_bytes or self.arch.tied
+        return Plan(self.keep)
+
+    @property
+    def bytes_per_network(self) -> int:
+        """Its matrices (all, or one application's), and its vectors forward and backward."""
+        return self._bytes(self.keep)
+
+    def _bytes(self, keep: bool) -> int:
+        matrices = sum(s.size for s in self.shapes) if keep else sum(s.size // s.slots for s in self.shapes)
+        copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)  # a switch between kinds of sub-blocks holds them once more
+        return self.itemsize * copies * (matrices + sum(s.size // s.slots for s in self.shapes)) + self._vectors
+
+    @property
+    def seconds(self) -> float:
+        """Its normals, its matrix products forward and backward, its vectors."""
+        normals = sum(s.size for s in self.shapes)
+        products = 2 * self.arch.tokens * sum(len(used) * s.size // s.slots for s in self.shapes for used in self.arch.applications_of(s.name).values())
+        return 4e-9 * normals + 0.07e-9 * products + self._vector_seconds

@@ -1,0 +1,1 @@
+"""One finite network: its random numbers, matrices and passes."""

@@ -1,0 +1,77 @@
+"""Softmax attention of one finite network: heads, masks, and which widths they allow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax, nn
+
+from sigprop.errors import InputError
+from sigprop.language.expression import Attend
+from sigprop.language.scores import Scores
+from sigprop.language.traversal import group_of, rows_of
+
+
+def heads_of(scores: Scores, rows: int) -> int:
+    """How many heads share ``rows`` query coordinates."""
+    return scores.heads if scores.scale == "linear" else rows // int(scores.head_dim)  # type: ignore[return-value]
+
+
+def check_heads(node: Attend, width: int) -> None:
+    """Raise ``InputError`` where this width does not divide into whole heads of queries, and of keys and values."""
+    rows = width * rows_of(node.query)
+    if node.scores.scale == "linear":
+        step = node.scores.heads or 1
+    elif math.isinf(node.scores.head_dim):
+        raise InputError("head_dim=inf is a limit that only the theory knows; accepted for finite networks: a number")
+    else:
+        step = int(node.scores.head_dim)
+    least = step * group_of(node)
+    if rows.denominator != 1 or rows % least or (node.scores.scale == "linear" and step % group_of(node)):
+        what = f"{step} heads" if node.scores.scale == "linear" else f"head_dim={step} with {group_of(node)} query heads a key head"
+        raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
+
+
+def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None, mask: Any = None, bias: Any = None) -> Any:
+    """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on average over heads.
+
+    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega with; bias [T, T]: added to the capped scores.
+    """
+    tokens, rows = q.shape
+    heads = heads_of(scores, rows)
+    split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
+    q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
+    size = q.shape[-1]
+    if scores.qk_norm:
+        q, k = normalised(q), normalised(k)
+    if scores.rotary:
+        q, k = rotated(q, base), rotated(k, base)
+    factor = 1 / size if scores.scale == "linear" else size**-0.5
+    q = q.reshape(tokens, heads // group, group, size)
+    highest = lax.Precision.HIGHEST
+    s = factor * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
+    s = s if cap is None else cap * jnp.tanh(s / cap)
+    s = s if bias is None else s + bias[None, None]
+    allowed = jnp.asarray(scores.allowed(tokens))[None, None]
+    omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
+    used = omega if mask is None else omega * mask(omega.shape)
+    output = jnp.einsum("kgts,skd->tkgd", used, v, precision=highest).reshape(tokens, rows)
+    return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
+
+
+def normalised(x: Any) -> Any:
+    """x [T, heads, d] over its rms; zero stays zero."""
+    square = (x * x).mean(axis=-1, keepdims=True)
+    return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
+
+
+def rotated(x: Any, base: Any) -> Any:
+    """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token t."""
+    tokens, _, size = x.shape
+    frequency = base ** (-2 * jnp.arange(size // 2, dtype=x.dtype) / size)
+    angle = (jnp.arange(tokens, dtype=x.dtype)[:, None] * frequency[None])[:, None, :]  # [T, 1, d/2]
+    first, second = x[..., : size // 2], x[..., size // 2 :]
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

@@ -1,0 +1,1 @@
+"""Optimiser steps of finite networks."""

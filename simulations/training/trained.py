@@ -1,0 +1,164 @@
+"""A finite network whose weights an optimiser moves: its parameters as they are, no factor apart, and the gradient of a loss by them.
+
+    W [slots, n_out, n_in]   entries of variance C/n_in at the start       b [slots, n_out], gates [slots, gates]
+    E [V, n]                 of each part of the stem: w_0 = A E, A A^T the Gram of its inputs (words: A one-hot, so equal words share a row)
+    theta [n]                of the read-out, z_t = theta . o_t, one for all tokens
+
+The gradient by a matrix is sum over a slot's uses and tokens of d x^T, x what it was applied to and d the gradient by what it gave: both are
+what a pass leaves (``trace``), and no n^2 array is kept for each application. Checked by tests/simulations/training/test_training.py against ``jax.grad`` of
+a network written out by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.structure import READOUT
+from sigprop.errors import InputError
+from sigprop.language.expression import Bias, Linear, Vector
+from sigprop.language.nodes import Gate
+from sigprop.language.scalar import Constant, evaluate
+from sigprop.language.traversal import rows_of
+from sigprop.simulations.engines.dense import Dense
+from sigprop.simulations.network import random
+from sigprop.simulations.network.passes import run
+from sigprop.simulations.network.trace import zero_probes
+from sigprop.simulations.network.weights import Shape, shapes, slot_tables, stored, use_tables
+
+Params = dict[str, Any]
+LABELS = "labels"  # a piece of the draw, not a group
+
+
+def bare(arch: Architecture, width: int) -> Architecture:
+    """The same network with every factor of a matrix, bias or gate one, so that ``run`` multiplies by the parameters themselves."""
+    made: dict[Vector, Vector] = {}
+    return replace(arch, sub_blocks=tuple(replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks))
+
+
+def _bare(u: Any, width: int, made: dict[Vector, Vector]) -> Any:
+    """made: what stands in a branch more than once is one node there, and stays one."""
+    if isinstance(u, tuple):
+        return tuple(_bare(part, width, made) for part in u)
+    if not isinstance(u, Vector):
+        return u
+    if u in made:
+        return made[u]
+    inside = {f.name: _bare(getattr(u, f.name), width, made) for f in fields(u)}
+    if isinstance(u, Linear):
+        inside["variance"] = Constant(int(width * rows_of(u.of)))
+    elif isinstance(u, Bias):
+        inside["variance"] = Constant(1)
+    elif isinstance(u, Gate):
+        inside["factor"] = Constant(0)
+    made[u] = type(u)(**inside)
+    return made[u]
+
+
+def tables(arch: Architecture) -> dict[str, Any]:
+    """What ``run`` takes of each application, and {part: A [T, V]} of the stem."""
+    numbers = {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()}
+    found = {"kind": np.array(arch.kinds, dtype=np.int32), "slots": slot_tables(arch), "uses": use_tables(arch), "numbers": numbers}
+    return found | {"inputs": {part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()}}
+
+
+def inputs(gram: np.ndarray) -> np.ndarray:
+    """A [T, V] with A A^T = gram: one-hot where the Gram is of words, that is of zeros and ones; else its symmetric root."""
+    words, which = np.unique(gram, axis=0, return_inverse=True)
+    one_hot = np.eye(len(words))[which.ravel()]
+    if np.array_equal(one_hot @ one_hot.T, gram):
+        return one_hot
+    values, vectors = np.linalg.eigh(gram)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+
+
+def scales(arch: Architecture, width: int) -> dict[str, Any]:
+    """{group: what the start multiplies: standard deviations [slots] of matrices and biases, the value [slots] of gates, a number for a part of the stem}.
+
+    Raises ``InputError`` where applications that share a weight give it different variances.
+    """
+    found: dict[str, Any] = {part: np.float32(variance**0.5) for part, (variance, _) in arch.stem_parts.items()}
+    lengths = {s.name: s.shape[-1] for s in shapes(arch, width)}
+    for name, node in arch.weights.items():
+        scalar = node.factor if isinstance(node, Gate) else node.variance
+        table = np.broadcast_to(np.asarray(evaluate(scalar, arch.number_tables), dtype=np.float64), (arch.depth,))
+        used = list(arch.applications_of(name).values())
+        if any(np.ptp(table[applications]) for applications in used):
+            raise InputError(f"weight {name!r}: applications that share it give it different variances; accepted: one variance a weight")
+        first = table[[applications[0] for applications in used]]
+        found[name] = (first if isinstance(node, Gate) else np.sqrt(first / (lengths[name] if isinstance(node, Linear) else 1))).astype(np.float32)
+    return found
+
+
+def start(
+    arch: Architecture, found: tuple[Shape, ...], width: int, key: Any, size: dict[str, Any], readout: Any, by_part: dict[str, Any]
+) -> tuple[Params, Any]:
+    """(A network's parameters before the first step, labels [T] of +-1). size: ``scales``; readout: standard deviation of theta; by_part: A of each part.
+
+    All normals are one draw, cut to pieces: most of what a program of these networks takes to compile is its random numbers.
+    """
+    drawn = {s.name: s for s in found if not isinstance(arch.drawn[s.name], Gate) and (arch.ensemble == "gaussian" or len(s.shape) == 1)}
+    pieces: dict[str, tuple[int, ...]] = {LABELS: (arch.tokens,), READOUT: (width,)}
+    pieces |= {part: (a.shape[1], width) for part, a in by_part.items()} | {name: (s.slots, *s.shape) for name, s in drawn.items()}
+    ends = np.cumsum([math.prod(shape) for shape in pieces.values()])
+    flat = random.normal(jax.random.fold_in(key, np.uint32(0)), (int(ends[-1]),))
+    params = {name: x.reshape(pieces[name]) for name, x in zip(pieces, jnp.split(flat, ends[:-1].tolist()), strict=True)}
+    labels = jnp.where(params.pop(LABELS) > 0, jnp.float32(1), jnp.float32(-1))
+    for i, shape in enumerate(found):
+        if isinstance(arch.drawn[shape.name], Gate):
+            params[shape.name] = jnp.ones((shape.slots, *shape.shape), dtype=jnp.float32)
+        elif shape.name not in drawn:
+            params[shape.name] = stored(jax.random.fold_in(key, np.uint32(2 + i)), shape, arch.ensemble)
+    scaled = {name: factor.reshape(-1, *(1,) * (params[name].ndim - 1)) * params[name] for name, factor in ((n, jnp.asarray(f)) for n, f in size.items())}
+    return params | scaled | {READOUT: readout * params[READOUT]}, labels
+
+
+class Passed(NamedTuple):
+    """Of one pass: outputs z [T], states [A, T, n] of the applications asked for, gradients {group: as the parameter}."""
+
+    outputs: Any
+    states: Any
+    gradients: Params
+
+
+def passed(arch: Architecture, found: tuple[Shape, ...], width: int, params: Params, table: Any, cotangent: Any, at: tuple[int, ...], key: Any) -> Passed:
+    """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at: applications of the states (0: the stem's output)."""
+    zero = zero_probes(arch, found, width)
+    gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
+    held = Dense(found, arch.ensemble, params)
+    stem = sum(jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST) for part, a in table["inputs"].items())
+
+    def forward(outputs: Any, at_stem: Any) -> Any:
+        own = {name: outputs[name] + params[name][table["slots"][name]][:, None] for name in gates}  # their factor is 0, so this is all they are
+        probes = zero._replace(outputs=outputs | own, stem=at_stem)
+        trace, _ = run(arch, found, stem, held, (), table, probes, key)
+        return trace.taps.sum(axis=0), (trace.lanes[0], trace.inputs)
+
+    output, pull, (states, seen) = jax.vjp(forward, zero.outputs, zero.stem, has_aux=True)
+    z = jnp.matmul(output, params[READOUT], precision=jax.lax.Precision.HIGHEST)
+    c = cotangent(z)
+    by_output, by_stem = pull(c[:, None] * params[READOUT][None])
+    gradients = {READOUT: jnp.matmul(c, output, precision=jax.lax.Precision.HIGHEST)}
+    for part, a in table["inputs"].items():
+        gradients[part] = jnp.matmul(a.T, by_stem, precision=jax.lax.Precision.HIGHEST)
+    for name, node in arch.weights.items():
+        gradients[name] = _by_slot(arch, name, by_output[name], seen[name] if isinstance(node, Linear) else None)
+    return Passed(z, states[np.array(at)], gradients)
+
+
+def _by_slot(arch: Architecture, weight: str, d: Any, x: Any) -> Any:
+    """sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out, n_in], d [D, T, n_out], x [D, T, n_in]."""
+    used = list(arch.applications_of(weight).values())
+    most = max(map(len, used))
+    place = np.array([applications + [0] * (most - len(applications)) for applications in used])
+    real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used], dtype=np.float32)[:, :, None, None]
+    own = (d[place] * real).reshape(len(used), -1, d.shape[-1])
+    if x is None:
+        return own.sum(axis=1)
+    return jnp.einsum("suo,sui->soi", own, x[place].reshape(len(used), -1, x.shape[-1]), precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,1 @@
+"""Inner products of vector expressions: two algebras, one set of rules."""

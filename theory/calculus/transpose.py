@@ -1,0 +1,127 @@
+"""Reverse mode on expressions: the branch's transposed Jacobian applied to a cotangent, and every weight's gradient.
+
+For f = F(r) and delta = the gradient that arrives at f, ``transpose`` writes (df/dr)^T delta as a vector expression
+again, so the rules that expand the forward pass expand the backward pass too. Terms that the derivative of a norm
+adds are multiples of an overlap of the gradient with a state: they vanish as n^-1/2 and are not written
+(docs/theory.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from sigprop.errors import no_rule
+from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.language.scalar import Constant, Scalar
+from sigprop.language.traversal import rows_of
+from sigprop.language.vectors import within
+
+
+@dataclass(frozen=True)
+class Cotangent(Vector):
+    """delta: the gradient sqrt(n) dz/df that arrives at the branch's output."""
+
+    def __str__(self) -> str:
+        return "delta"
+
+
+@dataclass(frozen=True)
+class Transposed(Vector):
+    """W^T of; ``ratio`` = n_out / n_in of W."""
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    ratio: Constant = Constant(Fraction(1))
+
+    def __str__(self) -> str:
+        return f"{self.weight}^T {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Divide(Vector):
+    """of / sqrt(<x, x> + epsilon), x = by.of: what is left of a norm's Jacobian in the limit."""
+
+    of: Vector
+    by: Normalise
+
+    def __str__(self) -> str:
+        return f"({self.of}) / |{self.by.of}|"
+
+
+@dataclass(frozen=True)
+class AttendTransposed(Vector):
+    """What attention's output cotangent ``of`` becomes at its value, query or key (``leg``).
+
+    With A_ts = <of_t, v_s> of a head, and dS_ts = Omega_ts (A_ts - sum_u Omega_tu A_tu):
+    value: sum_t Omega_ts of_t; query: scale sum_s dS_ts k_s; key: scale sum_t dS_ts q_t.
+    """
+
+    attend: Attend
+    of: Vector
+    leg: str
+
+    def __str__(self) -> str:
+        return f"the gradient by the {self.leg} of {self.attend}"
+
+
+@dataclass
+class Gradient:
+    """read: the terms of (df/dr)^T delta; uses: weight -> its (input x or None for a bias, output cotangent d) pairs."""
+
+    read: list[Vector] = field(default_factory=list)
+    uses: dict[str, list[tuple[Vector | None, Vector]]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Vector | None:
+        """(df/dr)^T delta, or None where the branch does not depend on its read."""
+        return None if not self.read else self.read[0] if len(self.read) == 1 else Sum(tuple(self.read))
+
+
+def transpose(branch: Vector) -> Gradient:
+    """The gradient of <delta, branch> with respect to the read and to each weight, as vector expressions."""
+    gradient = Gradient()
+    _pull(branch, Cotangent(), gradient)
+    return gradient
+
+
+def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
+    match u:
+        case Read():
+            gradient.read.append(d)
+        case Linear():
+            gradient.uses.setdefault(u.weight, []).append((u.of, d))
+            ratio = Constant(u.rows / rows_of(u.of))
+            _pull(u.of, Transposed(u.weight, d, u.variance, ratio), gradient)
+        case Bias():
+            gradient.uses.setdefault(u.weight, []).append((None, d))
+        case Activate(order=0):
+            _pull(u.of, Product(Activate(u.activation, u.of, 1), d), gradient)
+        case Product(left, right):
+            _pull(left, Product(right, d), gradient)
+            _pull(right, Product(left, d), gradient)
+        case Gate(factor, of, weight):
+            gradient.uses.setdefault(weight, []).append((of, d))
+            _pull(of, Scale(factor, d), gradient)
+        case Mix(table, of, turned):
+            _pull(of, Mix(table, d, not turned), gradient)
+        case Scale(factor, of):
+            _pull(of, Scale(factor, d), gradient)
+        case Rescale(factor, of):
+            _pull(of, Rescale(factor, d), gradient)
+        case Truncate(of, fraction, parts):
+            _pull(of, Truncate(d, fraction, parts), gradient)
+        case Dropout(name, of, rate):
+            _pull(of, Dropout(name, d, rate), gradient)
+        case Sum(terms):
+            for term in terms:
+                _pull(term, d, gradient)
+        case Normalise():
+            _pull(u.of, Divide(d, u), gradient)
+        case Attend(query, key, value):
+            for leg, argument in (("value", value), ("query", query), ("key", key)):
+                _pull(argument, AttendTransposed(u, d, leg), gradient)
+        case _:
+            raise no_rule(u, "no rule for its transposed Jacobian", "branches of matrices, biases, activations, products, norms, dropout and attention")

@@ -1,0 +1,1 @@
+"""The recursions as equations."""

@@ -1,0 +1,1 @@
+"""The numbers of the wide limit: rows, their values, errors and statuses."""

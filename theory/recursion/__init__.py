@@ -1,0 +1,1 @@
+"""Grams through all applications: programs, forward and backward passes, tangent kernels."""

@@ -1,0 +1,126 @@
+"""The calculus on arrays: Grams of one step and of its partners as blocks [B, T, T], logs of their scales, numbers by place."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from sigprop.language.activation import Activation
+from sigprop.language.expression import Attend, Read, TokenTable, Vector
+from sigprop.language.scalar import Scalar, evaluate
+from sigprop.theory.attention import expectation
+from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
+from sigprop.theory.calculus.log_scale import log_scale
+from sigprop.theory.calculus.rules import variance
+from sigprop.theory.gaussian import dual
+from sigprop.theory.recursion import gaps as recursion_gaps
+
+
+class ArrayEnvironment(NumericEnvironment):
+    """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
+
+    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U, T]; numbers are
+    [1] at a and [U] at b; ties [U]; gaps {place: 1 - rho^2 of the read [1, T, T]} where it is known beside the Gram.
+    """
+
+    def __init__(
+        self,
+        reads: Any,
+        cotangents: Any,
+        numbers: Mapping[str, Mapping[str, Any]],
+        ties: Callable[[str], Any],
+        logs: Mapping[Any, Any],
+        resolution: Resolution | None = None,
+        gaps: Mapping[str, Any] = {},
+    ):
+        super().__init__(reads, cotangents, numbers, ties)
+        self.logs, self.resolution, self.gaps = logs, resolution or Resolution(), gaps
+
+    def tied(self, weight: str, i: str, j: str) -> Any:
+        return 1 if i == j else self.ties(weight)[:, None, None]
+
+    def number(self, scalar: Scalar, i: str) -> Any:
+        value = evaluate(scalar, self.numbers[i])
+        return value if isinstance(value, float) else value[:, None, None]
+
+    def per_token(self, scalar: Scalar, i: str) -> Any:
+        value = evaluate(scalar, self.numbers[i])
+        return value if isinstance(value, float) else value[:, None]
+
+    def table(self, table: TokenTable, i: str) -> Any:
+        return self.numbers[i][table.name]
+
+    def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
+        found = self.table(table, i)
+        return jnp.swapaxes(found, -1, -2) if turned else found
+
+    def weights(self, node: Attend, i: str, turned: bool) -> Any:
+        key = ("weights", node, i)
+        if key not in self.memo:
+            self.memo[key] = expectation.mean(self, node, i)
+        return jnp.swapaxes(self.memo[key], -1, -2) if turned else self.memo[key]
+
+    def kept(self, node: Attend, i: str) -> Any:
+        """1 for tokens whose keys are seen at a place, else 0: [B, T]."""
+        like = self.logs[Read, i]
+        return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
+
+    def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
+        return matrix @ value(self) if side == "left" else value(self) @ jnp.swapaxes(matrix, -1, -2)
+
+    def log(self, leaf: Vector, i: str) -> Any:
+        return self.logs[type(leaf), i]
+
+    def features(self, activation: Activation, of: Vector, i: str) -> Any:
+        return self.once((activation, of, i), lambda: dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.resolution.degree))
+
+    def variance(self, of: Vector, i: str) -> Any:
+        return self.once((None, of, i), lambda: variance(of, i, self))
+
+    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
+        nudge = None if cross.shape[-1] == 1 and left is right else self.resolution.nudge  # one token with itself
+        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, nudge)
+
+    def tokens_alone(self, i: str) -> bool:
+        """Whether there is one token, whose cosine with itself is 1."""
+        return self.reads[i, i].shape[-1] == 1
+
+    def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
+        if i != j or u != v or self.tokens_alone(i):
+            return None
+        return recursion_gaps.gap(u, i, self)
+
+    def block(self, value: Any, i: str, j: str) -> Any:
+        return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value
+
+    def ones(self, i: str, j: str) -> Any:
+        return jnp.ones_like(self.reads[i, j])
+
+    def same(self, i: str, j: str) -> Any:
+        return jnp.eye(self.logs[next(iter(self.logs))].shape[-1], dtype=jnp.float64)[None] if i == j else 0.0
+
+    @staticmethod
+    def left(value: Any) -> Any:
+        return value[..., :, None]
+
+    @staticmethod
+    def right(value: Any) -> Any:
+        return value[..., None, :]
+
+    @staticmethod
+    def diagonal(value: Any) -> Any:
+        return jnp.diagonal(value, axis1=-2, axis2=-1)
+
+    @staticmethod
+    def widest(log: Any) -> Any:
+        return jnp.broadcast_to(jnp.max(log, axis=-1, keepdims=True), log.shape)
+
+    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
+        return expectation.attention(self, node, i, j, values, cotangents, of)
+
+    @staticmethod
+    def maximum(values: list[Any]) -> Any:
+        return functools.reduce(jnp.maximum, values)

@@ -1,0 +1,61 @@
+"""What a step must know of an earlier one that shares its weights, beside their mutual Gram: found once, kept by the scan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sigprop.language.activation import Activation
+from sigprop.language.expression import Activate, Attend, Normalise, Vector
+from sigprop.language.traversal import walk
+from sigprop.theory.calculus.rules import inner
+from sigprop.theory.gaussian.dual import Features
+from sigprop.theory.recursion.arrays import ArrayEnvironment
+
+
+def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
+    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend, query or key): its own Gram;
+    ('kept', an attention node): which keys are seen."""
+    facts: dict[tuple[Any, Vector], None] = {}
+    for node in walk(branch):
+        match node:
+            case Activate(activation, of):
+                facts[activation, of] = None
+            case Normalise(of):
+                facts[None, of] = None
+            case Attend(query, key):
+                facts[Attend, query] = facts[Attend, key] = None
+                if node.kept_by:
+                    facts["kept", node] = None
+    return list(facts)
+
+
+def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
+    """The facts of a branch at one place."""
+
+    def fact(kind: Any, of: Vector) -> Any:
+        if kind == "kept":
+            return env.kept(of, i)  # pyright: ignore[reportArgumentType]
+        if kind is Attend:
+            return env.block(inner(of, i, of, i, env), i, i)
+        return env.variance(of, i) if kind is None else env.features(kind, of, i)
+
+    return tuple(fact(kind, of) for kind, of in _facts(branch))
+
+
+def arguments(summary: Any) -> tuple[tuple[tuple[Any, Any], ...], ...]:
+    """(variance, log) of every activation's argument, by kind of sub-block, in ``activations``' order."""
+    return tuple(tuple((fact.variance, fact.log) for fact in facts if isinstance(fact, Features)) for facts in summary)
+
+
+def activations(branch: Vector) -> list[Activation]:
+    """The activations of a branch, one for each argument."""
+    return [kind for kind, _ in _facts(branch) if isinstance(kind, Activation)]
+
+
+def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
+    """Give the environment what ``summarise`` found at that place."""
+    for (kind, of), known in zip(_facts(branch), summary, strict=True):
+        if kind is Attend:
+            env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]  # [B, T, T]; a step's own comes without B
+        else:
+            env.known[kind, of, i] = known
