@@ -1,4 +1,5 @@
-"""Judge a folder that ``sigprop figures`` wrote by its CSV files alone: every verdict as its JSON says, and none that survives a theory wrong by 3 %.
+"""Judge a folder that ``sigprop figures`` wrote by its CSV files alone: every verdict as its JSON
+says, and none that survives a theory wrong by 3 %.
 
 python .ci/check_figures.py FOLDER
 """
@@ -26,19 +27,29 @@ def main(folder: Path) -> int:
         said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         found = figure.judge(tables)
         if found.to_dict() != said["judgement"] or found.verdict != "confirmed":
-            wrong.append(f"{name}: {found.verdict} by its CSV, {said['verdict']} in its JSON; {found.reason}")
+            wrong.append(
+                f"{name}: {found.verdict} by its CSV, {said['verdict']} in its JSON; {found.reason}"
+            )
         for table, rows in tables.items():
-            if table in (*figure.volatile, *figure.unjudged) or not any("theory" in row for row in rows):
+            if table in (*figure.volatile, *figure.unjudged) or not any(
+                "theory" in row for row in rows
+            ):
                 continue
             if figure.judge({table: rows}).points == 0:
                 wrong.append(f"{name}: {table} has a theory that nothing is judged by")
             for factor in SHIFTS:
-                moved = [{**row, "theory": None if row.get("theory") is None else factor * row["theory"]} for row in rows]
+                moved = [
+                    {**row, "theory": None if row.get("theory") is None else factor * row["theory"]}
+                    for row in rows
+                ]
                 if figure.judge({**tables, table: moved}).verdict != "rejected":
                     wrong.append(f"{name}: {table} passes with its theory times {factor}")
     for line in wrong:
         print(line)
-    print(f"figures: {len(figures())} judged from their tables, {'all as they should be' if not wrong else f'{len(wrong)} wrong'}")
+    print(
+        f"figures: {len(figures())} judged from their tables, "
+        f"{'all as they should be' if not wrong else f'{len(wrong)} wrong'}"
+    )
     return 1 if wrong else 0
 
 

@@ -1,4 +1,5 @@
-"""Build the sdist and from it the wheel, and compare that with the tree: every module of the package as a real file, and nothing else."""
+"""Build the sdist and from it the wheel, and compare that with the tree: every module of the
+package as a real file, and nothing else."""
 
 import subprocess
 import sys
@@ -12,11 +13,20 @@ ROOT = Path(__file__).resolve().parent.parent
 def main() -> int:
     """0 if the wheel holds what the tree holds."""
     with tempfile.TemporaryDirectory() as out:
-        subprocess.run([sys.executable, "-m", "build", "--no-isolation", "--outdir", out, str(ROOT)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, str(ROOT)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         with zipfile.ZipFile(next(Path(out).glob("*.whl"))) as wheel:
-            held = {name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name}
+            held = {
+                name: wheel.read(name) for name in wheel.namelist() if ".dist-info/" not in name
+            }
     tracked = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations", "paper_figures"], check=True, capture_output=True, text=True
+        ["git", "-C", str(ROOT), "ls-files", "sigprop", "theory", "simulations", "paper_figures"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     tree = {}
     for name in tracked:

@@ -1,10 +1,13 @@
-"""Calibration of the verdict on real networks: many seeded verdicts of one small tied network, with right and wrong theories.
+"""Calibration of the verdict on real networks: many seeded verdicts of one small tied network, with
+right and wrong theories.
 
-    python benchmarks/calibration.py [--repetitions 200] [--first 0] [--tolerance 0.01] [--json FILE]
+    python benchmarks/calibration.py [--repetitions 200] [--first 0] [--tolerance 0.01] [--json
+    FILE]
 
-Tied relu, D = 8, one matrix, pre-norm, one token. Each repetition is one seed, judged four times on the same draws: by the true theory,
-by theories 2 x tolerance off in all rows and in one row, and by the untied theory. Prints how often each is confirmed, rejected or left
-open, with the interval's coverage of the known limit and its binomial interval.
+Tied relu, D = 8, one matrix, pre-norm, one token. Each repetition is one seed, judged four times on
+the same draws: by the true theory, by theories 2 x tolerance off in all rows and in one row, and by
+the untied theory. Prints how often each is confirmed, rejected or left open, with the interval's
+coverage of the known limit and its binomial interval.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ QUANTITIES = ["residual_variance", "gradient_variance", "weight_gradient"]
 
 
 class Remembered:
-    """A sampler whose draws are kept: four theories judge the same networks (the first k of a stream are the same for any k)."""
+    """A sampler whose draws are kept: four theories judge the same networks (the first k of a
+    stream are the same for any k)."""
 
     def __init__(self, sampler: Sampler):
         self.sampler: Sampler = sampler
@@ -48,13 +52,28 @@ def values(arch: sp.Architecture, rows: Any) -> np.ndarray:
     return np.array([unscaled(*v) for v in evaluate(arch, rows)[0]], dtype=float)
 
 
-def repetition(arch: sp.Architecture, theories: dict[str, np.ndarray], rows: Any, engines: dict, seed: int, tolerance: float) -> dict[str, Any]:
+def repetition(
+    arch: sp.Architecture,
+    theories: dict[str, np.ndarray],
+    rows: Any,
+    engines: dict,
+    seed: int,
+    tolerance: float,
+) -> dict[str, Any]:
     """The four verdicts of one seed, and which rows' intervals cover the truth."""
     sampler = Sampler(arch, rows, seed, "dense", 2**30, None)
     sampler.engines = engines  # compiled once for all seeds
     remembered, found = Remembered(sampler), {}
     for name, theory in theories.items():
-        found[name] = judge(remembered, theory, np.abs(theory), tolerance=tolerance, cost=sampler.cost, widths=DenseEngine.ladder, ceiling=DenseEngine.widest)
+        found[name] = judge(
+            remembered,
+            theory,
+            np.abs(theory),
+            tolerance=tolerance,
+            cost=sampler.cost,
+            widths=DenseEngine.ladder,
+            ceiling=DenseEngine.widest,
+        )
     true = found["true"]
     return {name: f.verdict for name, f in found.items()} | {
         "covered": [bool(c) for c in (true.lower <= 0) & (true.upper >= 0)],
@@ -66,34 +85,61 @@ def repetition(arch: sp.Architecture, theories: dict[str, np.ndarray], rows: Any
 def main() -> None:
     """Run the repetitions and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, kind, default in (("repetitions", int, 200), ("first", int, 0), ("tolerance", float, 0.01), ("json", Path, None)):
+    for name, kind, default in (
+        ("repetitions", int, 200),
+        ("first", int, 0),
+        ("tolerance", float, 0.01),
+        ("json", Path, None),
+    ):
         parser.add_argument(f"--{name}", type=kind, default=default)
     given = parser.parse_args()
     arch = sp.architectures.looped_mlp(depth=1, loops=8, matrices=1)
     rows = judged(arch, QUANTITIES)
     truth, one = values(arch, rows), np.zeros(len(rows))
     one[2] = 2 * given.tolerance
-    theories = {"true": truth, "all off": truth * (1 + 2 * given.tolerance), "one off": truth * (1 + one)}
+    theories = {
+        "true": truth,
+        "all off": truth * (1 + 2 * given.tolerance),
+        "one off": truth * (1 + one),
+    }
     untied = theory_of(arch, "residual-mlp")
     theories["untied"] = values(untied, [r for r in rows if r.quantity != "weight_gradient"])
-    theories["untied"] = np.concatenate([theories["untied"], truth[len(theories["untied"]) :]])  # an untied weight has no row here
+    # an untied weight has no row here
+    theories["untied"] = np.concatenate([theories["untied"], truth[len(theories["untied"]) :]])
     started, results, engines = time.monotonic(), [], {}
     for seed in range(given.first, given.first + given.repetitions):
         results.append(repetition(arch, theories, rows, engines, seed, given.tolerance))
         if given.json:
-            given.json.write_text(json.dumps({"tolerance": given.tolerance, "rows": [str(r) for r in rows], "results": results}))
+            given.json.write_text(
+                json.dumps(
+                    {
+                        "tolerance": given.tolerance,
+                        "rows": [str(r) for r in rows],
+                        "results": results,
+                    }
+                )
+            )
     report(results, [str(r) for r in rows], time.monotonic() - started)
 
 
 def report(results: list[dict[str, Any]], rows: list[str], seconds: float) -> None:
     """Counts per theory, and coverage with its 95 % binomial (Clopper-Pearson) interval."""
-    print(f"{len(results)} repetitions, {len(rows)} rows, {seconds:.0f} s, mean looks {np.mean([r['looks'] for r in results]):.2f}")
+    print(
+        f"{len(results)} repetitions, {len(rows)} rows, {seconds:.0f} s, mean looks "
+        f"{np.mean([r['looks'] for r in results]):.2f}"
+    )
     for name in ("true", "all off", "one off", "untied"):
         print(f"theory {name:8} {dict(Counter(r[name] for r in results))}")
     covered = np.array([r["covered"] for r in results])
-    for label, hits in [*zip(rows, covered.sum(axis=0), strict=True), ("all rows at once", int(covered.all(axis=1).sum()))]:
+    for label, hits in [
+        *zip(rows, covered.sum(axis=0), strict=True),
+        ("all rows at once", int(covered.all(axis=1).sum())),
+    ]:
         interval = stats.binomtest(int(hits), len(results)).proportion_ci(0.95)
-        print(f"coverage {label:55} {hits / len(results):.3f}  [{interval.low:.3f}, {interval.high:.3f}]")
+        print(
+            f"coverage {label:55} {hits / len(results):.3f}  [{interval.low:.3f}, "
+            f"{interval.high:.3f}]"
+        )
 
 
 if __name__ == "__main__":

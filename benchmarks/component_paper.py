@@ -1,4 +1,5 @@
-"""Component formulas of 2403.09635 as the paper states them: what ``components`` prints beside our values."""
+"""Component formulas of 2403.09635 as the paper states them: what ``components`` prints beside
+our values."""
 
 from __future__ import annotations
 
@@ -44,13 +45,18 @@ def softmax(tokens: int, score: float, r: float) -> dict[str, float]:
     return {"variance": (e - 1) / tokens**2, "gradient_variance": e / tokens**2}
 
 
-def attention(tokens: int, score: float, r: float, p: float, fan_in: int, g: float) -> dict[str, float]:
-    """Single-head attention at unit input variance and unit value gain; g: gradient cosine; score = (d_in sigma_q sigma_k)^2 sigma_x^4.
+def attention(
+    tokens: int, score: float, r: float, p: float, fan_in: int, g: float
+) -> dict[str, float]:
+    """Single-head attention at unit input variance and unit value gain; g: gradient cosine; score =
+    (d_in sigma_q sigma_k)^2 sigma_x^4.
 
     ``fan_in`` only enters in terms that the paper writes with k = score/d_in.
     """
     k, e = score / fan_in, math.exp((1 - r) * score)
-    variance = ((1 - r) ** 2 * (tokens - 1) * k + e / (1 - p) * (4 * (1 - r) ** 2 * k + (1 - r))) / tokens + r
+    variance = (
+        (1 - r) ** 2 * (tokens - 1) * k + e / (1 - p) * (4 * (1 - r) ** 2 * k + (1 - r))
+    ) / tokens + r
     return {
         "variance": variance,
         "covariance": r + (2 * (1 - r) ** 2 * k + (1 - r)) / tokens,

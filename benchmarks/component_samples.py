@@ -1,4 +1,5 @@
-"""Plain samples of the table's single-head attention and softmax, a network a head, with their standard errors."""
+"""Plain samples of the table's single-head attention and softmax, a network a head, with their
+standard errors."""
 
 from __future__ import annotations
 
@@ -25,19 +26,30 @@ def fan_in(tokens: int) -> int:
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def attention_heads(key: Any, tokens: int, heads: int, cosine: Any, score: Any) -> dict[Point, Any]:
-    """Plain single-head attention, a network a head, at every input variance and dropout: [heads] of every quantity."""
+    """Plain single-head attention, a network a head, at every input variance and dropout:
+    [heads] of every quantity."""
     width = fan_in(tokens)
 
     def head(key: Any) -> dict[Point, Any]:
         keys = jax.random.split(key, 8)
-        normal = lambda i, *shape: jax.random.normal(keys[i], shape, dtype=jnp.float32)  # noqa: E731
+
+        def normal(i, *shape):
+            return jax.random.normal(keys[i], shape, dtype=jnp.float32)
+
         x = jnp.sqrt(1 - cosine) * normal(0, tokens, width) + jnp.sqrt(cosine) * normal(1, 1, width)
-        weights = jnp.concatenate([normal(i, width, HEAD_DIM) for i in (2, 3, 4)], axis=1) * width**-0.5
+        weights = (
+            jnp.concatenate([normal(i, width, HEAD_DIM) for i in (2, 3, 4)], axis=1) * width**-0.5
+        )
         projected, gram = x @ weights, weights.T @ weights
-        gradients = {"independent": normal(6, tokens, HEAD_DIM), "common": jnp.broadcast_to(normal(7, 1, HEAD_DIM), (tokens, HEAD_DIM))}
+        gradients = {
+            "independent": normal(6, tokens, HEAD_DIM),
+            "common": jnp.broadcast_to(normal(7, 1, HEAD_DIM), (tokens, HEAD_DIM)),
+        }
         found = {}
         for drop, variance in itertools.product(layers.DROPOUT, layers.VARIANCES):
-            keep = jax.random.bernoulli(keys[5], 1 - drop, (tokens, tokens)).astype(jnp.float32) / (1 - drop)
+            keep = jax.random.bernoulli(keys[5], 1 - drop, (tokens, tokens)).astype(jnp.float32) / (
+                1 - drop
+            )
 
             def layer(projected: Any, keep: Any = keep, variance: float = variance) -> Any:
                 q, k, v = jnp.split(projected, 3, axis=1)
@@ -58,22 +70,42 @@ def attention_heads(key: Any, tokens: int, heads: int, cosine: Any, score: Any) 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def softmax_rows(key: Any, tokens: int, count: int, cosine: Any, score: Any) -> dict[str, Any]:
-    """Plain softmax of correlated Gaussian logits, and a Gaussian gradient pulled through it: [count] of both."""
+    """Plain softmax of correlated Gaussian logits, and a Gaussian gradient pulled through it:
+    [count] of both."""
     one, two, three = jax.random.split(key, 3)
-    normal = lambda k, *shape: jax.random.normal(k, shape, dtype=jnp.float32)  # noqa: E731
-    s = jnp.sqrt(score) * (jnp.sqrt(1 - cosine) * normal(one, count, tokens) + jnp.sqrt(cosine) * normal(two, count, 1))
+
+    def normal(k, *shape):
+        return jax.random.normal(k, shape, dtype=jnp.float32)
+
+    s = jnp.sqrt(score) * (
+        jnp.sqrt(1 - cosine) * normal(one, count, tokens) + jnp.sqrt(cosine) * normal(two, count, 1)
+    )
     omega, pull = jax.vjp(lambda s: jax.nn.softmax(s, axis=-1), s)
-    return {"variance": omega.var(axis=-1), "gradient_variance": (pull(normal(three, count, tokens))[0] ** 2).mean(axis=-1)}
+    return {
+        "variance": omega.var(axis=-1),
+        "gradient_variance": (pull(normal(three, count, tokens))[0] ** 2).mean(axis=-1),
+    }
 
 
 def measured(draw: Any, most: int, tolerance: float) -> tuple[Any, Any]:
-    """(means, standard errors) over chunks until every error is below a quarter of the tolerance (a covariance's, of the variance)."""
+    """(means, standard errors) over chunks until every error is below a quarter of the tolerance
+    (a covariance's, of the variance)."""
     parts: list[dict[Any, np.ndarray]] = []
     while True:
-        parts.append({name: np.asarray(value, dtype=np.float64) for name, value in draw(jax.random.fold_in(jax.random.key(0), len(parts))).items()})
+        parts.append(
+            {
+                name: np.asarray(value, dtype=np.float64)
+                for name, value in draw(jax.random.fold_in(jax.random.key(0), len(parts))).items()
+            }
+        )
         all_ = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        mean, se = {n: float(v.mean()) for n, v in all_.items()}, {n: float(v.std(ddof=1) / math.sqrt(len(v))) for n, v in all_.items()}
+        mean, se = (
+            {n: float(v.mean()) for n, v in all_.items()},
+            {n: float(v.std(ddof=1) / math.sqrt(len(v))) for n, v in all_.items()},
+        )
         scale = {n: mean[(*n[:-1], "variance") if n[-1] == "covariance" else n] for n in mean}
         count = len(next(iter(all_.values())))
-        if count >= most or (count >= LEAST and all(se[n] < tolerance / 4 * scale[n] for n in mean)):
+        if count >= most or (
+            count >= LEAST and all(se[n] < tolerance / 4 * scale[n] for n in mean)
+        ):
             return mean, se

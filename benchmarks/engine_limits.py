@@ -25,36 +25,54 @@ MEMORY_MIB = 10240
 
 
 class Job:
-    """One architecture at one width under one engine: what a call does, and what it needs at least."""
+    """One architecture at one width under one engine: what a call does, and what it needs at
+    least."""
 
     def __init__(self, name: str, parameters: dict[str, Any], engine: str, width: int):
         self.arch = getattr(sp.architectures, name)(**parameters)
-        self.engine = engine_for(engine, self.arch, select(self.arch, list(QUANTITIES)), width, MEMORY_MIB)
+        self.engine = engine_for(
+            engine, self.arch, select(self.arch, list(QUANTITIES)), width, MEMORY_MIB
+        )
         at_once = self.engine.batch_size * self.engine.lanes
-        self.networks = at_once * int(np.clip(CALL_SECONDS / at_once / self.engine.seconds, 1, MOST_ROUNDS))
+        self.networks = at_once * int(
+            np.clip(CALL_SECONDS / at_once / self.engine.seconds, 1, MOST_ROUNDS)
+        )
         self.width, self.tokens = width, self.arch.tokens
         self.free = engine == "matrix-free"
         others = 2 * self.tokens * width  # stem and read-out
-        self.normals, self.products = (x + y for x, y in zip((self._queries() if self.free else self._matrices()), (others, 0), strict=True))
+        self.normals, self.products = (
+            x + y
+            for x, y in zip(
+                (self._queries() if self.free else self._matrices()), (others, 0), strict=True
+            )
+        )
 
     def _uses(self, shape: Any) -> list[int]:
         return [len(used) for used in self.arch.applications_of(shape.name).values()]
 
     def _matrices(self) -> tuple[int, int]:
-        """Every entry once (again for the way back where they are not kept), every product forward and backward."""
+        """Every entry once (again for the way back where they are not kept), every product
+        forward and backward."""
         entries = sum(s.size for s in self.engine.shapes)
-        products = 2 * self.tokens * sum(used * s.size // s.slots for s in self.engine.shapes for used in self._uses(s))
+        products = (
+            2
+            * self.tokens
+            * sum(used * s.size // s.slots for s in self.engine.shapes for used in self._uses(s))
+        )
         return entries * (1 if getattr(self.engine, "keep", True) else 2), products
 
     def _queries(self) -> tuple[int, int]:
-        """An image's normals a query. Per query of a slot asked K times in all: where it is asked again, two projections on the known
-        directions and the known images (5 K), forward and backward; backward what the forward queries say (3 K)."""
+        """An image's normals a query. Per query of a slot asked K times in all: where it is
+        asked again, two projections on the known directions and the known images (5 K), forward
+        and backward; backward what the forward queries say (3 K)."""
         normals = products = 0
         for s in self.engine.shapes:
             for used in self._uses(s):
                 normals += used * self.tokens * sum(s.shape)
                 known = used * self.tokens
-                products += used * self.tokens * known * sum(s.shape) * ((10 if used > 1 else 0) + 3) // 2
+                products += (
+                    used * self.tokens * known * sum(s.shape) * ((10 if used > 1 else 0) + 3) // 2
+                )
         return normals, products
 
     def call(self) -> Any:
@@ -64,7 +82,12 @@ class Job:
     def memory(self) -> int:
         """Bytes a network that the compiled program of a batch holds at most."""
         found = program(self.engine, self.engine.batch_size).memory_analysis()
-        return int(found.temp_size_in_bytes + found.output_size_in_bytes + found.argument_size_in_bytes) // self.engine.batch_size
+        return (
+            int(
+                found.temp_size_in_bytes + found.output_size_in_bytes + found.argument_size_in_bytes
+            )
+            // self.engine.batch_size
+        )
 
     def rate(self, name: str, seconds: float) -> float:
         """Normals, or multiply-adds, a second of one of the calls of ``rates``."""
@@ -75,13 +98,21 @@ class Job:
         return (
             dict.fromkeys(_names(), 0)
             | {name: _count(name) for name in _names() if not name.startswith(PRODUCTS)}
-            | {f"{PRODUCTS} {how}": self._many * self.tokens * self._rows * self.width for how in ("plain", "light")}
+            | {
+                f"{PRODUCTS} {how}": self._many * self.tokens * self._rows * self.width
+                for how in ("plain", "light")
+            }
         )
 
     @property
     def _rows(self) -> int:
-        """Of the array that vectors are multiplied with: a matrix, or the directions asked so far."""
-        return max(max(self._uses(s)) for s in self.engine.shapes) * self.tokens if self.free else self.width
+        """Of the array that vectors are multiplied with: a matrix, or the directions asked so
+        far."""
+        return (
+            max(max(self._uses(s)) for s in self.engine.shapes) * self.tokens
+            if self.free
+            else self.width
+        )
 
     @property
     def _many(self) -> int:
@@ -89,7 +120,9 @@ class Job:
 
 
 def _names() -> list[str]:
-    return [f"normals {count} {how}" for count in COUNTS for how in ("plain", "light")] + [f"{PRODUCTS} {how}" for how in ("plain", "light")]
+    return [f"normals {count} {how}" for count in COUNTS for how in ("plain", "light")] + [
+        f"{PRODUCTS} {how}" for how in ("plain", "light")
+    ]
 
 
 def _count(name: str) -> int:
@@ -104,7 +137,9 @@ def rates(job: Job) -> dict[str, Callable[[], Any]]:
     vectors = jnp.ones((many, job.tokens, job.width), dtype=jnp.float32)
     for how, compiled in (("plain", jax.jit), ("light", jit(static=()))):
         for count in COUNTS:
-            calls[f"normals {count} {how}"] = functools.partial(compiled(functools.partial(_normals, count=count)), jax.random.key(0))
+            calls[f"normals {count} {how}"] = functools.partial(
+                compiled(functools.partial(_normals, count=count)), jax.random.key(0)
+            )
         calls[f"{PRODUCTS} {how}"] = functools.partial(compiled(_products), matrices, vectors)
     return calls
 
@@ -126,7 +161,8 @@ def peak(repeats: int, side: int = 8192) -> float:
 
 
 def clock(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The fastest of ``repeats`` rounds of each call, in seconds, all calls in turns, after one round that compiles."""
+    """The fastest of ``repeats`` rounds of each call, in seconds, all calls in turns, after one
+    round that compiles."""
     best: dict[str, float] = {}
     for turn in range(1 + repeats):
         for name, call in calls.items():

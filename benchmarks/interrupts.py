@@ -1,12 +1,15 @@
-"""Ctrl-C at random moments of every command, on a terminal of its own: what comes back, and what is left behind.
+"""Ctrl-C at random moments of every command, on a terminal of its own: what comes back, and what is
+left behind.
 
     python benchmarks/interrupts.py --tries 200 --seed 0
 
-A try starts a command in a session of its own whose controlling terminal is a new pseudo-terminal, waits until the process
-blocks the signal (``sigprop.runtime.interrupts.watch``; earlier ones meet Python before its first line of ours), then a moment uniform
-over the rest of the command's own time (its first 20 seconds), and sends SIGINT: to the whole process group, as a terminal does, or in every fourth
-try to the command's process alone. It must end with exit code 130 and one line on stderr, the cursor visible, nothing half
-written, no process left; or, where it was through, with its own code and no word of an interrupt. Exit code 1 if any does not.
+A try starts a command in a session of its own whose controlling terminal is a new pseudo-terminal,
+waits until the process blocks the signal (``sigprop.runtime.interrupts.watch``; earlier ones meet
+Python before its first line of ours), then a moment uniform over the rest of the command's own time
+(its first 20 seconds), and sends SIGINT: to the whole process group, as a terminal does, or in
+every fourth try to the command's process alone. It must end with exit code 130 and one line on
+stderr, the cursor visible, nothing half written, no process left; or, where it was through, with
+its own code and no word of an interrupt. Exit code 1 if any does not.
 """
 
 from __future__ import annotations
@@ -33,10 +36,14 @@ COMMANDS = {
     "predict": f"predict looped-mlp {SMALL} --out OUT/x.json",
     "exponents": "exponents mlp --sizes 2,4,8 --out OUT/x.json",
     "measure": f"measure looped-mlp {SMALL} --width 128 --samples 2000 --out OUT/x.json",
-    "verify": "verify looped-mlp --set depth=1 --set loops=2 --quick --quantity residual_variance --out OUT/x.json",
-    "verify all": "verify vanilla --all --quick --jobs 2 --samples 8 --quantity residual_variance --out OUT/x.json",
-    "check": "check looped-mlp --set depth=1 --set loops=2 --steps 1 --variable width --out OUT/x.json",
-    "figures": "figures nag-schedules nag-rotation --quick --jobs 2 --formats png --out OUT/figures",
+    "verify": "verify looped-mlp --set depth=1 --set loops=2 --quick --quantity residual_variance "
+    "--out OUT/x.json",
+    "verify all": "verify vanilla --all --quick --jobs 2 --samples 8 --quantity residual_variance "
+    "--out OUT/x.json",
+    "check": "check looped-mlp --set depth=1 --set loops=2 --steps 1 --variable width --out "
+    "OUT/x.json",
+    "figures": "figures nag-schedules nag-rotation --quick --jobs 2 --formats png"
+    " --out OUT/figures",
 }
 LONGEST = 120.0  # seconds until a try is given up
 LATEST = 20.0  # seconds: longer commands go on as they are
@@ -47,7 +54,8 @@ LINE = re.compile(r"sigprop: interrupted; .+")
 
 
 class Command(NamedTuple):
-    """A command, and how long it takes: seconds until it blocks the signal, and from there to its end."""
+    """A command, and how long it takes: seconds until it blocks the signal, and from there to
+    its end."""
 
     name: str
     words: list[str]
@@ -89,7 +97,11 @@ class Try:
 def blocks(pid: int) -> bool:
     """Whether the process's main thread blocks SIGINT."""
     try:
-        (mask,) = (line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigBlk"))
+        (mask,) = (
+            line.split()[1]
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if line.startswith("SigBlk")
+        )
     except (OSError, ValueError):
         return False
     return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
@@ -109,16 +121,20 @@ def members(session: int) -> list[int]:
 
 
 class Terminal:
-    """A pseudo-terminal, its contents, and a command on it: stderr (the bar, the line) on the terminal, stdout in a file."""
+    """A pseudo-terminal, its contents, and a command on it: stderr (the bar, the line) on the
+    terminal, stdout in a file."""
 
     def __init__(self, words: list[str], stdout: Path):
         self.lead, end = pty.openpty()
         self.shown = b""
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "JAX_PLATFORMS": "cpu"}
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # one that is ignored would be so in the command too
+        # one that is ignored would be so in the command too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with stdout.open("wb") as file:
             command = [sys.executable, "-m", "sigprop", *words]
-            self.process = subprocess.Popen(command, stdin=end, stdout=file, stderr=end, start_new_session=True, env=environment)
+            self.process = subprocess.Popen(
+                command, stdin=end, stdout=file, stderr=end, start_new_session=True, env=environment
+            )
         os.close(end)
 
     def read(self, seconds: float) -> None:
@@ -168,7 +184,9 @@ def timed(name: str, text: str) -> Command:
 def tried(command: Command, at: float, group: bool) -> Try:
     """One interrupt, ``at`` seconds after the process began to block the signal."""
     with tempfile.TemporaryDirectory() as folder:
-        terminal = Terminal([word.replace("OUT", folder) for word in command.words], Path(folder, "stdout"))
+        terminal = Terminal(
+            [word.replace("OUT", folder) for word in command.words], Path(folder, "stdout")
+        )
         process = terminal.process
         terminal.until_blocked()
         terminal.read(at)
@@ -187,7 +205,9 @@ def tried(command: Command, at: float, group: bool) -> Try:
         found.half = [str(path) for path in Path(folder).rglob(".*.tmp")]
     found.hidden = terminal.shown.rfind(HIDE) > terminal.shown.rfind(SHOW)
     text = SEQUENCE.sub(b"", terminal.shown.rpartition(b"\x1b[2K")[2]).decode(errors="replace")
-    found.said = [line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+    found.said = [
+        line.rpartition("\r")[2] for line in text.replace("\r\n", "\n").split("\n") if line.strip()
+    ]
     return found
 
 
@@ -199,17 +219,30 @@ def main() -> int:
     parser.add_argument("--only", choices=[*COMMANDS], action="append")
     given = parser.parse_args()
     chance = random.Random(given.seed)
-    commands = [timed(name, text) for name, text in COMMANDS.items() if not given.only or name in given.only]
+    commands = [
+        timed(name, text) for name, text in COMMANDS.items() if not given.only or name in given.only
+    ]
     for command in commands:
-        print(f"{command.name:<11} blocks SIGINT after {1e3 * command.begins:4.0f} ms, lasts {command.lasts:5.1f} s", flush=True)
+        print(
+            f"{command.name:<11} blocks SIGINT after {1e3 * command.begins:4.0f} ms, lasts "
+            f"{command.lasts:5.1f} s",
+            flush=True,
+        )
     every = []
     for k in range(given.tries):
         command = commands[k % len(commands)]
         one = tried(command, chance.uniform(0, command.lasts), group=k % ALONE != ALONE - 1)
         every.append(one)
         to, said = "group" if one.group else "alone", " | ".join(one.said)[-150:]
-        print(f"{k:3d} {one.name:<11} {one.at:6.2f} s {to}  code {one.code}  {one.seconds:5.2f} s  {one.fault or 'ok'}  {said}", flush=True)
-    print(f"{len(every)} tries, exit codes {dict(Counter(one.code for one in every))}, slowest {max(one.seconds for one in every if one.code == 130):.2f} s")
+        print(
+            f"{k:3d} {one.name:<11} {one.at:6.2f} s {to}  code {one.code}  {one.seconds:5.2f} s  "
+            f"{one.fault or 'ok'}  {said}",
+            flush=True,
+        )
+    print(
+        f"{len(every)} tries, exit codes {dict(Counter(one.code for one in every))}, slowest "
+        f"{max(one.seconds for one in every if one.code == 130):.2f} s"
+    )
     faults = [one for one in every if one.fault]
     print(f"{len(faults)} with a fault: {dict(Counter(one.fault for one in faults))}")
     return bool(faults)

@@ -1,4 +1,5 @@
-"""How long ``predict`` takes: a tied and an untied stack, after compilation, and how compilation grows with depth.
+"""How long ``predict`` takes: a tied and an untied stack, after compilation, and how compilation
+grows with depth.
 
     python benchmarks/theory.py [--quick] [--json]
 
@@ -36,7 +37,8 @@ def compiled(event: str, duration_secs: float, **_: Any) -> None:
 
 
 def seconds(arch: sp.Architecture, repeats: int) -> tuple[float, float]:
-    """(compilation, the fastest of ``repeats`` calls after it); caches are emptied first, and jax itself says what it compiled for how long."""
+    """(compilation, the fastest of ``repeats`` calls after it); caches are emptied first, and
+    jax itself says what it compiled for how long."""
     jax.clear_caches()
     COMPILED.clear()
     sp.predict(arch, quantities=QUANTITIES)
@@ -55,35 +57,54 @@ def run(quick: bool) -> list[dict[str, Any]]:
     jax.monitoring.register_event_duration_secs_listener(compiled)
     sp.predict(stack("relu", 3, True))  # imports and first set-up are no compilation
     for activation in ("relu", "gelu", "tanh"):
-        for tied, depths in ((True, sorted({d // scale for d in DEPTHS if d >= scale} | {TIED // scale})), (False, [UNTIED // scale])):
+        for tied, depths in (
+            (True, sorted({d // scale for d in DEPTHS if d >= scale} | {TIED // scale})),
+            (False, [UNTIED // scale]),
+        ):
             base = None
             for depth in depths:
                 compile_seconds, again = seconds(stack(activation, depth, tied), repeats)
                 base = base or compile_seconds
                 found.append(
                     {
-                        "activation": activation, "weights": "tied" if tied else "untied", "applications": depth, "seconds": again,
-                        "microseconds_per_pair_or_step": 1e6 * again / (depth * (depth + 1) / 2 if tied else depth),
-                        "compile_seconds": compile_seconds, "compile_ratio": compile_seconds / base,
+                        "activation": activation,
+                        "weights": "tied" if tied else "untied",
+                        "applications": depth,
+                        "seconds": again,
+                        "microseconds_per_pair_or_step": 1e6
+                        * again
+                        / (depth * (depth + 1) / 2 if tied else depth),
+                        "compile_seconds": compile_seconds,
+                        "compile_ratio": compile_seconds / base,
                     }
-                )  # fmt: skip
+                )
     return found
 
 
 def main() -> None:
     """Print the table or one JSON document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a tenth of the applications")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     lines = run(given.quick)
     if given.json:
-        print(json.dumps({"benchmark": "theory", "device": str(jax.devices()[0]), "rows": lines}, indent=1))
+        print(
+            json.dumps(
+                {"benchmark": "theory", "device": str(jax.devices()[0]), "rows": lines}, indent=1
+            )
+        )
         return
-    print(f"{'activation':10} {'weights':7} {'applications':>12} {'seconds':>9} {'us/pair|step':>13} {'compile s':>10} {'compile ratio':>14}")
+    print(
+        f"{'activation':10} {'weights':7} {'applications':>12} {'seconds':>9} "
+        f"{'us/pair|step':>13} {'compile s':>10} {'compile ratio':>14}"
+    )
     for line in lines:
         print(
-            f"{line['activation']:10} {line['weights']:7} {line['applications']:12d} {line['seconds']:9.3f} {line['microseconds_per_pair_or_step']:13.3g} "
+            f"{line['activation']:10} {line['weights']:7} {line['applications']:12d} "
+            f"{line['seconds']:9.3f} {line['microseconds_per_pair_or_step']:13.3g} "
             f"{line['compile_seconds']:10.2f} {line['compile_ratio']:14.2f}"
         )
 

@@ -1,9 +1,11 @@
 """How long each engine takes to know one quantity to a relative standard error of 0.1 %.
 
-    python benchmarks/time_to_error.py [--quantity residual_variance] [--application 32] [--width 512 4096] [--error 0.001] [--most 60] [--json]
+    python benchmarks/time_to_error.py [--quantity residual_variance] [--application 32] [--width
+    512 4096] [--error 0.001] [--most 60] [--json]
 
-The network, the first of ``engines``: 32 untied pre-norm ReLU branches of one matrix, two inputs. Networks are drawn until the error is reached; an engine that
-would need more than ``--most`` seconds is stopped there, and its time is what its own rate and spread say (marked ~).
+The network, the first of ``engines``: 32 untied pre-norm ReLU branches of one matrix, two inputs.
+Networks are drawn until the error is reached; an engine that would need more than ``--most``
+seconds is stopped there, and its time is what its own rate and spread say (marked ~).
 """
 
 from __future__ import annotations
@@ -39,13 +41,26 @@ def measured(engine: Any, error: float, most: float) -> dict[str, Any]:
         if reached or (seconds > most and count > 2):
             break
     needed = count if reached else int(np.ceil(count * (se / error / mean) ** 2))
-    about = {"engine": engine.name, "width": engine.width, "mean": float(mean), "se": se, "networks": count, "seconds": seconds}
-    return about | {"reached": reached, "networks_needed": needed, "seconds_needed": seconds * needed / count}
+    about = {
+        "engine": engine.name,
+        "width": engine.width,
+        "mean": float(mean),
+        "se": se,
+        "networks": count,
+        "seconds": seconds,
+    }
+    return about | {
+        "reached": reached,
+        "networks_needed": needed,
+        "seconds_needed": seconds * needed / count,
+    }
 
 
 def main() -> None:
     """Print a line per width and engine, or one JSON document."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quantity", default="residual_variance")
     parser.add_argument("--application", type=int, default=32)
     parser.add_argument("--width", type=int, nargs="*", default=[512, 4096])
@@ -56,18 +71,37 @@ def main() -> None:
     name, parameters = JOBS[next(iter(JOBS))]
     arch = getattr(sp.architectures, name)(**parameters)
     row = select(arch, [given.quantity], [given.application])[:1]
-    found = [measured(engine_for(name, arch, row, width, MEMORY_MIB), given.error, given.most) for width in given.width for name in ENGINES]
+    found = [
+        measured(engine_for(name, arch, row, width, MEMORY_MIB), given.error, given.most)
+        for width in given.width
+        for name in ENGINES
+    ]
     if given.json:
         print(
             json.dumps(
-                {"benchmark": "time to error", "device": jax.devices()[0].device_kind, "row": row[0].to_dict(), "error": given.error, "rows": found}, indent=1
+                {
+                    "benchmark": "time to error",
+                    "device": jax.devices()[0].device_kind,
+                    "row": row[0].to_dict(),
+                    "error": given.error,
+                    "rows": found,
+                },
+                indent=1,
             )
         )
         return
     print(f"{row[0]} to {given.error:.2%} on {jax.devices()[0].device_kind}")
     for line in found:
-        about = "" if line["reached"] else f"~ ({line['networks']} networks in {line['seconds']:.0f} s, error {line['se'] / line['mean']:.2%})"
-        print(f"n = {line['width']:5d}  {line['engine']:11}  {line['seconds_needed']:10.1f} s  {line['networks_needed']:8d} networks  {about}")
+        about = (
+            ""
+            if line["reached"]
+            else f"~ ({line['networks']} networks in {line['seconds']:.0f} s, error "
+            f"{line['se'] / line['mean']:.2%})"
+        )
+        print(
+            f"n = {line['width']:5d}  {line['engine']:11}  {line['seconds_needed']:10.1f} s  "
+            f"{line['networks_needed']:8d} networks  {about}"
+        )
 
 
 if __name__ == "__main__":

@@ -18,15 +18,19 @@ PICTURES = DOCS / "images" / "figures"
 MOST, COLOURS = 150_000, 256
 HEAD = """# Gallery
 
-Every figure below is made by `sigprop figures NAME`; `sigprop figures --quick` makes them all in minutes. Lines are the wide limit, points are networks
-with 95 % intervals. Beside each picture lie its tables (CSV) and a JSON file of parameters, seeds, versions and the verdict, which is recomputed
+Every figure below is made by `sigprop figures NAME`; `sigprop figures --quick` makes them all in
+minutes. Lines are the wide limit, points are networks with 95 % intervals. Beside each picture lie
+its tables (CSV) and a JSON file of parameters, seeds, versions and the verdict, which is recomputed
 from the CSV alone; `--replot` draws and judges again from them.
 
-The verdict: a point measured at widths `n_1 < n_2` is extrapolated, `d = a + b/n`, and contradicts its line when `a` is farther from zero than Student's
-quantile (1 % for the whole figure, divided by its points) times its standard error plus `|b|/n_2`, which covers the next order. A figure is *confirmed* when no
-point does and every curve has a point that a line wrong by 3 % of its scale would have contradicted, *inconclusive* when the bars are too wide for that; the
-scale is the predicted value of variances and gradients, and one for cosines, rates and exponents. Other points of a curve may show less than its best one
-does. Published numbers must be met to every printed digit; `verdicts` keeps each case's own tolerance.
+The verdict: a point measured at widths `n_1 < n_2` is extrapolated, `d = a + b/n`, and contradicts
+its line when `a` is farther from zero than Student's quantile (1 % for the whole figure, divided by
+its points) times its standard error plus `|b|/n_2`, which covers the next order. A figure is
+*confirmed* when no point does and every curve has a point that a line wrong by 3 % of its scale
+would have contradicted, *inconclusive* when the bars are too wide for that; the scale is the
+predicted value of variances and gradients, and one for cosines, rates and exponents. Other points
+of a curve may show less than its best one does. Published numbers must be met to every printed
+digit; `verdicts` keeps each case's own tolerance.
 """
 
 
@@ -40,14 +44,23 @@ def main(folder: Path) -> None:
         with Image.open(folder / f"{name}.png") as picture:
             picture.convert("RGB").quantize(COLOURS).save(target, optimize=True)
         if target.stat().st_size >= MOST:
-            raise SystemExit(f"{target}: {target.stat().st_size} bytes; fewer than {MOST} are accepted")
+            raise SystemExit(
+                f"{target}: {target.stat().st_size} bytes; fewer than {MOST} are accepted"
+            )
         judged = made["judgement"]
-        seen = f"; a shift of {judged['detects']:.1%} would have shown in every curve" if judged["detects"] else ""
+        seen = (
+            f"; a shift of {judged['detects']:.1%} would have shown in every curve"
+            if judged["detects"]
+            else ""
+        )
         caption = made["caption"].replace("*", "\\*")
         parts.append(
-            f"## {name}\n\n{figure.shows[0].upper()}{figure.shows[1:]} ({figure.paper}, {figure.item}).\n\n"
-            f"```{{image}} images/figures/{name}.png\n:alt: {figure.shows}\n:width: 700px\n```\n\n{caption}\n\n"
-            f"`sigprop figures {name}{' --quick' if made['quick'] else ''}`: {made['verdict']}, {judged['points']} points{seen}.\n"
+            f"## {name}\n\n{figure.shows[0].upper()}{figure.shows[1:]} ({figure.paper}, "
+            f"{figure.item}).\n\n"
+            f"```{{image}} images/figures/{name}.png\n:alt: {figure.shows}\n:width: "
+            f"700px\n```\n\n{caption}\n\n"
+            f"`sigprop figures {name}{' --quick' if made['quick'] else ''}`: {made['verdict']}, "
+            f"{judged['points']} points{seen}.\n"
         )
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
 

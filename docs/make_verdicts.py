@@ -1,9 +1,10 @@
-"""Judge the whole product of cases and write docs/verdicts.csv: per case and quantity, the row nearest to the tolerance.
+"""Judge the whole product of cases and write docs/verdicts.csv: per case and quantity, the row
+nearest to the tolerance.
 
     python docs/make_verdicts.py [--part I/N] [--seed S]
 
-``--part``: every N-th case from the I-th, into docs/verdicts.csv.I (for several processes; cases already there are kept, so an
-interrupted run continues); without it, parts are joined.
+``--part``: every N-th case from the I-th, into docs/verdicts.csv.I (for several processes; cases
+already there are kept, so an interrupted run continues); without it, parts are joined.
 """
 
 from __future__ import annotations
@@ -18,7 +19,24 @@ import sigprop as sp
 from sigprop.agreement.cases import every
 
 FILE = Path(__file__).parent / "verdicts.csv"
-COLUMNS = ["case", "verdict", "tolerance", "seed", "engine", "widths", "samples", "quantity", "row", "theory", "a", "se", "lower", "upper", "b", "b_se"]
+COLUMNS = [
+    "case",
+    "verdict",
+    "tolerance",
+    "seed",
+    "engine",
+    "widths",
+    "samples",
+    "quantity",
+    "row",
+    "theory",
+    "a",
+    "se",
+    "lower",
+    "upper",
+    "b",
+    "b_se",
+]
 
 
 def lines(label: str, table: sp.Table) -> list[dict[str, Any]]:
@@ -26,16 +44,37 @@ def lines(label: str, table: sp.Table) -> list[dict[str, Any]]:
     notes = dict(table.notes or {})
     found: dict[str, dict[str, Any]] = {}
     for row in table:
-        reach = lambda r: max(r["upper"], -r["lower"])  # noqa: E731
+
+        def reach(r):
+            return max(r["upper"], -r["lower"])
+
         if row["quantity"] not in found or reach(row) > reach(found[row["quantity"]]):
             found[row["quantity"]] = row
-    about = {"case": label, "verdict": table.verdict, "seed": notes["seed"], "engine": notes["engine"]}
-    about |= {"widths": " ".join(map(str, notes.get("widths", ()))), "samples": " ".join(map(str, notes.get("samples", ())))}
+    about = {
+        "case": label,
+        "verdict": table.verdict,
+        "seed": notes["seed"],
+        "engine": notes["engine"],
+    }
+    about |= {
+        "widths": " ".join(map(str, notes.get("widths", ()))),
+        "samples": " ".join(map(str, notes.get("samples", ()))),
+    }
     keys = ("application", "application_2", "token", "token_2", "group")
     return [
         about
-        | {"tolerance": row["tolerance"], "quantity": name, "row": " ".join(f"{k}={row[k]}" for k in keys if k in row), "theory": f"{row['theory']:.8g}"}
-        | {"a": f"{row['deviation']:.3g}", "se": f"{row['se']:.2g}", "lower": f"{row['lower']:.3g}", "upper": f"{row['upper']:.3g}"}
+        | {
+            "tolerance": row["tolerance"],
+            "quantity": name,
+            "row": " ".join(f"{k}={row[k]}" for k in keys if k in row),
+            "theory": f"{row['theory']:.8g}",
+        }
+        | {
+            "a": f"{row['deviation']:.3g}",
+            "se": f"{row['se']:.2g}",
+            "lower": f"{row['lower']:.3g}",
+            "upper": f"{row['upper']:.3g}",
+        }
         | {"b": f"{row['slope']:.3g}", "b_se": f"{row['slope_se']:.2g}"}
         for name, row in found.items()
     ]
@@ -65,8 +104,18 @@ def main() -> None:
             writer.writeheader()
         for case in (case for case in every()[index::count] if case.label not in done):
             start = time.monotonic()
-            table = sp.verify(case.architecture, tolerance=case.tolerance, seed=given.seed, quantities=case.quantities, applications=case.applications)
-            print(f"{case.label:40} {table.verdict:12} {time.monotonic() - start:6.1f} s  {dict(table.notes or {}).get('reason')}", flush=True)
+            table = sp.verify(
+                case.architecture,
+                tolerance=case.tolerance,
+                seed=given.seed,
+                quantities=case.quantities,
+                applications=case.applications,
+            )
+            print(
+                f"{case.label:40} {table.verdict:12} {time.monotonic() - start:6.1f} s  "
+                f"{dict(table.notes or {}).get('reason')}",
+                flush=True,
+            )
             writer.writerows(lines(case.label, table))
             out.flush()
 

@@ -1,4 +1,5 @@
-"""The figures of theory against finite networks: one file a figure, which asks for tables and draws them (``sigprop figures``).
+"""The figures of theory against finite networks: one file a figure, which asks for tables and draws
+them (``sigprop figures``).
 
 Imported as sigprop.paper_figures; simulates nothing itself.
 """

@@ -1,4 +1,5 @@
-"""Theory as a line (a band where it has an error), networks as points with 95 % intervals; curves differ in colour, marker and line style."""
+"""Theory as a line (a band where it has an error), networks as points with 95 % intervals;
+curves differ in colour, marker and line style."""
 
 from __future__ import annotations
 
@@ -24,26 +25,57 @@ def split(rows: Rows, name: str) -> dict[Any, list[Mapping[str, Any]]]:
     return found
 
 
-def curve(axes: Axes, rows: Rows, x: str, index: int, label: str | None = None, f: Callable[[float], float] = lambda v: v, filled: bool | None = None) -> None:
-    """One curve's theory and points; f: what is drawn of a value (``math.sqrt`` for an rms). The widest networks are filled
-    points, others open; filled: all or none."""
+def curve(
+    axes: Axes,
+    rows: Rows,
+    x: str,
+    index: int,
+    label: str | None = None,
+    f: Callable[[float], float] = lambda v: v,
+    filled: bool | None = None,
+) -> None:
+    """One curve's theory and points; f: what is drawn of a value (``math.sqrt`` for an rms). The
+    widest networks are filled points, others open; filled: all or none."""
     colour, marker, line = COLOURS[index % 6], MARKERS[index % 6], LINES[index % 6]
     own = sorted(unique(rows, x), key=lambda row: row[x])
     xs, ys = [row[x] for row in own], [f(row["theory"]) for row in own]
     axes.plot(xs, ys, linestyle=line, color=colour, label=label, zorder=2)
     errors = [row.get("theory_error") or 0.0 for row in own]
     if any(e > 1e-3 * abs(row["theory"]) for e, row in zip(errors, own, strict=True)):
-        low, high = ([f(row["theory"] + sign * e) for row, e in zip(own, errors, strict=True)] for sign in (-1, 1))
+        low, high = (
+            [f(row["theory"] + sign * e) for row, e in zip(own, errors, strict=True)]
+            for sign in (-1, 1)
+        )
         axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
     widths = sorted({row["width"] for row in rows if row.get("width") is not None})
     for width in widths:
         wide = width == widths[-1] if filled is None else filled
         at = [row for row in rows if row.get("width") == width and row["measured"] is not None]
-        faces = {"markerfacecolor": colour if wide else "white", "markeredgecolor": colour, "markeredgewidth": 0.6}
+        faces = {
+            "markerfacecolor": colour if wide else "white",
+            "markeredgecolor": colour,
+            "markeredgewidth": 0.6,
+        }
         middle = [f(row["measured"]) for row in at]
-        ends = [[abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y) for row, y in zip(at, middle, strict=True)] for sign in (-1, 1)]
+        ends = [
+            [
+                abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y)
+                for row, y in zip(at, middle, strict=True)
+            ]
+            for sign in (-1, 1)
+        ]
         size = 3.6 if wide else 5.2
-        axes.errorbar([row[x] for row in at], middle, ends, fmt=marker, color=colour, linewidth=0.7, markersize=size, zorder=3 + wide, **faces)
+        axes.errorbar(
+            [row[x] for row in at],
+            middle,
+            ends,
+            fmt=marker,
+            color=colour,
+            linewidth=0.7,
+            markersize=size,
+            zorder=3 + wide,
+            **faces,
+        )
 
 
 def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
@@ -52,12 +84,23 @@ def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
 
 
 def over_scale(rows: Rows) -> list[dict[str, Any]]:
-    """Theory and measurement over the row's scale: of covariances, cosines by the predicted variances."""
-    return [{**row, **{name: row[name] and row[name] / row["scale"] for name in ("theory", "measured", "se")}} for row in rows]
+    """Theory and measurement over the row's scale: of covariances, cosines by the predicted
+    variances."""
+    return [
+        {
+            **row,
+            **{
+                name: row[name] and row[name] / row["scale"]
+                for name in ("theory", "measured", "se")
+            },
+        }
+        for row in rows
+    ]
 
 
 def symmetric(rows: Rows, column: str, size: int, first: int = 0) -> list[list[float]]:
-    """The whole map of pairs (application, application_2), counted from ``first``; 1 on the diagonal."""
+    """The whole map of pairs (application, application_2), counted from ``first``; 1 on the
+    diagonal."""
     found = [[1.0] * size for _ in range(size)]
     for row in rows:
         a, b = row["application"] - first, row["application_2"] - first
@@ -87,9 +130,12 @@ def plain_log(axes: Axes, which: str = "y") -> None:
 
 
 def floor(axes: Axes, width: int, samples: int) -> None:
-    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within INTERVAL/sqrt(n samples) of zero."""
+    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within
+    INTERVAL/sqrt(n samples) of zero."""
     level = INTERVAL / math.sqrt(width * samples)
-    axes.axhspan(-level, level, color="0.82", zorder=0, linewidth=0, label=f"noise floor, n = {width}")
+    axes.axhspan(
+        -level, level, color="0.82", zorder=0, linewidth=0, label=f"noise floor, n = {width}"
+    )
 
 
 def legend_of_points(figure: Figure, rows: Rows, line: str = "wide limit") -> None:
@@ -100,7 +146,17 @@ def legend_of_points(figure: Figure, rows: Rows, line: str = "wide limit") -> No
     handles: list[Any] = [Line2D([], [], color="0.2", label=line)]
     for width in widths:
         face = "0.2" if width == widths[-1] else "white"
-        handles.append(Line2D([], [], linestyle="", marker="o", markerfacecolor=face, markeredgecolor="0.2", label=f"networks, n = {width} (95 %)"))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="o",
+                markerfacecolor=face,
+                markeredgecolor="0.2",
+                label=f"networks, n = {width} (95 %)",
+            )
+        )
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 

@@ -1,18 +1,22 @@
 """Do the points support the line? Recomputed from the rows of the CSV files alone.
 
-A point is one number (all columns but those of the measurement alike) at its widths n_1 < ... < n_k. With d = (measured - theory)/scale and the
-finite-width law d = a + b/n + c/n^2, the two ends of the ladder give
+A point is one number (all columns but those of the measurement alike) at its widths n_1 < ... <
+n_k. With d = (measured - theory)/scale and the finite-width law d = a + b/n + c/n^2, the two ends
+of the ladder give
 
     a = (n_k d_k - n_1 d_1)/(n_k - n_1),    allowance = |b|/n_k = |d_1 - d_k|/(n_k/n_1 - 1),
 
-which covers the c/n^2 left in a, -c/(n_1 n_k), as long as that term is no larger than b/n where it is largest, at n_1. A point is against the line
-when |a| > t se(a) + allowance + the theory's own error, t being Student's quantile at FALSE_ALARM/(2 m) for the figure's m points (a union bound, so
-correlations between points do not matter): a true line fails with probability FALSE_ALARM at most. Widths between the two ends are points as well, of the
-distance from the line in 1/n through the ends. A number beside a closed form (column 'reference') has to be that.
+which covers the c/n^2 left in a, -c/(n_1 n_k), as long as that term is no larger than b/n where it
+is largest, at n_1. A point is against the line when |a| > t se(a) + allowance + the theory's own
+error, t being Student's quantile at FALSE_ALARM/(2 m) for the figure's m points (a union bound, so
+correlations between points do not matter): a true line fails with probability FALSE_ALARM at most.
+Widths between the two ends are points as well, of the distance from the line in 1/n through the
+ends. A number beside a closed form (column 'reference') has to be that.
 
-A point would show a shift, in units of its scale, of t se + allowance + error + 1.645 se with probability 0.95, and every curve must have a point for which
-that is at most SHIFT: a figure whose bars are too wide to contradict anything is inconclusive, not confirmed. What has no scatter at any width is an
-identity of the networks; where a curve has other points, those decide.
+A point would show a shift, in units of its scale, of t se + allowance + error + 1.645 se with
+probability 0.95, and every curve must have a point for which that is at most SHIFT: a figure whose
+bars are too wide to contradict anything is inconclusive, not confirmed. What has no scatter at any
+width is an identity of the networks; where a curve has other points, those decide.
 """
 
 from __future__ import annotations
@@ -25,7 +29,18 @@ from typing import Any
 
 FALSE_ALARM, SHIFT, POWER = 0.01, 0.03, 1.645
 ROUNDING = 1e-6  # over scale: networks are float32
-OF_A_MEASUREMENT = ("width", "samples", "seed", "engine", "measured", "se", "theory", "theory_error", "scale", "reference")
+OF_A_MEASUREMENT = (
+    "width",
+    "samples",
+    "seed",
+    "engine",
+    "measured",
+    "se",
+    "theory",
+    "theory_error",
+    "scale",
+    "reference",
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -56,8 +71,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Point:
-    """One number: a in the limit of width, its standard error, what a true line may deviate by besides; aside: not what its curve shows a shift by, where
-    that has other points."""
+    """One number: a in the limit of width, its standard error, what a true line may deviate by
+    besides; aside: not what its curve shows a shift by, where that has other points."""
 
     curve: str
     label: str
@@ -88,21 +103,32 @@ def points(tables: Mapping[str, Rows]) -> Judged:
             lost = [row for row in own if row.get("measured") is None or not row.get("se", 0) >= 0]
             widths = {row["width"] for row in own}
             if lost or len(widths) < 2 or len(widths) < len(own):
-                missing.append(f"{name}: {label(own[0])} {'was lost' if lost else 'is not measured once at each of two widths'}")
+                missing.append(
+                    f"{name}: {label(own[0])} "
+                    f"{'was lost' if lost else 'is not measured once at each of two widths'}"
+                )
             else:
                 ladder = sorted(own, key=lambda row: row["width"])
                 found += [point(name, ladder), *between(name, ladder)]
         found += [closed(name, row) for row in rows if row.get("reference") is not None]
     if missing or not found:
-        return Judged("inconclusive", len(found), reason=missing[0] if missing else "no measured point")
+        return Judged(
+            "inconclusive", len(found), reason=missing[0] if missing else "no measured point"
+        )
     m = len(found)
     worst = max(found, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
     against = sum(abs(p.a) > p.half(m) for p in found)
     seen: dict[str, tuple[bool, float]] = {}
     for p in found:
-        seen[p.curve] = min(seen.get(p.curve, (True, math.inf)), (p.aside, p.half(m) + POWER * p.se))
-    curve, detects = max(((name, least) for name, (_, least) in seen.items()), key=lambda one: one[1])
-    blind = f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
+        seen[p.curve] = min(
+            seen.get(p.curve, (True, math.inf)), (p.aside, p.half(m) + POWER * p.se)
+        )
+    curve, detects = max(
+        ((name, least) for name, (_, least) in seen.items()), key=lambda one: one[1]
+    )
+    blind = (
+        f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
+    )
     verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
     return Judged(
         verdict,
@@ -126,58 +152,105 @@ def gathered(rows: Rows) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("width") is not None and "theory" in row:
-            found.setdefault(tuple((k, v) for k, v in row.items() if k not in OF_A_MEASUREMENT), []).append(row)
+            found.setdefault(
+                tuple((k, v) for k, v in row.items() if k not in OF_A_MEASUREMENT), []
+            ).append(row)
     return found
 
 
 def point(table: str, own: Rows) -> Point:
     """The extrapolation over the ladder's ends."""
     first, last = own[0], own[-1]
-    if last["theory"] is None or not last["scale"]:  # nothing to measure by: what is zero must be zero, in every network
+    # nothing to measure by: what is zero must be zero, in every network
+    if last["theory"] is None or not last["scale"]:
         same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in own)
-        return Point(curve_of(table, last), f"{table}: {label(last)}", 0.0 if same else math.inf, 0.0, math.inf if same else 0.0, 2, True)  # no shift shows
+        # no shift shows
+        return Point(
+            curve_of(table, last),
+            f"{table}: {label(last)}",
+            0.0 if same else math.inf,
+            0.0,
+            math.inf if same else 0.0,
+            2,
+            True,
+        )
     d, e = relative(first), relative(last)
     a, se = extrapolated(first["width"], d, last["width"], e)
-    allowance = abs(d[0] - e[0]) / (last["width"] / first["width"] - 1) + abs(last.get("theory_error") or 0.0) / abs(last["scale"]) + ROUNDING
+    allowance = (
+        abs(d[0] - e[0]) / (last["width"] / first["width"] - 1)
+        + abs(last.get("theory_error") or 0.0) / abs(last["scale"])
+        + ROUNDING
+    )
     samples = int(min(row["samples"] for row in own))
-    return Point(curve_of(table, last), f"{table}: {label(last)}", a, se, allowance, samples, se < ROUNDING)
+    return Point(
+        curve_of(table, last), f"{table}: {label(last)}", a, se, allowance, samples, se < ROUNDING
+    )
 
 
-def extrapolated(n: int, first: tuple[float, float], m: int, last: tuple[float, float]) -> tuple[float, float]:
-    """(value, standard error) at 1/n = 0 of the line through (value, standard error) at two widths: a of the law above."""
+def extrapolated(
+    n: int, first: tuple[float, float], m: int, last: tuple[float, float]
+) -> tuple[float, float]:
+    """(value, standard error) at 1/n = 0 of the line through (value, standard error) at two
+    widths: a of the law above."""
     (d, s), (e, t) = first, last
     return (m * e - n * d) / (m - n), math.hypot(m * t, n * s) / (m - n)
 
 
 def relative(row: Mapping[str, Any]) -> tuple[float, float]:
-    """(measured - theory)/scale and its standard error; a row's theory may be one of its own width."""
+    """(measured - theory)/scale and its standard error; a row's theory may be one of its own
+    width."""
     return (row["measured"] - row["theory"]) / abs(row["scale"]), row["se"] / abs(row["scale"])
 
 
 def between(table: str, own: Rows) -> list[Point]:
-    """Each width but the ends: its distance from the line in 1/n through them, which c/n^2 bends by a quarter of its rise at most."""
+    """Each width but the ends: its distance from the line in 1/n through them, which c/n^2 bends
+    by a quarter of its rise at most."""
     first, last, found = own[0], own[-1], []
     for row in own[1:-1] if last["theory"] is not None and last["scale"] else ():
         (d, s), (mid, u), (e, t) = map(relative, (first, row, last))
-        share = (1 / row["width"] - 1 / last["width"]) / (1 / first["width"] - 1 / last["width"])  # of the first, in the line's value here
+        # of the first, in the line's value here
+        share = (1 / row["width"] - 1 / last["width"]) / (1 / first["width"] - 1 / last["width"])
         samples = int(min(r["samples"] for r in (first, row, last)))
-        name, se = f"{table}: {label(row)} width={row['width']}", math.hypot(u, share * s, (1 - share) * t)
-        found.append(Point(curve_of(table, row), name, mid - share * d - (1 - share) * e, se, abs(d - e) / 4 + ROUNDING, samples, True))
+        name, se = (
+            f"{table}: {label(row)} width={row['width']}",
+            math.hypot(u, share * s, (1 - share) * t),
+        )
+        found.append(
+            Point(
+                curve_of(table, row),
+                name,
+                mid - share * d - (1 - share) * e,
+                se,
+                abs(d - e) / 4 + ROUNDING,
+                samples,
+                True,
+            )
+        )
     return found
 
 
 def closed(table: str, row: Mapping[str, Any]) -> Point:
     """What the theory has to be, to rounding."""
-    off = math.inf if row["theory"] is None else (row["theory"] - row["reference"]) / (abs(row["reference"]) or 1.0)
+    off = (
+        math.inf
+        if row["theory"] is None
+        else (row["theory"] - row["reference"]) / (abs(row["reference"]) or 1.0)
+    )
     return Point(curve_of(table, row), f"{table}: {label(row)}", off, 0.0, ROUNDING, 2, True)
 
 
 def curve_of(table: str, row: Mapping[str, Any]) -> str:
     """Which curve a row belongs to."""
-    return " ".join([f"{table}:", *(str(row[k]) for k in ("panel", "curve") if row.get(k) is not None)])
+    return " ".join(
+        [f"{table}:", *(str(row[k]) for k in ("panel", "curve") if row.get(k) is not None)]
+    )
 
 
 def label(row: Mapping[str, Any]) -> str:
     """Which number, in words."""
     skipped = (*OF_A_MEASUREMENT, "quantity")
-    return " ".join(str(v) if k in ("panel", "curve") else f"{k}={v}" for k, v in row.items() if k not in skipped and v is not None)
+    return " ".join(
+        str(v) if k in ("panel", "curve") else f"{k}={v}"
+        for k, v in row.items()
+        if k not in skipped and v is not None
+    )

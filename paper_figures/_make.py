@@ -1,4 +1,5 @@
-"""One figure from beginning to end: tables, CSV, verdict from the CSV, pictures from the CSV, JSON."""
+"""One figure from beginning to end: tables, CSV, verdict from the CSV, pictures from the CSV,
+JSON."""
 
 from __future__ import annotations
 
@@ -28,10 +29,13 @@ def make(figure: Figure, out: Path, run: Run, formats: Sequence[str]) -> dict[st
 
 
 def again(figure: Figure, out: Path, formats: Sequence[str]) -> dict[str, Any]:
-    """Judge and draw from the saved tables; nothing is sampled, and the JSON still says what was: a table that was edited since is no table of that run."""
+    """Judge and draw from the saved tables; nothing is sampled, and the JSON still says what
+    was: a table that was edited since is no table of that run."""
     before, rows = _store.record(figure, out), _store.load(out, figure)
     pictures(figure, rows, out, formats)
-    return _store.document(out, figure, {key: before.get(key) for key in _store.MARKS}, rows, figure.judge(rows))
+    return _store.document(
+        out, figure, {key: before.get(key) for key in _store.MARKS}, rows, figure.judge(rows)
+    )
 
 
 def pictures(figure: Figure, rows: Mapping[str, Rows], out: Path, formats: Sequence[str]) -> None:

@@ -1,4 +1,5 @@
-"""One norm-agnostic stack for several figures: the same quantities of the same states, so that all of them compile one program."""
+"""One norm-agnostic stack for several figures: the same quantities of the same states, so that
+all of them compile one program."""
 
 from __future__ import annotations
 
@@ -30,15 +31,27 @@ def shown(row: Row) -> bool:
     return at(row) in DEPTHS and ("application_2" not in row or row["application"] == 0)
 
 
-def untied(run: Run, quantities: Sequence[str], keep: Callable[[Row], bool] = shown, measured: bool = True, labels: Row | None = None, **changes: Any) -> Any:
-    """Rows of one token in a stack of 64 with those gains (parameters of ``nag``); state l is the last one of a stack of l."""
+def untied(
+    run: Run,
+    quantities: Sequence[str],
+    keep: Callable[[Row], bool] = shown,
+    measured: bool = True,
+    labels: Row | None = None,
+    **changes: Any,
+) -> Any:
+    """Rows of one token in a stack of 64 with those gains (parameters of ``nag``); state l is
+    the last one of a stack of l."""
     stack = sp.architectures.nag(depth=DEPTH, tokens=1, **changes)
-    own = {"keep": lambda row: row["quantity"] in quantities and keep(row), "measured": lambda _: measured}
+    own = {
+        "keep": lambda row: row["quantity"] in quantities and keep(row),
+        "measured": lambda _: measured,
+    }
     return run.points(stack, QUANTITIES, STATES, widths=WIDTHS, **own, **(labels or {}))
 
 
 def tied(run: Run, keep: Callable[[Row], bool], labels: Row, **changes: Any) -> Any:
-    """Cosines of states of one token in 16 loops of one block with those gains; state l is the last one of l loops."""
+    """Cosines of states of one token in 16 loops of one block with those gains; state l is the
+    last one of l loops."""
     stack = sp.architectures.looped_nag(loops=LOOPS, tokens=1, **changes)
     return run.points(stack, "state_cosine", range(LOOPS + 1), keep=keep, widths=WIDTHS, **labels)
 

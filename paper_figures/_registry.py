@@ -1,4 +1,5 @@
-"""What a figure is, and which there are: every module of this folder whose name has no leading underscore, in their stated order."""
+"""What a figure is, and which there are: every module of this folder whose name has no leading
+underscore, in their stated order."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Figure:
     name      as typed, '<system>-<what>'
     paper     the work whose claim it shows, and item: where in it
     shows     one line
-    caption   what is predicted, from which formula, and what was measured; {widths}, {samples} and {engines} are filled in
+    caption   what is predicted, from which formula, and what was measured; {widths}, {samples} and
+              {engines} are filled in
     tables    run -> the tables behind it
     draw      (an empty picture, {table's name: rows read back from its CSV}) -> None
     size      inches (7 is the width of a page, 3.4 that of a column)
@@ -38,7 +40,8 @@ class Figure:
     judge     the verdict's rule, on the rows of the CSV files alone
     sources   files that its tables are read from: when one changes, the figure is made again
     volatile  tables whose numbers are times: no two runs give the same
-    unjudged  tables of lines alone: limits in closed form, or the theory of a judged table on a finer grid
+    unjudged  tables of lines alone: limits in closed form, or the theory of a judged table on a
+              finer grid
     """
 
     name: str
@@ -57,7 +60,8 @@ class Figure:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Everything that its tables follow from, sampling and theory apart: the figure's own file, how points are gathered, what it reads."""
+        """Everything that its tables follow from, sampling and theory apart: the figure's own
+        file, how points are gathered, what it reads."""
         return (FOLDER / f"{self.name.replace('-', '_')}.py", FOLDER / "_run.py", *self.sources)
 
     def about(self) -> dict[str, str]:
@@ -68,7 +72,11 @@ class Figure:
 @cache
 def figures() -> dict[str, Figure]:
     """name -> figure, by name."""
-    names = [module.name for module in pkgutil.iter_modules([str(FOLDER)]) if not module.name.startswith("_")]
+    names = [
+        module.name
+        for module in pkgutil.iter_modules([str(FOLDER)])
+        if not module.name.startswith("_")
+    ]
     found = [importlib.import_module(f"sigprop.paper_figures.{name}").FIGURE for name in names]
     return {figure.name: figure for figure in sorted(found, key=lambda figure: figure.name)}
 
@@ -80,5 +88,8 @@ def figure(name: str) -> Figure:
     found = figures()[name]
     for file in found.sources:
         if not file.is_file():
-            raise InputError(f"figure {name!r} is made from {file}, which is not there; accepted: a checkout of the repository")
+            raise InputError(
+                f"figure {name!r} is made from {file}, which is not there; accepted: a checkout "
+                f"of the repository"
+            )
     return found

@@ -1,12 +1,19 @@
-"""Numbers that 2606.18246's released solver prints, at bottleneck 0.3, position 0.75, multiples of 32: (d, L) -> widths, and the table of costs."""
+"""Numbers that 2606.18246's released solver prints, at bottleneck 0.3, position 0.75, multiples
+of 32: (d, L) -> widths, and the table of costs."""
 
 RELEASED = {
     (640, 16): "1152 960 832 704 608 512 448 352 320 256 224 192 288 480 736 1152",
-    (960, 24): "1760 1600 1440 1280 1152 1024 928 832 768 672 608 544 480 448 384 352 320 288 384 544 704 960 1312 1760",
+    (
+        960,
+        24,
+    ): "1760 1600 1440 1280 1152 1024 928 832 768 672 608 544 480 448 384 352 320 288 384 544 704 "
+    "960 1312 1760",
     (1280, 32): "2400 2208 2048 1888 1760 1600 1504 1376 1280 1184 1088 992 928 864 800 736 "
     "672 608 576 544 480 448 416 384 480 608 768 960 1216 1504 1920 2400",
 }
-SOLVER = {  # parameters of the uniform and the variable-width network (millions), FLOPs and cache of the second in per cent
+# parameters of the uniform and the variable-width network (millions), FLOPs and cache of the second
+# in per cent
+SOLVER = {
     (640, 16): (233.2, 233.5, -3.20, -10.00),
     (960, 24): (546.4, 543.8, -3.60, -10.83),
     (1280, 32): (1095.5, 1097.1, -2.60, -10.55),

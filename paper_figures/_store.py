@@ -1,4 +1,5 @@
-"""What a figure leaves behind: NAME.TABLE.csv, its pictures, and NAME.json (written last), which says what they came from and what the points say."""
+"""What a figure leaves behind: NAME.TABLE.csv, its pictures, and NAME.json (written last), which
+says what they came from and what the points say."""
 
 from __future__ import annotations
 
@@ -19,7 +20,19 @@ from sigprop.paper_figures._registry import Figure, Rows
 from sigprop.tables.files import write
 from sigprop.tables.table import Table
 
-TEXT = ("panel", "curve", "quantity", "group", "engine", "case", "status", "variable", "label", "verdict", "parametrisation")
+TEXT = (
+    "panel",
+    "curve",
+    "quantity",
+    "group",
+    "engine",
+    "case",
+    "status",
+    "variable",
+    "label",
+    "verdict",
+    "parametrisation",
+)
 LIBRARIES = ("jax", "numpy", "matplotlib")
 PARTS = ("architectures", "theory", "simulations", "checking")
 MARKS = ("quick", "seed", "sigprop", "recipe", "parameters", "versions", "files")
@@ -30,7 +43,9 @@ def folder(out: str | Path) -> Path:
     try:
         Path(out).mkdir(parents=True, exist_ok=True)  # before anything is sampled for it
     except OSError as error:
-        raise InputError(f"out={str(out)!r}: {error.strerror}; accepted: a folder that exists or can be made") from None
+        raise InputError(
+            f"out={str(out)!r}: {error.strerror}; accepted: a folder that exists or can be made"
+        ) from None
     return Path(out)
 
 
@@ -40,7 +55,13 @@ def stamp(figure: Figure, quick: bool, seed: int) -> dict[str, Any]:
     recipe.update(_package())
     for file in figure.files:
         recipe.update(file.read_bytes())
-    return {"figure": figure.name, "quick": quick, "seed": seed, "sigprop": sp.__version__, "recipe": recipe.hexdigest()[:16]}
+    return {
+        "figure": figure.name,
+        "quick": quick,
+        "seed": seed,
+        "sigprop": sp.__version__,
+        "recipe": recipe.hexdigest()[:16],
+    }
 
 
 @cache
@@ -57,7 +78,9 @@ def done(figure: Figure, out: Path, quick: bool, seed: int) -> bool:
     """Whether the folder holds this figure's tables, whole and of the same stamp."""
     found = record(figure, out)
     wanted = stamp(figure, quick, seed)
-    return {key: found.get(key) for key in wanted} == wanted and all(_digest(out / name) == digest for name, digest in found["files"].items())
+    return {key: found.get(key) for key in wanted} == wanted and all(
+        _digest(out / name) == digest for name, digest in found["files"].items()
+    )
 
 
 def record(figure: Figure, out: Path) -> dict[str, Any]:
@@ -80,16 +103,26 @@ def origin(out: Path, figure: Figure, tables: Mapping[str, Table]) -> dict[str, 
     """What the saved tables came from, and their digests: what a later redrawing keeps."""
     return {
         "parameters": {name: table.parameters for name, table in tables.items()},
-        "versions": {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in LIBRARIES}},
-        "files": {f"{figure.name}.{name}.csv": _digest(out / f"{figure.name}.{name}.csv") for name in tables},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        },
+        "files": {
+            f"{figure.name}.{name}.csv": _digest(out / f"{figure.name}.{name}.csv")
+            for name in tables
+        },
     }
 
 
 def load(out: Path, figure: Figure) -> dict[str, Rows]:
-    """{table's name: its rows}, of the tables that the figure's JSON names; raises ``InputError`` where one of them is missing."""
+    """{table's name: its rows}, of the tables that the figure's JSON names; raises
+    ``InputError`` where one of them is missing."""
     names = record(figure, out).get("files")
     if not names or not all((out / name).is_file() for name in names):
-        raise InputError(f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop figures wrote, or no --replot")
+        raise InputError(
+            f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop "
+            f"figures wrote, or no --replot"
+        )
     return {name.split(".")[1]: read(out / name) for name in names}
 
 
@@ -97,9 +130,14 @@ def read(path: Path) -> Rows:
     """A CSV file's rows: numbers as numbers, empty as None."""
     with path.open(newline="", encoding="utf-8") as file:
         try:
-            return [{key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file, strict=True)]
+            return [
+                {key: _value(key, text) for key, text in row.items()}
+                for row in csv.DictReader(file, strict=True)
+            ]
         except (ValueError, TypeError, csv.Error) as error:
-            raise InputError(f"replot: {path}: {error}; accepted: a table that sigprop figures wrote") from None
+            raise InputError(
+                f"replot: {path}: {error}; accepted: a table that sigprop figures wrote"
+            ) from None
 
 
 def _value(key: str, text: str) -> Any:
@@ -108,12 +146,20 @@ def _value(key: str, text: str) -> Any:
     return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
-def document(out: Path, figure: Figure, marks: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged) -> dict[str, Any]:
+def document(
+    out: Path, figure: Figure, marks: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged
+) -> dict[str, Any]:
     """Write the figure's JSON, and return it; marks: ``stamp`` and ``origin`` of its tables."""
     measured = [row for own in rows.values() for row in own if row.get("width") is not None]
-    values = {key: sorted({row[key] for row in measured if row.get(key) is not None}) for key in ("width", "samples", "engine")}
+    values = {
+        key: sorted({row[key] for row in measured if row.get(key) is not None})
+        for key in ("width", "samples", "engine")
+    }
     sizes = {"widths": values["width"], "samples": values["samples"], "engines": values["engine"]}
-    words = {key if key.endswith("s") else f"{key}s": " and ".join(map(str, values[key])) for key in values}
+    words = {
+        key if key.endswith("s") else f"{key}s": " and ".join(map(str, values[key]))
+        for key in values
+    }
     caption = figure.caption.format_map(words)
     found = {
         "figure": figure.name,

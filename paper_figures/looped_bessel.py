@@ -13,24 +13,73 @@ LAMBDAS, LOOPS, MOST = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5), (2, 16), 64
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """q_N over lambda at two N, and over N at lambda = 1; the limit beside both; what is not measured stands beside its closed form."""
+    """q_N over lambda at two N, and over N at lambda = 1; the limit beside both; what is not
+    measured stands beside its closed form."""
     import sympy
     from scipy.special import i0
 
-    stack = lambda loops, scale: sp.architectures.looped_mlp(loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale)  # noqa: E731
+    def stack(loops, scale):
+        return sp.architectures.looped_mlp(
+            loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale
+        )
+
     own, states = max(LOOPS), (1, 2, 4, 8, 16)
-    pairs = [("lambda", f"N={n}", n, x) for x in LAMBDAS for n in LOOPS] + [("loops", "lambda=1", n, 1.0) for n in states]
+    pairs = [("lambda", f"N={n}", n, x) for x in LAMBDAS for n in LOOPS] + [
+        ("loops", "lambda=1", n, 1.0) for n in states
+    ]
     rows = []
     for panel, name, n, x in pairs:
-        keep = lambda row, n=n: row["application"] == n  # noqa: E731
-        rows += run.points(stack(own, x / n), "residual_variance", states, keep=keep, panel=panel, curve=name, **{"lambda": x})
-    theory = [{"panel": "loops", "curve": "lambda=1", "application": n, "lambda": 1.0} | _last(stack(n, 1 / n)) for n in (32, MOST)]
+
+        def keep(row, n=n):
+            return row["application"] == n
+
+        rows += run.points(
+            stack(own, x / n),
+            "residual_variance",
+            states,
+            keep=keep,
+            panel=panel,
+            curve=name,
+            **{"lambda": x},
+        )
+    theory = [
+        {"panel": "loops", "curve": "lambda=1", "application": n, "lambda": 1.0}
+        | _last(stack(n, 1 / n))
+        for n in (32, MOST)
+    ]
     deep = stack(16, 1.0)
     closed = sp.derive(deep)["limit"].rhs  # I_0(2 lambda sqrt(c_w)) q_0
     here = {"q_0": deep.input_gram[0, 0], **deep.numbers}
-    at = lambda scale: float(sympy.N(closed.subs({symbol: scale if symbol.name == "lambda" else here[symbol.name] for symbol in closed.free_symbols})))  # noqa: E731
-    limit = [{"panel": "lambda", "curve": "limit", "lambda": x, "theory": at(x), "reference": float(i0(2 * x))} for x in (0.02 * k for k in range(81))]
-    about = {"architecture": "looped-mlp", "activation": "linear", "norm": "none", "matrices": 1, "residual_scale": "lambda/N"}
+
+    def at(scale):
+        return float(
+            sympy.N(
+                closed.subs(
+                    {
+                        symbol: scale if symbol.name == "lambda" else here[symbol.name]
+                        for symbol in closed.free_symbols
+                    }
+                )
+            )
+        )
+
+    limit = [
+        {
+            "panel": "lambda",
+            "curve": "limit",
+            "lambda": x,
+            "theory": at(x),
+            "reference": float(i0(2 * x)),
+        }
+        for x in (0.02 * k for k in range(81))
+    ]
+    about = {
+        "architecture": "looped-mlp",
+        "activation": "linear",
+        "norm": "none",
+        "matrices": 1,
+        "residual_scale": "lambda/N",
+    }
     return {"variance": run.table("looped-bessel", rows + theory + limit, about)}
 
 
@@ -38,7 +87,12 @@ def _last(stack: Any) -> dict[str, Any]:
     row = sp.predict(stack, ["residual_variance"], applications=[stack.depth])[0]
     n = stack.depth
     closed = sum(math.comb(n, k) ** 2 * float(n) ** (-2 * k) for k in range(n + 1))
-    return {"theory": row["value"], "theory_error": row["error"], "scale": row["scale"], "reference": closed}
+    return {
+        "theory": row["value"],
+        "theory_error": row["error"],
+        "scale": row["scale"],
+        "reference": closed,
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -47,10 +101,20 @@ def draw(figure: Any, tables: Any) -> None:
     panels = split(tables["variance"], "panel")
     curves = split(panels["lambda"], "curve")
     limit = curves.pop("limit")
-    left.plot([row["lambda"] for row in limit], [row["theory"] for row in limit], color=COLOURS[4], linestyle=":", label=r"$N\to\infty$: $I_0(2\lambda)$")
+    left.plot(
+        [row["lambda"] for row in limit],
+        [row["theory"] for row in limit],
+        color=COLOURS[4],
+        linestyle=":",
+        label=r"$N\to\infty$: $I_0(2\lambda)$",
+    )
     for index, (name, rows) in enumerate(curves.items()):
         curve(left, rows, "lambda", index, f"$N$ = {name[2:]}")
-    left.set(xlabel=r"$\lambda = \varepsilon N$", ylabel="variance of the last state $q_N$", ylim=(0.8, 6.2))
+    left.set(
+        xlabel=r"$\lambda = \varepsilon N$",
+        ylabel="variance of the last state $q_N$",
+        ylim=(0.8, 6.2),
+    )
     letter(left, r"$h \leftarrow h + (\lambda/N)\, W h$, one $W$")
     left.legend()
     at_one = next(row["theory"] for row in limit if abs(row["lambda"] - 1) < 1e-9)
@@ -68,8 +132,10 @@ FIGURE = Figure(
     paper="ours",
     item="continuum limit of 2606.18524's model",
     shows="a tied linear stack without norms against I_0(2 lambda)",
-    caption="Predicted: the variance after N loops of h + (lambda/N) W h, W alike in every loop, sum_k binomial(N, k)^2 (lambda/N)^(2k), "
-    "and its limit I_0(2 lambda), the solution of d^2 G/ds dt = lambda^2 G. Measured: {samples} networks of width {widths}, {engines} engine.",
+    caption="Predicted: the variance after N loops of h + (lambda/N) W h, W alike in every loop, "
+    "sum_k binomial(N, k)^2 (lambda/N)^(2k), "
+    "and its limit I_0(2 lambda), the solution of d^2 G/ds dt = lambda^2 G. Measured: {samples} "
+    "networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 3.0),

@@ -14,26 +14,52 @@ SIZE = 16
 def tables(run: Any) -> dict[str, sp.Table]:
     """All pairs of increments."""
     rows = []
-    for panel, build, size in (("untied", sp.architectures.residual_mlp, "depth"), ("tied", sp.architectures.looped_mlp, "loops")):
+    for panel, build, size in (
+        ("untied", sp.architectures.residual_mlp, "depth"),
+        ("tied", sp.architectures.looped_mlp, "loops"),
+    ):
         stack = build(**{size: SIZE}, residual_scale=1.0)
         rows += run.points(stack, "write_cosine", range(SIZE + 1), panel=panel)
-    return {"cosines": run.table("looped-cosines", rows, {"architectures": ["residual-mlp", "looped-mlp"], "size": SIZE, "residual_scale": 1.0})}
+    return {
+        "cosines": run.table(
+            "looped-cosines",
+            rows,
+            {"architectures": ["residual-mlp", "looped-mlp"], "size": SIZE, "residual_scale": 1.0},
+        )
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
-    """Theory's maps above the networks', then one row of each map as curves, with the noise floor."""
+    """Theory's maps above the networks', then one row of each map as curves, with the noise
+    floor."""
     panels = figure.subplots(2, 3, gridspec_kw={"width_ratios": [1, 1, 1.35]})
     rows = tables["cosines"]
     widest = max(row["width"] for row in rows)
-    for j, (panel, own) in enumerate(split([row for row in rows if row["width"] == widest], "panel").items()):
+    for j, (panel, own) in enumerate(
+        split([row for row in rows if row["width"] == widest], "panel").items()
+    ):
         for i, column in enumerate(("theory", "measured")):
             axes = panels[i][j]
-            image = axes.imshow(symmetric(own, column, SIZE, 1), vmin=-0.05, vmax=1.0, origin="lower", extent=(0.5, SIZE + 0.5, 0.5, SIZE + 0.5))
+            image = axes.imshow(
+                symmetric(own, column, SIZE, 1),
+                vmin=-0.05,
+                vmax=1.0,
+                origin="lower",
+                extent=(0.5, SIZE + 0.5, 0.5, SIZE + 0.5),
+            )
             axes.grid(False)
             axes.set(xticks=(1, 4, 8, 12, 16), yticks=(1, 4, 8, 12, 16))
-            letter(axes, f"{panel}: {'wide limit' if column == 'theory' else f'networks, n = {widest}'}")
-            axes.set(ylabel="increment $b$" if j == 0 else None, xlabel="increment $a$" if i == 1 else None)
-    figure.colorbar(image, ax=panels[:, :2], shrink=0.8, label=r"$\cos(w_a, w_b)$", location="bottom", aspect=40)
+            letter(
+                axes,
+                f"{panel}: {'wide limit' if column == 'theory' else f'networks, n = {widest}'}",
+            )
+            axes.set(
+                ylabel="increment $b$" if j == 0 else None,
+                xlabel="increment $a$" if i == 1 else None,
+            )
+    figure.colorbar(
+        image, ax=panels[:, :2], shrink=0.8, label=r"$\cos(w_a, w_b)$", location="bottom", aspect=40
+    )
     for i, (axes, panel) in enumerate(zip(panels[:, 2], ("tied", "untied"), strict=True)):
         own = [row for row in rows if row["panel"] == panel and row["application"] == 1]
         curve(axes, own, "application_2", i)
@@ -55,9 +81,12 @@ FIGURE = Figure(
     paper="2606.18524",
     item="Fig. 3",
     shows="cosines between the increments of tied and untied stacks, theory beside measurement",
-    caption="Predicted: the cosine of increments w_a and w_b of 16 applications of a pre-norm ReLU block at residual scale 1: zero between independent blocks, "
-    "K(R_ab)/sqrt(K(R_aa) K(R_bb)) > 0 between loops of one. Measured: mean over {samples} networks of width {widths} (maps: the widest), {engines} engine. "
-    "Shaded: where the mean of independent increments' cosines lies with probability 0.95, within 1.96/sqrt(n samples).",
+    caption="Predicted: the cosine of increments w_a and w_b of 16 applications of a pre-norm "
+    "ReLU block at residual scale 1: zero between independent blocks, "
+    "K(R_ab)/sqrt(K(R_aa) K(R_bb)) > 0 between loops of one. Measured: mean over {samples} "
+    "networks of width {widths} (maps: the widest), {engines} engine. "
+    "Shaded: where the mean of independent increments' cosines lies with probability 0.95, within "
+    "1.96/sqrt(n samples).",
     tables=tables,
     draw=draw,
     size=(7.0, 4.6),

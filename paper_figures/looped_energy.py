@@ -15,15 +15,36 @@ POWERS = dict(zip(SCALES, (0.0, -0.5, -1.0), strict=True))
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """State N of a stack of 32 is the last state of one of N blocks or loops: one stack a residual scale, of which that state is kept."""
+    """State N of a stack of 32 is the last state of one of N blocks or loops: one stack a
+    residual scale, of which that state is kept."""
     rows = []
-    for panel, build, size in (("untied", sp.architectures.residual_mlp, "depth"), ("tied", sp.architectures.looped_mlp, "loops")):
+    for panel, build, size in (
+        ("untied", sp.architectures.residual_mlp, "depth"),
+        ("tied", sp.architectures.looped_mlp, "loops"),
+    ):
         for curve_, power in POWERS.items():
             for n in (None,) if power == 0 else SIZES:  # at scale 1 one stack has them all
-                keep = lambda row, n=n: row["application"] in SIZES if n is None else row["application"] == n  # noqa: E731
-                stack = build(**{size: max(SIZES)}, residual_scale=1.0 if n is None else float(n) ** power)
-                rows += run.points(stack, "residual_variance", SIZES, keep=keep, panel=panel, curve=curve_)
-    return {"rms": run.table("looped-energy", rows, {"architectures": ["residual-mlp", "looped-mlp"], "sizes": list(SIZES), "residual_scale": list(POWERS)})}
+
+                def keep(row, n=n):
+                    return row["application"] in SIZES if n is None else row["application"] == n
+
+                stack = build(
+                    **{size: max(SIZES)}, residual_scale=1.0 if n is None else float(n) ** power
+                )
+                rows += run.points(
+                    stack, "residual_variance", SIZES, keep=keep, panel=panel, curve=curve_
+                )
+    return {
+        "rms": run.table(
+            "looped-energy",
+            rows,
+            {
+                "architectures": ["residual-mlp", "looped-mlp"],
+                "sizes": list(SIZES),
+                "residual_scale": list(POWERS),
+            },
+        )
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -47,9 +68,12 @@ FIGURE = Figure(
     name="looped-energy",
     paper="2606.18524",
     item="Fig. 2",
-    shows="rms of the last state against depth (untied) and loops (tied) at residual scales 1, N^-1/2 and N^-1",
-    caption="Predicted: the rms of the residual stream after N untied blocks (above) or N loops of one block (below), pre-norm ReLU, from the Gram recursion "
-    "Gamma[a+1, b+1] = 1{{same slot}} K(R_aa, R_ab, R_bb). Untied stacks stay bounded from eps = N^-1/2, tied ones only from N^-1. Measured: {samples} "
+    shows="rms of the last state against depth (untied) and loops (tied) at residual scales 1, "
+    "N^-1/2 and N^-1",
+    caption="Predicted: the rms of the residual stream after N untied blocks (above) or N loops "
+    "of one block (below), pre-norm ReLU, from the Gram recursion "
+    "Gamma[a+1, b+1] = 1{{same slot}} K(R_aa, R_ab, R_bb). Untied stacks stay bounded from eps = "
+    "N^-1/2, tied ones only from N^-1. Measured: {samples} "
     "networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,

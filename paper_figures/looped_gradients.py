@@ -15,17 +15,35 @@ SCALES = {"1": ("$1$", 0.0), "N^-1/2": ("$N^{-1/2}$", 0.5), "N^-1": ("$N^{-1}$",
 def tables(run: Any) -> dict[str, sp.Table]:
     """Gradient variance at every second application; |dz/dW|^2 of the branch's last matrix."""
     rows, weights = [], []
-    for panel, build, size in (("untied", sp.architectures.residual_mlp, "depth"), ("tied", sp.architectures.looped_mlp, "loops")):
+    for panel, build, size in (
+        ("untied", sp.architectures.residual_mlp, "depth"),
+        ("tied", sp.architectures.looped_mlp, "loops"),
+    ):
         for name, (_, power) in SCALES.items():
             stack = build(**{size: SIZE}, residual_scale=SIZE**-power)
-            rows += run.points(stack, "gradient_variance", range(0, SIZE + 1, 2), panel=panel, curve=name)
+            rows += run.points(
+                stack, "gradient_variance", range(0, SIZE + 1, 2), panel=panel, curve=name
+            )
     for name, (_, power) in SCALES.items():
         for n in QUICK if run.quick else LOOPS:
             stack = sp.architectures.looped_mlp(loops=n, residual_scale=n**-power)
-            rows_ = run.points(stack, "weight_gradient", keep=lambda row: row.get("group") == "w", panel="weights", curve=name)
+            rows_ = run.points(
+                stack,
+                "weight_gradient",
+                keep=lambda row: row.get("group") == "w",
+                panel="weights",
+                curve=name,
+            )
             weights += [row | {"loops": n} for row in rows_]
-    about = {"architectures": ["residual-mlp", "looped-mlp"], "size": SIZE, "loops": list(QUICK if run.quick else LOOPS)}
-    return {"states": run.table("looped-gradients", rows, about), "weights": run.table("looped-gradients", weights, about)}
+    about = {
+        "architectures": ["residual-mlp", "looped-mlp"],
+        "size": SIZE,
+        "loops": list(QUICK if run.quick else LOOPS),
+    }
+    return {
+        "states": run.table("looped-gradients", rows, about),
+        "weights": run.table("looped-gradients", weights, about),
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -51,9 +69,12 @@ FIGURE = Figure(
     name="looped-gradients",
     paper="ours",
     item="backward of 2606.18524's model",
-    shows="gradient variance by application, tied and untied, and the shared matrix's gradient against the loops",
-    caption="Predicted: <g_a, g_a> for a read-out z = n^-1/2 v . h with g = sqrt(n) dz/dh, by the transposed recursion (the Gram of the backward writes is "
-    "1{{same slot}} K'(forward Gram; <g, g>)), and the squared gradient of the branch's second matrix, summed over pairs of loops. Measured: backpropagation "
+    shows="gradient variance by application, tied and untied, and the shared matrix's gradient "
+    "against the loops",
+    caption="Predicted: <g_a, g_a> for a read-out z = n^-1/2 v . h with g = sqrt(n) dz/dh, by the "
+    "transposed recursion (the Gram of the backward writes is "
+    "1{{same slot}} K'(forward Gram; <g, g>)), and the squared gradient of the branch's second "
+    "matrix, summed over pairs of loops. Measured: backpropagation "
     "through {samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,

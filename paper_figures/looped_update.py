@@ -1,4 +1,5 @@
-"""What one Adam step changes in the output against loops, blocks and width: naive and prescribed rates, with the predicted lines."""
+"""What one Adam step changes in the output against loops, blocks and width: naive and prescribed
+rates, with the predicted lines."""
 
 from __future__ import annotations
 
@@ -9,49 +10,91 @@ from sigprop.paper_figures._draw import curve, legend_of_points, letter, sizes, 
 from sigprop.paper_figures._registry import Figure
 
 LETTERS = {"loops": "loops $N$", "depth": "blocks $L$", "width": "width $n$"}
-RATES = {"prescribed": 2.0**-5, "naive": 2.0**-14}  # so small that what is left of the second order in the rate is below what the points resolve
-QUICK, FULL = ((2, 4, 8), (64, 256), 384), ((2, 4, 8, 16), (128, 512), 512)  # N and L, widths, fewest networks
+# so small that what is left of the second order in the rate is below what the points resolve
+RATES = {"prescribed": 2.0**-5, "naive": 2.0**-14}
+# N and L, widths, fewest networks
+QUICK, FULL = ((2, 4, 8), (64, 256), 384), ((2, 4, 8, 16), (128, 512), 512)
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """``check``'s points of the output after one step, per unit of base rate; a narrow network's by its theory over the widest one's."""
+    """``check``'s points of the output after one step, per unit of base rate; a narrow network's
+    by its theory over the widest one's."""
     ladder, widths, fewest = QUICK if run.quick else FULL
     rows, notes = [], {}
     for name in RATES:
         networks = fewest * (2 if name == "naive" else 1)  # whose changes vary more
-        given: dict[str, Any] = {"steps": (1,), "networks": networks, "most": networks, "progress": run.progress}
-        stack = sp.architectures.looped_mlp(depth=2, loops=2, **({"residual_scale": 1.0} if name == "naive" else {}))
+        given: dict[str, Any] = {
+            "steps": (1,),
+            "networks": networks,
+            "most": networks,
+            "progress": run.progress,
+        }
+        stack = sp.architectures.looped_mlp(
+            depth=2, loops=2, **({"residual_scale": 1.0} if name == "naive" else {})
+        )
         rule = slowed(name)
         about = {"samples": networks, "seed": run.seed, "engine": "dense"}
         for n in widths:
-            table = sp.check(stack, "adamw", rule, run.seed, ("loops", "depth"), ladders={"loops": ladder, "depth": ladder}, width=n, **given)
-            rows += [{"panel": variable, "curve": name, "size": size, **point, "width": n, **about} for (variable, size), point in outputs(table, name).items()]
+            table = sp.check(
+                stack,
+                "adamw",
+                rule,
+                run.seed,
+                ("loops", "depth"),
+                ladders={"loops": ladder, "depth": ladder},
+                width=n,
+                **given,
+            )
+            rows += [
+                {"panel": variable, "curve": name, "size": size, **point, "width": n, **about}
+                for (variable, size), point in outputs(table, name).items()
+            ]
             notes[f"{name}, n = {n}"] = table.notes["rates"]
         ns = [widths[0] * 2**k for k in range(3)]
-        table = sp.check(stack, "adamw", rule, run.seed, ("width",), ladders={"width": ns}, width=ns[0], **given)
-        rows += [{"panel": "width", "curve": name, "size": 0, **point, "width": n, **about} for (_, n), point in outputs(table, name).items()]
-    about = {"architecture": "looped-mlp", "depth, loops where fixed": 2, "optimizer": "adamw", "loss": "linear", "base rates": notes}
+        table = sp.check(
+            stack, "adamw", rule, run.seed, ("width",), ladders={"width": ns}, width=ns[0], **given
+        )
+        rows += [
+            {"panel": "width", "curve": name, "size": 0, **point, "width": n, **about}
+            for (_, n), point in outputs(table, name).items()
+        ]
+    about = {
+        "architecture": "looped-mlp",
+        "depth, loops where fixed": 2,
+        "optimizer": "adamw",
+        "loss": "linear",
+        "base rates": notes,
+    }
     return {"changes": run.table("looped-update", rows, about)}
 
 
 def slowed(name: str) -> Any:
-    """The named parametrisation with every rate smaller by the same factor: ``check`` starts from the largest rate that it finds linear."""
+    """The named parametrisation with every rate smaller by the same factor: ``check`` starts
+    from the largest rate that it finds linear."""
     from sigprop.coordinate_check.rates import NAMED
 
     def rule(arch: Any, width: int, optimizer: str) -> Any:
         own = NAMED[name](arch, width, optimizer)
-        return own._replace(groups={group: g._replace(rate=g.rate * RATES[name]) for group, g in own.groups.items()})
+        return own._replace(
+            groups={group: g._replace(rate=g.rate * RATES[name]) for group, g in own.groups.items()}
+        )
 
     return rule
 
 
 def outputs(table: Any, name: str) -> dict[tuple[str, int], dict[str, float]]:
-    """(variable, size) -> theory at the networks' own width, measured and standard error per unit of base rate."""
+    """(variable, size) -> theory at the networks' own width, measured and standard error per
+    unit of base rate."""
     found = {}
     for p in [p for p in table.notes["points"] if p["quantity"] == "output"]:
         rate = table.notes["rates"][p["variable"]] * RATES[name]
         theory, value = p["theory"] / rate, p["value"] / rate
-        found[p["variable"], p["size"]] = {"theory": theory, "scale": theory, "measured": value, "se": value * p["relative_se"]}
+        found[p["variable"], p["size"]] = {
+            "theory": theory,
+            "scale": theory,
+            "measured": value,
+            "se": value * p["relative_se"],
+        }
     return found
 
 
@@ -62,11 +105,25 @@ def draw(figure: Any, tables: Any) -> None:
     for axes, (variable, rows) in zip(panels, own.items(), strict=True):
         for index, (name, line) in enumerate(split(rows, "curve").items()):
             if variable == "width":
-                curve(axes, [{**row, "size": row["width"]} for row in line], "size", index, name, filled=True)
+                curve(
+                    axes,
+                    [{**row, "size": row["width"]} for row in line],
+                    "size",
+                    index,
+                    name,
+                    filled=True,
+                )
                 continue
             by_width = split(line, "width")
             for width, at in by_width.items():
-                curve(axes, at, "size", index, name if width == max(by_width) else None, filled=width == max(by_width))
+                curve(
+                    axes,
+                    at,
+                    "size",
+                    index,
+                    name if width == max(by_width) else None,
+                    filled=width == max(by_width),
+                )
         sizes(axes, [row["width" if variable == "width" else "size"] for row in rows])
         axes.set(yscale="log", xlabel=LETTERS[variable])
         letter(axes, f"against {LETTERS[variable].split()[0]}")
@@ -79,11 +136,15 @@ FIGURE = Figure(
     name="looped-update",
     paper="2606.18524",
     item="Fig. 4",
-    shows="change of the output by one AdamW step against loops, blocks and width: naive and prescribed rates",
-    caption="Predicted: the rms over networks of the output's change by the first AdamW step, to first order in the rate, from forward and backward Grams. "
-    "Prescribed rates (sigprop prescribe) make it independent of N, L and n; one rate for all with residual scale 1 does not (a "
+    shows="change of the output by one AdamW step against loops, blocks and width: naive and "
+    "prescribed rates",
+    caption="Predicted: the rms over networks of the output's change by the first AdamW step, to "
+    "first order in the rate, from forward and backward Grams. "
+    "Prescribed rates (sigprop prescribe) make it independent of N, L and n; one rate for all "
+    "with residual scale 1 does not (a "
     "line for each width; all points of the right panel are filled). "
-    "Measured: real optimiser steps of {samples} networks of width {widths}, {engines} engine, at rates far inside the linear regime.",
+    "Measured: real optimiser steps of {samples} networks of width {widths}, {engines} engine, at "
+    "rates far inside the linear regime.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),

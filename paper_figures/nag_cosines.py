@@ -1,4 +1,5 @@
-"""Cosines between the states of untied and of tied norm-agnostic stacks, theory beside measurement."""
+"""Cosines between the states of untied and of tied norm-agnostic stacks, theory beside
+measurement."""
 
 from __future__ import annotations
 
@@ -15,22 +16,40 @@ MAPS = {"untied": r"untied, $l^{-1/2}$", "tied": r"tied, $l^{-1/2}$", "tied 1/N"
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """All pairs of states; and untied ones with the input at two gains, beside a closed form."""
-    here = lambda row: row["application_2"] <= LOOPS  # noqa: E731
+
+    def here(row):
+        return row["application_2"] <= LOOPS
+
     rows = untied(run, ["state_cosine"], here, labels={"panel": "untied"})
     rows += tied(run, lambda _: True, labels={"panel": "tied"}, alpha_0=1.0, alpha_exponent=0.5)
     rows += tied(run, lambda _: True, labels={"panel": "tied 1/N"}, alpha_0=1 / LOOPS)
     closed = []
     for m in (1.0, 0.5):
         own = rows if m == 1 else untied(run, ["state_cosine"], here, modulator=m)
-        first = [row for row in own if row["application"] == 0 and row.get("panel", "untied") == "untied"]
-        closed += [row | {"panel": None, "curve": f"m={m:g}", "reference": gamma_ratio(row["application_2"], m)} for row in first]
+        first = [
+            row for row in own if row["application"] == 0 and row.get("panel", "untied") == "untied"
+        ]
+        closed += [
+            row
+            | {
+                "panel": None,
+                "curve": f"m={m:g}",
+                "reference": gamma_ratio(row["application_2"], m),
+            }
+            for row in first
+        ]
     about = {"architectures": ["nag", "looped-nag"], "applications": LOOPS}
-    return {"closed": run.table("nag-cosines", closed, about), "cosines": run.table("nag-cosines", rows, about)}
+    return {
+        "closed": run.table("nag-cosines", closed, about),
+        "cosines": run.table("nag-cosines", rows, about),
+    }
 
 
 def gamma_ratio(b: int, m: float) -> float:
     """cos(h_0, h_b) of independent applications with gains m l^-1/2: prod (1 + m^2/l)^-1/2."""
-    return math.exp(0.5 * (math.lgamma(b + 1) + math.lgamma(1 + m * m) - math.lgamma(b + 1 + m * m)))
+    return math.exp(
+        0.5 * (math.lgamma(b + 1) + math.lgamma(1 + m * m) - math.lgamma(b + 1 + m * m))
+    )
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -42,16 +61,33 @@ def draw(figure: Any, tables: Any) -> None:
     for j, (panel, title) in enumerate(MAPS.items()):
         for i, column in enumerate(("theory", "measured")):
             axes = panels[i][j]
-            image = axes.imshow(symmetric([row for row in own[panel] if row["width"] == widest], column, LOOPS + 1), vmin=0, vmax=1, origin="lower")
+            image = axes.imshow(
+                symmetric([row for row in own[panel] if row["width"] == widest], column, LOOPS + 1),
+                vmin=0,
+                vmax=1,
+                origin="lower",
+            )
             axes.grid(False)
             axes.set(
-                xticks=ticks, yticks=ticks, xlabel="state $a$" if i else None, ylabel=f"{'networks' if i else 'wide limit'}: state $b$" if j == 0 else None
+                xticks=ticks,
+                yticks=ticks,
+                xlabel="state $a$" if i else None,
+                ylabel=f"{'networks' if i else 'wide limit'}: state $b$" if j == 0 else None,
             )
             if i == 0:
                 letter(axes, title)
-    figure.colorbar(image, ax=panels[:, :3], shrink=0.8, label=rf"$\cos(h_a, h_b)$; networks: n = {widest}", location="bottom", aspect=40)
+    figure.colorbar(
+        image,
+        ax=panels[:, :3],
+        shrink=0.8,
+        label=rf"$\cos(h_a, h_b)$; networks: n = {widest}",
+        location="bottom",
+        aspect=40,
+    )
     for index, (name, line) in enumerate(split(tables["closed"], "curve").items()):
-        curve(panels[0][3], line, "application_2", index, "$m$ = 1" if name == "m=1" else "$m$ = 1/2")
+        curve(
+            panels[0][3], line, "application_2", index, "$m$ = 1" if name == "m=1" else "$m$ = 1/2"
+        )
     for index, panel in enumerate(("tied", "tied 1/N"), 2):
         line = [row for row in own[panel] if row["application"] == 0]
         curve(panels[1][3], line, "application_2", index, f"${MAPS[panel].split('$')[1]}$")
@@ -69,10 +105,14 @@ FIGURE = Figure(
     name="nag-cosines",
     paper="2606.16112",
     item="residual geometry (section IV-C)",
-    shows="cosines between the states of untied and tied norm-agnostic stacks, theory beside measurement",
-    caption="Predicted: the cosine of states a < b: untied rho_a/rho_b = prod_(a < l <= b) (1 + alpha_l^2 m^2)^-1/2, with the input sqrt(Gamma(b+1) "
-    "Gamma(1+m^2)/Gamma(b+1+m^2)) at gains m l^-1/2 (lines top right); tied, from the Gram recursion. Loops of one block with gains l^-1/2 lose "
-    "the input and settle on a direction of their own, with gains 1/N they keep it. Measured: mean over {samples} networks of width {widths} "
+    shows="cosines between the states of untied and tied norm-agnostic stacks, theory beside "
+    "measurement",
+    caption="Predicted: the cosine of states a < b: untied rho_a/rho_b = prod_(a < l <= b) (1 + "
+    "alpha_l^2 m^2)^-1/2, with the input sqrt(Gamma(b+1) "
+    "Gamma(1+m^2)/Gamma(b+1+m^2)) at gains m l^-1/2 (lines top right); tied, from the Gram "
+    "recursion. Loops of one block with gains l^-1/2 lose "
+    "the input and settle on a direction of their own, with gains 1/N they keep it. Measured: "
+    "mean over {samples} networks of width {widths} "
     "(maps: the widest), {engines} engine.",
     tables=tables,
     draw=draw,

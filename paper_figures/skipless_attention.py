@@ -1,4 +1,5 @@
-"""The designed attention matrices of U-SPA and E-SPA, and what networks that were given them apply, entry by entry."""
+"""The designed attention matrices of U-SPA and E-SPA, and what networks that were given them
+apply, entry by entry."""
 
 from __future__ import annotations
 
@@ -12,7 +13,16 @@ import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
 from sigprop.paper_figures._judge import Judged, points
 from sigprop.paper_figures._registry import Figure
-from sigprop.paper_figures._skipless import FILE, NAMES, RHO, SPAN, WIDTHS, cosines, design, pair_map
+from sigprop.paper_figures._skipless import (
+    FILE,
+    NAMES,
+    RHO,
+    SPAN,
+    WIDTHS,
+    cosines,
+    design,
+    pair_map,
+)
 
 TOKENS, DEPTH, LAYERS, TICKS = 6, 32, (1, 8, 32), (1, 3, 6)
 HUSH = 1e-12  # variance of the tokens that are to be silent: a Gram needs a positive diagonal
@@ -20,28 +30,72 @@ EXACT = 1e-6  # what predict may differ from the design by
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
-    """One layer at a time, token s alone having unit variance: the variance of token t is then A_ts^2."""
+    """One layer at a time, token s alone having unit variance: the variance of token t is then
+    A_ts^2."""
     rows = []
     for name, layer in ((name, layer) for name in ("u-spa", "e-spa") for layer in LAYERS):
         before, after = map(float, cosines(name, DEPTH, TOKENS)[layer - 1 : layer + 1])
         squares = design(name, before, after, TOKENS) ** 2
         for s in range(TOKENS):
             heard = np.where(np.arange(TOKENS) == s, 1.0, HUSH)
-            given: dict[str, Any] = {"depth": 1, "tokens": TOKENS, "initial_cosine": before, "input_gram": np.diag(heard)}
-            stack = sp.architectures.u_spa(rho_final=after, **given) if name == "u-spa" else sp.architectures.e_spa(gamma_final=-math.log(after), **given)
-            keep = lambda row, s=s: row["token"] >= s  # noqa: E731  others are masked
-            found = run.points(stack, "residual_variance", [1], keep=keep, widths=WIDTHS, panel=name, curve=f"layer {layer}", layer=layer, source=s)
-            rows += [row | {"predicted": row["theory"], "theory": float((squares @ heard)[row["token"]])} for row in found]
-    about = {"architectures": ["u-spa", "e-spa"], "depth": DEPTH, "tokens": TOKENS, "rho_final": RHO, "gamma_final": SPAN / TOKENS}
+            given: dict[str, Any] = {
+                "depth": 1,
+                "tokens": TOKENS,
+                "initial_cosine": before,
+                "input_gram": np.diag(heard),
+            }
+            stack = (
+                sp.architectures.u_spa(rho_final=after, **given)
+                if name == "u-spa"
+                else sp.architectures.e_spa(gamma_final=-math.log(after), **given)
+            )
+
+            # others are masked
+            def keep(row, s=s):
+                return row["token"] >= s
+
+            found = run.points(
+                stack,
+                "residual_variance",
+                [1],
+                keep=keep,
+                widths=WIDTHS,
+                panel=name,
+                curve=f"layer {layer}",
+                layer=layer,
+                source=s,
+            )
+            rows += [
+                row | {"predicted": row["theory"], "theory": float((squares @ heard)[row["token"]])}
+                for row in found
+            ]
+    about = {
+        "architectures": ["u-spa", "e-spa"],
+        "depth": DEPTH,
+        "tokens": TOKENS,
+        "rho_final": RHO,
+        "gamma_final": SPAN / TOKENS,
+    }
     return {"entries": run.table("skipless-attention", rows, about)}
 
 
 def judge(tables: Any) -> Judged:
     """As always, and predict has to give the design."""
     found = points(tables)
-    off = [row for row in tables["entries"] if abs(row["predicted"] - row["theory"]) > EXACT * row["scale"]]
+    off = [
+        row
+        for row in tables["entries"]
+        if abs(row["predicted"] - row["theory"]) > EXACT * row["scale"]
+    ]
     return (
-        replace(found, verdict="rejected", against=found.against + len(off), reason=f"{len(off)} entries as predicted are not the design's") if off else found
+        replace(
+            found,
+            verdict="rejected",
+            against=found.against + len(off),
+            reason=f"{len(off)} entries as predicted are not the design's",
+        )
+        if off
+        else found
     )
 
 
@@ -55,11 +109,24 @@ def draw(figure: Any, tables: Any) -> None:
     maps, lines = above.subplots(2, 2 * len(LAYERS)), below.subplots(1, 2, sharey=True)
     for i, (name, own) in enumerate(split(rows, "panel").items()):
         for j, (layer, here) in enumerate(split(own, "layer").items()):
-            for k, (column, title) in enumerate((("theory", f"layer {layer}: design"), ("measured", "networks"))):
-                values = {(row["token"], row["source"]): math.sqrt(row[column]) for row in here if row["width"] == widest and row[column] is not None}
+            for k, (column, title) in enumerate(
+                (("theory", f"layer {layer}: design"), ("measured", "networks"))
+            ):
+                values = {
+                    (row["token"], row["source"]): math.sqrt(row[column])
+                    for row in here
+                    if row["width"] == widest and row[column] is not None
+                }
                 image = pair_map(maps[i][2 * j + k], values, TOKENS, TICKS, norm=LogNorm(5e-4, 1.0))
                 letter(maps[i][2 * j + k], title if i == 0 else "")
-            curve(lines[i], [row for row in here if row["token"] == TOKENS - 1], "column", j, f"layer {layer}", f=lambda v: math.sqrt(max(v, 0.0)))
+            curve(
+                lines[i],
+                [row for row in here if row["token"] == TOKENS - 1],
+                "column",
+                j,
+                f"layer {layer}",
+                f=lambda v: math.sqrt(max(v, 0.0)),
+            )
         maps[i][0].set_ylabel(f"{NAMES[name]}\ntoken $t$")
         lines[i].set(xlabel="token $s$", xticks=range(1, TOKENS + 1), yscale="log", ylim=(2e-5, 2))
         letter(lines[i], f"{NAMES[name]}: the last token's row")
@@ -76,9 +143,12 @@ FIGURE = Figure(
     paper="2302.10322",
     item="theorems on U-SPA and E-SPA",
     shows="the designed attention matrices of U-SPA and E-SPA, entry by entry what networks apply",
-    caption="Predicted: A_l = F_l F_(l-1)^-1, F_l the Cholesky factors of the kernels to be had (U-SPA: (1 - rho_l) 1 + rho_l 1 1^T, rho_l from 0 to 0.8 in 32 "
-    "steps; E-SPA: exp(-gamma_l |s - t|), sqrt(1 - exp(-2 gamma_l)) falling by one factor a layer to gamma = 0.64/T). Measured: the rms of token t where "
-    "token s alone speaks, in {samples} one-layer networks of width {widths} whose softmax at zero queries has the bias log A/D and the rescaling D, "
+    caption="Predicted: A_l = F_l F_(l-1)^-1, F_l the Cholesky factors of the kernels to be had "
+    "(U-SPA: (1 - rho_l) 1 + rho_l 1 1^T, rho_l from 0 to 0.8 in 32 "
+    "steps; E-SPA: exp(-gamma_l |s - t|), sqrt(1 - exp(-2 gamma_l)) falling by one factor a layer "
+    "to gamma = 0.64/T). Measured: the rms of token t where "
+    "token s alone speaks, in {samples} one-layer networks of width {widths} whose softmax at "
+    "zero queries has the bias log A/D and the rescaling D, "
     "{engines} engine. White: masked.",
     tables=tables,
     draw=draw,

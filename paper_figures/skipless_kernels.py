@@ -1,4 +1,5 @@
-"""Kernels of the tokens by depth in networks without skips or norms: vanilla, U-SPA, E-SPA, Value-SkipInit."""
+"""Kernels of the tokens by depth in networks without skips or norms: vanilla, U-SPA, E-SPA,
+Value-SkipInit."""
 
 from __future__ import annotations
 
@@ -17,33 +18,66 @@ def tables(run: Any) -> dict[str, sp.Table]:
     """Every pair of tokens, and the diagonal, after three depths."""
     rows = []
     for name, stack in networks(DEPTH, TOKENS).items():
-        rows += run.points(stack, ("token_covariance", "residual_variance"), STATES, widths=WIDTHS, curve=name)
-    about = {"architectures": list(NAMES), "depth": DEPTH, "tokens": TOKENS, "rho_final": RHO, "gamma_final": SPAN / TOKENS}
+        rows += run.points(
+            stack, ("token_covariance", "residual_variance"), STATES, widths=WIDTHS, curve=name
+        )
+    about = {
+        "architectures": list(NAMES),
+        "depth": DEPTH,
+        "tokens": TOKENS,
+        "rho_final": RHO,
+        "gamma_final": SPAN / TOKENS,
+    }
     return {"kernels": run.table("skipless-kernels", rows, about)}
 
 
 def draw(figure: Any, tables: Any) -> None:
-    """A row a depth: maps, the wide limit's half above the diagonal; below, the last token against the others."""
+    """A row a depth: maps, the wide limit's half above the diagonal; below, the last token
+    against the others."""
     rows = over_scale(tables["kernels"])
     widest = max(row["width"] for row in rows)
-    panels = figure.subplots(len(STATES) + 1, len(NAMES), gridspec_kw={"height_ratios": [*(1 for _ in STATES), 0.8]})
+    panels = figure.subplots(
+        len(STATES) + 1, len(NAMES), gridspec_kw={"height_ratios": [*(1 for _ in STATES), 0.8]}
+    )
     for j, (name, own) in enumerate(split(rows, "curve").items()):
-        for i, (state, here) in enumerate(split(sorted(own, key=lambda row: row["application"]), "application").items()):
+        for i, (state, here) in enumerate(
+            split(sorted(own, key=lambda row: row["application"]), "application").items()
+        ):
             axes = panels[i][j]
             at = [row for row in here if row["width"] == widest]
-            values = {(row["token"], row["token_2"]): row["theory"] for row in at if row["token_2"] is not None}
-            values |= {(row["token"] if row["token_2"] is None else row["token_2"], row["token"]): row["measured"] for row in at}
+            values = {
+                (row["token"], row["token_2"]): row["theory"]
+                for row in at
+                if row["token_2"] is not None
+            }
+            values |= {
+                (row["token"] if row["token_2"] is None else row["token_2"], row["token"]): row[
+                    "measured"
+                ]
+                for row in at
+            }
             image = pair_map(axes, values, TOKENS, TICKS, vmin=0.0, vmax=1.0)
             axes.plot((0.5, TOKENS + 0.5), (0.5, TOKENS + 0.5), color="white", linewidth=0.8)
-            axes.set(ylabel=f"layer {state}\ntoken $s$" if j == 0 else None, xlabel="token $t$" if i == len(STATES) - 1 else None)
+            axes.set(
+                ylabel=f"layer {state}\ntoken $s$" if j == 0 else None,
+                xlabel="token $t$" if i == len(STATES) - 1 else None,
+            )
             if i == 0:
                 letter(axes, NAMES[name])
-            last = [{**row, "token": row["token"] + 1} for row in here if row["token_2"] == TOKENS - 1]
+            last = [
+                {**row, "token": row["token"] + 1} for row in here if row["token_2"] == TOKENS - 1
+            ]
             curve(panels[-1][j], last, "token", i, f"layer {state}")
         panels[-1][j].set(xlabel="token $t$", xticks=TICKS, ylim=(-0.08, 1.08))
     panels[-1][0].set_ylabel("cosine with\nlast token")
     panels[-1][-1].legend(loc="center")
-    figure.colorbar(image, ax=panels[:-1, :], shrink=0.7, aspect=40, label="cosine of tokens; above the diagonal: wide limit, below: networks")
+    figure.colorbar(
+        image,
+        ax=panels[:-1, :],
+        shrink=0.7,
+        aspect=40,
+        label="cosine of tokens; above the diagonal: wide limit, below: networks",
+    )
     legend_of_points(figure, rows)
 
 
@@ -51,11 +85,16 @@ FIGURE = Figure(
     name="skipless-kernels",
     paper="2302.10322",
     item="kernel matrices, Sec. 3",
-    shows="normalised kernels of the tokens by depth without skips or norms: vanilla, U-SPA, E-SPA, Value-SkipInit",
-    caption="Predicted: Sigma_l = A_l Sigma_(l-1) A_l^T from independent tokens, over the root of the predicted diagonals. Causal uniform attention collapses "
-    "the tokens into one direction; designed attention ends at the kernel it was designed for (U-SPA: cosine 0.8 of all pairs; E-SPA: exp(-gamma |s - t|), "
-    "gamma = 0.64/T); attention that begins as the identity keeps the input's. Measured: the same entries, on and below the diagonal, of {samples} networks of "
-    "32 layers with orthogonal matrices, width {widths} (maps: the widest; vanilla as Value-SkipInit's other end, alpha = 0 and beta = 1), {engines} engine.",
+    shows="normalised kernels of the tokens by depth without skips or norms: vanilla, U-SPA, "
+    "E-SPA, Value-SkipInit",
+    caption="Predicted: Sigma_l = A_l Sigma_(l-1) A_l^T from independent tokens, over the root of "
+    "the predicted diagonals. Causal uniform attention collapses "
+    "the tokens into one direction; designed attention ends at the kernel it was designed for "
+    "(U-SPA: cosine 0.8 of all pairs; E-SPA: exp(-gamma |s - t|), "
+    "gamma = 0.64/T); attention that begins as the identity keeps the input's. Measured: the same "
+    "entries, on and below the diagonal, of {samples} networks of "
+    "32 layers with orthogonal matrices, width {widths} (maps: the widest; vanilla as "
+    "Value-SkipInit's other end, alpha = 0 and beta = 1), {engines} engine.",
     tables=tables,
     draw=draw,
     size=(7.0, 6.4),

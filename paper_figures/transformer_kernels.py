@@ -17,10 +17,28 @@ ENTRIES = ((COLOURS[4], "v"), ("0.55", "P"))  # apart from the widths' colours a
 def tables(run: Any) -> dict[str, sp.Table]:
     """One token's variance and two tokens' covariance: tokens are exchangeable."""
     stack = sp.architectures.transformer(depth=DEPTH, tokens=TOKENS, head_dim=64)
-    keep = lambda row: row["token"] == 0 and row.get("token_2") in (None, 1)  # noqa: E731
-    rows = run.points(stack, ("residual_variance", "token_covariance"), range(2 * DEPTH + 1), keep=keep, widths=WIDTHS)
-    rows = [{"panel": "diagonal" if row["quantity"] == "residual_variance" else "off-diagonal"} | row for row in rows]
-    return {"kernels": run.table("transformer-kernels", rows, {"architecture": "transformer", "depth": DEPTH, "tokens": TOKENS, "head_dim": 64})}
+
+    def keep(row):
+        return row["token"] == 0 and row.get("token_2") in (None, 1)
+
+    rows = run.points(
+        stack,
+        ("residual_variance", "token_covariance"),
+        range(2 * DEPTH + 1),
+        keep=keep,
+        widths=WIDTHS,
+    )
+    rows = [
+        {"panel": "diagonal" if row["quantity"] == "residual_variance" else "off-diagonal"} | row
+        for row in rows
+    ]
+    return {
+        "kernels": run.table(
+            "transformer-kernels",
+            rows,
+            {"architecture": "transformer", "depth": DEPTH, "tokens": TOKENS, "head_dim": 64},
+        )
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -33,22 +51,54 @@ def draw(figure: Any, tables: Any) -> None:
         xs, theory = [row["application"] for row in wide], [row["theory"] for row in wide]
         panels[0].plot(xs, theory, color=colour, linestyle=LINES[i], label=PANELS[panel])
         given = {"markersize": 3.6, "linestyle": "", "color": colour, "linewidth": 0.7}
-        panels[0].errorbar(xs, [row["measured"] for row in wide], [INTERVAL * row["se"] for row in wide], marker=marker, **given)
+        panels[0].errorbar(
+            xs,
+            [row["measured"] for row in wide],
+            [INTERVAL * row["se"] for row in wide],
+            marker=marker,
+            **given,
+        )
         axes = panels[1 + i]
         axes.axhline(0, color="0.2", linewidth=0.8)
         series = [(f"n = {n}", [of(row) for row in own]) for n, own in by_width.items()]
         first, last = (by_width[n] for n in (min(WIDTHS), max(WIDTHS)))
-        series.append(("extrapolated", [extrapolated(a["width"], of(a), b["width"], of(b)) for a, b in zip(first, last, strict=True)]))
+        series.append(
+            (
+                "extrapolated",
+                [
+                    extrapolated(a["width"], of(a), b["width"], of(b))
+                    for a, b in zip(first, last, strict=True)
+                ],
+            )
+        )
         for j, (name, values) in enumerate(series):
             ys, bars = (
-                [100 * v / t for v, t in zip(of, theory, strict=True)] for of in ([v - t for (v, _), t in zip(values, theory, strict=True)], se_of(values))
+                [100 * v / t for v, t in zip(of, theory, strict=True)]
+                for of in ([v - t for (v, _), t in zip(values, theory, strict=True)], se_of(values))
             )
             shifted = [x + 0.18 * (j - 1.5) for x in xs]
             face = COLOURS[j] if j == 3 else "white"
-            axes.errorbar(shifted, ys, bars, marker=MARKERS[j], markersize=3.2, linestyle="", color=COLOURS[j], linewidth=0.7, markerfacecolor=face, label=name)
-        axes.set(xlabel="sub-block", ylabel="from the wide limit / %", xticks=range(0, 2 * DEPTH + 1, 3))
+            axes.errorbar(
+                shifted,
+                ys,
+                bars,
+                marker=MARKERS[j],
+                markersize=3.2,
+                linestyle="",
+                color=COLOURS[j],
+                linewidth=0.7,
+                markerfacecolor=face,
+                label=name,
+            )
+        axes.set(
+            xlabel="sub-block", ylabel="from the wide limit / %", xticks=range(0, 2 * DEPTH + 1, 3)
+        )
         letter(axes, f"{PANELS[panel]}: networks")
-    panels[0].set(xlabel="sub-block", ylabel=r"token Gram $\langle h_t, h_s\rangle$", xticks=range(0, 2 * DEPTH + 1, 3))
+    panels[0].set(
+        xlabel="sub-block",
+        ylabel=r"token Gram $\langle h_t, h_s\rangle$",
+        xticks=range(0, 2 * DEPTH + 1, 3),
+    )
     letter(panels[0], f"wide limit and n = {max(WIDTHS)}")
     panels[0].legend()
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -69,9 +119,12 @@ FIGURE = Figure(
     paper="2304.02034",
     item="eqs. 1.65, 1.77",
     shows="token Gram of a pre-norm transformer by sub-block, at three widths and extrapolated",
-    caption="Predicted: G <- G + C_U C_V E[Omega F Omega^T] after attention and G <- G + C_X <phi phi>_F after the MLP, F the Gram of the normalised tokens; "
-    "8 tokens of cosine 0.3, heads of 64 coordinates, GELU. G grows linearly, and the tokens' cosine rises from 0.30 to 0.74. Measured: {samples} networks of "
-    "width {widths}, {engines} engine; extrapolated: the line in 1/n through the narrowest and the widest, all with 95 % intervals.",
+    caption="Predicted: G <- G + C_U C_V E[Omega F Omega^T] after attention and G <- G + C_X <phi "
+    "phi>_F after the MLP, F the Gram of the normalised tokens; "
+    "8 tokens of cosine 0.3, heads of 64 coordinates, GELU. G grows linearly, and the tokens' "
+    "cosine rises from 0.30 to 0.74. Measured: {samples} networks of "
+    "width {widths}, {engines} engine; extrapolated: the line in 1/n through the narrowest and "
+    "the widest, all with 95 % intervals.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.7),

@@ -1,4 +1,5 @@
-"""Order and chaos of a block over (alpha, sigma_w), and how attention's weights freeze on few tokens at low temperature."""
+"""Order and chaos of a block over (alpha, sigma_w), and how attention's weights freeze on few
+tokens at low temperature."""
 
 from __future__ import annotations
 
@@ -18,20 +19,38 @@ def tables(run: Any) -> dict[str, sp.Table]:
     return {
         "plane": run.table("transformer-phases", angles(run, PLANE), about),
         "angle": run.table("transformer-phases", angles(run, ALPHAS, SIGMAS), about),
-        "participation": run.table("transformer-phases", shares(run), about | {"token_cosine": 0.0, "head_dim": 64}),
+        "participation": run.table(
+            "transformer-phases", shares(run), about | {"token_cosine": 0.0, "head_dim": 64}
+        ),
     }
 
 
 def draw(figure: Any, tables: Any) -> None:
-    """The plane with its line of no growth, curves across it, and participation against temperature."""
+    """The plane with its line of no growth, curves across it, and participation against
+    temperature."""
     plane, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.1, 1, 1]})
     whole = {(row["alpha"], row["sigma_w"]): row["theory"] for row in by_block(tables["plane"])}
     alphas, sigmas = (sorted({key[i] for key in whole}) for i in (0, 1))
     z = [[whole[a, s] for a in alphas] for s in sigmas]
-    image = plane.pcolormesh(alphas, sigmas, z, shading="nearest", rasterized=True, vmin=-1.0, vmax=0.6)
+    image = plane.pcolormesh(
+        alphas, sigmas, z, shading="nearest", rasterized=True, vmin=-1.0, vmax=0.6
+    )
     plane.grid(False)
-    lines = plane.contour(alphas, sigmas, z, levels=[-0.5, -0.1, 0.0, 0.1], colors="white", linewidths=[0.6, 0.6, 1.6, 0.6], linestyles="solid")
-    plane.clabel(lines, fontsize=6.5, fmt=lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"), inline_spacing=2)
+    lines = plane.contour(
+        alphas,
+        sigmas,
+        z,
+        levels=[-0.5, -0.1, 0.0, 0.1],
+        colors="white",
+        linewidths=[0.6, 0.6, 1.6, 0.6],
+        linestyles="solid",
+    )
+    plane.clabel(
+        lines,
+        fontsize=6.5,
+        fmt=lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"),
+        inline_spacing=2,
+    )
     figure.colorbar(image, ax=plane, extend="min").ax.set_title(r"$\lambda_a$", fontsize=7)
     plane.set(xlabel=r"branch strength $\alpha$", ylabel=r"$\sigma_w$")
     letter(plane, "order below, chaos above 0")
@@ -44,8 +63,16 @@ def draw(figure: Any, tables: Any) -> None:
     for index, (name, rows) in enumerate(split(tables["participation"], "curve").items()):
         curve(right, rows, "temperature", index, name.replace("T", "$T$"))
     xs = [i / 100 for i in range(201)]
-    right.plot(xs, [max(0.0, 1 - 1 / max(x, 1.0)) for x in xs], color="0.5", linestyle=LINES[5], label=r"$T \to \infty$")
-    right.set(xlabel=r"$\beta/\beta_c$", ylabel=r"participation $\sum_s \Omega_{ts}^2$", ylim=(0, 1))
+    right.plot(
+        xs,
+        [max(0.0, 1 - 1 / max(x, 1.0)) for x in xs],
+        color="0.5",
+        linestyle=LINES[5],
+        label=r"$T \to \infty$",
+    )
+    right.set(
+        xlabel=r"$\beta/\beta_c$", ylabel=r"participation $\sum_s \Omega_{ts}^2$", ylim=(0, 1)
+    )
     letter(right, "attention at initialisation")
     right.legend()
     legend_of_points(figure, tables["participation"])
@@ -55,11 +82,16 @@ FIGURE = Figure(
     name="transformer-phases",
     paper="2403.02579, 2505.24333",
     item="Fig. 4; REM",
-    shows="angle exponent over (alpha, sigma_w), and attention's participation ratio against beta/beta_c",
-    caption="Left and middle, predicted: lambda_a, the growth of log(1 - cosine) of two tokens of cosine 0.999 over attention and a tanh MLP behind norms, "
-    "with branches of strength alpha and skips sqrt(1 - alpha^2): log(1 - alpha^2) from attention, log of (1 - alpha^2 + alpha^2 sigma_w^4 E phi'^2)/"
-    "(1 - alpha^2 + alpha^2 sigma_w^2 E phi^2) from the MLP. Right: E sum Omega^2 of scores of variance beta^2 log T at orthogonal tokens, heads of 64 "
-    "coordinates (bands: the error of its quadrature), beside the limit 1 - beta_c/beta. Measured: {samples} networks of width {widths}, "
+    shows="angle exponent over (alpha, sigma_w), and attention's participation ratio against "
+    "beta/beta_c",
+    caption="Left and middle, predicted: lambda_a, the growth of log(1 - cosine) of two tokens of "
+    "cosine 0.999 over attention and a tanh MLP behind norms, "
+    "with branches of strength alpha and skips sqrt(1 - alpha^2): log(1 - alpha^2) from "
+    "attention, log of (1 - alpha^2 + alpha^2 sigma_w^4 E phi'^2)/"
+    "(1 - alpha^2 + alpha^2 sigma_w^2 E phi^2) from the MLP. Right: E sum Omega^2 of scores of "
+    "variance beta^2 log T at orthogonal tokens, heads of 64 "
+    "coordinates (bands: the error of its quadrature), beside the limit 1 - beta_c/beta. "
+    "Measured: {samples} networks of width {widths}, "
     "{engines} engine.",
     tables=tables,
     draw=draw,

@@ -1,4 +1,5 @@
-"""Parameters, operations and cache of variable-width networks beside uniform ones, and the paper's table."""
+"""Parameters, operations and cache of variable-width networks beside uniform ones, and the
+paper's table."""
 
 from __future__ import annotations
 
@@ -11,20 +12,49 @@ from sigprop.paper_figures._registry import FOLDER, Figure
 from sigprop.paper_figures._released import NAMES, SOLVER
 
 SEQUENCE, VOCABULARY = 4096, 100263
-COLUMNS = {"uniform": ("parameters, uniform / M", 0.1), "parameters": ("parameters / M", 0.1), "flops": ("FLOPs / %", 0.01), "kv_cache": ("cache / %", 0.01)}
+COLUMNS = {
+    "uniform": ("parameters, uniform / M", 0.1),
+    "parameters": ("parameters / M", 0.1),
+    "flops": ("FLOPs / %", 0.01),
+    "kv_cache": ("cache / %", 0.01),
+}
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """Rounded nowhere: half a unit of the last printed digit is what may differ."""
     rows = []
     for (width, depth), published in SOLVER.items():
-        stack = sp.architectures.variable_width(depth=depth, reference_width=width, round_to=32, heads=16)
-        found = {row["quantity"]: row for row in sp.costs(stack, width=width, sequence=SEQUENCE, vocabulary=VOCABULARY)}
+        stack = sp.architectures.variable_width(
+            depth=depth, reference_width=width, round_to=32, heads=16
+        )
+        found = {
+            row["quantity"]: row
+            for row in sp.costs(stack, width=width, sequence=SEQUENCE, vocabulary=VOCABULARY)
+        }
         savings = (-100 * found[name]["saving"] for name in ("flops", "kv_cache"))
-        values = (found["parameters"]["reference"] / 1e6, found["parameters"]["value"] / 1e6, *savings)
+        values = (
+            found["parameters"]["reference"] / 1e6,
+            found["parameters"]["value"] / 1e6,
+            *savings,
+        )
         for name, value, printed in zip(COLUMNS, values, published, strict=True):
-            rows.append({"curve": name, "size": width, "label": NAMES[width, depth], "theory": value, "published": printed, "unit": COLUMNS[name][1]})
-    return {"costs": run.table("width-costs", rows, {"architecture": "variable-width", "sequence": SEQUENCE, "vocabulary": VOCABULARY})}
+            rows.append(
+                {
+                    "curve": name,
+                    "size": width,
+                    "label": NAMES[width, depth],
+                    "theory": value,
+                    "published": printed,
+                    "unit": COLUMNS[name][1],
+                }
+            )
+    return {
+        "costs": run.table(
+            "width-costs",
+            rows,
+            {"architecture": "variable-width", "sequence": SEQUENCE, "vocabulary": VOCABULARY},
+        )
+    }
 
 
 def draw(figure: Any, tables: Any) -> None:
@@ -35,9 +65,30 @@ def draw(figure: Any, tables: Any) -> None:
     for axes, pair in ((left, ("uniform", "parameters")), (right, ("flops", "kv_cache"))):
         for j, name in enumerate(pair):
             xs = [i + 0.36 * (j - 0.5) for i in range(len(names))]
-            bars = {"uniform": "uniform", "parameters": "variable", "flops": "FLOPs", "kv_cache": "key-value cache"}
-            axes.bar(xs, [row["theory"] for row in own[name]], 0.34, color=COLOURS[j], alpha=0.55, hatch=("", "///")[j], edgecolor="0.2", label=bars[name])
-            axes.plot(xs, [row["published"] for row in own[name]], linestyle="", marker=MARKERS[j], color="0.1", markersize=3.6)
+            bars = {
+                "uniform": "uniform",
+                "parameters": "variable",
+                "flops": "FLOPs",
+                "kv_cache": "key-value cache",
+            }
+            axes.bar(
+                xs,
+                [row["theory"] for row in own[name]],
+                0.34,
+                color=COLOURS[j],
+                alpha=0.55,
+                hatch=("", "///")[j],
+                edgecolor="0.2",
+                label=bars[name],
+            )
+            axes.plot(
+                xs,
+                [row["published"] for row in own[name]],
+                linestyle="",
+                marker=MARKERS[j],
+                color="0.1",
+                markersize=3.6,
+            )
         axes.set_xticks(range(len(names)), names)
         axes.set_xlabel("network")
     left.set_ylabel("parameters / millions")
@@ -53,9 +104,12 @@ FIGURE = Figure(
     name="width-costs",
     paper="2606.18246",
     item="table of savings",
-    shows="parameters, operations and cache of variable-width networks beside uniform ones, and the published table",
-    caption="Bars, computed by sp.costs: entries of all matrices, multiply-adds of a sequence of 4096 tokens (two each), and numbers that a token leaves "
-    "in the cache, of the V schedule and of as many blocks of width d; vocabulary 100263. Points: the paper's table, to every printed digit.",
+    shows="parameters, operations and cache of variable-width networks beside uniform ones, and "
+    "the published table",
+    caption="Bars, computed by sp.costs: entries of all matrices, multiply-adds of a sequence of "
+    "4096 tokens (two each), and numbers that a token leaves "
+    "in the cache, of the V schedule and of as many blocks of width d; vocabulary 100263. Points: "
+    "the paper's table, to every printed digit.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.7),

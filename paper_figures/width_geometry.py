@@ -18,12 +18,28 @@ def tables(run: Any) -> dict[str, sp.Table]:
     """Gram of two tokens, and the entropy of all tokens' Gram."""
     rows = []
     for name in LABELS:
-        given: dict[str, Any] = {"schedule": (REFERENCE,) * len(SCHEDULE)} if name == "uniform" else {"schedule": SCHEDULE, "resize": name}
-        stack = sp.architectures.variable_width(depth=len(SCHEDULE), reference_width=REFERENCE, tokens=TOKENS, **given)
-        keep = lambda row: row.get("token") in (None, 0) and row.get("token_2") in (None, 1)  # noqa: E731
-        found = run.points(stack, QUANTITIES, range(2 * len(SCHEDULE) + 1), keep=keep, widths=WIDTHS, curve=name)
+        given: dict[str, Any] = (
+            {"schedule": (REFERENCE,) * len(SCHEDULE)}
+            if name == "uniform"
+            else {"schedule": SCHEDULE, "resize": name}
+        )
+        stack = sp.architectures.variable_width(
+            depth=len(SCHEDULE), reference_width=REFERENCE, tokens=TOKENS, **given
+        )
+
+        def keep(row):
+            return row.get("token") in (None, 0) and row.get("token_2") in (None, 1)
+
+        found = run.points(
+            stack, QUANTITIES, range(2 * len(SCHEDULE) + 1), keep=keep, widths=WIDTHS, curve=name
+        )
         rows += [{"panel": row["quantity"]} | row for row in found]
-    about = {"architecture": "variable-width", "schedule": list(SCHEDULE), "reference_width": REFERENCE, "tokens": TOKENS}
+    about = {
+        "architecture": "variable-width",
+        "schedule": list(SCHEDULE),
+        "reference_width": REFERENCE,
+        "tokens": TOKENS,
+    }
     return {"geometry": run.table("width-geometry", rows, about)}
 
 
@@ -44,13 +60,25 @@ def draw(figure: Any, tables: Any) -> None:
 
 
 def cosines(variances: Any, covariances: Any) -> list[dict[str, Any]]:
-    """Covariance over variance: tokens are exchangeable; errors as if the two were independent, which they are not: too wide rather than too narrow."""
-    key = lambda row: (row["curve"], row["application"], row["width"])  # noqa: E731
+    """Covariance over variance: tokens are exchangeable; errors as if the two were independent,
+    which they are not: too wide rather than too narrow."""
+
+    def key(row):
+        return (row["curve"], row["application"], row["width"])
+
     below, found = {key(row): row for row in variances}, []
     for row in covariances:
         q = below[key(row)]
         ratio = {name: row[name] / q[name] for name in ("theory", "measured")}
-        found.append({**row, **ratio, "se": abs(ratio["measured"]) * math.hypot(row["se"] / row["measured"], q["se"] / q["measured"]), "theory_error": 0.0})
+        found.append(
+            {
+                **row,
+                **ratio,
+                "se": abs(ratio["measured"])
+                * math.hypot(row["se"] / row["measured"], q["se"] / q["measured"]),
+                "theory_error": 0.0,
+            }
+        )
     return found
 
 
@@ -59,9 +87,12 @@ FIGURE = Figure(
     paper="2606.18246",
     item="token cosine, matrix entropy",
     shows="token cosine and matrix entropy by sub-block: uniform width, carry-forward, zero-pad",
-    caption="Predicted: the Gram of 4 tokens of cosine 0.3 through 8 blocks, all as wide as the stem or in a V from 96 through 32 to 96 coordinates (stem and "
-    "read-out 64), and the entropy of the spectrum of the Gram that a sub-block reads. Narrow blocks turn fewer coordinates; zero-pad forgets the others. "
-    "Measured: {samples} networks of width {widths}, {engines} engine; the cosine's bars take its covariance and variance as independent, and are too wide.",
+    caption="Predicted: the Gram of 4 tokens of cosine 0.3 through 8 blocks, all as wide as the "
+    "stem or in a V from 96 through 32 to 96 coordinates (stem and "
+    "read-out 64), and the entropy of the spectrum of the Gram that a sub-block reads. Narrow "
+    "blocks turn fewer coordinates; zero-pad forgets the others. "
+    "Measured: {samples} networks of width {widths}, {engines} engine; the cosine's bars take its "
+    "covariance and variance as independent, and are too wide.",
     tables=tables,
     draw=draw,
     size=(7.0, 2.9),

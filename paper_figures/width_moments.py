@@ -16,11 +16,24 @@ def tables(run: Any) -> dict[str, sp.Table]:
     """One token of both ways of coming back to a wider block."""
     rows = []
     for panel in RESIZE:
-        stack = sp.architectures.variable_width(depth=len(SCHEDULE), schedule=SCHEDULE, reference_width=REFERENCE, tokens=TOKENS, resize=panel)
+        stack = sp.architectures.variable_width(
+            depth=len(SCHEDULE),
+            schedule=SCHEDULE,
+            reference_width=REFERENCE,
+            tokens=TOKENS,
+            resize=panel,
+        )
         given: dict[str, Any] = {"keep": lambda row: row["token"] == 0, "widths": WIDTHS}
-        found = run.more(2).points(stack, "band_variance", range(0, 2 * len(SCHEDULE) + 1, 2), **given, panel=panel)
+        found = run.more(2).points(
+            stack, "band_variance", range(0, 2 * len(SCHEDULE) + 1, 2), **given, panel=panel
+        )
         rows += [{"curve": row["group"]} | row for row in found]
-    about = {"architecture": "variable-width", "schedule": list(SCHEDULE), "reference_width": REFERENCE, "tokens": TOKENS}
+    about = {
+        "architecture": "variable-width",
+        "schedule": list(SCHEDULE),
+        "reference_width": REFERENCE,
+        "tokens": TOKENS,
+    }
     return {"bands": run.table("width-moments", rows, about)}
 
 
@@ -44,8 +57,10 @@ FIGURE = Figure(
     paper="2606.18246",
     item="band statistics",
     shows="variance of each band of coordinates by sub-block, carry-forward and zero-pad",
-    caption="Predicted: q_k <- q_k + 1[block owns band k] Gamma, the blocks' first coordinates 96, 64, 48, 32, 48, 64, 96, 96 in turn, the stem's 64; others "
-    "pass by (carry forward) or come back as zero (zero-pad). Attention and gated SiLU behind RMSNorm of the coordinates that a block owns; 4 tokens. "
+    caption="Predicted: q_k <- q_k + 1[block owns band k] Gamma, the blocks' first coordinates "
+    "96, 64, 48, 32, 48, 64, 96, 96 in turn, the stem's 64; others "
+    "pass by (carry forward) or come back as zero (zero-pad). Attention and gated SiLU behind "
+    "RMSNorm of the coordinates that a block owns; 4 tokens. "
     "Measured: {samples} networks of width {widths}, {engines} engine.",
     tables=tables,
     draw=draw,

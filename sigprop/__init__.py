@@ -1,15 +1,18 @@
-"""sigprop: signal-propagation theory and simulation of deep residual networks, from one description.
+"""sigprop: signal-propagation theory and simulation of deep residual networks, from one
+description.
 
     arch = sp.architectures.looped_mlp(depth=2, loops=4)
     sp.derive(arch)      the recursions, as sympy equations and LaTeX
     sp.predict(arch)     the infinite-width numbers, as a table
     sp.measure(arch)     finite networks, each number with its standard error
     sp.verify(arch)      an equivalence test of the two: confirmed, rejected or inconclusive
-    sp.exponents(arch)   how they scale with depth and loops: symbolic laws beside the recursion's slopes
+    sp.exponents(arch)   how they scale with depth and loops: symbolic laws beside the recursion's
+                         slopes
     sp.critical(arch)    which powers of depth and loops make chosen quantities order one
     sp.prescribe(name, base=, target=, optimizer=)  rates, multipliers, decay by group of parameters
     sp.check(arch)       the coordinate check as a test: real optimiser steps
-    sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens save
+    sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens
+                         save
 
 A network of your own is an ``Architecture`` of ``SubBlock``s, written in vector expressions.
 """
@@ -18,7 +21,8 @@ from __future__ import annotations
 
 import importlib
 
-TYPE_CHECKING = False  # typing's own takes milliseconds, in which an interrupt of the command line is a traceback
+# typing's own takes milliseconds, in which an interrupt of the command line is a traceback
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
@@ -43,7 +47,19 @@ _WHERE = {
     "sigprop.description.family": ("Family", "SlotClass"),
     "sigprop.description.logits": ("Head",),
     "sigprop.language.expression": (
-        *("Stem", "State", "Read", "Write", "Linear", "Bias", "Activate", "Product", "Normalise", "Dropout", "Attend"),
+        *(
+            "Stem",
+            "State",
+            "Read",
+            "Write",
+            "Linear",
+            "Bias",
+            "Activate",
+            "Product",
+            "Normalise",
+            "Dropout",
+            "Attend",
+        ),
         *("Rescale", "TokenTable"),
     ),
     "sigprop.language.nodes": ("Truncate",),
@@ -61,7 +77,8 @@ __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are loaded when first used, so that ``import sigprop`` imports neither jax nor sympy."""
+    """Public names are loaded when first used, so that ``import sigprop`` imports neither jax
+    nor sympy."""
     if name not in _HOME:
         raise AttributeError(f"module 'sigprop' has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])

@@ -1,4 +1,5 @@
-"""The two ways a run can end badly that a user has to read: bad input, and a network that overflows."""
+"""The two ways a run can end badly that a user has to read: bad input, and a network that
+overflows."""
 
 from __future__ import annotations
 
@@ -7,15 +8,18 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line and names the parameter, what came, what would do."""
+    """What the user gave cannot be used; the message is one line and names the parameter, what
+    came, what would do."""
 
 
 class NoRule(NotImplementedError):
-    """The calculus met an inner product that none of its rules covers (zero is never a default); one line, as of ``InputError``."""
+    """The calculus met an inner product that none of its rules covers (zero is never a default);
+    one line, as of ``InputError``."""
 
 
 def no_rule(node: object, reason: str, accepted: str) -> NoRule:
-    """The refusal of ``node`` (shown in the user's own names): why no rule applies, and what to write instead."""
+    """The refusal of ``node`` (shown in the user's own names): why no rule applies, and what to
+    write instead."""
     return NoRule(f"{short(node)}: {reason}; accepted: {accepted}")
 
 
@@ -26,11 +30,14 @@ def short(value: object, most: int = 80) -> str:
 
 
 class Diverged(ArithmeticError):
-    """A finite network overflowed. application: the first one whose state is not finite; None where it is not known."""
+    """A finite network overflowed. application: the first one whose state is not finite; None
+    where it is not known."""
 
     def __init__(self, application: int | None = None) -> None:
         self.application = application
-        super().__init__("diverged" if application is None else f"diverged at application {application}")
+        super().__init__(
+            "diverged" if application is None else f"diverged at application {application}"
+        )
 
     def __reduce__(self) -> tuple[type, tuple[int | None]]:
         return Diverged, (self.application,)  # from a process of its own

@@ -1,1 +1,2 @@
-"""Finite networks, sampled and measured. Imported only as ``sigprop.simulations``; it never imports the theory."""
+"""Finite networks, sampled and measured. Imported only as ``sigprop.simulations``; it never
+imports the theory."""

@@ -19,12 +19,19 @@ LEAST = {"width": 1, "samples": 2, "seed": 0, "memory_mib": 1}
 
 
 def check_sizes(**given: int | None) -> None:
-    """Raise ``InputError`` for a width, samples, seed or memory_mib that is not a whole number in range."""
+    """Raise ``InputError`` for a width, samples, seed or memory_mib that is not a whole number
+    in range."""
     for name, value in given.items():
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not LEAST[name] <= value < 2**32:
-            raise InputError(f"{name}={value}; accepted: an integer from {LEAST[name]} to {2**32 - 1}")
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, numbers.Integral)
+            or not LEAST[name] <= value < 2**32
+        ):
+            raise InputError(
+                f"{name}={value}; accepted: an integer from {LEAST[name]} to {2**32 - 1}"
+            )
 
 
 def measure(
@@ -40,16 +47,18 @@ def measure(
     memory_mib: int = 1024,
     progress: Any = None,
 ) -> Table:
-    """Mean and standard error, over ``samples`` independent networks of width n, of every selected row.
+    """Mean and standard error, over ``samples`` independent networks of width n, of every selected
+    row.
 
-    arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the description and the sample's
-    index it fixes every random number, whatever the chunking or device count; engine: 'dense', 'matrix-free' (docs/matrix-free.md)
-    or 'auto', the cheaper one; dtype: 'float32' or 'float64', the precision of the networks, which are the same ones in both;
-    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an object
-    with start and advance.
+    arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the
+    description and the sample's index it fixes every random number, whatever the chunking or device
+    count; engine: 'dense', 'matrix-free' (docs/matrix-free.md) or 'auto', the cheaper one; dtype:
+    'float32' or 'float64', the precision of the networks, which are the same ones in both;
+    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; progress: an
+    object with start and advance.
 
-    A network that overflows is not averaged away: rows at and after its application (and everything backward)
-    have value null and the table's note says at which application. Raises ``InputError``.
+    A network that overflows is not averaged away: rows at and after its application (and everything
+    backward) have value null and the table's note says at which application. Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     rows = select(arch, quantities, applications)
@@ -59,12 +68,25 @@ def measure(
         progress.start(samples, f"width {width}")
     found = moments(runner, samples, seed, progress.advance if progress is not None else None)
     diverged = found["diverged"]
-    fixed = {"samples": samples, "width": width, "seed": seed, "engine": runner.name, "dtype": runner.dtype}
+    fixed = {
+        "samples": samples,
+        "width": width,
+        "seed": seed,
+        "engine": runner.name,
+        "dtype": runner.dtype,
+    }
     table = []
     for row, value, se in zip(rows, found["mean"], found["error"], strict=True):
-        lost = diverged is not None and (QUANTITIES[row.quantity].backward or max(row.application or 0, row.application_2 or 0) >= diverged)
+        lost = diverged is not None and (
+            QUANTITIES[row.quantity].backward
+            or max(row.application or 0, row.application_2 or 0) >= diverged
+        )
         usable = not lost and math.isfinite(value) and math.isfinite(se)
-        table.append(row.to_dict() | {"value": float(value) if usable else None, "se": float(se) if usable else None} | fixed)
+        table.append(
+            row.to_dict()
+            | {"value": float(value) if usable else None, "se": float(se) if usable else None}
+            | fixed
+        )
     notes = {}
     if diverged is not None:
         notes = {"diverged": f"networks diverged at application {diverged} {BEYOND[dtype]}"}

@@ -1,6 +1,8 @@
-"""Every test runs under strict numerics: no silent dtype or rank promotion; warnings are errors (pyproject.toml).
+"""Every test runs under strict numerics: no silent dtype or rank promotion; warnings are errors
+(pyproject.toml).
 
-Compiled programs are shared: by the test processes, by the commands they start, and with the session before.
+Compiled programs are shared: by the test processes, by the commands they start, and with the
+session before.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ def strict_numerics() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Programs are those of the user's cache (``sigprop.runtime.cache``); where that is off or cannot be used, of this session."""
+    """Programs are those of the user's cache (``sigprop.runtime.cache``); where that is off or
+    cannot be used, of this session."""
     base = tmp_path_factory.getbasetemp()
     cache.begin(lambda _: None)
     session = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs")

@@ -1,4 +1,5 @@
-"""docs/components.csv holds the grid of single layers, every point within its tolerance of a sharp measurement."""
+"""docs/components.csv holds the grid of single layers, every point within its tolerance of a
+sharp measurement."""
 
 from __future__ import annotations
 
@@ -27,16 +28,31 @@ def rows() -> list[dict[str, str]]:
 
 
 def off(row: dict[str, str], theory: str) -> float:
-    """Of the measured value, a covariance of the measured variance (``paper_off`` carries that scale)."""
-    scale = (float(row["paper"]) - float(row["measured"])) / float(row["paper_off"]) if float(row["paper_off"]) else float(row["measured"])
-    return (float(row[theory]) - float(row["measured"])) / (scale if row["quantity"] == "covariance" else float(row["measured"]))
+    """Of the measured value, a covariance of the measured variance (``paper_off`` carries that
+    scale)."""
+    scale = (
+        (float(row["paper"]) - float(row["measured"])) / float(row["paper_off"])
+        if float(row["paper_off"])
+        else float(row["measured"])
+    )
+    return (float(row[theory]) - float(row["measured"])) / (
+        scale if row["quantity"] == "covariance" else float(row["measured"])
+    )
 
 
 def test_the_grid_is_complete(rows: list[dict[str, str]]):
-    found = {tuple(row[name] for name in GRID) for row in rows if (row["component"], row["quantity"]) == ("attention", "gradient_variance")}
+    found = {
+        tuple(row[name] for name in GRID)
+        for row in rows
+        if (row["component"], row["quantity"]) == ("attention", "gradient_variance")
+    }
     assert found == set(itertools.product(*GRID.values()))
     for component in ("linear", "relu", "gelu", "layer_norm", "dropout"):
-        assert {row["quantity"] for row in rows if row["component"] == component} == {"variance", "covariance", "gradient_variance"}
+        assert {row["quantity"] for row in rows if row["component"] == component} == {
+            "variance",
+            "covariance",
+            "gradient_variance",
+        }
     assert {row["component"] for row in rows} >= {"softmax", "attention"}
 
 
@@ -49,5 +65,9 @@ def test_every_point_is_within_its_tolerance_of_a_sharp_measurement(rows: list[d
 
 def test_the_papers_gradient_of_attention_would_not_pass(rows: list[dict[str, str]]):
     """The companion: the same check sees the formula that drops the softmax's path."""
-    own = [row for row in rows if (row["component"], row["quantity"]) == ("attention", "gradient_variance")]
+    own = [
+        row
+        for row in rows
+        if (row["component"], row["quantity"]) == ("attention", "gradient_variance")
+    ]
     assert sum(abs(off(row, "paper")) > 0.1 for row in own) > len(own) / 2

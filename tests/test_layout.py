@@ -31,9 +31,17 @@ FLOORS = (
     "paper_figures",
     "cli",
 )
-"""Folders (and files beside them) of the package, lowest first: each imports from lower lines and from itself."""
+"""Folders (and files beside them) of the package, lowest first: each imports from lower lines
+and from itself."""
 WITHIN = {
-    "theory": ("calculus", "gaussian attention", "recursion", "predictions", "fluctuations", "derivations exponents"),
+    "theory": (
+        "calculus",
+        "gaussian attention",
+        "recursion",
+        "predictions",
+        "fluctuations",
+        "derivations exponents",
+    ),
     "simulations": ("network", "observables", "engines", "training measure"),
 }
 MAY_USE = {
@@ -44,7 +52,7 @@ MAY_USE = {
 """What some folders may import at most."""
 CATALOGUES = ("sigprop/cli", "sigprop/architectures", "paper_figures")
 MOST_FILES = 11
-LONGEST = 250
+LONGEST = 360
 
 
 def module(path: Path) -> str:
@@ -58,7 +66,8 @@ def files() -> Iterator[Path]:
     """Every file of the package where it lies, none twice."""
     for folder in ("sigprop", *HALVES, "paper_figures"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            if not any((ROOT / parent).is_symlink() for parent in path.relative_to(ROOT).parents):  # a link's files lie elsewhere
+            # a link's files lie elsewhere
+            if not any((ROOT / parent).is_symlink() for parent in path.relative_to(ROOT).parents):
                 yield path
 
 
@@ -67,7 +76,8 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in SOU
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Every module that is imported anywhere in a file, inside functions too; ``from a import b`` counts as a and a.b."""
+    """Every module that is imported anywhere in a file, inside functions too; ``from a import
+    b`` counts as a and a.b."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -86,28 +96,46 @@ def modules(*packages: str) -> list[str]:
 
 
 def test_the_whole_package_is_looked_at():
-    assert {"sigprop", "sigprop.theory.predictions.predict", "sigprop.simulations.measure", "sigprop.architectures.mlp", "sigprop.cli.verify"} <= set(TREES)
+    assert {
+        "sigprop",
+        "sigprop.theory.predictions.predict",
+        "sigprop.simulations.measure",
+        "sigprop.architectures.mlp",
+        "sigprop.cli.verify",
+    } <= set(TREES)
     assert len(SOURCES) == len(set(SOURCES.values())) > 50
 
 
 def folder(name: str) -> str:
-    """The part of the package that a module belongs to: ``theory`` of sigprop.theory.recursion.passes."""
+    """The part of the package that a module belongs to: ``theory`` of
+    sigprop.theory.recursion.passes."""
     return name.split(".")[1] if "." in name else ""
 
 
 def arrows() -> dict[str, set[str]]:
-    """Module -> modules of the package that it imports anywhere; ``from package import module`` is the module's alone."""
+    """Module -> modules of the package that it imports anywhere; ``from package import module``
+    is the module's alone."""
     found = {}
     for name, tree in TREES.items():
         named = {imported for imported in imports(tree) if imported in TREES}
-        packages = {imported for imported in named if any(other.startswith(imported + ".") for other in named)}
-        found[name] = named - {package for package in packages if not names_taken(tree, package)} - {name}
+        packages = {
+            imported
+            for imported in named
+            if any(other.startswith(imported + ".") for other in named)
+        }
+        found[name] = (
+            named - {package for package in packages if not names_taken(tree, package)} - {name}
+        )
     return found
 
 
 def names_taken(tree: ast.AST, package: str) -> bool:
     """Whether a file takes something from a package that is no module of it."""
-    froms = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == package)
+    froms = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == package
+    )
     return any(f"{package}.{alias.name}" not in TREES for node in froms for alias in node.names)
 
 
@@ -131,7 +159,8 @@ def allowed(name: str, target: str) -> bool:
 
 
 def test_no_import_points_up():
-    """Functions' own imports included. The package itself and ``python -m sigprop`` stand above all."""
+    """Functions' own imports included. The package itself and ``python -m sigprop`` stand above
+    all."""
     for name, targets in ARROWS.items():
         for target in sorted(targets - {"sigprop"}):
             assert allowed(name, target), f"{name} imports {target}"
@@ -145,17 +174,23 @@ def test_an_import_upwards_would_be_found():
 
 def outside(part: str) -> dict[str, set[str]]:
     """What every module of a folder imports from other folders."""
-    return {name: {folder(t) for t in ARROWS[name] - {"sigprop"}} - {part} for name in modules(f"sigprop.{part}")}
+    return {
+        name: {folder(t) for t in ARROWS[name] - {"sigprop"}} - {part}
+        for name in modules(f"sigprop.{part}")
+    }
 
 
 @pytest.mark.parametrize(("half", "other"), [HALVES, HALVES[::-1]])
 def test_theory_and_simulations_share_nothing_but_the_ground_floor(half: str, other: str):
     for name, parts in outside(half).items():
-        assert other not in parts and parts <= MAY_USE[half], f"{name} imports {parts - MAY_USE[half]}"
+        assert other not in parts and parts <= MAY_USE[half], (
+            f"{name} imports {parts - MAY_USE[half]}"
+        )
 
 
 def test_the_ground_floor_does_not_know_the_halves():
-    """Only what compares or checks imports them; the package itself names them in strings, loaded when first used."""
+    """Only what compares or checks imports them; the package itself names them in strings,
+    loaded when first used."""
     for part in (
         "errors",
         "runtime",
@@ -187,10 +222,14 @@ def test_the_package_itself_is_imported_from_above_alone():
 @pytest.mark.parametrize("half", HALVES)
 def test_no_import_points_up_within_a_half(half: str):
     for name in modules(f"sigprop.{half}"):
-        for target in sorted(t for t in ARROWS[name] if folder(t) == half and t != f"sigprop.{half}"):
+        for target in sorted(
+            t for t in ARROWS[name] if folder(t) == half and t != f"sigprop.{half}"
+        ):
             one, other = name.split(".")[2:3] or ["measure"], target.split(".")[2]
             if one[0] != other and name != f"sigprop.{half}":
-                assert floor(one[0], WITHIN[half]) > floor(other, WITHIN[half]), f"{name} imports {target}"
+                assert floor(one[0], WITHIN[half]) > floor(other, WITHIN[half]), (
+                    f"{name} imports {target}"
+                )
 
 
 def test_no_imports_go_round_in_circles():
@@ -207,7 +246,14 @@ def circle(arrows: dict[str, set[str]]) -> list[str] | None:
         if state.get(name) == 2:
             return None
         state[name] = 1
-        found = next((c for target in sorted(arrows.get(name, ())) if (c := visit(target, [*path, name])) is not None), None)
+        found = next(
+            (
+                c
+                for target in sorted(arrows.get(name, ()))
+                if (c := visit(target, [*path, name])) is not None
+            ),
+            None,
+        )
         state[name] = 2
         return found
 
@@ -229,8 +275,14 @@ def test_folders_stay_small():
     counts: dict[str, int] = {}
     for path in SOURCES.values():
         if path.name != "__init__.py":
-            counts[str(path.parent.relative_to(ROOT))] = counts.get(str(path.parent.relative_to(ROOT)), 0) + 1
-    assert {name: count for name, count in counts.items() if count > MOST_FILES and name not in CATALOGUES} == {}
+            counts[str(path.parent.relative_to(ROOT))] = (
+                counts.get(str(path.parent.relative_to(ROOT)), 0) + 1
+            )
+    assert {
+        name: count
+        for name, count in counts.items()
+        if count > MOST_FILES and name not in CATALOGUES
+    } == {}
 
 
 FORBIDDEN_CALLS = {"eval", "exec", "sympify", "parse_expr", "__import__", "compile"}
@@ -244,17 +296,34 @@ def test_package_code_never_runs_text():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 bare = node.func.id if isinstance(node.func, ast.Name) else None
-                dotted = node.func.attr if isinstance(node.func, ast.Attribute) and node.func.attr in ("sympify", "parse_expr") else None
-                assert (bare or dotted) not in FORBIDDEN_CALLS, f"{name}, line {node.lineno}: {bare or dotted}()"
-                pickled = any(key.arg == "allow_pickle" and not (isinstance(key.value, ast.Constant) and key.value.value is False) for key in node.keywords)
+                dotted = (
+                    node.func.attr
+                    if isinstance(node.func, ast.Attribute)
+                    and node.func.attr in ("sympify", "parse_expr")
+                    else None
+                )
+                assert (bare or dotted) not in FORBIDDEN_CALLS, (
+                    f"{name}, line {node.lineno}: {bare or dotted}()"
+                )
+                pickled = any(
+                    key.arg == "allow_pickle"
+                    and not (isinstance(key.value, ast.Constant) and key.value.value is False)
+                    for key in node.keywords
+                )
                 assert not pickled, f"{name}, line {node.lineno}: allow_pickle"
 
 
 def names_in(tree: ast.AST) -> set[str]:
     """Architectures that a file's code names as text, docstrings apart."""
-    owners = [n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))]
+    owners = [
+        n for n in ast.walk(tree) if isinstance(n, (ast.Module, ast.ClassDef, ast.FunctionDef))
+    ]
     documented = {id(n.body[0].value) for n in owners if n.body and isinstance(n.body[0], ast.Expr)}
-    texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in documented]
+    texts = [
+        n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in documented
+    ]
     known = {spelling for name in entries() for spelling in (name, name.replace("-", "_"))}
     return {text for text in texts if text in known}
 
@@ -266,11 +335,17 @@ def test_no_engine_asks_for_an_architecture_by_name():
 
 def test_a_name_would_be_found():
     assert names_in(ast.parse('"""mlp"""\nif arch.name == "looped-mlp": pass')) == {"looped-mlp"}
-    assert list(imports(ast.parse("def f():\n    from sigprop.theory import dual"))) == ["sigprop.theory", "sigprop.theory.dual"]
+    assert list(imports(ast.parse("def f():\n    from sigprop.theory import dual"))) == [
+        "sigprop.theory",
+        "sigprop.theory.dual",
+    ]
 
 
 def test_files_stay_short():
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()}
+    """In characters a file may hold less than when lines had 160 of them and files 250 lines."""
+    lengths = {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in SOURCES.items()
+    }
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
@@ -283,12 +358,19 @@ def test_the_links_are_relative_and_resolve(name: str):
 
 def blocks(language: str) -> list[str]:
     """The README's fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        flags=re.M | re.S,
+    )
 
 
 def test_the_readme_has_two_commands():
     main, tests = blocks("sh")
-    assert all("python3 -m venv .venv" in block and "-c constraints.txt" in block for block in (main, tests))
+    assert all(
+        "python3 -m venv .venv" in block and "-c constraints.txt" in block
+        for block in (main, tests)
+    )
     assert "sigprop verify --quick" in main and "pytest" in tests
 
 
@@ -299,8 +381,18 @@ def test_constraints_name_a_version_of_everything_that_pyproject_asks_for():
     from packaging.utils import canonicalize_name
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
-    for text in (*project["dependencies"], *project["optional-dependencies"]["test"], *project["optional-dependencies"]["docs"]):
+    lines = [
+        line
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    pinned = {
+        canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
+    }
+    for text in (
+        *project["dependencies"],
+        *project["optional-dependencies"]["test"],
+        *project["optional-dependencies"]["docs"],
+    ):
         asked = Requirement(text)
         assert pinned[canonicalize_name(asked.name)] in asked.specifier, text

@@ -1,4 +1,5 @@
-"""The wide limit: a calculus of inner products, read on symbols (``derive``) and on arrays (``predict``).
+"""The wide limit: a calculus of inner products, read on symbols (``derive``) and on arrays
+(``predict``).
 
 Imported only as ``sigprop.theory``; it and the finite networks never import each other.
 """

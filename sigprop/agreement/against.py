@@ -1,7 +1,8 @@
 """``verify A --against B``: network A judged by B's theory, where only the structure differs.
 
-B takes from A every parameter that both have, the number of applications, and A's resolved numbers (the float that
-``1/(N*sqrt(L))`` was for A). What is set for B explicitly (``--against-set``) wins over all of these.
+B takes from A every parameter that both have, the number of applications, and A's resolved numbers
+(the float that ``1/(N*sqrt(L))`` was for A). What is set for B explicitly (``--against-set``) wins
+over all of these.
 """
 
 from __future__ import annotations
@@ -19,33 +20,55 @@ from sigprop.description.rows import known, select
 from sigprop.errors import InputError
 from sigprop.registry.entries import Entry
 
-WEIGHT_QUANTITIES = ("weight_gradient", "ntk")  # rows of these name weights, which two structures need not share
+# rows of these name weights, which two structures need not share
+WEIGHT_QUANTITIES = ("weight_gradient", "ntk")
 _SIZES = ("depth", "loops")
 
 
-def theory_of(network: str | Architecture, name: str, given: Mapping[str, Any] | None = None, against_set: Mapping[str, Any] | None = None) -> Architecture:
-    """The architecture ``name`` whose theory judges ``network`` (an architecture, or a registered name with ``given``).
+def theory_of(
+    network: str | Architecture,
+    name: str,
+    given: Mapping[str, Any] | None = None,
+    against_set: Mapping[str, Any] | None = None,
+) -> Architecture:
+    """The architecture ``name`` whose theory judges ``network`` (an architecture, or a registered
+    name with ``given``).
 
-    Raises ``InputError`` when there is none with as many applications, or when the two have different rows.
+    Raises ``InputError`` when there is none with as many applications, or when the two have
+    different rows.
     """
     arch = entry(network).build(**given or {}) if isinstance(network, str) else network
     other, chosen = entry(name), dict(against_set or {})
-    numbers = {key: value for key, value in arch.numbers.items() if key in other.defaults and np.ndim(value) == 0}
-    shared = {key: value for key, value in arch.parameters.items() if key in other.defaults and key not in _SIZES}
+    numbers = {
+        key: value
+        for key, value in arch.numbers.items()
+        if key in other.defaults and np.ndim(value) == 0
+    }
+    shared = {
+        key: value
+        for key, value in arch.parameters.items()
+        if key in other.defaults and key not in _SIZES
+    }
     if shared.get("token_cosine") is None:
-        shared.pop("token_cosine", None)  # the network's inputs say it; what B takes of them does too
+        # the network's inputs say it; what B takes of them does too
+        shared.pop("token_cosine", None)
     theory = other.build(**{**shared, **numbers, **_sizes(arch, other, chosen), **chosen})
     if theory.depth != arch.depth:
         raise InputError(
-            f"against={name!r}: {theory.depth} applications where {arch.name!r} has {arch.depth}; accepted: as many (set depth or loops with against-set)"
+            f"against={name!r}: {theory.depth} applications where {arch.name!r} has {arch.depth}; "
+            f"accepted: as many (set depth or loops with against-set)"
         )
     untouched = _plain(other, {**shared, **numbers, **_sizes(arch, other, {})})
     theory = replace(theory, numbers=_numbers(arch, theory, untouched))
-    common_quantities(arch, theory, [name for name in _both(arch, theory) if name not in WEIGHT_QUANTITIES])
+    common_quantities(
+        arch, theory, [name for name in _both(arch, theory) if name not in WEIGHT_QUANTITIES]
+    )
     return theory
 
 
-def common_quantities(network: Architecture, theory: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
+def common_quantities(
+    network: Architecture, theory: Architecture, asked: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """The quantities that network A can be judged by with B's theory.
 
     network: A; theory: B, as ``theory_of`` gives it; asked: names, each of which must do; none: of
@@ -86,13 +109,16 @@ def _sizes(arch: Architecture, other: Entry, chosen: Mapping[str, Any]) -> dict[
         if fixed in chosen:
             number = _whole(fixed, chosen[fixed])
             if blocks % number:
-                raise InputError(f"against-set {fixed}={chosen[fixed]!r} does not divide the {blocks} blocks of {arch.name!r}; accepted: a divisor")
+                raise InputError(
+                    f"against-set {fixed}={chosen[fixed]!r} does not divide the {blocks} blocks "
+                    f"of {arch.name!r}; accepted: a divisor"
+                )
             return {free: blocks // number}
     return {"depth": blocks // loops, "loops": loops}
 
 
 def _whole(name: str, value: Any) -> int:
-    from sigprop.registry.parameters import read_parameter
+    from sigprop.registry.reading import read_parameter
 
     return int(read_parameter(name, value))
 
@@ -105,11 +131,18 @@ def _plain(other: Entry, taken: Mapping[str, Any]) -> Architecture | None:
         return None
 
 
-def _numbers(arch: Architecture, theory: Architecture, untouched: Architecture | None) -> dict[str, Any]:
+def _numbers(
+    arch: Architecture, theory: Architecture, untouched: Architecture | None
+) -> dict[str, Any]:
     """B's numbers with A's in place of those that nothing set for B changed."""
     found = dict(theory.numbers)
     for name, value in arch.numbers.items():
         before = untouched.numbers.get(name) if untouched is not None else None
-        if name in found and np.ndim(value) <= 1 and before is not None and np.array_equal(np.asarray(before), np.asarray(found[name])):
+        if (
+            name in found
+            and np.ndim(value) <= 1
+            and before is not None
+            and np.array_equal(np.asarray(before), np.asarray(found[name]))
+        ):
             found[name] = value
     return found

@@ -1,4 +1,5 @@
-"""``verify --exponents``: slopes of finite networks over a ladder of depths or loops, against the recursion's slopes on that same ladder."""
+"""``verify --exponents``: slopes of finite networks over a ladder of depths or loops, against
+the recursion's slopes on that same ladder."""
 
 from __future__ import annotations
 
@@ -39,11 +40,14 @@ def verify_exponents(
     family: Family | None = None,
     dtype: str = SINGLE,
 ) -> Table:
-    """Is abs(fitted - effective) <= tolerance for every quantity? Rows of ``exponents`` with fitted, fitted_se, lower, upper (90 %), verdict.
+    """Is abs(fitted - effective) <= tolerance for every quantity? Rows of ``exponents`` with
+    fitted, fitted_se, lower, upper (90 %), verdict.
 
-    fitted: slope of ln(mean over networks) in ln(size), weighted by the means' own errors; effective: the recursion's with the same weights.
-    width: of all networks, whose own 1/width the tolerance has to cover; dtype: their precision; networks are added, 128 to 2048 a size, until the interval is
-    within tolerance/2. rejected: the 99 % interval, Bonferroni over rows, lies outside. Raises ``InputError``. Source: docs/exponents.md.
+    fitted: slope of ln(mean over networks) in ln(size), weighted by the means' own errors;
+    effective: the recursion's with the same weights. width: of all networks, whose own 1/width the
+    tolerance has to cover; dtype: their precision; networks are added, 128 to 2048 a size, until
+    the interval is within tolerance/2. rejected: the 99 % interval, Bonferroni over rows, lies
+    outside. Raises ``InputError``. Source: docs/exponents.md.
     """
     check_sizes(width=width, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
@@ -51,15 +55,39 @@ def verify_exponents(
     family = family or arch.family
     for name in variables or ():
         if name not in ("depth", "loops"):
-            raise InputError(f"variable={name!r}: networks are compared over depth and loops; accepted: depth, loops")
+            raise InputError(
+                f"variable={name!r}: networks are compared over depth and loops; accepted: depth, "
+                f"loops"
+            )
     theory = exponents(arch, variables, sizes, family)
     assert family is not None  # ``exponents`` refuses
     rows: list[dict[str, Any]] = []
     for variable in dict.fromkeys(row["variable"] for row in theory):
-        own = [row for row in theory if row["variable"] == variable and _measured((row["quantity"], row["group"]))]
+        own = [
+            row
+            for row in theory
+            if row["variable"] == variable and _measured((row["quantity"], row["group"]))
+        ]
         ladder = tuple(sizes or default_ladder(arch))
-        measured = _ladder(arch, family, variable, ladder, width, seed, engine, dtype, memory_mib, tolerance, progress)
-        rows += [row | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own)) for row in own if row["logs"] is not None]
+        measured = _ladder(
+            arch,
+            family,
+            variable,
+            ladder,
+            width,
+            seed,
+            engine,
+            dtype,
+            memory_mib,
+            tolerance,
+            progress,
+        )
+        rows += [
+            row
+            | _judged(row, *measured[row["quantity"], row["group"]], ladder, tolerance, len(own))
+            for row in own
+            if row["logs"] is not None
+        ]
     rows = [{key: value for key, value in row.items() if key != "logs"} for row in rows]
     verdict = overall([row["verdict"] for row in rows])
     notes = {"seed": seed, "engine": engine, "dtype": dtype, "width": width, **(theory.notes or {})}
@@ -67,7 +95,8 @@ def verify_exponents(
 
 
 def _measured(key: Key) -> bool:
-    """Not first steps (``check`` takes them), nor single groups of the tangent kernel, which are weight gradients again."""
+    """Not first steps (``check`` takes them), nor single groups of the tangent kernel, which are
+    weight gradients again."""
     return not key[0].startswith("output_change") and (key[0] != "ntk" or key[1] is None)
 
 
@@ -87,25 +116,37 @@ def _ladder(
     """quantity and group -> (ln mean, its standard error, networks) at every size."""
     found: dict[Key, list[tuple[float, float, int]]] = {}
     x = np.log(np.array(ladder, dtype=float))
-    allowed = float(tolerance / 2 / stats.norm.ppf((1 + CONFIRM) / 2) * math.sqrt(((x - x.mean()) ** 2).sum()))  # of each size's ln mean
+    # of each size's ln mean
+    allowed = float(
+        tolerance / 2 / stats.norm.ppf((1 + CONFIRM) / 2) * math.sqrt(((x - x.mean()) ** 2).sum())
+    )
     for size in ladder:
         member = sized(arch, family, variable, size)
         wanted = {key: rows for key, rows in growth_rows(member).items() if _measured(key)}
         every = tuple(row for rows in wanted.values() for row in rows)
         one = engine_for(engine, member, every, width, memory, dtype=dtype)
-        for key, value in _enough(one, wanted, seed, allowed, progress, f"{variable} {size}").items():
+        for key, value in _enough(
+            one, wanted, seed, allowed, progress, f"{variable} {size}"
+        ).items():
             found.setdefault(key, []).append(value)
-    return {key: tuple(np.array(column) for column in zip(*values, strict=True)) for key, values in found.items()}  # type: ignore[misc]
+    columns = {
+        key: [np.array(column) for column in zip(*v, strict=True)] for key, v in found.items()
+    }
+    return {key: (mean, se, networks) for key, (mean, se, networks) in columns.items()}
 
 
-def _enough(engine: Any, wanted: dict[Key, list[Row]], seed: int, allowed: float, progress: Any, label: str) -> dict[Key, tuple[float, float, int]]:
+def _enough(
+    engine: Any, wanted: dict[Key, list[Row]], seed: int, allowed: float, progress: Any, label: str
+) -> dict[Key, tuple[float, float, int]]:
     """ln mean and its error of every quantity, from as many networks as it takes."""
     count = FIRST_LOOK
     while True:
         if progress is not None:
             progress.start(count, label)
         values = sample(engine, count, seed, 0, progress.advance if progress is not None else None)
-        found = {key: _log_mean(numbers, key) for key, numbers in _quantities(wanted, values).items()}
+        found = {
+            key: _log_mean(numbers, key) for key, numbers in _quantities(wanted, values).items()
+        }
         if count >= MOST or all(error <= allowed for _, error, _ in found.values()):
             return found
         count = min(4 * count, MOST)
@@ -114,12 +155,18 @@ def _enough(engine: Any, wanted: dict[Key, list[Row]], seed: int, allowed: float
 def _quantities(wanted: dict[Key, list[Row]], values: np.ndarray) -> dict[Key, np.ndarray]:
     """[networks] of each quantity: sums over tokens and slots network by network."""
     ends = np.cumsum([len(rows) for rows in wanted.values()])
-    parts = {key: values[:, end - len(rows) : end].sum(axis=1) for (key, rows), end in zip(wanted.items(), ends, strict=True)}
+    parts = {
+        key: values[:, end - len(rows) : end].sum(axis=1)
+        for (key, rows), end in zip(wanted.items(), ends, strict=True)
+    }
     found = {key: part for key, part in parts.items() if key[0] not in (LAST, FIRST, COSINE, LANE)}
     if (LANE, None) in parts:
         return {("residual_rms", None): np.exp(2 * parts[LANE, None])} | found
     last, first, cosine = (parts[name, None] for name in (LAST, FIRST, COSINE))
-    return {("residual_rms", None): last, ("update", None): last + first - 2 * cosine * np.sqrt(last * first)} | found
+    return {
+        ("residual_rms", None): last,
+        ("update", None): last + first - 2 * cosine * np.sqrt(last * first),
+    } | found
 
 
 def _log_mean(numbers: np.ndarray, key: Key) -> tuple[float, float, int]:
@@ -128,16 +175,48 @@ def _log_mean(numbers: np.ndarray, key: Key) -> tuple[float, float, int]:
     mean = float(numbers.mean())
     if mean <= 0:
         return -math.inf, 0.0, len(numbers)
-    return power * math.log(mean), power * float(numbers.std(ddof=1)) / math.sqrt(len(numbers)) / mean, len(numbers)
+    return (
+        power * math.log(mean),
+        power * float(numbers.std(ddof=1)) / math.sqrt(len(numbers)) / mean,
+        len(numbers),
+    )
 
 
 def _judged(
-    row: dict[str, Any], logs: np.ndarray, errors: np.ndarray, counts: np.ndarray, ladder: Sequence[int], tolerance: float, rows: int
+    row: dict[str, Any],
+    logs: np.ndarray,
+    errors: np.ndarray,
+    counts: np.ndarray,
+    ladder: Sequence[int],
+    tolerance: float,
+    rows: int,
 ) -> dict[str, Any]:
-    """fitted beside effective, both with the weights of the networks' errors, and what their difference says."""
-    found = fit(ladder, [Point(*one) for one in zip(logs, errors, counts, strict=True)], row["logs"])
-    half, far = (float(stats.norm.ppf(1 - (1 - level) / 2)) * found.se for level in (CONFIRM, 1 - (1 - REJECT) / rows))
+    """fitted beside effective, both with the weights of the networks' errors, and what their
+    difference says."""
+    found = fit(
+        ladder, [Point(*one) for one in zip(logs, errors, counts, strict=True)], row["logs"]
+    )
+    half, far = (
+        float(stats.norm.ppf(1 - (1 - level) / 2)) * found.se
+        for level in (CONFIRM, 1 - (1 - REJECT) / rows)
+    )
     off = found.slope - found.reference
-    verdict = CONFIRMED if abs(off) + half <= tolerance else REJECTED if abs(off) - far > tolerance else INCONCLUSIVE
-    said = {"fitted": found.slope, "fitted_se": found.se, "deviation": off, "lower": off - half, "upper": off + half}
-    return {"effective": found.reference} | said | {"tolerance": tolerance, "samples": int(counts.max()), "verdict": verdict}
+    verdict = (
+        CONFIRMED
+        if abs(off) + half <= tolerance
+        else REJECTED
+        if abs(off) - far > tolerance
+        else INCONCLUSIVE
+    )
+    said = {
+        "fitted": found.slope,
+        "fitted_se": found.se,
+        "deviation": off,
+        "lower": off - half,
+        "upper": off + half,
+    }
+    return (
+        {"effective": found.reference}
+        | said
+        | {"tolerance": tolerance, "samples": int(counts.max()), "verdict": verdict}
+    )

@@ -1,4 +1,5 @@
-"""Rows of a verdict that nothing could make fail: one number in every network, or the stem's own, but for rounding.
+"""Rows of a verdict that nothing could make fail: one number in every network, or the stem's own,
+but for rounding.
 
 A branch scaled by e = 1e-5 changes the mean of a state's variance by e^2 (and one network's by
 2 e <h, f>, of order e n^-1/2 and of mean zero). In float32 that is nothing: the row says what the
@@ -20,8 +21,10 @@ from sigprop.description.rows import Row
 
 FORWARD = ("residual_variance", "token_covariance", "band_variance", "band_covariance", "log_norm")
 BACKWARD = ("gradient_variance", "gradient_covariance", "band_gradient")
-"""Quantities that the stem hands on, and those that the read-out hands back, where branches do nothing."""
-SUMS = 8  # units in the last place that a sum over coordinates is off by, at most; each application adds one
+"""Quantities that the stem hands on, and those that the read-out hands back, where branches do
+nothing."""
+# units in the last place that a sum over coordinates is off by, at most; each application adds one
+SUMS = 8
 
 
 class Rounding(NamedTuple):
@@ -36,7 +39,8 @@ ROUNDING = {"float32": Rounding(1e-5, 1e-4), "float64": Rounding(1e-13, 1e-11)}
 
 
 def origin(arch: Architecture, row: Row) -> Row | None:
-    """Return what the row would be if no branch did anything: of the stem, or of the last state's gradient."""
+    """Return what the row would be if no branch did anything: of the stem, or of the last
+    state's gradient."""
     if row.quantity in FORWARD and row.application:
         return replace(row, application=0)
     if row.quantity in BACKWARD and row.application != arch.depth:
@@ -46,7 +50,8 @@ def origin(arch: Architecture, row: Row) -> Row | None:
 
 @dataclass(frozen=True)
 class Origins:
-    """rows: those of a verdict, then the origins that are not among them; of: [row's index] -> its origin's."""
+    """rows: those of a verdict, then the origins that are not among them; of: [row's index] ->
+    its origin's."""
 
     rows: tuple[Row, ...]
     of: dict[int, int]
@@ -59,26 +64,42 @@ class Origins:
         at = {row: i for i, row in enumerate(every)}
         return cls(every, {i: at[row] for i, row in enumerate(found) if row is not None})
 
-    def without_change(self, predicted: Sequence[float | None], scale: np.ndarray, rounding: float) -> dict[int, int]:
-        """Return {row: origin} where theory tells the two apart by no more than rounding (over scale)."""
+    def without_change(
+        self, predicted: Sequence[float | None], scale: np.ndarray, rounding: float
+    ) -> dict[int, int]:
+        """Return {row: origin} where theory tells the two apart by no more than rounding (over
+        scale)."""
         found = {}
         for row, start in self.of.items():
             here, there = predicted[row], predicted[start]
-            if here is not None and there is not None and abs(here - there) <= rounding * scale[row]:
+            if (
+                here is not None
+                and there is not None
+                and abs(here - there) <= rounding * scale[row]
+            ):
                 found[row] = start
         return found
 
 
 def change_limit(dtype: str, depth: int) -> float:
-    """Return by how much, over its scale, rounding may move a row's mean on its way through ``depth`` applications."""
+    """Return by how much, over its scale, rounding may move a row's mean on its way through
+    ``depth`` applications."""
     return min(ROUNDING[dtype].spread, float(np.finfo(dtype).eps) * (SUMS + depth))
 
 
-def unmoved(values: np.ndarray, pairs: dict[int, int], scale: np.ndarray, rounding: float) -> dict[int, int]:
-    """Return the pairs (row: origin) that are no further apart than branches leave them whose squares are rounding.
+def unmoved(
+    values: np.ndarray, pairs: dict[int, int], scale: np.ndarray, rounding: float
+) -> dict[int, int]:
+    """Return the pairs (row: origin) that are no further apart than branches leave them whose
+    squares are rounding.
 
-    values: [networks, rows]; scale: [rows of a verdict]. A network at which nothing is claimed to change on average,
-    though its branches are not small (a stack at unit gain), moves every network's row by O(n^-1/2), and is judged.
+    values: [networks, rows]; scale: [rows of a verdict]. A network at which nothing is claimed to
+    change on average, though its branches are not small (a stack at unit gain), moves every
+    network's row by O(n^-1/2), and is judged.
     """
     first_order = math.sqrt(rounding) / 4
-    return {row: start for row, start in pairs.items() if np.all(abs(values[:, row] - values[:, start]) <= first_order * scale[row])}
+    return {
+        row: start
+        for row, start in pairs.items()
+        if np.all(abs(values[:, row] - values[:, start]) <= first_order * scale[row])
+    }

@@ -1,4 +1,5 @@
-"""Registered architectures as functions: ``sp.architectures.looped_mlp(depth=2, loops=4)``. One file each, found by existing."""
+"""Registered architectures as functions: ``sp.architectures.looped_mlp(depth=2, loops=4)``. One
+file each, found by existing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Looped (weight-tied) residual MLP stacks, 2606.18524: L distinct blocks, looped N times, loops outermost."""
+"""Looped (weight-tied) residual MLP stacks, 2606.18524: L distinct blocks, looped N times, loops
+outermost."""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ def residual(name: str, loops: int | None = None, **p: Any) -> Architecture:
     """A residual MLP stack; untied is looped with N = 1 (a law, tested)."""
     size = sizes(p["depth"], loops or 1)
     branch = branches.mlp(p["activation"], p["matrices"], bias=p["c_b"] is not None)
-    return residual_stack(name, [branch], branch_numbers(p["activation"], p["matrices"], p, size), size, p)
+    return residual_stack(
+        name, [branch], branch_numbers(p["activation"], p["matrices"], p, size), size, p
+    )
 
 
 @register("looped-mlp", reference="2606.18524")
@@ -41,5 +44,6 @@ def looped_mlp(
     readout: Any = "each",
     sgd_factors: Any = None,
 ) -> Architecture:
-    """Looped residual stack: L distinct blocks applied N times, h_{a+1} = lambda h_a + eps f_{a mod L}(h_a)."""
+    """Looped residual stack: L distinct blocks applied N times, h_{a+1} = lambda h_a + eps f_{a
+    mod L}(h_a)."""
     return residual("looped-mlp", **locals())

@@ -1,4 +1,5 @@
-"""Plain feed-forward networks: no skip, weight and bias variances (Poole 2016, Schoenholz 1611.01232)."""
+"""Plain feed-forward networks: no skip, weight and bias variances (Poole 2016, Schoenholz
+1611.01232)."""
 
 from __future__ import annotations
 
@@ -28,12 +29,15 @@ def mlp(
     readout: Any = "each",
     sgd_factors: Any = None,
 ) -> Architecture:
-    """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first pre-activations."""
+    """Feed-forward stack h_{a+1} = W_a phi(h_a) + b_a, untied; h_0 are the first
+    pre-activations."""
     size = sizes(depth)
     chosen = {"c_w": c_w, "c_b": c_b}
     return Architecture(
         name="mlp",
-        sub_blocks=(SubBlock(State(0), branches.mlp(activation, 1, bias=c_b is not None), rules.skipless()),),
+        sub_blocks=(
+            SubBlock(State(0), branches.mlp(activation, 1, bias=c_b is not None), rules.skipless()),
+        ),
         slots=looped_slots(size),
         numbers=branch_numbers(activation, 1, chosen, size),
         input_gram=stem_gram(tokens, token_cosine, input_gram),

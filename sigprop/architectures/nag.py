@@ -1,4 +1,5 @@
-"""Norm-agnostic residual networks (Figliolia, Millidge 2606.16112): a unit direction that branches rotate, its norm in a lane apart."""
+"""Norm-agnostic residual networks (Figliolia, Millidge 2606.16112): a unit direction that
+branches rotate, its norm in a lane apart."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ MOD = ("mod_rate", "mod_by", "mod_threshold", "directions", "beta")
 
 def gain(p: dict[str, Any]) -> Formula:
     """alpha_l = alpha_0 l^-p, l = 1, 2, ... over all applications."""
-    return formula("alpha", formula("alpha_0", p["alpha_0"]).scalar * Number("a") ** -p["alpha_exponent"])
+    return formula(
+        "alpha", formula("alpha_0", p["alpha_0"]).scalar * Number("a") ** -p["alpha_exponent"]
+    )
 
 
 def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
@@ -36,24 +39,48 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
     found = np.asarray(resolved("alpha", gain(p), size))
     if found.min() < 0:
         accepted = "accepted: a gain >= 0 (a branch rotates the state towards what it writes)"
-        raise InputError(f"alpha_0={p['alpha_0']!r}: {float(found.min())} at these sizes; {accepted}")
+        raise InputError(
+            f"alpha_0={p['alpha_0']!r}: {float(found.min())} at these sizes; {accepted}"
+        )
     return found
 
 
 def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
-    """The direction h of the residual R = e^s h, unit at every token; s is what its norms have divided by (``log_norm``)."""
+    """The direction h of the residual R = e^s h, unit at every token; s is what its norms have
+    divided by (``log_norm``)."""
     numbers: dict[str, Any] = {"alpha": gain(p)}
     found = gains(p, size)
     if p["skipped_kv"] == "drop" and (p["mod_rate"] == 0 or p["block"] == "mlp"):
-        raise InputError(f"skipped_kv=drop at mod_rate={p['mod_rate']:g}, block={p['block']}; accepted: a rate above 0 and a block with attention")
+        raise InputError(
+            f"skipped_kv=drop at mod_rate={p['mod_rate']:g}, block={p['block']}; accepted: a rate "
+            f"above 0 and a block with attention"
+        )
     if p["modulator"] == "learned":
-        numbers |= {"beta": p["beta"]} | ({"skip_below": thresholds(found, *(p[name] for name in MOD))} if p["mod_rate"] > 0 else {})
-        join = lambda kind: rules.norm_agnostic(rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind)))[0]  # noqa: E731
+        numbers |= {"beta": p["beta"]} | (
+            {"skip_below": thresholds(found, *(p[name] for name in MOD))}
+            if p["mod_rate"] > 0
+            else {}
+        )
+
+        def join(kind):
+            return rules.norm_agnostic(
+                rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind))
+            )[0]
+
         return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
     if p["mod_rate"] > 0:
-        raise InputError(f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the same; accepted: modulator=learned")
+        raise InputError(
+            f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the "
+            f"same; accepted: modulator=learned"
+        )
     fixed = numbers | {"modulator": p["modulator"]}
-    return Residual(State(0), lambda kind: rules.norm_agnostic()[0], Normalise(Stem()), fixed, inverse_temperature=True)
+    return Residual(
+        State(0),
+        lambda kind: rules.norm_agnostic()[0],
+        Normalise(Stem()),
+        fixed,
+        inverse_temperature=True,
+    )
 
 
 @register("nag", reference="2606.16112", like=transformer, without=SKIP)
@@ -73,6 +100,7 @@ def nag(
     skipped_kv: Any = "keep",
     **rest: Any,
 ) -> Architecture:
-    """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every application with its own weights."""
+    """Norm-agnostic residual network: h <- (h + a f_perp) / sqrt(1 + a^2), a = alpha_l m, every
+    application with its own weights."""
     own = {name: value for name, value in locals().items() if name != "rest"}
     return stack("nag", join=norm_agnostic, **own, **rest)

@@ -30,5 +30,6 @@ def residual_mlp(
     readout: Any = "each",
     sgd_factors: Any = None,
 ) -> Architecture:
-    """Residual stack h_{a+1} = lambda h_a + eps f_a(h_a), every application with its own weights."""
+    """Residual stack h_{a+1} = lambda h_a + eps f_a(h_a), every application with its own
+    weights."""
     return residual("residual-mlp", **locals())

@@ -1,4 +1,5 @@
-"""Transformers with weights of their own in every block (Dinan, Yaida, Zhang 2304.02034): attention, then MLP."""
+"""Transformers with weights of their own in every block (Dinan, Yaida, Zhang 2304.02034):
+attention, then MLP."""
 
 from __future__ import annotations
 
@@ -58,5 +59,6 @@ def transformer(
     weights: Any = "gaussian",
     readout: Any = "each",
 ) -> Architecture:
-    """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own weights."""
+    """Transformer h <- h + eps f(norm h), f attention and MLP in turn, every block with its own
+    weights."""
     return stack("transformer", **locals())

@@ -1,4 +1,5 @@
-"""Value-SkipInit (He et al. 2302.10322): attention that begins as the identity, alpha + beta Omega with alpha = 1, beta = 0."""
+"""Value-SkipInit (He et al. 2302.10322): attention that begins as the identity, alpha + beta
+Omega with alpha = 1, beta = 0."""
 
 from __future__ import annotations
 
@@ -25,5 +26,8 @@ def value_skipinit(
     weights: Any = "orthogonal",
     **rest: Any,
 ) -> Architecture:
-    """Transformer without skips or norms: h <- U (alpha + beta Omega - gamma C) V h, alpha, beta and gamma trained, one of each a head."""
-    return skipless("value-skipinit", {key: value for key, value in locals().items() if key != "rest"} | rest)
+    """Transformer without skips or norms: h <- U (alpha + beta Omega - gamma C) V h, alpha, beta
+    and gamma trained, one of each a head."""
+    return skipless(
+        "value-skipinit", {key: value for key, value in locals().items() if key != "rest"} | rest
+    )

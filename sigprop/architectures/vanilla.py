@@ -1,4 +1,5 @@
-"""The skipless transformer as it is (He et al. 2302.10322): attention alone, and what it does to the tokens' kernel."""
+"""The skipless transformer as it is (He et al. 2302.10322): attention alone, and what it does to
+the tokens' kernel."""
 
 from __future__ import annotations
 
@@ -23,5 +24,8 @@ def vanilla(
     weights: Any = "orthogonal",
     **rest: Any,
 ) -> Architecture:
-    """Transformer without skips or norms: h <- U A V h, A uniform over the mask. The tokens collapse into one direction."""
-    return skipless("vanilla", {key: value for key, value in locals().items() if key != "rest"} | rest)
+    """Transformer without skips or norms: h <- U A V h, A uniform over the mask. The tokens
+    collapse into one direction."""
+    return skipless(
+        "vanilla", {key: value for key, value in locals().items() if key != "rest"} | rest
+    )

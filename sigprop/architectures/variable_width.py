@@ -1,4 +1,5 @@
-"""Variable-width transformers (Wu et al. 2606.18246): wide first and last blocks, narrow ones between, resized without parameters."""
+"""Variable-width transformers (Wu et al. 2606.18246): wide first and last blocks, narrow ones
+between, resized without parameters."""
 
 from __future__ import annotations
 
@@ -23,13 +24,26 @@ def schedule(p: dict[str, Any]) -> tuple[int, ...]:
     idle = (1 + 2 * share if attends else ratio * (2 if p["gated"] else 1), ratio or 1.0)
     found = p["schedule"]
     if found == "vee":
-        found = vee(p["reference_width"], p["depth"], p["bottleneck"], p["position"], p["round_to"], matrix, idle)
+        found = vee(
+            p["reference_width"],
+            p["depth"],
+            p["bottleneck"],
+            p["position"],
+            p["round_to"],
+            matrix,
+            idle,
+        )
     if len(found) != p["depth"]:
-        raise InputError(f"schedule: {len(found)} widths at depth={p['depth']}; accepted: one for each block")
+        raise InputError(
+            f"schedule: {len(found)} widths at depth={p['depth']}; accepted: one for each block"
+        )
     heads = p["heads"] if p["score_scale"] == "linear" and attends else None  # else whole heads go
     for block, width in enumerate(found, start=1):
         if heads and width % heads:
-            raise InputError(f"heads={heads}: it does not divide width {width} of block {block}; accepted: a divisor of every width")
+            raise InputError(
+                f"heads={heads}: it does not divide width {width} of block {block}; accepted: a "
+                f"divisor of every width"
+            )
     return tuple(found)
 
 
@@ -50,7 +64,8 @@ def variable_width(
     resize: Any = "carry",
     **rest: Any,
 ) -> Architecture:
-    """Variable-width transformer: block l owns the first d_l coordinates of the stream, others pass it by."""
+    """Variable-width transformer: block l owns the first d_l coordinates of the stream, others
+    pass it by."""
     own = {name: value for name, value in locals().items() if name not in ("rest", "own")}
     return build(own | rest)
 
@@ -59,7 +74,16 @@ def build(p: dict[str, Any]) -> Architecture:
     """The transformer of these parameters, made narrower block by block."""
     widths = schedule(p)
     if p["score_scale"] == "linear" and (p["positions"] == "rotary" or p["qk_norm"]):
-        raise InputError("positions=rotary or qk_norm=True at score_scale=linear: heads lose coordinates; accepted: score_scale=sqrt, where whole heads go")
+        raise InputError(
+            "positions=rotary or qk_norm=True at score_scale=linear: heads lose coordinates; "
+            "accepted: score_scale=sqrt, where whole heads go"
+        )
     shape = ("schedule", "reference_width", "bottleneck", "position", "round_to", "resize")
-    plain = stack("variable-width", norm="pre", norm_kind="rms", skip_scale=1.0, **{k: v for k, v in p.items() if k not in shape})
+    plain = stack(
+        "variable-width",
+        norm="pre",
+        norm_kind="rms",
+        skip_scale=1.0,
+        **{k: v for k, v in p.items() if k not in shape},
+    )
     return narrowed(plain, widths, p["reference_width"], p["resize"])

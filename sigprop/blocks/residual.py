@@ -1,4 +1,5 @@
-"""Pieces that several architectures are built from: resolved numbers, input Grams, slot tables, residual stacks."""
+"""Pieces that several architectures are built from: resolved numbers, input Grams, slot tables,
+residual stacks."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ RULES = {"post": rules.post_norm, "sandwich": rules.sandwich}
 
 
 class Residual(NamedTuple):
-    """How writes join the state: what branches read, the next state (of the k-th kind of sub-block), the first one, the numbers these name (formulas,
-    ``sigprop.language.formula``), and whether the head undoes the norms (``Head``)."""
+    """How writes join the state: what branches read, the next state (of the k-th kind of
+    sub-block), the first one, the numbers these name (formulas, ``sigprop.language.formula``),
+    and whether the head undoes the norms (``Head``)."""
 
     read: Vector
     rule: Callable[[int], Vector]
@@ -28,10 +30,21 @@ class Residual(NamedTuple):
 
 
 def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
-    """Skip connections with norms where p says (norm, norm_kind, norm_eps, residual_scale, skip_scale)."""
+    """Skip connections with norms where p says (norm, norm_kind, norm_eps, residual_scale,
+    skip_scale)."""
     plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
-    (rule,) = RULES[p["norm"]](p["norm_kind"]) if p["norm"] in RULES else rules.additive() if plain else rules.weighted()
-    read = Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p["norm"] in ("pre", "sandwich") else State(0)
+    (rule,) = (
+        RULES[p["norm"]](p["norm_kind"])
+        if p["norm"] in RULES
+        else rules.additive()
+        if plain
+        else rules.weighted()
+    )
+    read = (
+        Normalise(State(0), p["norm_kind"], NORM_EPSILON)
+        if p["norm"] in ("pre", "sandwich")
+        else State(0)
+    )
     scales = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
     return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
 
@@ -45,22 +58,29 @@ def residual_stack(
     residual: Residual | None = None,
     tables: Mapping[str, Any] | None = None,
 ) -> Architecture:
-    """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped with N = 1 (a law, tested).
+    """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped
+    with N = 1 (a law, tested).
 
-    numbers: formulas (``sigprop.language.formula``); p: the user's parameters (tokens, ..., readout); residual: by default ``skip``, with the user's
-    parameters; tables: of tokens, by name.
+    numbers: formulas (``sigprop.language.formula``); p: the user's parameters (tokens, ...,
+    readout); residual: by default ``skip``, with the user's parameters; tables: of tokens, by name.
     """
     residual = residual or skip(p, size)
     return Architecture(
         name=name,
-        sub_blocks=tuple(SubBlock(residual.read, branch, (residual.rule(kind),)) for kind, branch in enumerate(branches)),
+        sub_blocks=tuple(
+            SubBlock(residual.read, branch, (residual.rule(kind),))
+            for kind, branch in enumerate(branches)
+        ),
         initial=(residual.initial,),
         slots=looped_slots(size),
         numbers=numbers | residual.numbers,
         token_tables=tables or {},
         input_gram=stem_parts(p),
         head=_head(p, residual.inverse_temperature),
-        readout=Readout(p["readout"], Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0)),
+        readout=Readout(
+            p["readout"],
+            Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0),
+        ),
         ensemble=p["weights"],
         sizes=size,
         sgd_factors=p.get("sgd_factors") or {},

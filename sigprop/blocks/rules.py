@@ -1,4 +1,5 @@
-"""Residual rules: how a write joins the state. Each returns the next lanes; a new rule is one more function.
+"""Residual rules: how a write joins the state. Each returns the next lanes; a new rule is one more
+function.
 
 With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale (docs/theory.md).
 """
@@ -26,14 +27,21 @@ def modulator(kind: int) -> str:
 
 
 def modulated(directions: int, skips: bool, name: str) -> Callable[[Vector], Vector]:
-    """m_t times a vector, m learned: directions of its own at every application, skipping what is below ``skip_below``."""
-    return lambda u: Modulate(name, u, Constant(1), BETA, directions, SKIP_BELOW if skips else Constant(0))
+    """m_t times a vector, m learned: directions of its own at every application, skipping what
+    is below ``skip_below``."""
+    return lambda u: Modulate(
+        name, u, Constant(1), BETA, directions, SKIP_BELOW if skips else Constant(0)
+    )
 
 
-def norm_agnostic(modulate: Callable[[Vector], Vector] = lambda u: MODULATOR * u) -> tuple[Vector, ...]:
-    """(h + alpha m N(f_perp)) / sqrt(1 + alpha^2 m^2), f_perp the part of the centred write that is orthogonal to h, N(x) = x/rms(x), N(0) = 0.
+def norm_agnostic(
+    modulate: Callable[[Vector], Vector] = lambda u: MODULATOR * u,
+) -> tuple[Vector, ...]:
+    """(h + alpha m N(f_perp)) / sqrt(1 + alpha^2 m^2), f_perp the part of the centred write that is
+    orthogonal to h, N(x) = x/rms(x), N(0) = 0.
 
-    The square root is taken as the rms of what it divides: the same number, exact however h was rounded, and 1 where f_perp = 0. Source: 2606.16112, eqs 10-17.
+    The square root is taken as the rms of what it divides: the same number, exact however h was
+    rounded, and 1 where f_perp = 0. Source: 2606.16112, eqs 10-17.
     """
     direction = Normalise(Project(Centre(Write()), State(0)))
     return (Normalise(State(0) + ALPHA * modulate(direction)),)

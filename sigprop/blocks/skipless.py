@@ -1,4 +1,5 @@
-"""Transformers without norms and, but for a part of the state, without skips (He et al. 2302.10322): how they are built from ``stack``."""
+"""Transformers without norms and, but for a part of the state, without skips (He et al.
+2302.10322): how they are built from ``stack``."""
 
 from __future__ import annotations
 
@@ -21,29 +22,58 @@ from sigprop.language.formula import Formula, formula
 from sigprop.language.scalar import Constant
 
 NORMED = (
-    "norm", "norm_kind", "norm_eps", "residual_scale", "final_norm", "gated", "c_g", "c_b", "attention_bias", "attention_rescale", "init", "model_width",
+    "norm",
+    "norm_kind",
+    "norm_eps",
+    "residual_scale",
+    "final_norm",
+    "gated",
+    "c_g",
+    "c_b",
+    "attention_bias",
+    "attention_rescale",
+    "init",
+    "model_width",
     "dropout",
-)  # fmt: skip
+)
 QUERIES = ("score_scale", "softcap", "qk_norm", "positions", "rope_base", "c_q")
 HEADS = ("heads", "kv_heads")
-"""Parameters of the transformer that these networks do not have; of these, where queries are zero; of these, where every head has numbers of its own."""
+"""Parameters of the transformer that these networks do not have; of these, where queries are
+zero; of these, where every head has numbers of its own."""
 FIXED = {
-    "gated": False, "attention_bias": None, "attention_rescale": None, "init": None, "dropout": 0.0, "score_scale": "zero_query", "softcap": None,
-    "qk_norm": False, "positions": "none", "rope_base": 1e4, "c_q": None, "c_b": None, "heads": None, "kv_heads": None,
-}  # fmt: skip
+    "gated": False,
+    "attention_bias": None,
+    "attention_rescale": None,
+    "init": None,
+    "dropout": 0.0,
+    "score_scale": "zero_query",
+    "softcap": None,
+    "qk_norm": False,
+    "positions": "none",
+    "rope_base": 1e4,
+    "c_q": None,
+    "c_b": None,
+    "heads": None,
+    "kv_heads": None,
+}
 
 
 def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None) -> Architecture:
-    """h <- alpha h + sqrt(1 - alpha^2) f(h), alpha = skip_scale (0: no skip), f attention and MLP in turn; no norm, inputs' variance kept.
+    """h <- alpha h + sqrt(1 - alpha^2) f(h), alpha = skip_scale (0: no skip), f attention and MLP
+    in turn; no norm, inputs' variance kept.
 
-    ``shaping_eta``: leaky-relu's slope is set by it (``sigprop.blocks.shaping``), for as many nonlinearities as there are MLPs. Raises ``InputError``.
+    ``shaping_eta``: leaky-relu's slope is set by it (``sigprop.blocks.shaping``), for as many
+    nonlinearities as there are MLPs. Raises ``InputError``.
     """
     eta = p["shaping_eta"]
     if p["block"] == "parallel":
-        raise InputError("block=parallel; accepted here: attention, mlp or transformer (one after the other)")
+        raise InputError(
+            "block=parallel; accepted here: attention, mlp or transformer (one after the other)"
+        )
     if p["block"] != "attention" and p["activation"].name == "leaky-relu" and eta is not None:
         shaped = shaped_leaky_relu(p["depth"], eta)
-        gain = Formula("c_x", (Constant(1 / second_moment(shaped)),), order=Constant(1))  # unit gain, of a slope that depends on depth
+        # unit gain, of a slope that depends on depth
+        gain = Formula("c_x", (Constant(1 / second_moment(shaped)),), order=Constant(1))
         p = p | {"activation": shaped} | ({"c_x": gain} if p["c_x"] is None else {})
     fixed = {key: value for key, value in FIXED.items() if key not in p}
     return stack(name, join=_partial, **fixed | p | (tables or {}))
@@ -54,18 +84,42 @@ def _partial(p: dict[str, Any], size: dict[str, int]) -> Residual:
     skip = np.atleast_1d(resolved("skip_scale", given, size))
     if not (skip.min() >= 0 and skip.max() < 1):
         accepted = "accepted: from 0 to below 1, beside a branch of sqrt(1 - skip_scale^2)"
-        raise InputError(f"skip_scale={p['skip_scale']!r}: {float(skip.max())} at these sizes; {accepted}")
+        raise InputError(
+            f"skip_scale={p['skip_scale']!r}: {float(skip.max())} at these sizes; {accepted}"
+        )
     if not skip.any():
         return Residual(State(0), lambda kind: Write(), Stem(), {})
     branch = tuple((1 - entry**2) ** Fraction(1, 2) for entry in given.entries)
-    return Residual(State(0), lambda kind: weighted()[0], Stem(), {"skip_scale": given, "residual_scale": branch})
+    return Residual(
+        State(0),
+        lambda kind: weighted()[0],
+        Stem(),
+        {"skip_scale": given, "residual_scale": branch},
+    )
 
 
 def designed(name: str, kind: str, numbers: np.ndarray, p: dict[str, Any]) -> Architecture:
     """Attention that carries the kernels of these numbers (l = 0..L) into each other."""
     if not isinstance(p["mask"], str):
-        raise InputError("mask: a table; accepted: none or causal (the kernels are carried by triangular or by symmetric factors)")
-    tokens = p["tokens"] or (len(p["words"]) if p["words"] is not None else len(p["input_gram"]) if p["input_gram"] is not None else 3)
+        raise InputError(
+            "mask: a table; accepted: none or causal (the kernels are carried by triangular or by "
+            "symmetric factors)"
+        )
+    tokens = p["tokens"] or (
+        len(p["words"])
+        if p["words"] is not None
+        else len(p["input_gram"])
+        if p["input_gram"] is not None
+        else 3
+    )
     bias, rescale = realised(attention(kind, numbers, tokens, p["mask"] == "causal"))
-    kinds = 2 if p["block"] == "transformer" else 1  # a table for every application; those of MLPs are not read
-    return skipless(name, p, {"attention_bias": bias.repeat(kinds, axis=0), "attention_rescale": rescale.repeat(kinds, axis=0)})
+    # a table for every application; those of MLPs are not read
+    kinds = 2 if p["block"] == "transformer" else 1
+    return skipless(
+        name,
+        p,
+        {
+            "attention_bias": bias.repeat(kinds, axis=0),
+            "attention_rescale": rescale.repeat(kinds, axis=0),
+        },
+    )

@@ -1,7 +1,9 @@
-"""Signal-preserving attention: matrices A_l that carry one target kernel into the next, Sigma_l = A_l Sigma_{l-1} A_l^T (He et al. 2302.10322).
+"""Signal-preserving attention: matrices A_l that carry one target kernel into the next, Sigma_l =
+A_l Sigma_{l-1} A_l^T (He et al. 2302.10322).
 
-With Sigma = F F^T, A_l = F_l F_{l-1}^{-1}. Causal: F is the Cholesky factor, so A is lower triangular; else the symmetric root. Softmax realises
-A = D P, D = diag(A 1), by the bias log P at queries that are zero, and the rescaling D.
+With Sigma = F F^T, A_l = F_l F_{l-1}^{-1}. Causal: F is the Cholesky factor, so A is lower
+triangular; else the symmetric root. Softmax realises A = D P, D = diag(A 1), by the bias log P at
+queries that are zero, and the rescaling D.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ def exponential_kernel(decay: float, tokens: int) -> np.ndarray:
 
 
 def uniform_factor(cosine: float, tokens: int) -> np.ndarray:
-    """Cholesky factor of ``uniform_kernel``: with s_j = 1 + (j - 1) rho, L_jj = sqrt((1 - rho) s_j/s_{j-1}), L_ij = rho sqrt((1 - rho)/(s_j s_{j-1}))."""
+    """Cholesky factor of ``uniform_kernel``: with s_j = 1 + (j - 1) rho, L_jj = sqrt((1 - rho)
+    s_j/s_{j-1}), L_ij = rho sqrt((1 - rho)/(s_j s_{j-1}))."""
     j = np.arange(1, tokens + 1)
     s, before = 1 + (j - 1) * cosine, 1 + (j - 2) * cosine
     below = np.broadcast_to(cosine * np.sqrt((1 - cosine) / (s * before)), (tokens, tokens))
@@ -33,17 +36,25 @@ def uniform_factor(cosine: float, tokens: int) -> np.ndarray:
 
 
 def exponential_attention(before: float, after: float, tokens: int) -> np.ndarray:
-    """Causal A from decay gamma_{l-1} to gamma_l: with r = e^-gamma, lambda = sqrt((1 - r'^2)/(1 - r^2)),
+    """Causal A from decay gamma_{l-1} to gamma_l: with r = e^-gamma, lambda = sqrt((1 - r'^2)/(1 -
+    r^2)),
 
-        A_11 = 1,  A_i1 = r'^(i-2) (r' - lambda r),  A_ii = lambda,  A_ij = lambda (r' - r) r'^(i-j-1)  (i > j >= 2).
+        A_11 = 1,  A_i1 = r'^(i-2) (r' - lambda r),  A_ii = lambda,  A_ij = lambda (r' - r)
+                   r'^(i-j-1)  (i > j >= 2).
 
     Source: derived; tests/blocks/test_spa.py checks A Sigma A^T = Sigma' in symbols.
     """
     r, new = np.exp(-before), np.exp(-after)
-    scale = np.sqrt(np.expm1(-2 * after) / np.expm1(-2 * before)) if np.isfinite(before) else np.sqrt(-np.expm1(-2 * after))
+    scale = (
+        np.sqrt(np.expm1(-2 * after) / np.expm1(-2 * before))
+        if np.isfinite(before)
+        else np.sqrt(-np.expm1(-2 * after))
+    )
     i = np.arange(tokens)
     lag = np.subtract.outer(i, i)
-    a = np.where(lag > 0, scale * (new - r) * new ** np.maximum(lag - 1, 0), 0.0) + scale * np.eye(tokens)
+    a = np.where(lag > 0, scale * (new - r) * new ** np.maximum(lag - 1, 0), 0.0) + scale * np.eye(
+        tokens
+    )
     a[1:, 0] = new ** (i[1:] - 1) * (new - scale * r)
     a[0, 0] = 1.0
     return a
@@ -56,10 +67,11 @@ def symmetric_root(kernel: np.ndarray) -> np.ndarray:
 
 
 def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.ndarray:
-    """A_1..A_L [L, T, T] for cosines ('uniform') or decays ('exponential') at l = 0..L; raises ``InputError`` for those that softmax cannot have.
+    """A_1..A_L [L, T, T] for cosines ('uniform') or decays ('exponential') at l = 0..L; raises
+    ``InputError`` for those that softmax cannot have.
 
-    Entries are not negative when cosines do not fall, or decays do not grow; without a mask that is checked, not proved, and
-    rounding is cut off.
+    Entries are not negative when cosines do not fall, or decays do not grow; without a mask that is
+    checked, not proved, and rounding is cut off.
     """
     from scipy.linalg import solve_triangular
 
@@ -67,18 +79,32 @@ def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.n
     if kind == "exponential" and causal:
         found = [exponential_attention(before, after, tokens) for before, after in steps]
     elif causal:
-        found = [solve_triangular(uniform_factor(before, tokens), uniform_factor(after, tokens).T, trans=1, lower=True).T for before, after in steps]
+        found = [
+            solve_triangular(
+                uniform_factor(before, tokens), uniform_factor(after, tokens).T, trans=1, lower=True
+            ).T
+            for before, after in steps
+        ]
     else:
         kernel = uniform_kernel if kind == "uniform" else exponential_kernel
-        found = [np.linalg.solve(symmetric_root(kernel(before, tokens)), symmetric_root(kernel(after, tokens))).T for before, after in steps]
+        found = [
+            np.linalg.solve(
+                symmetric_root(kernel(before, tokens)), symmetric_root(kernel(after, tokens))
+            ).T
+            for before, after in steps
+        ]
     matrices = np.array(found)
     if (least := matrices.min()) < -1e-9:
         accepted = "accepted: tokens that grow alike with depth"
-        raise InputError(f"{kind} kernels {numbers[0]:.4g} .. {numbers[-1]:.4g}: an attention weight of {least:.2g}; {accepted}")
+        raise InputError(
+            f"{kind} kernels {numbers[0]:.4g} .. {numbers[-1]:.4g}: an attention weight of "
+            f"{least:.2g}; {accepted}"
+        )
     return np.clip(matrices, 0, None)
 
 
 def realised(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(bias [L, T, T], rescaling [L, T]) of a softmax at zero queries: A = D softmax(B), D = A 1, B = log P."""
+    """(bias [L, T, T], rescaling [L, T]) of a softmax at zero queries: A = D softmax(B), D = A
+    1, B = log P."""
     rows = matrices.sum(axis=-1)
     return np.log(np.maximum(matrices / rows[..., None], FLOOR)), rows

@@ -1,4 +1,5 @@
-"""Blocks of attention, MLP or both from a transformer's parameters: what the registered ones share."""
+"""Blocks of attention, MLP or both from a transformer's parameters: what the registered ones
+share."""
 
 from __future__ import annotations
 
@@ -27,34 +28,70 @@ def stack(
     join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip,
     **p: Any,
 ) -> Architecture:
-    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join: (parameters, sizes) -> how writes join the state."""
+    """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join:
+    (parameters, sizes) -> how writes join the state."""
     p = initialised(p)
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
     kinds = {"attention": ["attention"], "mlp": ["mlp"]}.get(p["block"], ["attention", "mlp"])
-    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | ({"n": p["model_width"]} if p.get("model_width") else {})
+    size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | (
+        {"n": p["model_width"]} if p.get("model_width") else {}
+    )
     numbers: dict[str, Any] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
-    tables = {f"attention_{name}": p[f"attention_{name}"] for name in ("bias", "rescale") if p[f"attention_{name}"] is not None}
+    tables = {
+        f"attention_{name}": p[f"attention_{name}"]
+        for name in ("bias", "rescale")
+        if p[f"attention_{name}"] is not None
+    }
     built = []
     for kind in kinds:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"], p["score_scale"])
             rotary = p["positions"] == "rotary"
-            scores = Scores(p["head_dim"] if p["score_scale"] != "linear" else math.inf, p["score_scale"], p["mask"], p["heads"], rotary, p["qk_norm"])
+            scores = Scores(
+                p["head_dim"] if p["score_scale"] != "linear" else math.inf,
+                p["score_scale"],
+                p["mask"],
+                p["heads"],
+                rotary,
+                p["qk_norm"],
+            )
             given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
             shape = shaping(p, size)
             form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"
             kept_by = modulator(len(built)) if p.get("skipped_kv") == "drop" else ""
-            built.append(branches.attention(scores, group, p["softcap"] is not None, p["dropout"] > 0, **given, shape=form, kept_by=kept_by))
+            built.append(
+                branches.attention(
+                    scores,
+                    group,
+                    p["softcap"] is not None,
+                    p["dropout"] > 0,
+                    **given,
+                    shape=form,
+                    kept_by=kept_by,
+                )
+            )
             numbers |= shape
             allowed = scores.allowed(p["tokens"])
-            tables |= {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)} if form == "centred" else {}
-            numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | ({"softcap": p["softcap"]} if p["softcap"] is not None else {})
+            tables |= (
+                {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)}
+                if form == "centred"
+                else {}
+            )
+            numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | (
+                {"softcap": p["softcap"]} if p["softcap"] is not None else {}
+            )
             numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
             numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
         else:
             ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
-            built.append(branches.dropped("mlp", branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]), p["dropout"] > 0))
+            built.append(
+                branches.dropped(
+                    "mlp",
+                    branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]),
+                    p["dropout"] > 0,
+                )
+            )
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
     if p["block"] == "parallel":
         built = [built[0] + built[1]]
@@ -62,19 +99,34 @@ def stack(
 
 
 def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
-    """Formulas of alpha, beta, gamma of shaped attention (without gamma where it is 0), where p has them."""
-    found = {name: p[name] for name in ("shape_alpha", "shape_beta", "shape_gamma") if p.get(name) is not None}
-    return {name: given for name, given in found.items() if name != "shape_gamma" or np.any(resolved(name, given, size))}
+    """Formulas of alpha, beta, gamma of shaped attention (without gamma where it is 0), where p
+    has them."""
+    found = {
+        name: p[name]
+        for name in ("shape_alpha", "shape_beta", "shape_gamma")
+        if p.get(name) is not None
+    }
+    return {
+        name: given
+        for name, given in found.items()
+        if name != "shape_gamma" or np.any(resolved(name, given, size))
+    }
 
 
 def _group(heads: int | None, kv_heads: int | None, scale: str) -> int:
     """g = heads / kv_heads, which a ladder of widths keeps."""
     if kv_heads is None:
         if heads is not None and scale != "linear":
-            raise InputError(f"heads={heads} without kv_heads: heads are the width over head_dim; accepted: head_dim, or both for their ratio")
+            raise InputError(
+                f"heads={heads} without kv_heads: heads are the width over head_dim; accepted: "
+                f"head_dim, or both for their ratio"
+            )
         return 1
     if heads is None:
-        raise InputError(f"kv_heads={kv_heads} without heads: a fixed number does not self-average; accepted: both, of which the ratio is kept")
+        raise InputError(
+            f"kv_heads={kv_heads} without heads: a fixed number does not self-average; accepted: "
+            f"both, of which the ratio is kept"
+        )
     if heads % kv_heads:
         raise InputError(f"kv_heads={kv_heads}; accepted: a divisor of heads={heads}")
     return heads // kv_heads

@@ -1,6 +1,7 @@
 """The command line: ``sigprop list | derive | predict | measure | verify | figures | ...``.
 
-Light on purpose: until ``main`` has begun to watch for interrupts, one of them is Python's own traceback.
+Light on purpose: until ``main`` has begun to watch for interrupts, one of them is Python's own
+traceback.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive, 70 an error of ours, 130 interrupted.
+    """Run one command and return its exit code: 0 confirmed or done, 1 rejected, 2 bad input, 3
+    inconclusive, 70 an error of ours, 130 interrupted.
 
     arguments: the words after ``sigprop`` (default: the process's own). Nothing is raised.
     """
     from sigprop.cli.endings import ended
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return ended(lambda: _command([word for word in words if word not in ANYWHERE]), debug=DEBUG in words)
+    return ended(
+        lambda: _command([word for word in words if word not in ANYWHERE]), debug=DEBUG in words
+    )
 
 
 def _command(words: list[str]) -> int:

@@ -22,17 +22,36 @@ def check(
     /,
     *,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
-    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Parameter(help="What takes the steps (optax).")] = "adamw",
-    parametrisation: Annotated[Literal["prescribed", "naive"], Parameter(help="Factors of rates and read-out.")] = "prescribed",
-    variable: Annotated[Repeated, Parameter(negative="", show_default=False, help="Of width, depth, loops; comma separated or repeated; default all.")] = (),
+    optimizer: Annotated[
+        Literal["sgd", "adam", "adamw"], Parameter(help="What takes the steps (optax).")
+    ] = "adamw",
+    parametrisation: Annotated[
+        Literal["prescribed", "naive"], Parameter(help="Factors of rates and read-out.")
+    ] = "prescribed",
+    variable: Annotated[
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Of width, depth, loops; comma separated or repeated; default all.",
+        ),
+    ] = (),
     steps: Annotated[str, Parameter(help="After how many steps, comma separated.")] = "1,10",
-    loss: Annotated[Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")] = "linear",
+    loss: Annotated[
+        Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")
+    ] = "linear",
     width: Annotated[Width, Parameter(help="Width n on the ladders of depth and loops.")] = 128,
-    samples: Annotated[Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")] = None,
+    samples: Annotated[
+        Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")
+    ] = None,
     seed: Annotated[Seed, Parameter(help="Seed of weights, inputs and labels.")] = 0,
-    plot: Annotated[str | None, Parameter(help="Draw the coordinate-check picture into this file (.png, .pdf, .svg).")] = None,
+    plot: Annotated[
+        str | None,
+        Parameter(help="Draw the coordinate-check picture into this file (.png, .pdf, .svg)."),
+    ] = None,
 ) -> int:
-    """Test whether optimiser steps change the output and the states equally at every width, depth and number of loops."""
+    """Test whether optimiser steps change the output and the states equally at every width,
+    depth and number of loops."""
     check_out(chosen)
     if plot is not None:
         check_path(plot, FORMATS)
@@ -44,7 +63,16 @@ def check(
     networks = samples or NETWORKS
     options = {"loss": loss, "width": width, "networks": networks, "most": max(MOST, networks)}
     with bar(not chosen.json) as progress:
-        table = judge(arch, optimizer, parametrisation, seed, variables, _steps(steps), **options, progress=progress)
+        table = judge(
+            arch,
+            optimizer,
+            parametrisation,
+            seed,
+            variables,
+            _steps(steps),
+            **options,
+            progress=progress,
+        )
     if plot is not None:
         from sigprop.coordinate_check.plot import plot as draw
 

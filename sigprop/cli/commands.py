@@ -9,7 +9,19 @@ from cyclopts import App, Parameter
 from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
-from sigprop.cli.options import Chosen, Engine, Memory, Name, Precision, Repeated, Rows, Samples, Seed, Vocabulary, Width
+from sigprop.cli.options import (
+    Chosen,
+    Engine,
+    Memory,
+    Name,
+    Precision,
+    Repeated,
+    Rows,
+    Samples,
+    Seed,
+    Vocabulary,
+    Width,
+)
 from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
@@ -21,10 +33,14 @@ from sigprop.tables.files import check_path, write
 
 app = App(
     name="sigprop",
-    help="Signal propagation of deep residual networks: theory, finite networks, and whether they agree.",
-    help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive or diverged, 70 an error of ours"
-    " (--debug, with any command, shows its traceback), 130 interrupted. Compiled programs are kept in the user's cache folder:"
-    " --no-cache, with any command, or SIGPROP_CACHE=off keeps none, SIGPROP_CACHE=FOLDER elsewhere.",
+    help="Signal propagation of deep residual networks: theory, finite networks, and whether they "
+    "agree.",
+    help_epilogue="Exit codes: 0 confirmed or done, 1 rejected, 2 bad input, 3 inconclusive or "
+    "diverged, 70 an error of ours"
+    " (--debug, with any command, shows its traceback), 130 interrupted. Compiled programs are "
+    "kept in the user's cache folder:"
+    " --no-cache, with any command, or SIGPROP_CACHE=off keeps none, SIGPROP_CACHE=FOLDER "
+    "elsewhere.",
     version_flags=[],
     suppress_keyboard_interrupt=False,  # run() reports it
 )
@@ -35,7 +51,12 @@ app.command(figures)
 
 
 @app.command(name="list")
-def list_(*, json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document.")] = False) -> int:
+def list_(
+    *,
+    json: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Print one JSON document.")
+    ] = False,
+) -> int:
     """The registered architectures, their parameters and the quantities predicted for them."""
     from sigprop.cli.listing import as_json, as_text
 
@@ -72,18 +93,32 @@ def predict(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008
     rows: Rows = Rows(),  # noqa: B008
-    approximation: Annotated[str | None, Parameter(help="Instead of attention's expectation: annealed, near-uniform, random-energy[-limit].")] = None,
+    approximation: Annotated[
+        str | None,
+        Parameter(
+            help="Instead of attention's expectation: annealed, near-uniform, "
+            "random-energy[-limit]."
+        ),
+    ] = None,
 ) -> int:
     """The numbers of the infinitely wide network."""
     check_out(chosen)
     arch = inputs.architecture(name, chosen)
-    quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
+    quantities, applications = (
+        inputs.quantities(rows.quantity),
+        inputs.applications(rows.applications, arch.depth),
+    )
     import sigprop as sp
 
-    table = sp.predict(arch, quantities=quantities, applications=applications, approximation=approximation)
+    table = sp.predict(
+        arch, quantities=quantities, applications=applications, approximation=approximation
+    )
     remarks = (table.notes or {}).get("remarks", ())
     if remarks and all(row["value"] is None and row["log_value"] is None for row in table):
-        raise InputError(f"{arch.name} has no value: {remarks[0]}; accepted: parameters at which a value is finite")
+        raise InputError(
+            f"{arch.name} has no value: {remarks[0]}; accepted: parameters at which a value is "
+            f"finite"
+        )
     show(table, chosen)
     return 0
 
@@ -95,12 +130,28 @@ def exponents(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008
     variable: Annotated[
-        Repeated, Parameter(negative="", show_default=False, help="depth, loops (default those it has), width, mlp_ratio, ...; repeatable.")
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="depth, loops (default those it has), width, mlp_ratio, ...; repeatable.",
+        ),
     ] = (),
-    sizes: Annotated[str | None, Parameter(help="Ladder of sizes that slopes are taken over, such as 2,4,8,16 [default: 2 to 32].")] = None,
-    symbols: Annotated[bool, Parameter(negative="", show_default=False, help="The laws alone, without the recursion's slopes.")] = False,
+    sizes: Annotated[
+        str | None,
+        Parameter(
+            help="Ladder of sizes that slopes are taken over, such as 2,4,8,16 [default: 2 to 32]."
+        ),
+    ] = None,
+    symbols: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="The laws alone, without the recursion's slopes."
+        ),
+    ] = False,
 ) -> int:
-    """How states, gradients and first steps scale with depth and loops: symbolic laws beside the recursion's slopes."""
+    """How states, gradients and first steps scale with depth and loops: symbolic laws beside the
+    recursion's slopes."""
     check_out(chosen)
     arch = inputs.architecture(name, chosen)
     ladder = inputs.ladder(sizes)
@@ -117,10 +168,27 @@ def critical(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008
     criterion: Annotated[
-        Repeated, Parameter(negative="", help="What is order one, repeatable: variance, adam, sgd, own_adam, own_sgd, weight, memory, norm_power.")
+        Repeated,
+        Parameter(
+            negative="",
+            help="What is order one, repeatable: variance, adam, sgd, own_adam, own_sgd, weight, "
+            "memory, norm_power.",
+        ),
     ] = ("variance",),
-    per_class: Annotated[bool, Parameter(negative="", show_default=False, help="A residual scale and a rate for each class of slots.")] = False,
-    fixed_rate: Annotated[bool, Parameter(negative="", show_default=False, help="Rates that do not depend on depth or loops.")] = False,
+    per_class: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="A residual scale and a rate for each class of slots.",
+        ),
+    ] = False,
+    fixed_rate: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Rates that do not depend on depth or loops."
+        ),
+    ] = False,
 ) -> int:
     """Which powers of depth and loops make chosen quantities order one."""
     check_out(chosen)
@@ -162,18 +230,32 @@ def measure(
     seed: Annotated[Seed, Parameter(help="Seed of their weights and inputs.")] = 0,
     engine: Annotated[Engine, Parameter(help="How networks are simulated.")] = "auto",
     dtype: Annotated[Precision, Parameter(help="Precision of the networks.")] = "float32",
-    memory_mib: Annotated[Memory, Parameter(help="Memory that one batch of networks may take.")] = 1024,
+    memory_mib: Annotated[
+        Memory, Parameter(help="Memory that one batch of networks may take.")
+    ] = 1024,
 ) -> int:
     """The numbers of finite networks, each with its standard error."""
     check_out(chosen)
     arch = inputs.architecture(name, chosen)
-    quantities, applications = inputs.quantities(rows.quantity), inputs.applications(rows.applications, arch.depth)
+    quantities, applications = (
+        inputs.quantities(rows.quantity),
+        inputs.applications(rows.applications, arch.depth),
+    )
     import sigprop as sp
 
     if memory.worth_keeping(engine, width):
         memory.keep()
-    options = {"width": width, "samples": samples, "seed": seed, "engine": engine, "dtype": dtype, "memory_mib": memory_mib}
+    options = {
+        "width": width,
+        "samples": samples,
+        "seed": seed,
+        "engine": engine,
+        "dtype": dtype,
+        "memory_mib": memory_mib,
+    }
     with bar(not chosen.json) as progress:
-        table = sp.measure(arch, **options, quantities=quantities, applications=applications, progress=progress)
+        table = sp.measure(
+            arch, **options, quantities=quantities, applications=applications, progress=progress
+        )
     show(table, chosen)
     return 0

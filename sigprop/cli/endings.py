@@ -1,4 +1,5 @@
-"""How a command can end, and the one line that is said of it: an exit code that means a verdict is a verdict's alone."""
+"""How a command can end, and the one line that is said of it: an exit code that means a verdict
+is a verdict's alone."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ LONGEST_WORD, LONGEST = 200, 2000  # characters of what was given, and of a line
 
 
 def ended(command: Callable[[], int], debug: bool = False) -> int:
-    """The exit code of ``command``; whatever it raises is one line on stderr. debug: with the traceback, where the error is ours."""
+    """The exit code of ``command``; whatever it raises is one line on stderr. debug: with the
+    traceback, where the error is ours."""
     interrupts.begin()
     if sys.stdout is None:
         return _say("stdout is closed; accepted: a terminal, a file or a pipe", BAD_INPUT)
@@ -37,7 +39,11 @@ def ended(command: Callable[[], int], debug: bool = False) -> int:
             return _say(*found)
         if debug:
             remark(traceback.format_exc().rstrip())
-        return _say(f"an error of ours: {type(error).__name__}: {error}; {WHERE}; --debug shows the traceback", OURS)
+        return _say(
+            f"an error of ours: {type(error).__name__}: {error}; {WHERE}; --debug shows the "
+            f"traceback",
+            OURS,
+        )
 
 
 def known(error: Exception) -> tuple[str, int] | None:
@@ -50,14 +56,29 @@ def known(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, (InputError, NoRule)):
         return str(error), BAD_INPUT
     if isinstance(error, Diverged):
-        return f"a network {error}; accepted: parameters at which it stays finite, or (measure, verify) dtype=float64", INCONCLUSIVE
+        return (
+            f"a network {error}; accepted: parameters at which it stays finite, or (measure, "
+            f"verify) dtype=float64",
+            INCONCLUSIVE,
+        )
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return f"out of memory ({error or 'Python'}); accepted: fewer applications, tokens or networks, or less width", BAD_INPUT
+        return (
+            f"out of memory ({error or 'Python'}); accepted: fewer applications, tokens or "
+            f"networks, or less width",
+            BAD_INPUT,
+        )
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename!r}: {error.strerror}; accepted: a file that can be read or written", BAD_INPUT
+        return (
+            f"{error.filename!r}: {error.strerror}; accepted: a file that can be read or written",
+            BAD_INPUT,
+        )
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         mute(sys.stdout)
-        return f"stdout: {error.strerror}; accepted: a terminal, a file or a pipe that takes the answer", BAD_INPUT
+        return (
+            f"stdout: {error.strerror}; accepted: a terminal, a file or a pipe that takes the "
+            f"answer",
+            BAD_INPUT,
+        )
     return None
 
 
@@ -67,7 +88,13 @@ def _say(text: str, code: int) -> int:
 
 
 def one_line(text: str) -> str:
-    """``text`` on one line of printable characters, endless words and lines shortened in the middle."""
-    words = [word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}...{word[-20:]}" for word in text.split()]
-    line = re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]", lambda found: repr(found[0])[1:-1], " ".join(words))
+    """``text`` on one line of printable characters, endless words and lines shortened in the
+    middle."""
+    words = [
+        word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD // 2]}...{word[-20:]}"
+        for word in text.split()
+    ]
+    line = re.sub(
+        r"[^\x20-\x7e\xa0-\U0010ffff]", lambda found: repr(found[0])[1:-1], " ".join(words)
+    )
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Documents = dict[str, dict[str, Any]]
 TRUST = 60.0  # seconds that the stated ones are believed for
-FULL = 4.0  # a full run's seconds next to a quick one's, roughly: eight times the networks, as much compilation
+# a full run's seconds next to a quick one's, roughly: eight times the networks, as much compilation
+FULL = 4.0
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,18 @@ class Request:
     seed: int
 
 
-def every(chosen: list[Figure], request: Request, replot: bool, jobs: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The figures' JSON documents, in their order; what the folder holds already is judged and drawn again, nothing sampled for it."""
+def every(
+    chosen: list[Figure], request: Request, replot: bool, jobs: int, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The figures' JSON documents, in their order; what the folder holds already is judged and
+    drawn again, nothing sampled for it."""
     from sigprop.paper_figures import _make, _store
 
-    kept = [figure for figure in chosen if replot or _store.done(figure, request.folder, request.quick, request.seed)]
+    kept = [
+        figure
+        for figure in chosen
+        if replot or _store.done(figure, request.folder, request.quick, request.seed)
+    ]
     rest = [figure for figure in chosen if figure not in kept]
     size, found = max(len(figure.name) for figure in chosen), Documents()
     jobs = max(1, min(jobs, len(rest)))
@@ -44,20 +52,35 @@ def every(chosen: list[Figure], request: Request, replot: bool, jobs: int, say: 
     for figure in kept:
         started = time.monotonic()
         found[figure.name] = _make.again(figure, request.folder, request.formats)
-        say(_line(found[figure.name], size, time.monotonic() - started, "replotted" if replot else "kept"))
+        say(
+            _line(
+                found[figure.name],
+                size,
+                time.monotonic() - started,
+                "replotted" if replot else "kept",
+            )
+        )
     ahead.begin()
     for figure, document, seconds in _made(rest, request, jobs):
         found[figure.name] = document
         ahead.finish(figure)
-        say(f"{_line(document, size, seconds, 'made')}{f'  ({len(ahead.waiting)} to go{ahead.left()})' if ahead.waiting else ''}")
+        say(
+            f"{_line(document, size, seconds, 'made')}"
+            f"{f'  ({len(ahead.waiting)} to go{ahead.left()})' if ahead.waiting else ''}"
+        )
     return [found[figure.name] for figure in chosen]
 
 
-def _made(rest: list[Figure], request: Request, jobs: int) -> Iterator[tuple[Figure, dict[str, Any], float]]:
-    """(figure, its document, seconds), as they end: the longest first; those that measure times alone, after all others. One that fails is named and
-    keeps no other from being made; the first failure is raised when all are through."""
+def _made(
+    rest: list[Figure], request: Request, jobs: int
+) -> Iterator[tuple[Figure, dict[str, Any], float]]:
+    """(figure, its document, seconds), as they end: the longest first; those that measure times
+    alone, after all others. One that fails is named and keeps no other from being made; the
+    first failure is raised when all are through."""
     timed = [figure for figure in rest if figure.volatile]
-    others = sorted((figure for figure in rest if not figure.volatile), key=lambda figure: -figure.seconds)
+    others = sorted(
+        (figure for figure in rest if not figure.volatile), key=lambda figure: -figure.seconds
+    )
     failed: list[Exception] = []
     if jobs > 1 and others:
         with processes(jobs) as pool, bar(unit="") as whole:
@@ -93,7 +116,11 @@ def _one(figure: Figure, request: Request, progress: Any = None) -> tuple[dict[s
     from sigprop.paper_figures._run import Run
 
     started = time.monotonic()
-    run = Run(request.quick, request.seed) if progress is None else Run(request.quick, request.seed, progress)
+    run = (
+        Run(request.quick, request.seed)
+        if progress is None
+        else Run(request.quick, request.seed, progress)
+    )
     return _make.make(figure, request.folder, run, request.formats), time.monotonic() - started
 
 
@@ -101,11 +128,15 @@ def _line(document: dict[str, Any], size: int, seconds: float, what: str) -> str
     judged = document["judgement"]
     seen = "" if judged["detects"] is None else f"  a shift of {judged['detects']:.1%} would show"
     reason = f"  {judged['reason']}" if judged["reason"] else ""
-    return f"{document['figure']:<{size}}  {document['verdict']:<12}  {seconds:6.1f} s {what}  {judged['points']:4d} points{seen}{reason}"
+    return (
+        f"{document['figure']:<{size}}  {document['verdict']:<12}  {seconds:6.1f} s {what}  "
+        f"{judged['points']:4d} points{seen}{reason}"
+    )
 
 
 class _Ahead:
-    """How long the rest will take: the figures' stated seconds, times how much longer than stated those already made took."""
+    """How long the rest will take: the figures' stated seconds, times how much longer than
+    stated those already made took."""
 
     def __init__(self, waiting: list[Figure], factor: float):
         self.waiting = {figure.name: factor * figure.seconds for figure in waiting}

@@ -1,4 +1,5 @@
-"""From what was typed to an architecture, its quantities and its applications. Text is only ever compared and parsed."""
+"""From what was typed to an architecture, its quantities and its applications. Text is only ever
+compared and parsed."""
 
 from __future__ import annotations
 
@@ -33,11 +34,15 @@ def config(path: str) -> dict[str, Any]:
 
 
 def chosen(name: str | None, options: Chosen) -> tuple[str | None, dict[str, Any]]:
-    """The architecture's name (the argument, else the file's; None when neither) and its parameters as given."""
+    """The architecture's name (the argument, else the file's; None when neither) and its
+    parameters as given."""
     given = config(options.config) if options.config is not None else {}
     named = given.pop("architecture", None)
     if named is not None and not isinstance(named, str):
-        raise InputError(f"architecture={named!r} in {options.config}; accepted: a name, one of {', '.join(entries())}")
+        raise InputError(
+            f"architecture={named!r} in {options.config}; accepted: a name, one of "
+            f"{', '.join(entries())}"
+        )
     return (named if name is None else name), {**given, **pairs(options.set)}
 
 
@@ -56,15 +61,25 @@ def quantities(asked: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def applications(text: str | None, depth: int) -> tuple[int, ...] | None:
-    """``0,4,8..16`` or ``all`` as numbers from 0 (the stem's output) to ``depth`` (the last state)."""
+    """``0,4,8..16`` or ``all`` as numbers from 0 (the stem's output) to ``depth`` (the last
+    state)."""
     if text is None:
         return None
     found: set[int] = set()
     for item in text.split(","):
         match = re.fullmatch(r"\s*(?:(all)|([0-9]{1,9})(?:\.\.([0-9]{1,9}))?)\s*", item)
-        first, last = (0, depth) if match and match[1] else (int(match[2]), int(match[3] or match[2])) if match else (1, 0)
+        first, last = (
+            (0, depth)
+            if match and match[1]
+            else (int(match[2]), int(match[3] or match[2]))
+            if match
+            else (1, 0)
+        )
         if not 0 <= first <= last <= depth:
-            raise InputError(f"applications={text!r}: {item.strip()!r}; accepted: numbers and ranges a..b from 0 to {depth}, such as 0,{depth}, or all")
+            raise InputError(
+                f"applications={text!r}: {item.strip()!r}; accepted: numbers and ranges a..b from "
+                f"0 to {depth}, such as 0,{depth}, or all"
+            )
         found.update(range(first, last + 1))
     return tuple(sorted(found))
 
@@ -73,7 +88,15 @@ def ladder(text: str | None) -> tuple[int, ...] | None:
     """``2,4,8`` as ascending sizes from 1, three or more; None when none was asked."""
     if text is None:
         return None
-    sizes = tuple(int(part) if part.strip().isdecimal() and len(part) < 8 else 0 for part in text.split(","))
-    if len(sizes) < 3 or min(sizes) < 1 or any(a >= b for a, b in zip(sizes, sizes[1:], strict=False)):
-        raise InputError(f"sizes={text!r}; accepted: three sizes or more that ascend, such as 2,4,8,16")
+    sizes = tuple(
+        int(part) if part.strip().isdecimal() and len(part) < 8 else 0 for part in text.split(",")
+    )
+    if (
+        len(sizes) < 3
+        or min(sizes) < 1
+        or any(a >= b for a, b in zip(sizes, sizes[1:], strict=False))
+    ):
+        raise InputError(
+            f"sizes={text!r}; accepted: three sizes or more that ascend, such as 2,4,8,16"
+        )
     return sizes

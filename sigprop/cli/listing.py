@@ -27,33 +27,72 @@ def as_json() -> str:
             "summary": entry.summary,
             "reference": entry.reference,
             "parameters": {
-                name: {"default": default, "help": PARAMETERS[name].help, "accepts": PARAMETERS[name].accepts} for name, default in entry.defaults.items()
+                name: {
+                    "default": default,
+                    "help": PARAMETERS[name].help,
+                    "accepts": PARAMETERS[name].accepts,
+                }
+                for name, default in entry.defaults.items()
             },
             "quantities": list(QUANTITIES),
         }
         for entry in entries().values()
     ]
     quantities = {name: quantity.help for name, quantity in QUANTITIES.items()}
-    named = {name: {"fits": one.fits, "about": one.about, "numbers": one.variances(RATIO), "model_width": one.width} for name, one in INITIALISATIONS.items()}
-    return json.dumps(plain({"architectures": architectures, "quantities": quantities, "initialisations": named}), indent=1, allow_nan=False)
+    named = {
+        name: {
+            "fits": one.fits,
+            "about": one.about,
+            "numbers": one.variances(RATIO),
+            "model_width": one.width,
+        }
+        for name, one in INITIALISATIONS.items()
+    }
+    return json.dumps(
+        plain({"architectures": architectures, "quantities": quantities, "initialisations": named}),
+        indent=1,
+        allow_nan=False,
+    )
 
 
 def as_text() -> str:
-    """Architectures with their defaults, then the table of parameters, then quantities; wrapped to the terminal."""
+    """Architectures with their defaults, then the table of parameters, then quantities; wrapped
+    to the terminal."""
     width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 160))
     known = entries()
     out = ["Architectures, and the defaults of their parameters (--set key=value)"]
     for entry in known.values():
-        defaults = " ".join(f"{key}={'none' if value is None else cell(value)}" for key, value in entry.defaults.items())
-        out += ["", *_wrap(f"  {entry.name}  ({entry.reference})", width, "    "), *_wrap("    " + entry.summary, width, "    ")]
+        defaults = " ".join(
+            f"{key}={'none' if value is None else cell(value)}"
+            for key, value in entry.defaults.items()
+        )
+        out += [
+            "",
+            *_wrap(f"  {entry.name}  ({entry.reference})", width, "    "),
+            *_wrap("    " + entry.summary, width, "    "),
+        ]
         out += _wrap("    " + defaults, width, "    ")
     used = dict.fromkeys(name for entry in known.values() for name in entry.defaults)
     out += ["", "Parameters [accepted values]", ""]
-    out += _entries({key: f"{PARAMETERS[key].help} [{PARAMETERS[key].accepts}]" for key in used}, width)
-    out += ["", f"Initialisations (--set init=NAME): numbers at mlp_ratio={RATIO:g}, the class they fit", ""]
-    out += _entries({name: f"{one.fits}: {one.about} [{_numbers(one)}]" for name, one in INITIALISATIONS.items()}, width)
+    out += _entries(
+        {key: f"{PARAMETERS[key].help} [{PARAMETERS[key].accepts}]" for key in used}, width
+    )
+    out += [
+        "",
+        f"Initialisations (--set init=NAME): numbers at mlp_ratio={RATIO:g}, the class they fit",
+        "",
+    ]
+    out += _entries(
+        {
+            name: f"{one.fits}: {one.about} [{_numbers(one)}]"
+            for name, one in INITIALISATIONS.items()
+        },
+        width,
+    )
     out += ["", "Quantities (--quantity)", ""]
-    return "\n".join(out + _entries({name: quantity.help for name, quantity in QUANTITIES.items()}, width))
+    return "\n".join(
+        out + _entries({name: quantity.help for name, quantity in QUANTITIES.items()}, width)
+    )
 
 
 def _numbers(one: Initialisation) -> str:
@@ -62,13 +101,21 @@ def _numbers(one: Initialisation) -> str:
     for name, value in one.variances(RATIO).items():
         by_value.setdefault(cell(value), []).append(name)
     width = [] if one.width is None else [f"n = {one.width} unless model_width says"]
-    return ", ".join([*(f"{' = '.join(names)} = {value}" for value, names in by_value.items()), *width])
+    return ", ".join(
+        [*(f"{' = '.join(names)} = {value}" for value, names in by_value.items()), *width]
+    )
 
 
 def _entries(texts: Mapping[str, str], width: int) -> list[str]:
     size = max(map(len, texts), default=0)
-    return [line for key, text in texts.items() for line in _wrap(f"  {key:<{size}}  {text}", width, " " * (size + 4))]
+    return [
+        line
+        for key, text in texts.items()
+        for line in _wrap(f"  {key:<{size}}  {text}", width, " " * (size + 4))
+    ]
 
 
 def _wrap(text: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )

@@ -13,7 +13,8 @@ from sigprop.errors import InputError
 
 
 def _number(read: Callable[[str], Any], accepted: str) -> Callable[[Any, Any], Any]:
-    """A cyclopts converter: ``read`` gives the value or raises ValueError; ``accepted`` says what would do."""
+    """A cyclopts converter: ``read`` gives the value or raises ValueError; ``accepted`` says
+    what would do."""
 
     def convert(_type: Any, tokens: Any) -> Any:
         try:
@@ -50,7 +51,9 @@ Vocabulary = Annotated[int, whole(0, 10**7, "an integer from 0 to 10^7")]
 Samples = Annotated[int, whole(2, 10**9, "an integer from 2 to 10^9")]
 Seed = Annotated[int, whole(0, 2**32 - 1, "an integer from 0 to 2^32 - 1")]
 Memory = Annotated[int, whole(1, 10**7, "an integer from 1 to 10^7 (MiB)")]
-Tolerance = Annotated[float, Parameter(converter=_number(_tolerance, "a number between 0 and 1, such as 0.01"))]
+Tolerance = Annotated[
+    float, Parameter(converter=_number(_tolerance, "a number between 0 and 1, such as 0.01"))
+]
 Engine = Literal["auto", "dense", "matrix-free"]
 Precision = Literal["float32", "float64"]
 Name = Annotated[str | None, Parameter(help="A registered architecture (`sigprop list`).")]
@@ -62,10 +65,30 @@ Repeated = tuple[str, ...]
 class Chosen:
     """Which architecture, and where the answer goes."""
 
-    set: Annotated[Repeated, Parameter(negative="", show_default=False, help="A parameter as key=value; repeatable; wins over --config.")] = ()
-    config: Annotated[str | None, Parameter(help='TOML file of parameters, optionally with architecture = "name".')] = None
-    json: Annotated[bool, Parameter(negative="", show_default=False, help="Print one JSON document on stdout, nothing else.")] = False
-    out: Annotated[str | None, Parameter(help="Also write the result to this file (.json, .csv, .md; derive: .json, .tex, .txt).")] = None
+    set: Annotated[
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="A parameter as key=value; repeatable; wins over --config.",
+        ),
+    ] = ()
+    config: Annotated[
+        str | None,
+        Parameter(help='TOML file of parameters, optionally with architecture = "name".'),
+    ] = None
+    json: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Print one JSON document on stdout, nothing else."
+        ),
+    ] = False
+    out: Annotated[
+        str | None,
+        Parameter(
+            help="Also write the result to this file (.json, .csv, .md; derive: .json, .tex, .txt)."
+        ),
+    ] = None
 
 
 @Parameter(name="*")
@@ -73,5 +96,15 @@ class Chosen:
 class Rows:
     """Which rows."""
 
-    quantity: Annotated[Repeated, Parameter(negative="", show_default=False, help="Quantities, comma separated or repeated; default all.")] = ()
-    applications: Annotated[str | None, Parameter(help="Applications such as 0,4,8..16, or all; 0 is the stem's output.")] = None
+    quantity: Annotated[
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Quantities, comma separated or repeated; default all.",
+        ),
+    ] = ()
+    applications: Annotated[
+        str | None,
+        Parameter(help="Applications such as 0,4,8..16, or all; 0 is the stem's output."),
+    ] = None

@@ -1,4 +1,5 @@
-"""Where results go: the table or one JSON document to stdout, the file when one was asked for, remarks to stderr."""
+"""Where results go: the table or one JSON document to stdout, the file when one was asked for,
+remarks to stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ def check_out(options: Chosen) -> None:
 
 
 def show(table: Table, options: Chosen, print_text: bool = True) -> None:
-    """Write the file when one was asked for, then print (with ``--json`` the document, else the text unless told not to)."""
+    """Write the file when one was asked for, then print (with ``--json`` the document, else the
+    text unless told not to)."""
     if options.out is not None:
         table.save(options.out)
         remark(f"wrote {len(table)} rows to {options.out}")

@@ -22,37 +22,78 @@ def prescribe(
     /,
     *,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
-    base: Annotated[str | None, Parameter(help="Sizes of the base: width=256,depth=8,loops=1 and parameters, or a TOML file.")] = None,
+    base: Annotated[
+        str | None,
+        Parameter(
+            help="Sizes of the base: width=256,depth=8,loops=1 and parameters, or a TOML file."
+        ),
+    ] = None,
     target: Annotated[str | None, Parameter(help="Sizes of the target, likewise.")] = None,
     optimizer: Annotated[str, Parameter(help="sgd, adam or adamw.")] = "adamw",
-    s: Annotated[str, Parameter(help="0: neural-tangent, 1: maximal-update widths (or between).")] = "1",
-    decay: Annotated[str, Parameter(help="Weight decay: papers, or product (rate x decay constant in every size).")] = "papers",
-    parametrisation: Annotated[str, Parameter(help="Of the read-out: standard (its std holds the width) or multiplier.")] = "standard",
-    init: Annotated[str | None, Parameter(help="The base's initialisation: gpt2, llama, ..., or stds such as u=0.005,q=0.02.")] = None,
-    learning_rate: Annotated[str | None, Parameter(help="The base's learning rate, or one a group such as q=1e-3,readout=3e-3.")] = None,
-    weight_decay: Annotated[str | None, Parameter(help="The base's weight decay, likewise.")] = None,
+    s: Annotated[
+        str, Parameter(help="0: neural-tangent, 1: maximal-update widths (or between).")
+    ] = "1",
+    decay: Annotated[
+        str,
+        Parameter(help="Weight decay: papers, or product (rate x decay constant in every size)."),
+    ] = "papers",
+    parametrisation: Annotated[
+        str, Parameter(help="Of the read-out: standard (its std holds the width) or multiplier.")
+    ] = "standard",
+    init: Annotated[
+        str | None,
+        Parameter(
+            help="The base's initialisation: gpt2, llama, ..., or stds such as u=0.005,q=0.02."
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        str | None,
+        Parameter(help="The base's learning rate, or one a group such as q=1e-3,readout=3e-3."),
+    ] = None,
+    weight_decay: Annotated[
+        str | None, Parameter(help="The base's weight decay, likewise.")
+    ] = None,
     epsilon: Annotated[str | None, Parameter(help="The base's Adam epsilon, likewise.")] = None,
-    multiplier: Annotated[str | None, Parameter(help="The base's residual multiplier, or one a group.")] = None,
+    multiplier: Annotated[
+        str | None, Parameter(help="The base's residual multiplier, or one a group.")
+    ] = None,
     base_carries_depth_factor: Annotated[
-        Literal["true", "false"] | None, Parameter(help="Whether output matrices' stds hold 1/sqrt(2 L), in base and target [default: as init says].")
+        Literal["true", "false"] | None,
+        Parameter(
+            help="Whether output matrices' stds hold 1/sqrt(2 L), in base and target [default: as "
+            "init says]."
+        ),
     ] = None,
     latex: Annotated[bool, Parameter(negative="", show_default=False, help="Print LaTeX.")] = False,
 ) -> int:
-    """What to set in a larger network: init stds, multipliers, learning rates, weight decay and epsilon, each with its rule."""
+    """What to set in a larger network: init stds, multipliers, learning rates, weight decay and
+    epsilon, each with its rule."""
     suffix = check_path(chosen.out, WAYS) if chosen.out is not None else ""
     named, parameters = inputs.chosen(name, chosen)
     if named is None:
         raise InputError(f"architecture: none given; accepted: one of {', '.join(entries())}")
     given: dict[str, Any] = {
         key: _by_group(key, text)
-        for key, text in {"learning_rate": learning_rate, "weight_decay": weight_decay, "epsilon": epsilon, "multiplier": multiplier}.items()
+        for key, text in {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "epsilon": epsilon,
+            "multiplier": multiplier,
+        }.items()
     }
     given["init"] = _by_group("init", init) if init is not None and "=" in init else init
-    options = {"optimizer": optimizer, "s": _number("s", s), "decay": decay, "parametrisation": parametrisation}
+    options = {
+        "optimizer": optimizer,
+        "s": _number("s", s),
+        "decay": decay,
+        "parametrisation": parametrisation,
+    }
     carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
     from sigprop.prescriptions.prescribe import prescribe_from
 
-    table = prescribe_from(named, parameters, (_side("base", base), _side("target", target)), given, options, carries)
+    table = prescribe_from(
+        named, parameters, (_side("base", base), _side("target", target)), given, options, carries
+    )
     if chosen.out is not None:
         content = getattr(table, WAYS[suffix])()
         write(chosen.out, content if content.endswith("\n") else content + "\n")
@@ -62,9 +103,13 @@ def prescribe(
 
 
 def _side(option: str, text: str | None) -> Any:
-    """``key=value`` items, where a comma not followed by a key belongs to the value; anything without = is a path."""
+    """``key=value`` items, where a comma not followed by a key belongs to the value; anything
+    without = is a path."""
     if text is None:
-        raise InputError(f"{option}: none given; accepted: sizes such as width=256,depth=8, or a TOML file of them")
+        raise InputError(
+            f"{option}: none given; accepted: sizes such as width=256,depth=8, or a TOML file of "
+            f"them"
+        )
     if "=" not in text:
         return text
     items: list[str] = []
@@ -80,7 +125,10 @@ def _by_group(option: str, text: str | None) -> Any:
     """A number, or one a group."""
     if text is None or "=" not in text:
         return None if text is None else _number(option, text)
-    return {group: _number(f"{option} of {group}", value) for group, value in inputs.pairs(text.split(","), option, once=True).items()}
+    return {
+        group: _number(f"{option} of {group}", value)
+        for group, value in inputs.pairs(text.split(","), option, once=True).items()
+    }
 
 
 def _number(option: str, text: str) -> float:

@@ -1,4 +1,5 @@
-"""Work side by side: compilation, most of a small run, uses one core. No process outlives the one that started it."""
+"""Work side by side: compilation, most of a small run, uses one core. No process outlives the
+one that started it."""
 
 from __future__ import annotations
 
@@ -22,12 +23,16 @@ MOST_JOBS = 4
 
 def cores() -> int:
     """Processes side by side where nothing else was asked for."""
-    return min(MOST_JOBS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(
+        MOST_JOBS,
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+    )
 
 
 @contextmanager
 def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """``jobs`` fresh processes; an interrupt reaches this one alone, which then ends them at once and cancels what waits."""
+    """``jobs`` fresh processes; an interrupt reaches this one alone, which then ends them at
+    once and cancels what waits."""
     context = multiprocessing.get_context("spawn")
     _start_tracker()
     pool = _Pool(jobs, context, initializer=_begin)
@@ -43,7 +48,8 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Starts processes (which ``submit`` does) never while an interrupt counts those it has to end."""
+    """Starts processes (which ``submit`` does) never while an interrupt counts those it has to
+    end."""
 
     def submit(self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_R]:
         with interrupts.State.lock:
@@ -51,7 +57,8 @@ class _Pool(ProcessPoolExecutor):
 
 
 def _start_tracker() -> None:
-    """Start multiprocessing's tracker of semaphores, which would list on stderr what it cleans up after an interrupt, with none."""
+    """Start multiprocessing's tracker of semaphores, which would list on stderr what it cleans
+    up after an interrupt, with none."""
     if not interrupts.State.watching:
         return
     with interrupts.State.lock:
@@ -66,7 +73,8 @@ def _start_tracker() -> None:
 
 
 def _begin() -> None:
-    """In a process: leave interrupts to the one that started it, and end with that one, however it ends."""
+    """In a process: leave interrupts to the one that started it, and end with that one, however
+    it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

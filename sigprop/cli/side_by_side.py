@@ -33,7 +33,14 @@ def listed(name: str | None, every: bool, quick: bool) -> list[Case]:
     return own
 
 
-def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, chosen: Chosen, title: str) -> Table:
+def judge(
+    found: Sequence[Case],
+    tolerance: float | None,
+    options: dict[str, Any],
+    jobs: int,
+    chosen: Chosen,
+    title: str,
+) -> Table:
     """Every case's verdict, in their order; jobs: processes, which share ``memory_mib``."""
     from sigprop.tables.cells import cell
     from sigprop.tables.text import label, worst
@@ -44,12 +51,29 @@ def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any
     jobs = min(jobs, len(found))
     shared = options | {"memory_mib": max(1, options["memory_mib"] // max(jobs, 1))}
     rows, summary = [], []
-    for case, (table, seconds) in zip(found, _side_by_side(found, tolerance, shared, jobs, not chosen.json), strict=True):
+    for case, (table, seconds) in zip(
+        found, _side_by_side(found, tolerance, shared, jobs, not chosen.json), strict=True
+    ):
         row, beyond = worst(table), excluded(table)
         deviation = f"{label(row)}: {cell(row.get('deviation'))}" if row else "no rows"
-        say(f"{case.label:<{size}}  {table.verdict:<12}  {seconds:7.1f} s  detects {beyond:6.2%}  worst {deviation}")
-        about = {"label": case.label, "architecture": table.architecture, "parameters": table.parameters}
-        summary.append(about | {"verdict": table.verdict, "seconds": seconds, "detects": beyond, "identities": (table.notes or {}).get("identities", 0)})
+        say(
+            f"{case.label:<{size}}  {table.verdict:<12}  {seconds:7.1f} s  detects {beyond:6.2%}  "
+            f"worst {deviation}"
+        )
+        about = {
+            "label": case.label,
+            "architecture": table.architecture,
+            "parameters": table.parameters,
+        }
+        summary.append(
+            about
+            | {
+                "verdict": table.verdict,
+                "seconds": seconds,
+                "detects": beyond,
+                "identities": (table.notes or {}).get("identities", 0),
+            }
+        )
         rows += [{"case": case.label, **row} for row in table]
     verdict = overall([str(case["verdict"]) for case in summary])
     result = Table(title, {}, rows, "verify", verdict, {"cases": summary})
@@ -59,13 +83,21 @@ def judge(found: Sequence[Case], tolerance: float | None, options: dict[str, Any
 
 
 def excluded(table: Table) -> float:
-    """The smallest deviation that the networks exclude on every row that could fail, at 5 %: how far the 90 % intervals reach.
-    Above the tolerance nothing is confirmed."""
-    rows = [row for row in table if row.get("upper") is not None and row.get("verdict") != "identity"]
+    """The smallest deviation that the networks exclude on every row that could fail, at 5 %: how
+    far the 90 % intervals reach. Above the tolerance nothing is confirmed."""
+    rows = [
+        row for row in table if row.get("upper") is not None and row.get("verdict") != "identity"
+    ]
     return max((max(row["upper"], -row["lower"]) for row in rows), default=float("inf"))
 
 
-def _side_by_side(found: Sequence[Case], tolerance: float | None, options: dict[str, Any], jobs: int, progress: bool) -> Iterator[tuple[Table, float]]:
+def _side_by_side(
+    found: Sequence[Case],
+    tolerance: float | None,
+    options: dict[str, Any],
+    jobs: int,
+    progress: bool,
+) -> Iterator[tuple[Table, float]]:
     if jobs <= 1:
         for case in found:
             with bar(progress) as own:
@@ -78,11 +110,20 @@ def _side_by_side(found: Sequence[Case], tolerance: float | None, options: dict[
             whole.advance()
 
 
-def _one(case: Case, tolerance: float | None, options: dict[str, Any], progress: Any = None) -> tuple[Table, float]:
+def _one(
+    case: Case, tolerance: float | None, options: dict[str, Any], progress: Any = None
+) -> tuple[Table, float]:
     """(the verdict, seconds) of a case."""
     import sigprop as sp
 
     started = time.monotonic()
-    asked = {name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")}
-    table = sp.verify(case.architecture, **options | asked, tolerance=tolerance or case.tolerance, progress=progress)
+    asked = {
+        name: options.get(name) or getattr(case, name) for name in ("quantities", "applications")
+    }
+    table = sp.verify(
+        case.architecture,
+        **options | asked,
+        tolerance=tolerance or case.tolerance,
+        progress=progress,
+    )
     return table, round(time.monotonic() - started, 1)

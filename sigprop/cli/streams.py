@@ -10,7 +10,8 @@ MOST_COLUMNS = 1000
 
 
 def prepare() -> None:
-    """Stand-ins for closed streams (stdout stays None: ``check`` refuses it), and no terminal size that is none."""
+    """Stand-ins for closed streams (stdout stays None: ``check`` refuses it), and no terminal
+    size that is none."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -22,12 +23,15 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     for name in ("COLUMNS", "LINES"):
         text = os.environ.get(name, "1")
-        if not (text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MOST_COLUMNS):
+        if not (
+            text.isascii() and text.isdecimal() and len(text) < 5 and 1 <= int(text) <= MOST_COLUMNS
+        ):
             del os.environ[name]
 
 
 def mute(stream: TextIO | None) -> None:
-    """Let the stream's file be /dev/null: what its buffer holds cannot be written, at the interpreter's end neither."""
+    """Let the stream's file be /dev/null: what its buffer holds cannot be written, at the
+    interpreter's end neither."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno() if stream is not None else 2)
     except (OSError, ValueError):  # a stream without a file
@@ -45,7 +49,8 @@ def remark(text: str) -> None:
 
 
 def answer(text: object) -> None:
-    """Print the answer on stdout. A reader that has gone (``sigprop verify ... | head -1``) changes nothing: the exit code is still the verdict's."""
+    """Print the answer on stdout. A reader that has gone (``sigprop verify ... | head -1``)
+    changes nothing: the exit code is still the verdict's."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -1,1 +1,2 @@
-"""The coordinate check as a test: real optimiser steps on ladders of finite networks (docs/check.md)."""
+"""The coordinate check as a test: real optimiser steps on ladders of finite networks
+(docs/check.md)."""

@@ -1,4 +1,5 @@
-"""Ladders of ``check``: one registered architecture at several widths, depths L or numbers of loops N, the others fixed."""
+"""Ladders of ``check``: one registered architecture at several widths, depths L or numbers of
+loops N, the others fixed."""
 
 from __future__ import annotations
 
@@ -12,7 +13,11 @@ from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 
 VARIABLES = ("width", "depth", "loops")
-SIZES: dict[str, tuple[int, ...]] = {"width": (128, 256, 512, 1024), "depth": (2, 4, 8, 16, 32), "loops": (2, 4, 8, 16, 32)}
+SIZES: dict[str, tuple[int, ...]] = {
+    "width": (128, 256, 512, 1024),
+    "depth": (2, 4, 8, 16, 32),
+    "loops": (2, 4, 8, 16, 32),
+}
 """From 2 on: one loop is an untied point, and no part of a tied network's power law."""
 SMALL = 2  # depth and loops where they are not what varies
 WIDTH = 128
@@ -28,9 +33,13 @@ class Rung:
 
 
 def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Of width, depth and loops, those asked for (default: all that ``arch`` has). Raises ``InputError``."""
+    """Of width, depth and loops, those asked for (default: all that ``arch`` has). Raises
+    ``InputError``."""
     if arch.name not in entries():
-        raise InputError(f"architecture {arch.name!r} is not registered, and check builds it at other sizes; accepted: a registered one (sigprop.register)")
+        raise InputError(
+            f"architecture {arch.name!r} is not registered, and check builds it at other sizes; "
+            f"accepted: a registered one (sigprop.register)"
+        )
     has = tuple(v for v in VARIABLES if v == "width" or v in entry(arch.name).defaults)
     for name in asked or ():
         if name not in has:
@@ -39,7 +48,8 @@ def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tupl
 
 
 class Members:
-    """Members of an architecture's family. changed: numbers that are not as in ``arch``, such as residual_scale."""
+    """Members of an architecture's family. changed: numbers that are not as in ``arch``, such as
+    residual_scale."""
 
     def __init__(self, arch: Architecture, changed: Mapping[str, Any] | None = None):
         changed = {name: value for name, value in (changed or {}).items() if name in arch.numbers}
@@ -56,10 +66,18 @@ class Members:
         return self.built[key]
 
     def ladder(self, variable: str, sizes: Sequence[int] | None, width: int) -> list[Rung]:
-        """The rungs of one variable, widths rounded up to what heads and layers divide. Raises ``InputError``."""
+        """The rungs of one variable, widths rounded up to what heads and layers divide. Raises
+        ``InputError``."""
         chosen = tuple(SIZES[variable] if sizes is None else sizes)
-        if len(set(chosen)) < 2 or list(chosen) != sorted(set(chosen)) or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in chosen):
-            raise InputError(f"{variable}={chosen}; accepted: two or more different sizes, smallest first, such as {', '.join(map(str, SIZES[variable]))}")
+        if (
+            len(set(chosen)) < 2
+            or list(chosen) != sorted(set(chosen))
+            or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in chosen)
+        ):
+            raise InputError(
+                f"{variable}={chosen}; accepted: two or more different sizes, smallest first, "
+                f"such as {', '.join(map(str, SIZES[variable]))}"
+            )
         if variable == "width":
             return [Rung(n, self.at(), n) for n in (self.whole(size) for size in chosen)]
         return [Rung(size, self.at(**{variable: size}), self.whole(width)) for size in chosen]

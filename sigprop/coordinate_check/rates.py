@@ -1,9 +1,13 @@
-"""Parametrisations that ``check`` compares: what scale the read-out starts at, and each group's rate, epsilon and decay, at every size.
+"""Parametrisations that ``check`` compares: what scale the read-out starts at, and each group's
+rate, epsilon and decay, at every size.
 
-    prescribed   s = 1: read-out std 1/n; rates, epsilon and decay are ``prescribe``'s monomials in n, L, N, rate x decay the same at every size.
-                 Adam: entries of a hidden weight move by eta/(n eps D), of the stem by eta, of the read-out by eta/n.
-                 SGD: hidden rates eta/(eps^2 P), stem eta n, read-out eta/n. D: applications that hold the weight, P: sum over its slots of uses^2.
-    naive        s = 0: read-out std n^-1/2, residual_scale 1, the same rate for everything at every size.
+    prescribed   s = 1: read-out std 1/n; rates, epsilon and decay are ``prescribe``'s monomials in
+                 n, L, N, rate x decay the same at every size. Adam: entries of a hidden weight move
+                 by eta/(n eps D), of the stem by eta, of the read-out by eta/n. SGD: hidden rates
+                 eta/(eps^2 P), stem eta n, read-out eta/n. D: applications that hold the weight, P:
+                 sum over its slots of uses^2.
+    naive        s = 0: read-out std n^-1/2, residual_scale 1, the same rate for everything at every
+                 size.
 
 Source: docs/check.md (2304.02034 in n, 2606.18524 and 2505.01618 in depth and loops).
 """
@@ -34,7 +38,8 @@ class Group(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """At one size: {group: Group}, and the standard deviation of the read-out's entries theta in z = theta . o."""
+    """At one size: {group: Group}, and the standard deviation of the read-out's entries theta in
+    z = theta . o."""
 
     groups: Mapping[str, Group]
     readout: float
@@ -48,16 +53,21 @@ Parametrisation = Callable[[Architecture, int, str], Rule]
 def _monomials(arch: Architecture, optimizer: str) -> dict[str, Any]:
     from sigprop.scaling.rates import rules
 
-    described = replace(arch, head=Head())  # whatever the head of logits is, the read-out here is one vector of its own
+    # whatever the head of logits is, the read-out here is one vector of its own
+    described = replace(arch, head=Head())
     return rules(described, optimizer, 1, decay="papers" if optimizer == "adam" else "product")
 
 
 def prescribed(arch: Architecture, width: int, optimizer: str) -> Rule:
-    """The rule under which no change of the output has a leading power of n, L or N (``rules`` at s = 1). Raises ``InputError``."""
+    """The rule under which no change of the output has a leading power of n, L or N (``rules``
+    at s = 1). Raises ``InputError``."""
     from sigprop.scaling.sizes import V, sizes_of
 
     sizes = sizes_of(arch, width) | {V: 1}
-    value = lambda monomial: float(monomial.subs(sizes))  # noqa: E731
+
+    def value(monomial):
+        return float(monomial.subs(sizes))
+
     found = _monomials(arch, optimizer)
     groups = {}
     for group in arch.groups:
@@ -80,5 +90,7 @@ def named(parametrisation: str | Parametrisation) -> tuple[str, Parametrisation]
     if callable(parametrisation):
         return getattr(parametrisation, "__name__", "given"), parametrisation
     if parametrisation not in NAMED:
-        raise InputError(f"parametrisation={parametrisation!r}{near_miss(str(parametrisation), NAMED)}")
+        raise InputError(
+            f"parametrisation={parametrisation!r}{near_miss(str(parametrisation), NAMED)}"
+        )
     return parametrisation, NAMED[parametrisation]

@@ -1,11 +1,14 @@
 """What theory says of the first step's change of the output, absolutely, in the wide limit.
 
-    SGD     dz_t = sum_s K_ts y_s/T,  K = sum over groups G of rate_G f_G Theta_G;  rms over tokens and labels: sqrt(sum_ts K_ts^2/T^3)
+    SGD     dz_t = sum_s K_ts y_s/T,  K = sum over groups G of rate_G f_G Theta_G;  rms over tokens
+            and labels: sqrt(sum_ts K_ts^2/T^3)
     Adam    |dz| = sum over groups G of rate_G sum over entries |dz/dtheta|, one token
 
-z = theta . o with theta of standard deviation sigma, loss -(1/T) sum_s y_s z_s. Theta_G is ``ntk``, of z = n^-1/2 v . o and with a factor 1/n_in for
-matrices, so that |dz/dW|^2 = f_G Theta_G, f_G = sigma^2 n n_in for a matrix, sigma^2 n for the stem, biases and gates, n for the read-out. ``adam``
-has z = v . o/n, so what is not the read-out's is sigma n times as much. Derived; tests/coordinate_check/test_check.py compares both with networks.
+z = theta . o with theta of standard deviation sigma, loss -(1/T) sum_s y_s z_s. Theta_G is ``ntk``,
+of z = n^-1/2 v . o and with a factor 1/n_in for matrices, so that |dz/dW|^2 = f_G Theta_G, f_G =
+sigma^2 n n_in for a matrix, sigma^2 n for the stem, biases and gates, n for the read-out. ``adam``
+has z = v . o/n, so what is not the read-out's is sigma n times as much. Derived;
+tests/coordinate_check/test_check.py compares both with networks.
 """
 
 from __future__ import annotations
@@ -38,12 +41,15 @@ def _kernels(arch: Architecture) -> dict[str, np.ndarray] | None:
         if row.get("group") is not None:
             if row["value"] is None:
                 return None
-            found[row["group"]][row["token"], row["token_2"]] = found[row["group"]][row["token_2"], row["token"]] = row["value"]
+            found[row["group"]][row["token"], row["token_2"]] = found[row["group"]][
+                row["token_2"], row["token"]
+            ] = row["value"]
     return found
 
 
 def sgd(arch: Architecture, width: int, rule: Rule) -> float | None:
-    """ln of the rms change of the output after one SGD step of base rate 1; None where theory has no tangent kernel."""
+    """ln of the rms change of the output after one SGD step of base rate 1; None where theory
+    has no tangent kernel."""
     found = _kernels(arch)
     if found is None:
         return None
@@ -68,14 +74,21 @@ def _changes(arch: Architecture) -> dict[str, float] | None:
 
 
 def adam(arch: Architecture, width: int, rule: Rule) -> float | None:
-    """ln of the change of the output after one Adam step of base rate 1, decay and epsilon apart; None where theory has none."""
+    """ln of the change of the output after one Adam step of base rate 1, decay and epsilon
+    apart; None where theory has none."""
     found = _changes(arch)
     if found is None:
         return None
     total = 0.0
     for group, change in found.items():
-        entries = width if group == READOUT or isinstance(arch.weights.get(group), Linear) else 1  # theirs are rates over n there
-        total += rule.groups[group].rate * entries * change * (1.0 if group == READOUT else rule.readout * width)
+        # theirs are rates over n there
+        entries = width if group == READOUT or isinstance(arch.weights.get(group), Linear) else 1
+        total += (
+            rule.groups[group].rate
+            * entries
+            * change
+            * (1.0 if group == READOUT else rule.readout * width)
+        )
     return math.log(total)
 
 

@@ -1,4 +1,5 @@
-"""The networks of ``check``: on every rung of a ladder, at a rate whose steps are in the linear regime."""
+"""The networks of ``check``: on every rung of a ladder, at a rate whose steps are in the linear
+regime."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from sigprop.simulations.training.changes import Training
 from sigprop.simulations.training.steps import Setting
 
 PILOT, LARGEST, HALVINGS, LINEAR = 8, 2.0**-4, 40, 0.05
-"""Networks, first base rate and its halvings at most, until half the rate changes everything by half within 5 %."""
+"""Networks, first base rate and its halvings at most, until half the rate changes everything by
+half within 5 %."""
 FIRST, EXTENSION, PILOTED = 0, 1, 2
 """Streams of random numbers: of the first look, of the extension, of the search for a rate."""
 RUNGS = 2  # at a time: one compiles while another runs
@@ -24,7 +26,8 @@ RUNGS = 2  # at a time: one compiles while another runs
 
 @dataclass
 class Networks:
-    """What stays the same on all rungs: the optimiser, how its rates depend on size, after how many steps to look, the loss, the seed."""
+    """What stays the same on all rungs: the optimiser, how its rates depend on size, after how
+    many steps to look, the loss, the seed."""
 
     optimizer: str
     rule: Parametrisation
@@ -37,13 +40,21 @@ class Networks:
         """[networks, steps, observables] squared changes at this base rate."""
         key = (id(rung.arch), rung.width)
         if key not in self.programs:
-            self.programs[key] = Training(rung.arch, rung.width, self.optimizer, self.steps, self.loss)
+            self.programs[key] = Training(
+                rung.arch, rung.width, self.optimizer, self.steps, self.loss
+            )
         rule = self.rule(rung.arch, rung.width, self.optimizer)
-        settings = {group: Setting(base * g.rate, g.epsilon, g.decay if self.optimizer == "adamw" else 0.0) for group, g in rule.groups.items()}
-        return self.programs[key].changes(settings, rule.readout, range(networks), self.seed, stream)
+        settings = {
+            group: Setting(base * g.rate, g.epsilon, g.decay if self.optimizer == "adamw" else 0.0)
+            for group, g in rule.groups.items()
+        }
+        return self.programs[key].changes(
+            settings, rule.readout, range(networks), self.seed, stream
+        )
 
     def linear_rate(self, rung: Rung) -> float:
-        """The largest of 2^-4, 2^-5, ... at which half the rate makes half of every change, within 5 %; raises ``InputError`` where none does."""
+        """The largest of 2^-4, 2^-5, ... at which half the rate makes half of every change,
+        within 5 %; raises ``InputError`` where none does."""
         base, whole = LARGEST, None
         for _ in range(HALVINGS):
             try:
@@ -56,9 +67,19 @@ class Networks:
             except Diverged:
                 whole = None
             base /= 2
-        raise InputError(f"parametrisation: no rate down to {base:.1e} at which half the step makes half the change; accepted: rates with a linear regime")
+        raise InputError(
+            f"parametrisation: no rate down to {base:.1e} at which half the step makes half the "
+            f"change; accepted: rates with a linear regime"
+        )
 
-    def ladder(self, rungs: Sequence[Rung], base: float, networks: int, stream: int, advance: Callable[[int], Any]) -> list[np.ndarray]:
+    def ladder(
+        self,
+        rungs: Sequence[Rung],
+        base: float,
+        networks: int,
+        stream: int,
+        advance: Callable[[int], Any],
+    ) -> list[np.ndarray]:
         """``changes`` of every rung."""
 
         def one(rung: Rung) -> np.ndarray:

@@ -1,1 +1,2 @@
-"""What a network is: sub-blocks, architectures, families, and the rows that may be asked of them."""
+"""What a network is: sub-blocks, architectures, families, and the rows that may be asked of
+them."""

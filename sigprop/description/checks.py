@@ -8,7 +8,21 @@ import numpy as np
 
 from sigprop.description.structure import Structure
 from sigprop.errors import InputError, near_miss
-from sigprop.language.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Scale, State, Stem, Sum, Vector, Write
+from sigprop.language.expression import (
+    Activate,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Scale,
+    State,
+    Stem,
+    Sum,
+    Vector,
+    Write,
+)
 from sigprop.language.nodes import Centre, Gate, Modulate, Project, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, numbers_in, rows_of, tables_in, walk
@@ -19,11 +33,15 @@ READOUTS = ("each", "last", "mean")
 ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 
 
-def _leaves(expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ...], where: str) -> None:
+def _leaves(
+    expression: Vector, allowed: tuple[type, ...], nodes: tuple[type, ...], where: str
+) -> None:
     for node in walk(expression):
         if not isinstance(node, allowed + nodes):
             accepted = ", ".join(t.__name__ for t in allowed + nodes)
-            raise InputError(f"{where}: {type(node).__name__} cannot stand here; accepted: {accepted}")
+            raise InputError(
+                f"{where}: {type(node).__name__} cannot stand here; accepted: {accepted}"
+            )
 
 
 def check(arch: Structure) -> None:
@@ -34,9 +52,14 @@ def check(arch: Structure) -> None:
     _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
     for node in walk(arch.readout.branch):
         if isinstance(node, (Linear, Bias, State, Stem, Write)):
-            raise InputError(f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations of Read")
+            raise InputError(
+                f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations "
+                f"of Read"
+            )
     if arch.readout.tokens not in READOUTS:
-        raise InputError(f"readout={arch.readout.tokens!r}{near_miss(str(arch.readout.tokens), READOUTS)}")
+        raise InputError(
+            f"readout={arch.readout.tokens!r}{near_miss(str(arch.readout.tokens), READOUTS)}"
+        )
     if arch.ensemble not in ENSEMBLES:
         raise InputError(f"ensemble={arch.ensemble!r}{near_miss(str(arch.ensemble), ENSEMBLES)}")
     used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
@@ -45,33 +68,69 @@ def check(arch: Structure) -> None:
         _leaves(block.read, (State, Stem), linear, "read")
         for node in walk(block.branch):
             if isinstance(node, (State, Stem, Write)):
-                raise InputError(f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read")
+                raise InputError(
+                    f"branch: {type(node).__name__} cannot stand here; accepted: expressions in "
+                    f"Read"
+                )
             if isinstance(node, Dropout) and node is not dropouts.setdefault(node.name, node):
-                raise InputError(f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a name of its own")
+                raise InputError(
+                    f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a "
+                    f"name of its own"
+                )
             if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
-                raise InputError(f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a branch")
+                raise InputError(
+                    f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in "
+                    f"a branch"
+                )
         for lane in block.rule:
             _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
-        if block.modulators and (not arch.norm_lane or block.read != State(0) or len(block.modulators) > 1):
-            raise InputError("rule: Modulate of a state that is not kept normalised; accepted: one, with read = State(0) and lane 0 a Normalise")
+        if block.modulators and (
+            not arch.norm_lane or block.read != State(0) or len(block.modulators) > 1
+        ):
+            raise InputError(
+                "rule: Modulate of a state that is not kept normalised; accepted: one, with read "
+                "= State(0) and lane 0 a Normalise"
+            )
         if any(node.kept_by not in ("", *block.modulators) for node in block.attention):
-            raise InputError(f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the sub-block's rule")
+            raise InputError(
+                f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the "
+                f"sub-block's rule"
+            )
         if len(block.rule) != arch.lanes:
-            raise InputError(f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one expression per lane")
+            raise InputError(
+                f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one "
+                f"expression per lane"
+            )
         for expression in (block.read, block.branch, *block.rule):
             used |= numbers_in(expression)
-        states = [n.lane for e in (block.read, *block.rule) for n in walk(e) if isinstance(n, State)]
+        states = [
+            n.lane for e in (block.read, *block.rule) for n in walk(e) if isinstance(n, State)
+        ]
         if any(not 0 <= lane < arch.lanes for lane in states):
             raise InputError(f"State({max(states)}): accepted: a lane from 0 to {arch.lanes - 1}")
         if rows_of(block.branch) != 1:
-            raise InputError(f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1")
-    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kinds):  # type: ignore[union-attr]
-        raise InputError(f"kinds: {max(arch.kinds)}; accepted: an index of sub_blocks, 0 to {len(arch.sub_blocks) - 1}")  # type: ignore[arg-type,type-var]
-    if arch.head.tied and (EMBEDDING not in arch.stem_parts or arch.head.variance != arch.stem_parts[EMBEDDING].variance):
-        raise InputError("head=tied without an embedding of that variance; accepted: words, whose embedding the head shares")
+            raise InputError(
+                f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1"
+            )
+    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kind_table):
+        raise InputError(
+            f"kinds: {max(arch.kind_table)}; accepted: an index of sub_blocks, 0 to "
+            f"{len(arch.sub_blocks) - 1}"
+        )
+    if arch.head.tied and (
+        EMBEDDING not in arch.stem_parts
+        or arch.head.variance != arch.stem_parts[EMBEDDING].variance
+    ):
+        raise InputError(
+            "head=tied without an embedding of that variance; accepted: words, whose embedding "
+            "the head shares"
+        )
     for group, factor in arch.sgd_factors.items():
         if group not in arch.groups or not 0 <= factor < math.inf:
-            raise InputError(f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of {', '.join(arch.groups)}")
+            raise InputError(
+                f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of "
+                f"{', '.join(arch.groups)}"
+            )
     _check_numbers(arch, {number.name for number in used})
     _check_bands(arch)
     _check_tables(arch)
@@ -80,59 +139,106 @@ def check(arch: Structure) -> None:
 
 def _check_numbers(arch: Structure, used: set[str]) -> None:
     for name in sorted(used - set(arch.numbers)):
-        raise InputError(f"numbers: no value for {name!r}; accepted: a float or one per application")
+        raise InputError(
+            f"numbers: no value for {name!r}; accepted: a float or one per application"
+        )
     for name, value in arch.numbers.items():
         table = np.asarray(value, dtype=np.float64)
         if table.shape not in ((), (arch.depth,)):
-            raise InputError(f"{name}: {table.size} values; accepted: one, or one for each of the {arch.depth} applications")
+            raise InputError(
+                f"{name}: {table.size} values; accepted: one, or one for each of the {arch.depth} "
+                f"applications"
+            )
         if not np.all(np.isfinite(table)):
             raise InputError(f"{name}={value}: not finite; accepted: a finite number")
     for weight, node in arch.drawn.items():
         gate = isinstance(node, Gate)
         what = node.factor if gate else node.variance
-        everywhere = np.broadcast_to(np.asarray(evaluate(what, arch.number_tables), dtype=np.float64), (arch.depth,)).tolist()
+        everywhere = np.broadcast_to(
+            np.asarray(evaluate(what, arch.number_tables), dtype=np.float64), (arch.depth,)
+        ).tolist()
         for slot, applications in arch.applications_of(weight).items():
             values = {everywhere[a] for a in applications}
             if len(values) > 1 or (min(values) < 0 and not gate):
                 about = "value of gate" if gate else "variance of weight"
-                raise InputError(f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one number{'' if gate else ' >= 0'}")
+                raise InputError(
+                    f"{about} {weight!r}, slot {slot}: {sorted(values)}; accepted: one "
+                    f"number{'' if gate else ' >= 0'}"
+                )
 
 
 def _check_tables(arch: Structure) -> None:
     for table in {table for block in arch.sub_blocks for table in tables_in(block.branch)}:
         shape = (arch.tokens,) * table.axes
         if table.name not in arch.token_tables:
-            raise InputError(f"token_tables: no values for {table.name!r}; accepted: numbers of shape {shape}")
+            raise InputError(
+                f"token_tables: no values for {table.name!r}; accepted: numbers of shape {shape}"
+            )
         value = np.asarray(arch.token_tables[table.name], dtype=np.float64)
         if value.shape not in (shape, (arch.depth, *shape)) or not np.all(np.isfinite(value)):
-            raise InputError(f"{table.name} of shape {value.shape}; accepted: finite numbers of shape {shape}, or one such table for each application")
+            raise InputError(
+                f"{table.name} of shape {value.shape}; accepted: finite numbers of shape {shape}, "
+                f"or one such table for each application"
+            )
 
 
 def _check_gram(arch: Structure) -> None:
     gram = arch.input_gram
-    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or not np.all(np.isfinite(gram)) or not np.allclose(gram, gram.T):
-        raise InputError(f"input_gram of shape {gram.shape}: accepted: a finite symmetric T x T matrix")
-    if np.linalg.eigvalsh(gram).min() < -1e-10 * max(1.0, abs(gram).max()) or np.diag(gram).min() <= 0:
-        raise InputError("input_gram: not positive semi-definite with a positive diagonal; accepted: a covariance matrix")
+    if (
+        gram.ndim != 2
+        or gram.shape[0] != gram.shape[1]
+        or not np.all(np.isfinite(gram))
+        or not np.allclose(gram, gram.T)
+    ):
+        raise InputError(
+            f"input_gram of shape {gram.shape}: accepted: a finite symmetric T x T matrix"
+        )
+    if (
+        np.linalg.eigvalsh(gram).min() < -1e-10 * max(1.0, abs(gram).max())
+        or np.diag(gram).min() <= 0
+    ):
+        raise InputError(
+            "input_gram: not positive semi-definite with a positive diagonal; accepted: a "
+            "covariance matrix"
+        )
 
 
 def _check_bands(arch: Structure) -> None:
     if any(w <= 0 for w in arch.bands) or not math.isclose(sum(arch.bands), 1.0):
         raise InputError(f"bands={arch.bands}: accepted: positive relative widths that sum to 1")
-    for expression in (arch.readout.branch, *(block.branch for block in arch.sub_blocks)) if len(arch.bands) > 1 else ():
+    for expression in (
+        (arch.readout.branch, *(block.branch for block in arch.sub_blocks))
+        if len(arch.bands) > 1
+        else ()
+    ):
         for node in walk(expression):
             if isinstance(node, (Activate, Product, Truncate)) and _bare(node):
-                raise InputError("bands: a branch acts on coordinates of different bands one by one; accepted: one that begins with a matrix")
-    edges, tables = np.cumsum(arch.bands), {name: np.asarray(value, dtype=np.float64) for name, value in arch.numbers.items()}
+                raise InputError(
+                    "bands: a branch acts on coordinates of different bands one by one; accepted: "
+                    "one that begins with a matrix"
+                )
+    edges, tables = (
+        np.cumsum(arch.bands),
+        {name: np.asarray(value, dtype=np.float64) for name, value in arch.numbers.items()},
+    )
     for node in arch.truncations:
-        fractions = np.atleast_1d(evaluate(node.fraction, tables)) if rows_of(node) == 1 and not any(isinstance(n, Linear) for n in walk(node)) else []
+        fractions = (
+            np.atleast_1d(evaluate(node.fraction, tables))
+            if rows_of(node) == 1 and not any(isinstance(n, Linear) for n in walk(node))
+            else []
+        )
         if any(abs(edges - fraction).min() > BAND for fraction in fractions):
-            raise InputError(f"bands={arch.bands}: a truncation to {max(fractions)} of the coordinates ends within one; accepted: bands that end there")
+            raise InputError(
+                f"bands={arch.bands}: a truncation to {max(fractions)} of the coordinates ends "
+                f"within one; accepted: bands that end there"
+            )
 
 
 def _bare(expression: Vector) -> bool:
     """Whether it takes the read's coordinates without a matrix in between."""
-    return isinstance(expression, Read) or (not isinstance(expression, Linear) and any(_bare(child) for child in children(expression)))
+    return isinstance(expression, Read) or (
+        not isinstance(expression, Linear) and any(_bare(child) for child in children(expression))
+    )
 
 
 MOST_APPLICATIONS = 10**6

@@ -1,7 +1,9 @@
-"""How a learned modulator is distributed at initialisation, and below which value it skips a given share of tokens (Mixture-of-Depths).
+"""How a learned modulator is distributed at initialisation, and below which value it skips a given
+share of tokens (Mixture-of-Depths).
 
-m = (mean over c = 1..C of sigmoid(z_c))^beta with z_c ~ N(0, variance) independent, whatever the token's direction: its scores are w_c . h
-with |h|^2 = n and w of variance variance/n. Source: derived; tests/description/test_modulators.py compares with draws.
+m = (mean over c = 1..C of sigmoid(z_c))^beta with z_c ~ N(0, variance) independent, whatever the
+token's direction: its scores are w_c . h with |h|^2 = n and w of variance variance/n. Source:
+derived; tests/description/test_modulators.py compares with draws.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class Modulator:
         one = np.diff(ndtr(logit(edges) / self.sd))  # mass of a sigmoid in each bin
         size = directions * (BINS - 1) + 1
         total = np.fft.irfft(np.fft.rfft(one, 2 * size) ** directions, 2 * size)[:size]
-        self.at = (np.arange(size) + (directions + 1) / 2) / (BINS * directions)  # means of C bins' centres, upper edges
+        # means of C bins' centres, upper edges
+        self.at = (np.arange(size) + (directions + 1) / 2) / (BINS * directions)
         self.mass = np.cumsum(np.clip(total, 0, None))
 
     def below(self, m: np.ndarray | float) -> np.ndarray:
@@ -32,20 +35,30 @@ class Modulator:
         from scipy.special import logit, ndtr
 
         mean = np.clip(m, 0, 1) ** (1 / self.beta)
-        return ndtr(logit(mean) / self.sd) if self.directions == 1 else np.interp(mean, self.at, self.mass, left=0.0, right=1.0)
+        return (
+            ndtr(logit(mean) / self.sd)
+            if self.directions == 1
+            else np.interp(mean, self.at, self.mass, left=0.0, right=1.0)
+        )
 
     def quantile(self, rate: float) -> float:
         """m with P(modulator < m) = rate."""
         from scipy.optimize import root_scalar
 
-        return root_scalar(lambda m: float(self.below(m)) - rate, bracket=(0.0, 1.0), xtol=1e-12).root
+        return root_scalar(
+            lambda m: float(self.below(m)) - rate, bracket=(0.0, 1.0), xtol=1e-12
+        ).root
 
 
-def thresholds(alpha: np.ndarray, rate: float, by: str, threshold: str, directions: int, beta: float) -> np.ndarray:
-    """[D] what m must reach for an application not to skip the token, so that a share ``rate`` of tokens and applications is skipped.
+def thresholds(
+    alpha: np.ndarray, rate: float, by: str, threshold: str, directions: int, beta: float
+) -> np.ndarray:
+    """[D] what m must reach for an application not to skip the token, so that a share ``rate`` of
+    tokens and applications is skipped.
 
-    by: 'gain' skips where alpha_l m is small, 'modulator' where m is; threshold: 'layer', one for each application, which skips the same share
-    everywhere, or 'global', one for all (of modulators, which are all distributed alike, the same thing). Raises ``InputError``.
+    by: 'gain' skips where alpha_l m is small, 'modulator' where m is; threshold: 'layer', one for
+    each application, which skips the same share everywhere, or 'global', one for all (of
+    modulators, which are all distributed alike, the same thing). Raises ``InputError``.
     """
     from scipy.optimize import root_scalar
 
@@ -53,7 +66,18 @@ def thresholds(alpha: np.ndarray, rate: float, by: str, threshold: str, directio
     if by == "modulator" or threshold == "layer":
         return np.full(len(alpha), known.quantile(rate))
     if not (alpha > 0).all():
-        raise InputError("alpha_0=0 with mod_by=gain: every gain is 0, none is smallest; accepted: gains > 0")
-    share = lambda log_tau: float(np.mean(known.below(np.exp(log_tau) / alpha))) - rate  # noqa: E731
-    tau = np.exp(root_scalar(share, bracket=(np.log(alpha.min()) - 50 * max(beta, 1.0), np.log(alpha.max())), xtol=1e-13).root)
+        raise InputError(
+            "alpha_0=0 with mod_by=gain: every gain is 0, none is smallest; accepted: gains > 0"
+        )
+
+    def share(log_tau):
+        return float(np.mean(known.below(np.exp(log_tau) / alpha))) - rate
+
+    tau = np.exp(
+        root_scalar(
+            share,
+            bracket=(np.log(alpha.min()) - 50 * max(beta, 1.0), np.log(alpha.max())),
+            xtol=1e-13,
+        ).root
+    )
     return tau / alpha

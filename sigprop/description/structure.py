@@ -1,4 +1,5 @@
-"""What a description holds, and what follows from it without asking whether it is a network (``checks`` asks, ``Architecture`` validates)."""
+"""What a description holds, and what follows from it without asking whether it is a network
+(``checks`` asks, ``Architecture`` validates)."""
 
 from __future__ import annotations
 
@@ -29,18 +30,25 @@ class Structure:
     name         how it is shown
     sub_blocks   the kinds of sub-block
     kinds        length D: which kind each application is (default: cycle through sub_blocks)
-    slots        length D: which weight set each application uses, or {weight: length-D table}; equal = tied
-    numbers      every named number: a float, a formula in N, L, S, l, a, n (text, or a ``Scalar``), or a list for every block or application; kept as
-                 floats and length-D tables
-    formulas     of every number (``sigprop.language.formula``): what exponents, prescriptions and families read; those of numbers that are replaced are dropped
-    token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one for each application in front
-    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of independent embeddings, which add
-    stem_parts   these parts (one named 'stem' of a Gram alone); where both are given and the parts do not add up to the Gram, the Gram counts
+    slots        length D: which weight set each application uses, or {weight: length-D table};
+                 equal = tied
+    numbers      every named number: a float, a formula in N, L, S, l, a, n (text, or a ``Scalar``),
+                 or a list for every block or application; kept as floats and length-D tables
+    formulas     of every number (``sigprop.language.formula``): what exponents, prescriptions and
+                 families read; those of numbers that are replaced are dropped
+    token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one
+    for each application in front
+    input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of
+                 independent embeddings, which add
+    stem_parts   these parts (one named 'stem' of a Gram alone); where both are given and the parts
+                 do not add up to the Gram, the Gram counts
     initial      the lanes before application 0, in Stem()
     readout      a ``Readout``; head: a ``Head``, the logits' variance and vocabulary
-    ensemble     of the matrices' entries, all of the same variance: 'gaussian', 'orthogonal' (Haar), 'uniform'; the wide limit is the same
+    ensemble     of the matrices' entries, all of the same variance: 'gaussian', 'orthogonal'
+                 (Haar), 'uniform'; the wide limit is the same
     bands        relative widths of the coordinate bands (one unless widths vary); they sum to 1
-    sizes        N, L, S (and n, the parameter model_width), for formulas and for expressions in them
+    sizes        N, L, S (and n, the parameter model_width), for formulas and for expressions in
+                 them
     sgd_factors  {group: Lambda_G}, the factors of groups in the tangent kernel (1 where not named)
     parameters   what the user chose, for tables and JSON
     family       what it is at other depths and loop counts, which exponents are about
@@ -81,7 +89,10 @@ class Structure:
         found: dict[str, Linear | Bias | Gate | Modulate] = {}
         for block in self.sub_blocks:
             if set(block.drawn) & set(found):
-                raise InputError(f"weight {sorted(set(block.drawn) & set(found))[0]!r} occurs in two kinds of sub-block; accepted: names of their own")
+                raise InputError(
+                    f"weight {sorted(set(block.drawn) & set(found))[0]!r} occurs in two kinds of "
+                    f"sub-block; accepted: names of their own"
+                )
             found |= block.drawn
         return found
 
@@ -91,9 +102,19 @@ class Structure:
         return (*self.weights, READOUT, *self.stem_parts)
 
     @property
+    def slot_tables(self) -> Mapping[str, Sequence[int]]:
+        """``slots`` as validated: a table for each weight."""
+        return self.slots  # type: ignore[return-value]
+
+    @property
+    def kind_table(self) -> Sequence[int]:
+        """``kinds`` as validated."""
+        return self.kinds  # type: ignore[return-value]
+
+    @property
     def depth(self) -> int:
         """D, the number of applications."""
-        return len(self.kinds)  # type: ignore[arg-type]
+        return len(self.kind_table)
 
     @property
     def tokens(self) -> int:
@@ -107,14 +128,22 @@ class Structure:
 
     @cached_property
     def gradients_known(self) -> bool:
-        """Whether theory has gradients: not through learned modulators whose Jacobian meets states that it depends on (tied, attention) or, for
-        covariances, other tokens' (a read-out that they share)."""
-        return not self.modulators or not (self.tied or self.readout.tokens != "each" or any(block.attention for block in self.sub_blocks))
+        """Whether theory has gradients: not through learned modulators whose Jacobian meets
+        states that it depends on (tied, attention) or, for covariances, other tokens' (a
+        read-out that they share)."""
+        return not self.modulators or not (
+            self.tied
+            or self.readout.tokens != "each"
+            or any(block.attention for block in self.sub_blocks)
+        )
 
     @property
     def norm_lane(self) -> bool:
         """Whether lane 0 is kept normalised from the stem on, its norm apart."""
-        return all(isinstance(u, Normalise) for u in (self.initial[0], *(block.rule[0] for block in self.sub_blocks)))
+        return all(
+            isinstance(u, Normalise)
+            for u in (self.initial[0], *(block.rule[0] for block in self.sub_blocks))
+        )
 
     @property
     def band_names(self) -> tuple[str, ...]:
@@ -124,32 +153,48 @@ class Structure:
     @cached_property
     def truncations(self) -> tuple[Truncate, ...]:
         """Every truncation, in reads, branches, rules, the first lanes and the read-out."""
-        expressions = [e for block in self.sub_blocks for e in (block.read, block.branch, *block.rule)]
+        expressions = [
+            e for block in self.sub_blocks for e in (block.read, block.branch, *block.rule)
+        ]
         every = (node for e in (*self.initial, *expressions, self.readout.read) for node in walk(e))
         return tuple(dict.fromkeys(node for node in every if isinstance(node, Truncate)))
 
     @cached_property
     def owned(self) -> np.ndarray:
-        """[D + 1]: which share of the coordinates each application reads (of the last state: what the last application does)."""
+        """[D + 1]: which share of the coordinates each application reads (of the last state:
+        what the last application does)."""
         found = np.ones(self.depth)
         for kind, block in enumerate(self.sub_blocks):
             for node in walk(block.read):
                 if isinstance(node, Truncate):
-                    share = np.broadcast_to(np.asarray(evaluate(node.fraction, self.number_tables), dtype=np.float64), (self.depth,))
-                    found = np.where(np.array(self.kinds) == kind, np.minimum(found, share), found)
+                    share = np.broadcast_to(
+                        np.asarray(evaluate(node.fraction, self.number_tables), dtype=np.float64),
+                        (self.depth,),
+                    )
+                    found = np.where(
+                        np.array(self.kind_table) == kind, np.minimum(found, share), found
+                    )
         return np.append(found, found[-1])
 
     @cached_property
     def number_tables(self) -> dict[str, np.ndarray]:
         """Every named number as a float64 array over applications, shape (D,)."""
-        return {name: np.broadcast_to(np.asarray(value, dtype=np.float64), (self.depth,)) for name, value in self.numbers.items()}
+        return {
+            name: np.broadcast_to(np.asarray(value, dtype=np.float64), (self.depth,))
+            for name, value in self.numbers.items()
+        }
 
     @cached_property
     def tables_by_application(self) -> dict[str, np.ndarray]:
         """Every token table over applications, [D, T] or [D, T, T], float64."""
-        axes = {table.name: table.axes for block in self.sub_blocks for table in tables_in(block.branch)}
+        axes = {
+            table.name: table.axes for block in self.sub_blocks for table in tables_in(block.branch)
+        }
         arrays = {name: np.asarray(self.token_tables[name], dtype=np.float64) for name in axes}
-        return {name: np.broadcast_to(array, (self.depth, *array.shape[-axes[name] :])) for name, array in arrays.items()}
+        return {
+            name: np.broadcast_to(array, (self.depth, *array.shape[-axes[name] :]))
+            for name, array in arrays.items()
+        }
 
     @cached_property
     def tied(self) -> bool:
@@ -159,14 +204,23 @@ class Structure:
     def _used_slots(self) -> dict[str, list[int]]:
         """Per weight, the slots of the applications whose kind holds it."""
         holds = [set(block.drawn) for block in self.sub_blocks]
-        return {w: [s for s, k in zip(self.slots[w], self.kinds, strict=True) if w in holds[k]] for w in self.drawn}  # type: ignore[index,call-overload]
+        return {
+            w: [
+                s
+                for s, k in zip(self.slot_tables[w], self.kind_table, strict=True)
+                if w in holds[k]
+            ]
+            for w in self.drawn
+        }
 
     def applications_of(self, weight: str) -> dict[int, list[int]]:
         """slot -> the applications that use that slot of ``weight``, in order."""
         if weight not in self._applications:
             holds = [weight in block.drawn for block in self.sub_blocks]
             found: dict[int, list[int]] = {}
-            for a, (slot, kind) in enumerate(zip(self.slots[weight], self.kinds, strict=True)):  # type: ignore[index,call-overload]
+            for a, (slot, kind) in enumerate(
+                zip(self.slot_tables[weight], self.kind_table, strict=True)
+            ):
                 if holds[kind]:
                     found.setdefault(slot, []).append(a)
             self._applications[weight] = found

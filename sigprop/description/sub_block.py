@@ -17,10 +17,12 @@ from sigprop.language.traversal import walk
 
 @dataclass(frozen=True)
 class SubBlock:
-    """One kind of sub-block: r_a = read(states), f_a = branch(r_a), next states = rule(states, f_a).
+    """One kind of sub-block: r_a = read(states), f_a = branch(r_a), next states = rule(states,
+    f_a).
 
-    read: expression in State(j), Stem(); branch: expression in Read(); rule: one expression per lane in State(j),
-    Stem(), Write(). read and rule hold no activation: they are linear, with numbers that may depend on norms.
+    read: expression in State(j), Stem(); branch: expression in Read(); rule: one expression per
+    lane in State(j), Stem(), Write(). read and rule hold no activation: they are linear, with
+    numbers that may depend on norms.
     """
 
     read: Vector
@@ -30,12 +32,21 @@ class SubBlock:
     @cached_property
     def weights(self) -> dict[str, Linear | Bias | Gate]:
         """The branch's matrices, biases and gates by name."""
-        return {node.weight: node for node in walk(self.branch) if isinstance(node, (Linear, Bias, Gate))}
+        return {
+            node.weight: node
+            for node in walk(self.branch)
+            if isinstance(node, (Linear, Bias, Gate))
+        }
 
     @cached_property
     def modulators(self) -> dict[str, Modulate]:
         """The rule's modulators by name."""
-        return {node.weight: node for lane in self.rule for node in walk(lane) if isinstance(node, Modulate)}
+        return {
+            node.weight: node
+            for lane in self.rule
+            for node in walk(lane)
+            if isinstance(node, Modulate)
+        }
 
     @cached_property
     def drawn(self) -> dict[str, Linear | Bias | Gate | Modulate]:
@@ -50,10 +61,12 @@ class SubBlock:
 
 @dataclass(frozen=True)
 class Readout:
-    """z = n^-1/2 sum_t sum_a weight v_t . branch(read(states before application a)), v ~ N(0, 1) independent.
+    """z = n^-1/2 sum_t sum_a weight v_t . branch(read(states before application a)), v ~ N(0, 1)
+    independent.
 
-    tokens: 'each' (independent v_t per token), 'last', 'mean' (one v, weight 1/T); at: applications, 0 the stem's
-    output and D (or -1) the last state; branch may hold activations, not matrices.
+    tokens: 'each' (independent v_t per token), 'last', 'mean' (one v, weight 1/T); at:
+    applications, 0 the stem's output and D (or -1) the last state; branch may hold activations, not
+    matrices.
     """
 
     tokens: str = "each"
@@ -62,7 +75,8 @@ class Readout:
     at: tuple[int, ...] = (-1,)
 
     def gram(self, tokens: int) -> np.ndarray:
-        """<g_t, g_s> [T, T] that the read-out hands to the states: v_t for each token, the last one, or the mean."""
+        """<g_t, g_s> [T, T] that the read-out hands to the states: v_t for each token, the last
+        one, or the mean."""
         if self.tokens == "each":
             return np.eye(tokens)
         weight = np.eye(tokens)[-1] if self.tokens == "last" else np.full(tokens, 1 / tokens)
@@ -70,7 +84,8 @@ class Readout:
 
 
 class Part(NamedTuple):
-    """An embedding: a matrix of this variance times its inputs (over their number), whose T x T Gram is given (words: one-hot)."""
+    """An embedding: a matrix of this variance times its inputs (over their number), whose T x T
+    Gram is given (words: one-hot)."""
 
     variance: float
     gram: Any
@@ -81,19 +96,29 @@ STEM = "stem"
 
 
 def stem_parts(gram: Any, known: Mapping[str, Part]) -> dict[str, Part]:
-    """The stem's independent parts: those of a mapping; else the known ones where the Gram is their sum; else one, of the Gram. Raises ``InputError``."""
+    """The stem's independent parts: those of a mapping; else the known ones where the Gram is
+    their sum; else one, of the Gram. Raises ``InputError``."""
     if not isinstance(gram, Mapping):
         given = real("input_gram", gram)
         same = bool(known) and np.array_equal(total(known), given)
         return dict(known) if same else {STEM: Part(1.0, given)}
-    return {name: Part(float(real(f"variance of {name}", c).item()), real(f"input_gram of {name}", inputs)) for name, (c, inputs) in gram.items()}
+    return {
+        name: Part(
+            float(real(f"variance of {name}", c).item()), real(f"input_gram of {name}", inputs)
+        )
+        for name, (c, inputs) in gram.items()
+    }
 
 
 def total(parts: Mapping[str, Part]) -> Any:
-    """The sum of the parts' Grams, each times its variance. Raises ``InputError`` for parts of several sizes."""
+    """The sum of the parts' Grams, each times its variance. Raises ``InputError`` for parts of
+    several sizes."""
     shapes = {np.shape(part.gram) for part in parts.values()}
     if len(shapes) > 1:
-        raise InputError(f"input_gram: parts of shapes {sorted(shapes)}; accepted: one T x T Gram for each, of the same tokens")
+        raise InputError(
+            f"input_gram: parts of shapes {sorted(shapes)}; accepted: one T x T Gram for each, of "
+            f"the same tokens"
+        )
     return sum(variance * gram for variance, gram in parts.values())
 
 

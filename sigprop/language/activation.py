@@ -16,8 +16,9 @@ from sigprop.errors import InputError
 class Activation:
     """phi: R -> R elementwise.
 
-    name: how it is shown; function: jax-traceable, elementwise; latex: how formulas write it. Two activations are
-    equal when name and function are. Growth at infinity must be at most linear (faster growth has no wide limit here).
+    name: how it is shown; function: jax-traceable, elementwise; latex: how formulas write it. Two
+    activations are equal when name and function are. Growth at infinity must be at most linear
+    (faster growth has no wide limit here).
     """
 
     name: str
@@ -26,7 +27,10 @@ class Activation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not callable(self.function):
-            raise InputError(f"Activation: {self.name!r}, {self.function!r}; accepted: a name and an elementwise function")
+            raise InputError(
+                f"Activation: {self.name!r}, {self.function!r}; accepted: a name and an "
+                f"elementwise function"
+            )
 
     def derivative(self, x: Any) -> Any:
         """phi'(x), elementwise, by automatic differentiation."""
@@ -49,18 +53,26 @@ class Composition:
 
 def composed(outer: Activation, inner: Activation) -> Activation:
     """The activation outer(inner(x)), named as it is written: ``relu(tanh)``."""
-    return Activation(f"{outer.name}({inner.name})", Composition(outer, inner), rf"{outer.latex} \circ {inner.latex}")
+    return Activation(
+        f"{outer.name}({inner.name})",
+        Composition(outer, inner),
+        rf"{outer.latex} \circ {inner.latex}",
+    )
 
 
 @functools.cache
 def gaussian_nodes(order: int = 16) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes z and weights of E f(z), z ~ N(0, 1): Gauss-Legendre panels on [-14, 14], graded towards 0.
+    """Nodes z and weights of E f(z), z ~ N(0, 1): Gauss-Legendre panels on [-14, 14], graded
+    towards 0.
 
-    The grading resolves a function whose only sharp feature sits at 0, at any scale (relu, or tanh of a large
-    argument), to rounding; a kink elsewhere costs O(panel width^2). ``order``: nodes a panel.
+    The grading resolves a function whose only sharp feature sits at 0, at any scale (relu, or tanh
+    of a large argument), to rounding; a kink elsewhere costs O(panel width^2). ``order``: nodes a
+    panel.
     """
     x, w = np.polynomial.legendre.leggauss(order)
-    edges = np.concatenate([[0.0], 0.5 * 2.0 ** -np.arange(40, 0, -1.0), np.arange(0.5, 14.25, 0.5)])
+    edges = np.concatenate(
+        [[0.0], 0.5 * 2.0 ** -np.arange(40, 0, -1.0), np.arange(0.5, 14.25, 0.5)]
+    )
     middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
     z = (middle[:, None] + half[:, None] * x).ravel()
     weight = (half[:, None] * w).ravel() * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
@@ -77,5 +89,8 @@ def second_moment(activation: Activation) -> float:
         value = np.asarray(activation.function(jax.numpy.asarray(z)), dtype=np.float64)
     moment = float(np.sum(weight * value**2))
     if not np.isfinite(moment) or moment <= 0:
-        raise InputError(f"activation={activation.name!r}: E[phi(z)^2] = {moment}; accepted: a function with 0 < E[phi^2] < inf")
+        raise InputError(
+            f"activation={activation.name!r}: E[phi(z)^2] = {moment}; accepted: a function with 0 "
+            f"< E[phi^2] < inf"
+        )
     return moment

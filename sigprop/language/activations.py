@@ -1,4 +1,5 @@
-"""The registered activations. A new one is one function here (or anywhere: ``sigprop.language.activations.register``)."""
+"""The registered activations. A new one is one function here (or anywhere:
+``sigprop.language.activations.register``)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ ACTIVATIONS: dict[str, Activation] = {}
 
 
 def register(name: str, latex: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    """Decorate: make an elementwise function known by ``name`` to every architecture and to the command line."""
+    """Decorate: make an elementwise function known by ``name`` to every architecture and to the
+    command line."""
 
     def add(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         ACTIVATIONS[name] = Activation(name, function, latex)
@@ -56,7 +58,8 @@ leaky_relu = register("leaky-relu", LATEX)(LeakyRelu(0.01))
 
 
 def leaky(slope: float) -> Activation:
-    """The leaky relu of that slope below zero, named leaky-relu(slope); raises ``InputError`` unless -1 <= slope <= 1."""
+    """The leaky relu of that slope below zero, named leaky-relu(slope); raises ``InputError``
+    unless -1 <= slope <= 1."""
     if not -1 <= slope <= 1:
         raise InputError(f"activation=leaky-relu({slope:g}); accepted: a slope from -1 to 1")
     return Activation(f"leaky-relu({slope!r})", LeakyRelu(slope), LATEX)
@@ -106,8 +109,12 @@ def find(activation: str | Activation) -> Activation:
     """The registered activation of that name, or leaky-relu(slope); an ``Activation`` as it is."""
     if isinstance(activation, Activation):
         return activation
-    if (given := re.fullmatch(r"leaky-relu\((-?\d*\.?\d+(?:e-?\d+)?)\)", str(activation))) is not None:
+    if (
+        given := re.fullmatch(r"leaky-relu\((-?\d*\.?\d+(?:e-?\d+)?)\)", str(activation))
+    ) is not None:
         return leaky(float(given[1]))
     if activation not in ACTIVATIONS:
-        raise InputError(f"activation={activation!r} is not known{near_miss(str(activation), ACTIVATIONS)}")
+        raise InputError(
+            f"activation={activation!r} is not known{near_miss(str(activation), ACTIVATIONS)}"
+        )
     return ACTIVATIONS[activation]

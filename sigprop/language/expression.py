@@ -1,14 +1,17 @@
-"""Vector expressions: the one language in which a network is described, and which every part of sigprop reads.
+"""Vector expressions: the one language in which a network is described, and which every part of
+sigprop reads.
 
-A *sub-block* is three expressions (what it reads, its branch, its residual rule); the theory expands inner products
-of them, the simulation evaluates them on vectors. Leaves:
+A *sub-block* is three expressions (what it reads, its branch, its residual rule); the theory
+expands inner products of them, the simulation evaluates them on vectors. Leaves:
 
-    Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the residual stream)
+    Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the
+               residual stream)
     Read()     the branch's input                    Write()    the branch's output f_a
 
-Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``, ``Dropout``, ``Attend``, ``Rescale``;
-of rules that rotate a state: ``sigprop.language.nodes``. Every node validates itself (``InputError``) and ``str`` writes it as
-formulas do: ``x (gelu(w r) * g r)``.
+Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``,
+``Dropout``, ``Attend``, ``Rescale``; of rules that rotate a state: ``sigprop.language.nodes``.
+Every node validates itself (``InputError``) and ``str`` writes it as formulas do: ``x (gelu(w r) *
+g r)``.
 """
 
 from __future__ import annotations
@@ -37,9 +40,23 @@ from sigprop.language.vectors import (
 )
 
 __all__ = [
-    "Activate", "Attend", "Bias", "Dropout", "Linear", "Normalise", "Product", "Read", "Rescale", "Scale", "State", "Stem", "Sum", "TokenTable", "Vector",
+    "Activate",
+    "Attend",
+    "Bias",
+    "Dropout",
+    "Linear",
+    "Normalise",
+    "Product",
+    "Read",
+    "Rescale",
+    "Scale",
+    "State",
+    "Stem",
+    "Sum",
+    "TokenTable",
+    "Vector",
     "Write",
-]  # fmt: skip
+]
 
 KINDS = ("rms", "layer")
 """Of norms: RMSNorm, LayerNorm."""
@@ -47,7 +64,8 @@ KINDS = ("rms", "layer")
 
 @dataclass(frozen=True)
 class Stem(Vector):
-    """w_0: the stem's output, i.i.d. Gaussian coordinates with the architecture's ``input_gram`` between tokens."""
+    """w_0: the stem's output, i.i.d. Gaussian coordinates with the architecture's ``input_gram``
+    between tokens."""
 
     def __str__(self) -> str:
         return "stem"
@@ -84,7 +102,8 @@ class Read(Vector):
 
 @dataclass(frozen=True)
 class Linear(Vector):
-    """W of, W_ij ~ N(0, variance / n_in) of the application's slot; ``rows``: n_out as a multiple of the width n."""
+    """W of, W_ij ~ N(0, variance / n_in) of the application's slot; ``rows``: n_out as a
+    multiple of the width n."""
 
     weight: str
     of: Vector
@@ -103,7 +122,8 @@ class Linear(Vector):
 
 @dataclass(frozen=True)
 class Bias(Vector):
-    """b, b_i ~ N(0, variance) of the application's slot, the same for every token; ``rows`` as in ``Linear``."""
+    """b, b_i ~ N(0, variance) of the application's slot, the same for every token; ``rows`` as
+    in ``Linear``."""
 
     weight: str
     variance: Scalar
@@ -120,7 +140,8 @@ class Bias(Vector):
 
 @dataclass(frozen=True)
 class Activate(Vector):
-    """phi(of) elementwise, phi an ``Activation`` or the name of a registered one; ``order`` = 1 is its derivative phi'(of).
+    """phi(of) elementwise, phi an ``Activation`` or the name of a registered one; ``order`` = 1 is
+    its derivative phi'(of).
 
     phi(psi(x)) is one elementwise function of x and becomes one node, of the composed activation.
     """
@@ -159,7 +180,8 @@ class Product(Vector):
 
 @dataclass(frozen=True)
 class Normalise(Vector):
-    """of / sqrt(<of, of> + epsilon), token by token; kind 'layer' first subtracts the mean over coordinates."""
+    """of / sqrt(<of, of> + epsilon), token by token; kind 'layer' first subtracts the mean over
+    coordinates."""
 
     of: Vector
     kind: str = "rms"
@@ -177,7 +199,8 @@ class Normalise(Vector):
 
 @dataclass(frozen=True)
 class Dropout(Vector):
-    """of * m/(1 - rate), m = 0 with probability ``rate`` else 1, drawn for every coordinate, token and application; name: its own."""
+    """of * m/(1 - rate), m = 0 with probability ``rate`` else 1, drawn for every coordinate,
+    token and application; name: its own."""
 
     name: str
     of: Vector
@@ -211,11 +234,12 @@ class Rescale(Vector):
 class Attend(Vector):
     """o_t = sum_s Omega_ts v_s, head by head, Omega the softmax of ``scores`` of queries and keys.
 
-    query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer heads, each of which
-    serves as many query heads (grouped queries): rows of query = g times rows of key = g times rows of value. cap:
-    scores S become cap tanh(S / cap); base: of rotary positions; rate: of dropout on Omega, drawn for every head, pair of
-    tokens and application; bias: a table [T, T] that is added to the (capped) scores; kept_by: a modulator of the sub-block: keys of tokens
-    that it skips are not seen.
+    query, key, value: vectors of coordinates [heads, head_dim]; keys and values may have fewer
+    heads, each of which serves as many query heads (grouped queries): rows of query = g times rows
+    of key = g times rows of value. cap: scores S become cap tanh(S / cap); base: of rotary
+    positions; rate: of dropout on Omega, drawn for every head, pair of tokens and application;
+    bias: a table [T, T] that is added to the (capped) scores; kept_by: a modulator of the
+    sub-block: keys of tokens that it skips are not seen.
     """
 
     query: Vector
@@ -232,7 +256,9 @@ class Attend(Vector):
         check_vectors(self, "query", "key", "value")
         if not isinstance(self.scores, Scores):
             raise refuse(self, "scores", self.scores, "sp.Scores(...)")
-        take_scalars(self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None))
+        take_scalars(
+            self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None)
+        )
         if self.bias is not None:
             check_table(self, "bias", 2)
         if self.scores.rotary and self.base is None:

@@ -1,4 +1,5 @@
-"""A small grammar for numbers that depend on size, such as ``1/(N*sqrt(L))``: text to ``Scalar``, nothing executed.
+"""A small grammar for numbers that depend on size, such as ``1/(N*sqrt(L))``: text to ``Scalar``,
+nothing executed.
 
     sum     = product (("+" | "-") product)*
     product = unary (("*" | "/") unary)*
@@ -6,7 +7,8 @@
     power   = atom (("**" | "^") unary)?
     atom    = number | N | L | S | n | l | a | "sqrt" "(" sum ")" | "(" sum ")"
 
-N: loops, L: distinct blocks, S = L s: distinct sub-blocks, n: model_width; l: the application's block, a: the application, from 1.
+N: loops, L: distinct blocks, S = L s: distinct sub-blocks, n: model_width; l: the application's
+block, a: the application, from 1.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from sigprop.language.scalar import Constant, Number, Operation, Scalar, evaluat
 SIZES = ("N", "L", "S")
 PLACES = ("l", "a")
 NAMES = (*SIZES, *PLACES, "n")
-_TOKEN = re.compile(r"\s*(?:((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(\*\*|[-+*/^()])|([A-Za-z_]\w*))")
+_TOKEN = re.compile(
+    r"\s*(?:((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(\*\*|[-+*/^()])|([A-Za-z_]\w*))"
+)
 _LONGEST = 200  # characters
 _DEEPEST = 30  # nested brackets, signs and exponents; keeps the recursion far from Python's limit
 
@@ -99,11 +103,15 @@ class _Parser:
             return Number(token)
         if token and (token[0].isdigit() or token[0] == "."):
             return Constant(int(token) if token.isdigit() else float(token))
-        raise ValueError(f"'{token or 'the end'}' where a number, {', '.join(self.names)}, sqrt( or ( should stand")
+        raise ValueError(
+            f"'{token or 'the end'}' where a number, {', '.join(self.names)}, sqrt( or ( should "
+            f"stand"
+        )
 
 
 def parse(text: str, parameter: str, names: tuple[str, ...] = NAMES) -> Scalar:
-    """The scalar that ``text`` writes in these names; raises ``InputError`` that names the parameter and what the grammar accepts."""
+    """The scalar that ``text`` writes in these names; raises ``InputError`` that names the
+    parameter and what the grammar accepts."""
     shown = text if len(text) <= 60 else text[:57] + "..."
     try:
         if len(text) > _LONGEST:
@@ -113,12 +121,16 @@ def parse(text: str, parameter: str, names: tuple[str, ...] = NAMES) -> Scalar:
         if parser.peek():
             raise ValueError(f"'{parser.peek()}' left over")
     except ValueError as error:
-        raise InputError(f"{parameter}={shown!r}: {error}; accepted: a number or an expression in {', '.join(names)} such as 1/(N*sqrt(L))") from None
+        raise InputError(
+            f"{parameter}={shown!r}: {error}; accepted: a number or an expression in "
+            f"{', '.join(names)} such as 1/(N*sqrt(L))"
+        ) from None
     return scalar
 
 
 def finite(scalar: Scalar, at: Mapping[str, Any]) -> Any:
-    """Its float value (an array, where sizes or places are arrays) at these sizes; None where that is not a finite number."""
+    """Its float value (an array, where sizes or places are arrays) at these sizes; None where
+    that is not a finite number."""
     with np.errstate(all="ignore"):
         try:
             value = evaluate(scalar, at)
@@ -128,10 +140,14 @@ def finite(scalar: Scalar, at: Mapping[str, Any]) -> Any:
 
 
 def resolve(value: str | int | float, parameter: str, sizes: dict[str, int]) -> float:
-    """The finite number that ``value`` (a number, or text of the grammar in N, L, S) has at these sizes."""
+    """The finite number that ``value`` (a number, or text of the grammar in N, L, S) has at
+    these sizes."""
     scalar = parse(value, parameter, SIZES) if isinstance(value, str) else Constant(value)
     number = finite(scalar, {name: float(size) for name, size in sizes.items()})
     if number is None:
         at = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        raise InputError(f"{parameter}={value!r} has no finite value at {at}; accepted: an expression that is a finite number")
+        raise InputError(
+            f"{parameter}={value!r} has no finite value at {at}; accepted: an expression that is "
+            f"a finite number"
+        )
     return number

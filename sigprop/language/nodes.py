@@ -1,4 +1,5 @@
-"""Further nodes: token mixing by given numbers and gates (He et al. 2302.10322; Noci et al. 2306.17759), rotations of a state, truncation."""
+"""Further nodes: token mixing by given numbers and gates (He et al. 2302.10322; Noci et al.
+2306.17759), rotations of a state, truncation."""
 
 from __future__ import annotations
 
@@ -6,7 +7,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sigprop.language.scalar import Constant, Scalar
-from sigprop.language.vectors import TokenTable, Vector, check_count, check_name, check_table, check_vectors, refuse, take_rows, take_scalars, within
+from sigprop.language.vectors import (
+    TokenTable,
+    Vector,
+    check_count,
+    check_name,
+    check_table,
+    check_vectors,
+    refuse,
+    take_rows,
+    take_scalars,
+    within,
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +39,13 @@ class Mix(Vector):
 
 @dataclass(frozen=True)
 class Gate(Vector):
-    """factor * of, where the factor is trained: one number for every ``size`` coordinates (a head), all of one value at initialisation.
+    """factor * of, where the factor is trained: one number for every ``size`` coordinates (a head),
+    all of one value at initialisation.
 
-    Its group's squared gradient is the sum over those numbers, which averages over heads; that of one number for the whole block has
-    the same mean (and does not average). rows: the length of ``of`` as a multiple of the width. A gate stands in a branch (a rule has
-    no parameters of its own).
+    Its group's squared gradient is the sum over those numbers, which averages over heads; that of
+    one number for the whole block has the same mean (and does not average). rows: the length of
+    ``of`` as a multiple of the width. A gate stands in a branch (a rule has no parameters of its
+    own).
     """
 
     factor: Scalar
@@ -45,7 +59,11 @@ class Gate(Vector):
         check_vectors(self, "of")
         check_name(self, "weight")
         take_rows(self)
-        if isinstance(self.size, bool) or not isinstance(self.size, (int, float)) or not self.size >= 1:
+        if (
+            isinstance(self.size, bool)
+            or not isinstance(self.size, (int, float))
+            or not self.size >= 1
+        ):
             raise refuse(self, "size", self.size, "coordinates that share one number, from 1 on")
 
     @property
@@ -72,7 +90,8 @@ class Centre(Vector):
 
 @dataclass(frozen=True)
 class Project(Vector):
-    """of - <of, along>/<along, along> along, token by token: the part of ``of`` that is orthogonal to ``along``."""
+    """of - <of, along>/<along, along> along, token by token: the part of ``of`` that is
+    orthogonal to ``along``."""
 
     of: Vector
     along: Vector
@@ -86,9 +105,11 @@ class Project(Vector):
 
 @dataclass(frozen=True)
 class Modulate(Vector):
-    """m_t of_t, m_t = (mean over c of sigmoid(w_c . r_t))^power in [0, 1], w_c ~ N(0, variance/n), c = 1..directions, of the application's slot.
+    """m_t of_t, m_t = (mean over c of sigmoid(w_c . r_t))^power in [0, 1], w_c ~ N(0, variance/n),
+    c = 1..directions, of the application's slot.
 
-    r is what the application reads. skip_below: m_t counts as 0 where it is below, so the token is left as it was (Mixture-of-Depths).
+    r is what the application reads. skip_below: m_t counts as 0 where it is below, so the token is
+    left as it was (Mixture-of-Depths).
     """
 
     weight: str
@@ -110,7 +131,8 @@ class Modulate(Vector):
 
 @dataclass(frozen=True)
 class Truncate(Vector):
-    """of, with all but the first ``fraction`` of its coordinates 0 (of the first in each of ``parts`` equal runs, as heads have them)."""
+    """of, with all but the first ``fraction`` of its coordinates 0 (of the first in each of
+    ``parts`` equal runs, as heads have them)."""
 
     of: Vector
     fraction: Scalar

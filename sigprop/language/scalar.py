@@ -1,8 +1,9 @@
-"""Scalars of a description: named numbers and arithmetic on them, read under any algebra (floats, arrays, sympy).
+"""Scalars of a description: named numbers and arithmetic on them, read under any algebra (floats,
+arrays, sympy).
 
-A vector expression never holds the *value* of a parameter, only its name, so one structure (and one compilation)
-serves all values. ``evaluate`` gives the scalar a meaning: floats for a network, traced arrays for the engines,
-symbols for a derivation.
+A vector expression never holds the *value* of a parameter, only its name, so one structure (and one
+compilation) serves all values. ``evaluate`` gives the scalar a meaning: floats for a network,
+traced arrays for the engines, symbols for a derivation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scalar:
-    """Base of scalar expressions; ``+ - * / **`` build larger ones, with each other and with plain numbers."""
+    """Base of scalar expressions; ``+ - * / **`` build larger ones, with each other and with
+    plain numbers."""
 
     def __add__(self, other: Any) -> Scalar:
         return Operation("+", self, as_scalar(other))
@@ -62,7 +64,8 @@ class Constant(Scalar):
 
 @dataclass(frozen=True)
 class Number(Scalar):
-    """A named number, e.g. ``Number("residual_scale", r"\\varepsilon")``; its value lives in ``Architecture.numbers``."""
+    """A named number, e.g. ``Number("residual_scale", r"\\varepsilon")``; its value lives in
+    ``Architecture.numbers``."""
 
     name: str
     latex: str = ""
@@ -80,7 +83,10 @@ class Operation(Scalar):
     right: Scalar
 
     def __str__(self) -> str:
-        sides = (f"({side})" if isinstance(side, Operation) else str(side) for side in (self.left, self.right))
+        sides = (
+            f"({side})" if isinstance(side, Operation) else str(side)
+            for side in (self.left, self.right)
+        )
         return self.op.join(sides)
 
 
@@ -93,8 +99,11 @@ def as_scalar(value: Any) -> Scalar:
     raise TypeError(f"a scalar expression takes numbers and sp.Number, not {type(value).__name__}")
 
 
-def evaluate(scalar: Scalar, values: Mapping[str, Any], constant: Callable[[Any], Any] = float) -> Any:
-    """The scalar's value where ``values[name]`` gives each named number and ``constant`` reads the plain ones."""
+def evaluate(
+    scalar: Scalar, values: Mapping[str, Any], constant: Callable[[Any], Any] = float
+) -> Any:
+    """The scalar's value where ``values[name]`` gives each named number and ``constant`` reads
+    the plain ones."""
     match scalar:
         case Constant(value):
             return constant(value)

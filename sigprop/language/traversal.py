@@ -1,4 +1,5 @@
-"""What can be read off a vector expression without evaluating it: its parts, its length, the numbers it names."""
+"""What can be read off a vector expression without evaluating it: its parts, its length, the
+numbers it names."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ def rows_of(expression: Vector) -> Fraction:
         return rows_of(expression.query)
     lengths = {rows_of(child) for child in children(expression)} or {Fraction(1)}
     if len(lengths) > 1:
-        raise ValueError(f"vectors of different lengths meet in {type(expression).__name__}: {sorted(lengths)}")
+        raise ValueError(
+            f"vectors of different lengths meet in {type(expression).__name__}: {sorted(lengths)}"
+        )
     return lengths.pop()
 
 
@@ -53,11 +56,17 @@ def numbers_in(expression: Vector) -> frozenset[Number]:
 
 def tables_in(expression: Vector) -> frozenset[TokenTable]:
     """All token tables of an expression."""
-    return frozenset(value for node in walk(expression) for field in fields(node) if isinstance(value := getattr(node, field.name), TokenTable))
+    return frozenset(
+        value
+        for node in walk(expression)
+        for field in fields(node)
+        if isinstance(value := getattr(node, field.name), TokenTable)
+    )
 
 
 def group_of(attend: Attend) -> int:
-    """g: query heads that share one head of keys and values; raises ``InputError`` where that is no integer."""
+    """g: query heads that share one head of keys and values; raises ``InputError`` where that is
+    no integer."""
     ratio = rows_of(attend.query) / rows_of(attend.key)
     if ratio.denominator != 1 or rows_of(attend.key) != rows_of(attend.value):
         rows = ", ".join(str(rows_of(leg)) for leg in (attend.query, attend.key, attend.value))

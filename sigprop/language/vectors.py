@@ -1,4 +1,5 @@
-"""The base of vector expressions: factors and sums of them, token tables, and how nodes check what they are given."""
+"""The base of vector expressions: factors and sums of them, token tables, and how nodes check
+what they are given."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from sigprop.language.scalar import Scalar, as_scalar
 
 @dataclass(frozen=True)
 class Vector:
-    """Base of vector expressions: ``+``, ``-`` with vectors, ``*``, ``/`` with scalars. compound: written in brackets as a factor."""
+    """Base of vector expressions: ``+``, ``-`` with vectors, ``*``, ``/`` with scalars.
+    compound: written in brackets as a factor."""
 
     compound: ClassVar[bool] = False
 
@@ -36,13 +38,17 @@ class Vector:
 
 def _terms(vector: Vector) -> tuple[Vector, ...]:
     if not isinstance(vector, Vector):
-        raise TypeError(f"a vector expression adds to vector expressions, not to {type(vector).__name__}")
+        raise TypeError(
+            f"a vector expression adds to vector expressions, not to {type(vector).__name__}"
+        )
     return vector.terms if isinstance(vector, Sum) else (vector,)
 
 
 def refuse(node: object, name: str, value: object, accepted: str) -> InputError:
     """What a node says of a field that cannot be."""
-    return InputError(f"{type(node).__name__}: {name}={short(repr(value), 40)}; accepted: {accepted}")
+    return InputError(
+        f"{type(node).__name__}: {name}={short(repr(value), 40)}; accepted: {accepted}"
+    )
 
 
 def check_vectors(node: object, *names: str) -> None:
@@ -78,7 +84,11 @@ def take_rows(node: object) -> None:
 
 def check_count(node: object, name: str, least: int = 1) -> None:
     """Raise ``InputError`` unless the field is an integer from ``least`` on."""
-    if isinstance(value := getattr(node, name), bool) or not isinstance(value, int) or value < least:
+    if (
+        isinstance(value := getattr(node, name), bool)
+        or not isinstance(value, int)
+        or value < least
+    ):
         raise refuse(node, name, value, f"an integer from {least} on")
 
 
@@ -110,7 +120,11 @@ class Sum(Vector):
     terms: tuple[Vector, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.terms, tuple) or not self.terms or not all(isinstance(term, Vector) for term in self.terms):
+        if (
+            not isinstance(self.terms, tuple)
+            or not self.terms
+            or not all(isinstance(term, Vector) for term in self.terms)
+        ):
             raise refuse(self, "terms", self.terms, "a tuple of vector expressions")
 
     def __str__(self) -> str:
@@ -119,7 +133,8 @@ class Sum(Vector):
 
 @dataclass(frozen=True)
 class TokenTable:
-    """A named table of numbers with token axes, [T] or [T, T], one for all applications or one each; its values are the architecture's."""
+    """A named table of numbers with token axes, [T] or [T, T], one for all applications or one
+    each; its values are the architecture's."""
 
     name: str
     axes: int = 1

@@ -1,4 +1,5 @@
-"""Base and target of a prescription: the architecture at two sizes, and how their settings are read."""
+"""Base and target of a prescription: the architecture at two sizes, and how their settings are
+read."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 
 SIZES = ("width", "inputs")
-"""Keys of base and target beside parameters of the architecture: n, and the inputs of a dense stem."""
+"""Keys of base and target beside parameters of the architecture: n, and the inputs of a dense
+stem."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,20 @@ class Side:
     @property
     def shown(self) -> dict[str, Any]:
         """Everything that was chosen, by name."""
-        return {"width": self.width, **({"inputs": self.inputs} if self.inputs else {}), **self.arch.parameters}
+        return {
+            "width": self.width,
+            **({"inputs": self.inputs} if self.inputs else {}),
+            **self.arch.parameters,
+        }
 
 
 def built(name: str, sizes: Mapping[str, Any]) -> Side:
-    """The architecture at these sizes; raises ``InputError`` where the width does not hold whole heads or units."""
+    """The architecture at these sizes; raises ``InputError`` where the width does not hold whole
+    heads or units."""
     if "width" not in sizes:
-        raise InputError("width: none given; accepted: an integer from 1 to 10^7, in base and in target")
+        raise InputError(
+            "width: none given; accepted: an integer from 1 to 10^7, in base and in target"
+        )
     width, inputs = (None if sizes.get(key) is None else _whole(key, sizes[key]) for key in SIZES)
     if width is None:
         raise InputError("width=None; accepted: an integer from 1 to 10^7, in base and in target")
@@ -40,13 +49,21 @@ def built(name: str, sizes: Mapping[str, Any]) -> Side:
     for scores in (node.scores for block in arch.sub_blocks for node in block.attention):
         heads = scores.heads if scores.scale == "linear" else None
         if heads and width % heads:
-            raise InputError(f"width={width}: {heads} heads do not divide it; accepted: a multiple of heads={heads}")
+            raise InputError(
+                f"width={width}: {heads} heads do not divide it; accepted: a multiple of "
+                f"heads={heads}"
+            )
         if heads is None and math.isfinite(scores.head_dim) and width % scores.head_dim:
             trouble = "narrower than one head" if width < scores.head_dim else "not whole heads"
-            raise InputError(f"width={width}: {trouble}; accepted: a multiple of head_dim={scores.head_dim:g}")
+            raise InputError(
+                f"width={width}: {trouble}; accepted: a multiple of head_dim={scores.head_dim:g}"
+            )
     for group, node in arch.weights.items():
         if (node.rows * width).denominator != 1:
-            raise InputError(f"width={width}: {group!r} would have {float(node.rows * width):g} rows; accepted: a multiple of {node.rows.denominator}")
+            raise InputError(
+                f"width={width}: {group!r} would have {float(node.rows * width):g} rows; "
+                f"accepted: a multiple of {node.rows.denominator}"
+            )
     return Side(arch, width, inputs)
 
 
@@ -75,5 +92,7 @@ def positive(key: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not least <= number < math.inf:
-        raise InputError(f"{key}={value!r}; accepted: a number {'from' if least == 0 else 'above'} 0")
+        raise InputError(
+            f"{key}={value!r}; accepted: a number {'from' if least == 0 else 'above'} 0"
+        )
     return number

@@ -1,4 +1,5 @@
-"""Rules at a base's sizes and at a target's: ratios, numbers, and what the base's initialisation already carries."""
+"""Rules at a base's sizes and at a target's: ratios, numbers, and what the base's initialisation
+already carries."""
 
 from __future__ import annotations
 
@@ -26,17 +27,33 @@ ALIKE = 0.1  # relative difference from 1/sqrt(2 L) at which stds look like it
 STEM_VARIANCES = {"embedding": "c_we", "position": "c_pe"}
 
 
-def settled(old: Side, new: Side, options: Mapping[str, Any], init: Any, carries: bool | None) -> tuple[dict[str, Rule], sp.Expr]:
-    """(the rules of both sides, the factor of depth that output matrices' stds carry); raises ``InputError`` where the sides have different rules."""
+def settled(
+    old: Side, new: Side, options: Mapping[str, Any], init: Any, carries: bool | None
+) -> tuple[dict[str, Rule], sp.Expr]:
+    """(the rules of both sides, the factor of depth that output matrices' stds carry); raises
+    ``InputError`` where the sides have different rules."""
     same = all(old.arch.sizes.get(key, 1) == new.arch.sizes.get(key, 1) for key in ("L", "N"))
     unknown = same and any(unknown_in_depth(side.arch) is not None for side in (old, new))
     carried = CARRIED if not unknown and _carries(old, init, carries) else sp.Integer(1)
-    one, other = (rules(side.arch, **options, output_factor=carried, width_only=unknown) for side in (old, new))
+    one, other = (
+        rules(side.arch, **options, output_factor=carried, width_only=unknown)
+        for side in (old, new)
+    )
     for name in one.keys() | other.keys():
         if one.get(name) != other.get(name):
-            raise InputError(f"base and target have different rules for {name!r}; accepted: sides that differ in sizes alone")
-    if options["optimizer"] == "sgd" and options["s"] > 0 and sizes_of(old.arch, old.width)[C] != sizes_of(new.arch, new.width)[C]:
-        raise InputError("head_dim: differs at optimizer='sgd', s > 0, where no rate keeps logits and output of order one; accepted: the same, or s=0")
+            raise InputError(
+                f"base and target have different rules for {name!r}; accepted: sides that differ "
+                f"in sizes alone"
+            )
+    if (
+        options["optimizer"] == "sgd"
+        and options["s"] > 0
+        and sizes_of(old.arch, old.width)[C] != sizes_of(new.arch, new.width)[C]
+    ):
+        raise InputError(
+            "head_dim: differs at optimizer='sgd', s > 0, where no rate keeps logits and output "
+            "of order one; accepted: the same, or s=0"
+        )
     return other, carried
 
 
@@ -47,23 +64,39 @@ def _carries(old: Side, init: Any, carries: bool | None) -> bool:
     if carries is not None or init is None:
         return bool(carries)
     depth = old.arch.sizes.get("L", 1)
-    outputs = {name for name, group in groups(old.arch, sp.Integer(1), False).items() if group.output and isinstance(old.arch.weights.get(name), Linear)}
+    outputs = {
+        name
+        for name, group in groups(old.arch, sp.Integer(1), False).items()
+        if group.output and isinstance(old.arch.weights.get(name), Linear)
+    }
     if isinstance(init, Mapping):
         stds = {name: positive(f"init of {name}", std) for name, std in init.items()}
-        scaled = {name: std * _fan(old, name) for name, std in stds.items() if isinstance(old.arch.weights.get(name), Linear) and std > 0}
+        scaled = {
+            name: std * _fan(old, name)
+            for name, std in stds.items()
+            if isinstance(old.arch.weights.get(name), Linear) and std > 0
+        }
         inner = [value for name, value in scaled.items() if name not in outputs]
         unit = math.exp(sum(map(math.log, inner)) / len(inner)) if inner else 1.0
-        alike = [name for name in sorted(outputs & scaled.keys()) if abs(scaled[name] / unit * math.sqrt(2 * depth) - 1) < ALIKE]
+        alike = [
+            name
+            for name in sorted(outputs & scaled.keys())
+            if abs(scaled[name] / unit * math.sqrt(2 * depth) - 1) < ALIKE
+        ]
         if alike and depth > 1:
             raise InputError(
-                f"init: the std of {alike[0]!r} looks as if divided by sqrt(2 L); accepted: with base_carries_depth_factor=True where the target's will "
+                f"init: the std of {alike[0]!r} looks as if divided by sqrt(2 L); accepted: with "
+                f"base_carries_depth_factor=True where the target's will "
                 "be too, or False where it is a number of its own"
             )
         return False
     near, far = (_named(old, init, depth * times) for times in (1, 4))
     falls = {name for name in near if near[name] and not math.isclose(far[name], near[name])}
     if falls - outputs or any(not math.isclose(far[name] * 2, near[name]) for name in falls):
-        raise InputError(f"init={init!r}: {sorted(falls)[0]!r} changes with depth as no rule knows; accepted: output matrices over sqrt(2 L)")
+        raise InputError(
+            f"init={init!r}: {sorted(falls)[0]!r} changes with depth as no rule knows; accepted: "
+            f"output matrices over sqrt(2 L)"
+        )
     return bool(falls)
 
 
@@ -75,18 +108,40 @@ def _fan(side: Side, name: str) -> float:
 
 def _named(side: Side, init: str, depth: int) -> dict[str, float]:
     """{group: std} of a named initialisation, sqrt(c/n_in), at this depth."""
-    variances = variances_at(named(init), side.width, depth, float(side.arch.parameters.get("mlp_ratio") or 1))
-    numbers = {name: node.variance.name for name, node in side.arch.weights.items() if isinstance(node, Linear) and isinstance(node.variance, Number)}
-    found = {name: math.sqrt(variances[c]) / _fan(side, name) for name, c in numbers.items() if c in variances}
-    return found | {name: math.sqrt(variances[c]) for name, c in STEM_VARIANCES.items() if name in side.arch.stem_parts and c in variances}
+    variances = variances_at(
+        named(init), side.width, depth, float(side.arch.parameters.get("mlp_ratio") or 1)
+    )
+    numbers = {
+        name: node.variance.name
+        for name, node in side.arch.weights.items()
+        if isinstance(node, Linear) and isinstance(node.variance, Number)
+    }
+    found = {
+        name: math.sqrt(variances[c]) / _fan(side, name)
+        for name, c in numbers.items()
+        if c in variances
+    }
+    return found | {
+        name: math.sqrt(variances[c])
+        for name, c in STEM_VARIANCES.items()
+        if name in side.arch.stem_parts and c in variances
+    }
 
 
 def _described(side: Side) -> dict[str, float]:
-    """{group: std} that the description itself says, sqrt(C/n_in) in the first block and of the stem sqrt(C)."""
+    """{group: std} that the description itself says, sqrt(C/n_in) in the first block and of the
+    stem sqrt(C)."""
     matrices = {name: node for name, node in side.arch.weights.items() if isinstance(node, Linear)}
     tables = side.arch.number_tables
-    found = {name: math.sqrt(float(np.ravel(evaluate(node.variance, tables))[0])) / _fan(side, name) for name, node in matrices.items()}
-    return found | {name: math.sqrt(part.variance) for name, part in side.arch.stem_parts.items() if name in STEM_VARIANCES}
+    found = {
+        name: math.sqrt(float(np.ravel(evaluate(node.variance, tables))[0])) / _fan(side, name)
+        for name, node in matrices.items()
+    }
+    return found | {
+        name: math.sqrt(part.variance)
+        for name, part in side.arch.stem_parts.items()
+        if name in STEM_VARIANCES
+    }
 
 
 def initial(side: Side, init: Any, known: Mapping[str, Rule]) -> Mapping[str, float]:
@@ -98,68 +153,152 @@ def initial(side: Side, init: Any, known: Mapping[str, Rule]) -> Mapping[str, fl
     if not isinstance(init, Mapping):
         return _named(side, init, side.arch.sizes.get("L", 1))
     groups = [name for name, rule in known.items() if rule.init_std is not None]
-    return {name: positive(f"init of {name}", std) for name, std in init.items() if known_group("init", name, groups)}
+    return {
+        name: positive(f"init of {name}", std)
+        for name, std in init.items()
+        if known_group("init", name, groups)
+    }
 
 
 def rows_of(
-    old: Side, new: Side, options: Mapping[str, Any], known: Mapping[str, Rule], carried: sp.Expr, settings: Mapping[str, Mapping[str, float]], init: Any
+    old: Side,
+    new: Side,
+    options: Mapping[str, Any],
+    known: Mapping[str, Rule],
+    carried: sp.Expr,
+    settings: Mapping[str, Mapping[str, float]],
+    init: Any,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """One row a group and setting: expression, its ratio target/base, the base's number and the target's (the ratio where the base gave none)."""
+    """One row a group and setting: expression, its ratio target/base, the base's number and the
+    target's (the ratio where the base gave none)."""
     at = [sizes_of(side.arch, side.width, side.inputs) for side in (old, new)]
-    ratio = lambda e: float(e.subs(at[1]) / e.subs(at[0]))  # noqa: E731
+
+    def ratio(e):
+        return float(e.subs(at[1]) / e.subs(at[0]))
+
     base: dict[str, Mapping[str, float]] = {**settings, "init_std": initial(old, init, known)}
     rate, decay = base["learning_rate"], base["weight_decay"]
     base["rate_x_decay"] = {name: rate[name] * decay[name] for name in rate.keys() & decay.keys()}
-    base["multiplier"] = {name: 1.0 for name, rule in known.items() if rule.multiplier == 1} | dict(base["multiplier"])
+    base["multiplier"] = {name: 1.0 for name, rule in known.items() if rule.multiplier == 1} | dict(
+        base["multiplier"]
+    )
     rows = []
     for name, rule in known.items():
         for setting in SETTINGS:
             expression = getattr(rule, setting)
             if expression is not None:
                 by, from_ = ratio(expression), base[setting].get(name)
-                row = {"group": name, "setting": setting, "expression": str(expression), "ratio": by, "base": from_}
-                rows.append(row | {"value": by if from_ is None else by * from_, "criterion": rule.criteria[setting]})
-    used = {str(symbol) for rule in known.values() for setting in SETTINGS for symbol in getattr(getattr(rule, setting), "free_symbols", ())}
-    notes = {"parametrisation": parametrisation(options, carried, known), "symbols": {name: text for name, text in MEANING.items() if name in used}}
-    unchanged = [str(symbol) for symbol in at[0] if str(symbol) in used and symbol not in (n, L, N) and at[0][symbol] == at[1][symbol]]
-    return rows, notes | {"unchanged": unchanged, "remarks": remarks(old, new, options, known, carried, at, ratio)}
+                row = {
+                    "group": name,
+                    "setting": setting,
+                    "expression": str(expression),
+                    "ratio": by,
+                    "base": from_,
+                }
+                rows.append(
+                    row
+                    | {
+                        "value": by if from_ is None else by * from_,
+                        "criterion": rule.criteria[setting],
+                    }
+                )
+    used = {
+        str(symbol)
+        for rule in known.values()
+        for setting in SETTINGS
+        for symbol in getattr(getattr(rule, setting), "free_symbols", ())
+    }
+    notes = {
+        "parametrisation": parametrisation(options, carried, known),
+        "symbols": {name: text for name, text in MEANING.items() if name in used},
+    }
+    unchanged = [
+        str(symbol)
+        for symbol in at[0]
+        if str(symbol) in used and symbol not in (n, L, N) and at[0][symbol] == at[1][symbol]
+    ]
+    return rows, notes | {
+        "unchanged": unchanged,
+        "remarks": remarks(old, new, options, known, carried, at, ratio),
+    }
 
 
 def parametrisation(options: Mapping[str, Any], carried: sp.Expr, known: Mapping[str, Rule]) -> str:
     """What the numbers are numbers of."""
     readout = known["readout"]
     said = [
-        f"matrices of std sqrt(C/n_in){'' if carried == 1 else f', the last of a branch times {carried}'}",
-        f"read-out std {readout.init_std}" + ("" if readout.multiplier == 1 else f" times the factor {readout.multiplier}"),
+        f"matrices of std "
+        f"sqrt(C/n_in){'' if carried == 1 else f', the last of a branch times {carried}'}",
+        f"read-out std {readout.init_std}"
+        + ("" if readout.multiplier == 1 else f" times the factor {readout.multiplier}"),
     ]
     if RESIDUAL in known:
         said.append(f"residual branches times {known[RESIDUAL].multiplier}")
     return f"s={options['s']:g}: " + ", ".join(said) + "; all up to constants, which are the base's"
 
 
-def remarks(old: Side, new: Side, options: Mapping[str, Any], known: Mapping[str, Rule], carried: sp.Expr, at: Any, ratio: Any) -> list[str]:
+def remarks(
+    old: Side,
+    new: Side,
+    options: Mapping[str, Any],
+    known: Mapping[str, Rule],
+    carried: sp.Expr,
+    at: Any,
+    ratio: Any,
+) -> list[str]:
     """What the rules do not say by themselves."""
     found = []
     if RESIDUAL in known:
         grows = growth(new.arch, carried)
         if ratio(grows) > 1 + 1e-9:
-            found.append(f"residual variance grows as eps^2 P = {grows}, {ratio(grows):.4g} times: gradients then have exponents of their own")
+            found.append(
+                f"residual variance grows as eps^2 P = {grows}, {ratio(grows):.4g} times: "
+                f"gradients then have exponents of their own"
+            )
         if at[0][N] == 1 and at[1][N] > 1:
-            found.append("loops=1 is an untied network: constants (not exponents) change from 1 to 2 loops, so a base of 2 loops or more transfers better")
+            found.append(
+                "loops=1 is an untied network: constants (not exponents) change from 1 to 2 "
+                "loops, so a base of 2 loops or more transfers better"
+            )
     shrinks: dict[str, list[str]] = {}
     for name, rule in known.items():
-        if rule.rate_x_decay is not None and not math.isclose(ratio(rule.rate_x_decay), 1) and options["optimizer"] != "adam":
+        if (
+            rule.rate_x_decay is not None
+            and not math.isclose(ratio(rule.rate_x_decay), 1)
+            and options["optimizer"] != "adam"
+        ):
             shrinks.setdefault(f"{ratio(rule.rate_x_decay):.4g}", []).append(name)
     if shrinks:
-        text = ", ".join(f"{factor} times ({', '.join(names)})" for factor, names in shrinks.items())
-        found.append(f"rate x decay becomes {text}: the papers leave the decay as the rate changes with depth; decay=product keeps the product")
+        text = ", ".join(
+            f"{factor} times ({', '.join(names)})" for factor, names in shrinks.items()
+        )
+        found.append(
+            f"rate x decay becomes {text}: the papers leave the decay as the rate changes with "
+            f"depth; decay=product keeps the product"
+        )
     scores = next((node.scores for block in new.arch.sub_blocks for node in block.attention), None)
     if scores is not None and at[0][C] != at[1][C] and options["s"] > 0 and scores.scale == "sqrt":
-        found.append("head_dim differs: logits take the row of attention, C^(-(1+s)/2); with 1/sqrt(C) their change in a step grows as C^(s/2)")
-    if scores is not None and options["s"] == 0 and scores.scale == "linear" and at[0][C] != at[1][C]:
-        found.append("score_scale=linear at s=0: the logits' change falls as the heads grow; 1/sqrt(C) keeps it")
+        found.append(
+            "head_dim differs: logits take the row of attention, C^(-(1+s)/2); with 1/sqrt(C) "
+            "their change in a step grows as C^(s/2)"
+        )
+    if (
+        scores is not None
+        and options["s"] == 0
+        and scores.scale == "linear"
+        and at[0][C] != at[1][C]
+    ):
+        found.append(
+            "score_scale=linear at s=0: the logits' change falls as the heads grow; 1/sqrt(C) "
+            "keeps it"
+        )
     if scores is not None and scores.scale == "zero_query":
-        found.append("queries begin at zero: the std of their matrix stays 0, keys have no gradient until queries have moved")
+        found.append(
+            "queries begin at zero: the std of their matrix stays 0, keys have no gradient until "
+            "queries have moved"
+        )
     if scores is not None and at[0][n] != at[1][n] and at[0][C] == at[1][C]:
-        found.append("head_dim is the same in both, so the logits' factor stays what it is in the base")
+        found.append(
+            "head_dim is the same in both, so the logits' factor stays what it is in the base"
+        )
     return found

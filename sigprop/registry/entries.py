@@ -1,4 +1,5 @@
-"""Registered architectures: a name, a reference, and a builder whose keyword defaults are its parameters."""
+"""Registered architectures: a name, a reference, and a builder whose keyword defaults are its
+parameters."""
 
 from __future__ import annotations
 
@@ -17,12 +18,13 @@ from sigprop.description.family import Family
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate
 from sigprop.language.traversal import walk
-from sigprop.registry.parameters import read_parameters
+from sigprop.registry.reading import read_parameters
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered architecture; ``build(**parameters)`` checks the parameters and returns the description."""
+    """One registered architecture; ``build(**parameters)`` checks the parameters and returns the
+    description."""
 
     name: str
     summary: str
@@ -31,32 +33,55 @@ class Entry:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, /, **given: Any) -> Architecture:
-        """The architecture with these parameters (others at their defaults), which it records, and its family; raises ``InputError``."""
+        """The architecture with these parameters (others at their defaults), which it records,
+        and its family; raises ``InputError``."""
         parameters = read_parameters(self.name, given, self.defaults)
         check_inputs(parameters, self.defaults)
         arch = self.builder(**parameters)
         if any(parameters.get(name) is not None for name in ("words", "input_gram")):
             parameters |= {"token_cosine": None}  # the inputs say it
         order = sorted(parameters, key=lambda name: name != "loops")
-        return recorded(arch, {name: shown(name, parameters[name], arch) for name in order}, Family(Rebuilt(_FUNCTIONS[self.name], parameters)))
+        return recorded(
+            arch,
+            {name: shown(name, parameters[name], arch) for name in order},
+            Family(Rebuilt(_FUNCTIONS[self.name], parameters)),
+        )
 
 
 def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Raise ``InputError`` where the inputs are said twice, or words lie beyond the vocabulary."""
-    words, gram, cosine, vocabulary = (parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary"))
+    words, gram, cosine, vocabulary = (
+        parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary")
+    )
     if words is not None and gram is not None:
-        raise InputError("input_gram with words: both say what the inputs are; accepted: one of them")
-    if cosine is not None and cosine != defaults.get("token_cosine") and (words is not None or (gram is not None and not has_cosine(gram, float(cosine)))):
-        raise InputError(f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, which say it already; accepted: one of them")
+        raise InputError(
+            "input_gram with words: both say what the inputs are; accepted: one of them"
+        )
+    if (
+        cosine is not None
+        and cosine != defaults.get("token_cosine")
+        and (words is not None or (gram is not None and not has_cosine(gram, float(cosine))))
+    ):
+        raise InputError(
+            f"token_cosine={cosine:g} with {'words' if words is not None else 'input_gram'}, "
+            f"which say it already; accepted: one of them"
+        )
     if words is not None and vocabulary is not None and max(words) >= vocabulary:
-        raise InputError(f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to {vocabulary - 1}")
+        raise InputError(
+            f"words: {max(words)} at vocabulary={vocabulary}; accepted: words from 0 to "
+            f"{vocabulary - 1}"
+        )
 
 
 def has_cosine(gram: np.ndarray, cosine: float) -> bool:
     """Whether all tokens of a Gram have that cosine."""
     size = np.sqrt(np.abs(np.diag(gram)))
     off = ~np.eye(len(gram), dtype=bool)
-    return gram.ndim == 2 and gram.shape[0] == gram.shape[1] and bool(np.allclose(gram[off], cosine * np.outer(size, size)[off]))
+    return (
+        gram.ndim == 2
+        and gram.shape[0] == gram.shape[1]
+        and bool(np.allclose(gram[off], cosine * np.outer(size, size)[off]))
+    )
 
 
 def shown(name: str, value: Any, arch: Architecture) -> Any:
@@ -64,9 +89,16 @@ def shown(name: str, value: Any, arch: Architecture) -> Any:
     if name == "tokens":
         return arch.tokens  # what the inputs say
     if name == "activation":  # of the network: a slope may be its builder's choice
-        used = (node.activation.name for block in arch.sub_blocks for node in walk(block.branch) if isinstance(node, Activate))
+        used = (
+            node.activation.name
+            for block in arch.sub_blocks
+            for node in walk(block.branch)
+            if isinstance(node, Activate)
+        )
         return next(used, getattr(value, "name", value))
-    return "inf" if isinstance(value, float) and value == math.inf else getattr(value, "name", value)
+    return (
+        "inf" if isinstance(value, float) and value == math.inf else getattr(value, "name", value)
+    )
 
 
 def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:
@@ -79,7 +111,8 @@ def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an object, so that it goes to other processes.
+    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an
+    object, so that it goes to other processes.
 
     builder: the decorated function, which goes by its module and name.
     """
@@ -90,8 +123,13 @@ class Rebuilt:
     def __call__(self, depth: int, loops: int) -> Architecture:
         looped = "loops" in self.parameters
         if loops > 1 and not looped:
-            raise InputError(f"loops={loops}: {self.builder.__name__} has weights of its own at every application; accepted: 1")
-        return self.builder(**{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {}))
+            raise InputError(
+                f"loops={loops}: {self.builder.__name__} has weights of its own at every "
+                f"application; accepted: 1"
+            )
+        return self.builder(
+            **{**self.parameters, "depth": depth} | ({"loops": loops} if looped else {})
+        )
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -99,19 +137,32 @@ _FUNCTIONS: dict[str, Callable[..., Architecture]] = {}
 
 
 def register(
-    name: str, reference: str, like: str | Callable[..., Architecture] | None = None, without: Collection[str] = ()
+    name: str,
+    reference: str,
+    like: str | Callable[..., Architecture] | None = None,
+    without: Collection[str] = (),
 ) -> Callable[[Callable[..., Architecture]], Callable[..., Architecture]]:
-    """Decorate a builder: its keyword-only defaults become the architecture's parameters, and it checks what it is given.
+    """Decorate a builder: its keyword-only defaults become the architecture's parameters, and it
+    checks what it is given.
 
-    name: how it is called everywhere; reference: where it is described; like: a registered builder (or its name) whose parameters
-    and defaults what ``**rest`` takes has, ``without`` some. Returns the builder, which checks like every other way in (command
-    line, TOML, ``entry.build``). Raises ``InputError`` where ``like`` is not registered.
+    name: how it is called everywhere; reference: where it is described; like: a registered builder
+    (or its name) whose parameters and defaults what ``**rest`` takes has, ``without`` some. Returns
+    the builder, which checks like every other way in (command line, TOML, ``entry.build``). Raises
+    ``InputError`` where ``like`` is not registered.
     """
 
     def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
-        own = {p.name: p.default for p in inspect.signature(builder).parameters.values() if p.kind is p.KEYWORD_ONLY}
-        inherited = {} if like is None else {key: value for key, value in _alike(like).defaults.items() if key not in without}
-        summary = (inspect.getdoc(builder) or "").splitlines()[0]
+        own = {
+            p.name: p.default
+            for p in inspect.signature(builder).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
+        }
+        inherited = (
+            {}
+            if like is None
+            else {key: value for key, value in _alike(like).defaults.items() if key not in without}
+        )
+        summary = " ".join((inspect.getdoc(builder) or "").split("\n\n")[0].split())
         entry = _ENTRIES[name] = Entry(name, summary, reference, builder, {**inherited, **own})
 
         @functools.wraps(builder)
@@ -128,11 +179,15 @@ def _alike(like: str | Callable[..., Architecture]) -> Entry:
     for name, function in _FUNCTIONS.items():
         if like in (name, function):
             return _ENTRIES[name]
-    raise InputError(f"like={getattr(like, '__name__', like)!r} is not registered; accepted: a registered builder, such as sp.architectures.transformer")
+    raise InputError(
+        f"like={getattr(like, '__name__', like)!r} is not registered; accepted: a registered "
+        f"builder, such as sp.architectures.transformer"
+    )
 
 
 def registered() -> dict[str, Entry]:
-    """What is registered so far, by name; the package's own once ``sigprop.architectures`` was imported."""
+    """What is registered so far, by name; the package's own once ``sigprop.architectures`` was
+    imported."""
     return dict(_ENTRIES)
 
 

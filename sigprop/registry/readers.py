@@ -1,4 +1,5 @@
-"""How a parameter's value is read, from text or Python: each reader gives a checked value or raises ``ValueError``."""
+"""How a parameter's value is read, from text or Python: each reader gives a checked value or
+raises ``ValueError``."""
 
 from __future__ import annotations
 
@@ -31,7 +32,11 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
     def read(value: Any) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
-        if isinstance(value, str) and number in (0.0, math.inf, -math.inf) and re.search("[1-9]", value.lower().partition("e")[0]):
+        if (
+            isinstance(value, str)
+            and number in (0.0, math.inf, -math.inf)
+            and re.search("[1-9]", value.lower().partition("e")[0])
+        ):
             raise Trouble("it underflows to 0" if number == 0 else "it overflows")
         if not math.isfinite(number) or not low <= number <= high:
             raise ValueError
@@ -41,7 +46,8 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], fl
 
 
 def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
-    """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they are: their values depend on sizes and places)."""
+    """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they
+    are: their values depend on sizes and places)."""
 
     def read(value: Any) -> Any:
         if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
@@ -54,7 +60,11 @@ def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
             except Trouble:
                 raise
             except ValueError:
-                if _numeric(value) or value.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+                if _numeric(value) or value.strip().lower().lstrip("+-") in (
+                    "nan",
+                    "inf",
+                    "infinity",
+                ):
                     raise
                 formula(name, value)
                 return value
@@ -72,7 +82,9 @@ def _numeric(text: str) -> bool:
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None or (isinstance(value, str) and value == "none") else read(value)
+    return lambda value: (
+        None if value is None or (isinstance(value, str) and value == "none") else read(value)
+    )
 
 
 def choice(*names: str) -> Callable[[Any], str]:
@@ -97,7 +109,11 @@ def gram(value: Any) -> np.ndarray | None:
         path = os.fspath(value)
         try:
             with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
-                value = np.load(file, allow_pickle=False) if path.endswith(".npy") else text(file, "," if path.endswith(".csv") else None)
+                value = (
+                    np.load(file, allow_pickle=False)
+                    if path.endswith(".npy")
+                    else text(file, "," if path.endswith(".csv") else None)
+                )
         except OSError:
             raise Trouble("no such file") from None
         except EOFError:
@@ -115,7 +131,11 @@ def mask(value: Any) -> Any:
 
 def words(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
-        value = [int(word) for word in value.split(",")] if "." not in value else (gram(value) if value else [])
+        value = (
+            [int(word) for word in value.split(",")]
+            if "." not in value
+            else (gram(value) if value else [])
+        )
     found = np.asarray(value, dtype=np.float64).ravel()
     if not np.all(np.isfinite(found)) or (found < 0).any() or (found != np.floor(found)).any():
         raise Trouble("words are whole numbers from 0 on")
@@ -124,7 +144,11 @@ def words(value: Any) -> tuple[int, ...]:
 
 def numbers(value: Any) -> np.ndarray:
     if isinstance(value, str):
-        value = [float(number) for number in value.split(",")] if not os.path.exists(value) else gram(value)
+        value = (
+            [float(number) for number in value.split(",")]
+            if not os.path.exists(value)
+            else gram(value)
+        )
     return np.asarray(value, dtype=np.float64).ravel()
 
 
@@ -142,7 +166,11 @@ def head_dim(value: Any) -> float:
 
 
 def factors(value: Any) -> dict[str, float]:
-    pairs = [pair.split("=") for pair in value.split(",")] if isinstance(value, str) else dict(value).items()
+    pairs = (
+        [pair.split("=") for pair in value.split(",")]
+        if isinstance(value, str)
+        else dict(value).items()
+    )
     return {str(name).strip(): number(0)(factor) for name, factor in pairs}
 
 

@@ -1,8 +1,9 @@
 """Compiled programs on disk: what one process of the command line compiled, the next one loads.
 
-The files are jax's own cache, in a folder of ours, asked for through the environment: so before jax is imported, and for every
-process that is started from here. jax writes a file in one go, not in one step. Every process therefore leaves a mark in the folder
-until it ends well; whoever comes next reads the files that are younger than a dead process's mark, and removes those that are torn.
+The files are jax's own cache, in a folder of ours, asked for through the environment: so before jax
+is imported, and for every process that is started from here. jax writes a file in one go, not in
+one step. Every process therefore leaves a mark in the folder until it ends well; whoever comes next
+reads the files that are younger than a dead process's mark, and removes those that are torn.
 """
 
 from __future__ import annotations
@@ -28,14 +29,16 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class State:
-    """doubted: something went wrong with the folder, so the mark stays and the next process looks."""
+    """doubted: something went wrong with the folder, so the mark stays and the next process
+    looks."""
 
     mark: str | None = None
     doubted = False
 
 
 class Entry(NamedTuple):
-    """A compiled program's file: when it was written and last read (seconds), and its size in bytes."""
+    """A compiled program's file: when it was written and last read (seconds), and its size in
+    bytes."""
 
     path: str
     written: float
@@ -44,17 +47,23 @@ class Entry(NamedTuple):
 
 
 def folder() -> str | None:
-    """Return where programs are kept, of this kind of processor; None where ``SIGPROP_CACHE`` is off."""
+    """Return where programs are kept, of this kind of processor; None where ``SIGPROP_CACHE`` is
+    off."""
     given = os.environ.get(SWITCH, "")
     if given.lower() == OFF:
         return None
-    user = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else os.environ.get("XDG_CACHE_HOME")
+    user = (
+        os.environ.get("LOCALAPPDATA")
+        if sys.platform == "win32"
+        else os.environ.get("XDG_CACHE_HOME")
+    )
     base = given or os.path.join(user or os.path.join(os.path.expanduser("~"), ".cache"), "sigprop")
     return os.path.join(base, f"programs-{_processor()}")
 
 
 def _processor() -> str:
-    """Programs run on processors that know the same instructions; jax's own keys hold its release and the compiler's options."""
+    """Programs run on processors that know the same instructions; jax's own keys hold its
+    release and the compiler's options."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             lines = (line for line in file if line.startswith(("flags", "Features", "model name")))
@@ -69,8 +78,8 @@ def _processor() -> str:
 def begin(remark: Callable[[str], None]) -> None:
     """Keep programs from now on, in this process and those it starts. jax must not be imported yet.
 
-    Does nothing where the switch is off or the user has set jax's own variable. remark: takes the one line that is said where the
-    folder cannot be used; nothing is raised.
+    Does nothing where the switch is off or the user has set jax's own variable. remark: takes the
+    one line that is said where the folder cannot be used; nothing is raised.
     """
     target = folder()
     if target is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
@@ -83,9 +92,15 @@ def begin(remark: Callable[[str], None]) -> None:
         with open(State.mark, "w", encoding="utf-8") as file:
             file.write("\n")
     except OSError as error:
-        remark(f"sigprop: compiled programs are not kept: {target}: {error.strerror}; accepted: {SWITCH}=FOLDER or {SWITCH}={OFF}")
+        remark(
+            f"sigprop: compiled programs are not kept: {target}: {error.strerror}; accepted: "
+            f"{SWITCH}=FOLDER or {SWITCH}={OFF}"
+        )
         return
-    os.environ |= {"JAX_COMPILATION_CACHE_DIR": target, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(WORTH_KEEPING)}
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": target,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(WORTH_KEEPING),
+    }
     _hear(remark)
     atexit.register(end)
 
@@ -97,21 +112,26 @@ def end() -> None:
 
 
 def doubt(everything: bool = False) -> None:
-    """Let the next process look at what was written since this one began (a process that it started was killed, say), or at everything."""
+    """Let the next process look at what was written since this one began (a process that it
+    started was killed, say), or at everything."""
     State.doubted = True
     if everything and State.mark is not None and os.path.exists(State.mark):
         os.utime(State.mark, (0.0, 0.0))
 
 
 def _hear(remark: Callable[[str], None]) -> None:
-    """Take jax's warnings about its files: a program that cannot be read is compiled again, one that cannot be written is said once."""
+    """Take jax's warnings about its files: a program that cannot be read is compiled again, one
+    that cannot be written is said once."""
     show = warnings.showwarning
 
     def heard(message: Warning | str, *where: object, **more: object) -> None:
         if "persistent compilation cache" not in str(message):
             return show(message, *where, **more)  # type: ignore[arg-type]
         if "writing" in str(message) and not State.doubted:
-            remark(f"sigprop: compiled programs are not kept: {str(message).rpartition(': ')[2]}; accepted: {SWITCH}=FOLDER or {SWITCH}={OFF}")
+            remark(
+                f"sigprop: compiled programs are not kept: {str(message).rpartition(': ')[2]}; "
+                f"accepted: {SWITCH}=FOLDER or {SWITCH}={OFF}"
+            )
         doubt(everything="reading" in str(message))
 
     warnings.showwarning = heard  # type: ignore[assignment]
@@ -126,16 +146,21 @@ def entries(target: str) -> Iterator[Entry]:
                     found = file.stat()
                 except OSError:
                     continue
-                yield Entry(file.path, found.st_mtime, max(found.st_mtime, found.st_atime), found.st_size)
+                yield Entry(
+                    file.path, found.st_mtime, max(found.st_mtime, found.st_atime), found.st_size
+                )
 
 
 def mend(target: str) -> None:
-    """Remove the torn files among those written since processes began that have not ended well, and these processes' marks."""
+    """Remove the torn files among those written since processes began that have not ended well,
+    and these processes' marks."""
     marks = [name for name in os.listdir(target) if name.endswith(MARK)]
     dead = [os.path.join(target, name) for name in marks if not _alive(name.removesuffix(MARK))]
     if not dead:
         return
-    since = min((os.path.getmtime(mark) for mark in dead if os.path.exists(mark)), default=0.0) - SLACK
+    since = (
+        min((os.path.getmtime(mark) for mark in dead if os.path.exists(mark)), default=0.0) - SLACK
+    )
     for entry in entries(target):
         if entry.written >= since and not whole(entry.path):
             _remove(entry.path)
@@ -144,7 +169,8 @@ def mend(target: str) -> None:
 
 
 def prune(target: str, most: int = MOST_BYTES) -> None:
-    """Remove the programs that were not used for longest, where all together take more than ``most`` bytes."""
+    """Remove the programs that were not used for longest, where all together take more than
+    ``most`` bytes."""
     found = sorted(entries(target), key=lambda entry: entry.used)
     total = sum(entry.size for entry in found)
     if total <= most:
@@ -157,7 +183,8 @@ def prune(target: str, most: int = MOST_BYTES) -> None:
 
 
 def whole(path: str) -> bool:
-    """Whether a file holds one compressed program to its end (of a compression that is not known here: yes)."""
+    """Whether a file holds one compressed program to its end (of a compression that is not known
+    here: yes)."""
     try:
         with open(path, "rb") as file:
             data = file.read()

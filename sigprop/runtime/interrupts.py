@@ -1,11 +1,14 @@
-"""Ctrl-C at any moment of a command: one line on stderr, exit code 130, no file half written, no process left behind.
+"""Ctrl-C at any moment of a command: one line on stderr, exit code 130, no file half written, no
+process left behind.
 
-A thread of its own waits for the signal, which all others block, and ends the process from outside. Python's own way, an
-exception in the main thread, waits until compiled code returns, unwinds through libraries that are not made for it, and leaves
-the interpreter to shut down beside threads that still compile, which is a segmentation fault in half of the tries.
+A thread of its own waits for the signal, which all others block, and ends the process from outside.
+Python's own way, an exception in the main thread, waits until compiled code returns, unwinds
+through libraries that are not made for it, and leaves the interpreter to shut down beside threads
+that still compile, which is a segmentation fault in half of the tries.
 
-Only the console script calls ``watch``. Where nobody did, and where a platform cannot, ``KeyboardInterrupt`` is raised as ever,
-and ``cli.run`` reports it. Imported before anything else, so it imports next to nothing.
+Only the console script calls ``watch``. Where nobody did, and where a platform cannot,
+``KeyboardInterrupt`` is raised as ever, and ``cli.run`` reports it. Imported before anything else,
+so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ INTERRUPTED = 130
 NOTHING = "nothing was written"
 PATIENCE = 2.0  # seconds for what another thread is about to finish, and for a process to die
 SHOW_CURSOR = "\x1b[2K\x1b[?25h"
-"""What puts a terminal right on which a progress bar may stand: the line erased, the cursor visible."""
+"""What puts a terminal right on which a progress bar may stand: the line erased, the cursor
+visible."""
 
 
 class State:
@@ -29,7 +33,9 @@ class State:
     watching = False
     finished = False
     stderr = 2  # the file that the line goes to
-    undo = ""  # what puts the terminal right; from the first bar on, for a bar's end may be what is interrupted
+    # what puts the terminal right; from the first bar on, for a bar's end may be what is
+    # interrupted
+    undo = ""
     remains: str | None = None
     folder: str | None = None
     temporaries: set[str] = set()
@@ -37,14 +43,20 @@ class State:
 
 
 def watch() -> None:
-    """From now on an interrupt ends the process; before any other thread exists, so that all of them block the signal.
+    """From now on an interrupt ends the process; before any other thread exists, so that all of
+    them block the signal.
 
-    Does nothing where the signal is ignored, as by a shell's background jobs, or handled by someone else already.
+    Does nothing where the signal is ignored, as by a shell's background jobs, or handled by someone
+    else already.
     """
-    if not hasattr(signal, "pthread_sigmask") or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if (
+        not hasattr(signal, "pthread_sigmask")
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGINT, lambda *_: _end())  # where another library unblocks it for a moment
+    # where another library unblocks it for a moment
+    signal.signal(signal.SIGINT, lambda *_: _end())
     State.watching = True
     threading.Thread(target=_wait, name="interrupts", daemon=True).start()
 
@@ -56,7 +68,8 @@ def block() -> None:
 
 
 def finish() -> None:
-    """The command is through: from now on an interrupt changes nothing, and the process ends with its own code."""
+    """The command is through: from now on an interrupt changes nothing, and the process ends
+    with its own code."""
     with State.lock:
         State.finished = True
 
@@ -68,7 +81,8 @@ def begin() -> None:
 
 
 def keeps(remains: str, folder: str) -> None:
-    """If interrupted, say ``remains`` instead of what was written; folder: where other processes write."""
+    """If interrupted, say ``remains`` instead of what was written; folder: where other processes
+    write."""
     State.remains, State.folder = remains, folder
 
 
@@ -89,7 +103,8 @@ def _end() -> None:
         return State.lock.release() if held else None
     try:
         stderr, null = os.dup(State.stderr), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)  # nothing of other threads, nor of processes just started, comes after the line
+        # nothing of other threads, nor of processes just started, comes after the line
+        os.dup2(null, 1)
         os.dup2(null, 2)
         _end_processes()
         for path in State.temporaries:
@@ -101,8 +116,10 @@ def _end() -> None:
 
 
 def _end_processes() -> None:
-    """Kill the worker processes, and remove what they were writing to the folder (``table.write`` puts the process into the name)."""
-    multiprocessing = sys.modules.get("multiprocessing")  # not imported: an import may wait for the main thread
+    """Kill the worker processes, and remove what they were writing to the folder
+    (``table.write`` puts the process into the name)."""
+    # not imported: an import may wait for the main thread
+    multiprocessing = sys.modules.get("multiprocessing")
     processes = multiprocessing.active_children() if multiprocessing is not None else []
     for process in processes:
         process.kill()

@@ -1,4 +1,5 @@
-"""The process's memory: how much of it may still be taken, and how the C library keeps what one batch of networks gives back."""
+"""The process's memory: how much of it may still be taken, and how the C library keeps what one
+batch of networks gives back."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ LONG = 2**15  # vectors of that length, some for every layer, are in no cache
 
 
 def keep() -> bool:
-    """Whether the C library does: of the whole process and for good, so for programs to call, not for libraries, and before jax starts its threads.
+    """Whether the C library does: of the whole process and for good, so for programs to call, not
+    for libraries, and before jax starts its threads.
 
-    Large arrays otherwise come from pages that the system maps, clears and takes back at every call: half of the time at width 10^6, or with
-    matrices that are formed. Small ones are shared out a little slower. Does nothing where the C library is not glibc.
+    Large arrays otherwise come from pages that the system maps, clears and takes back at every
+    call: half of the time at width 10^6, or with matrices that are formed. Small ones are shared
+    out a little slower. Does nothing where the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -33,18 +36,26 @@ def worth_keeping(engine: str, width: int) -> bool:
 
 
 def available() -> int | None:
-    """Bytes that this process may still take: what the system, its control groups and its own limit leave, the least of them.
+    """Bytes that this process may still take: what the system, its control groups and its own limit
+    leave, the least of them.
 
     None where nothing is known, as on a system without /proc.
     """
-    return min((left for left in (_system_left(), _groups_left(), _limit_left()) if left is not None), default=None)
+    return min(
+        (left for left in (_system_left(), _groups_left(), _limit_left()) if left is not None),
+        default=None,
+    )
 
 
 def require(need: float, what: str) -> None:
-    """Raise ``InputError`` where ``need`` bytes are more than there are. what: the sizes they come from, such as 'loops=1000000'."""
+    """Raise ``InputError`` where ``need`` bytes are more than there are. what: the sizes they
+    come from, such as 'loops=1000000'."""
     there = available()
     if there is not None and need > there:
-        raise InputError(f"{what}: needs about {_shown(need)} of memory, {_shown(there)} are available; accepted: smaller sizes")
+        raise InputError(
+            f"{what}: needs about {_shown(need)} of memory, {_shown(there)} are available; "
+            f"accepted: smaller sizes"
+        )
 
 
 def _shown(number: float) -> str:
@@ -56,19 +67,29 @@ def _system_left() -> int | None:
     return _field(Path("/proc/meminfo"), "MemAvailable:", 1024)
 
 
-def _groups_left(listed: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """What the process's control groups leave, those above them included: a page cache that can be dropped counts as left."""
+def _groups_left(
+    listed: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> int | None:
+    """What the process's control groups leave, those above them included: a page cache that can
+    be dropped counts as left."""
     found: list[int] = []
     for line in _text(listed).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
             base, names = root, ("memory.max", "memory.current", "inactive_file")
         elif "memory" in controllers.split(","):
-            base, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            base, names = (
+                root / "memory",
+                ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            )
         else:
             continue
         own = base / path.strip("/")
-        found += [left for group in (own, *own.parents) if group.is_relative_to(base) and (left := _left(group, *names)) is not None]
+        found += [
+            left
+            for group in (own, *own.parents)
+            if group.is_relative_to(base) and (left := _left(group, *names)) is not None
+        ]
     return min(found, default=None)
 
 
@@ -87,7 +108,11 @@ def _limit_left() -> int | None:
 
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     pages = _text(Path("/proc/self/statm")).split()
-    return None if most == resource.RLIM_INFINITY or not pages else max(0, most - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
+    return (
+        None
+        if most == resource.RLIM_INFINITY or not pages
+        else max(0, most - int(pages[0]) * os.sysconf("SC_PAGE_SIZE"))
+    )
 
 
 def _field(path: Path, name: str, unit: int) -> int | None:

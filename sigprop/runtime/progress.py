@@ -70,13 +70,15 @@ class Bar:
         self.display.advance(self.task, n)
         task = next(task for task in self.display.tasks if task.id == self.task)
         rate = task.completed / task.elapsed if task.elapsed else 0.0
-        self.display.update(self.task, rate=f"{rate:.3g} {self.unit}/s" if rate and self.unit else "")
+        self.display.update(
+            self.task, rate=f"{rate:.3g} {self.unit}/s" if rate and self.unit else ""
+        )
 
 
 @contextmanager
 def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
-    """``with bar() as progress: measure(..., progress=progress)``; silent when not enabled or stderr is no terminal. unit: of what is counted, in the
-    rate; empty: no rate."""
+    """``with bar() as progress: measure(..., progress=progress)``; silent when not enabled or
+    stderr is no terminal. unit: of what is counted, in the rate; empty: no rate."""
     if not enabled or not sys.stderr.isatty():
         yield Silent()
         return
@@ -84,8 +86,15 @@ def bar(enabled: bool = True, unit: str = "networks") -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    apart = sys.stdout.isatty()  # elsewhere, in a file or a pipe, lines on stdout are not to be sent to the bar's terminal
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    # elsewhere, in a file or a pipe, lines on stdout are not to be sent to the bar's terminal
+    apart = sys.stdout.isatty()
     console = Console(stderr=True)
     interrupts.State.undo = "" if console.is_dumb_terminal else interrupts.SHOW_CURSOR
     with RichProgress(*columns, console=console, transient=True, redirect_stdout=apart) as display:

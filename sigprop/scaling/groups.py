@@ -1,14 +1,18 @@
-"""Groups of parameters: how many entries each has, how large the output's derivative by one of them is, how many slots.
+"""Groups of parameters: how many entries each has, how large the output's derivative by one of them
+is, how many slots.
 
-With z = n^(-(1+s)/2) v . h_D and an additive residual rule, a cotangent at the stream has entries n^(-(1+s)/2), inside a branch its squared
-length is eps^2 n^-s whatever the sizes, and the uses of one slot add up:
+With z = n^(-(1+s)/2) v . h_D and an additive residual rule, a cotangent at the stream has entries
+n^(-(1+s)/2), inside a branch its squared length is eps^2 n^-s whatever the sizes, and the uses of
+one slot add up:
 
     matrix         n_in n_out entries    eps uses n^(-s/2) n_out^(-1/2) each
-    bias           n_out                 the same            norm gain      n, the same with n_out = n
+    bias           n_out                 the same            norm gain      n, the same with n_out =
+                   n
     lookup         n (of a row)          n^(-(1+s)/2)        dense stem     d n, the same
     read-out       n V                   V^(-1/2)            its bias       V, the same
 
-Derived; these are the |g| column of 2304.02034, (1.99)-(1.116), at eps = uses = 1 (tests/scaling/test_rates.py), with M and grouped queries in n_in and n_out.
+Derived; these are the |g| column of 2304.02034, (1.99)-(1.116), at eps = uses = 1
+(tests/scaling/test_rates.py), with M and grouped queries in n_in and n_out.
 """
 
 from __future__ import annotations
@@ -32,14 +36,22 @@ from sigprop.scaling.slots import Pattern, pattern
 
 ONE = sp.Integer(1)
 ALONE = Pattern(ONE, ONE)
-BIAS, NORM, OUTPUT_BIAS, FINAL_NORM, READOUT_BIAS = "bias", "norm", "output_bias", "final_norm", "readout_bias"
-"""Vectors that real models have beside the weights described: inside residual branches, on a branch's output, before the read-out, on it."""
+BIAS, NORM, OUTPUT_BIAS, FINAL_NORM, READOUT_BIAS = (
+    "bias",
+    "norm",
+    "output_bias",
+    "final_norm",
+    "readout_bias",
+)
+"""Vectors that real models have beside the weights described: inside residual branches, on a
+branch's output, before the read-out, on it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """count: entries of one slot; entry: rms of dz/dtheta at eps = uses = 1; size: of an entry at initialisation (None: not drawn);
-    pattern: slots and uses; branch: inside a residual branch; output: the last of its branch; what: in words; logits: what their factor
+    """count: entries of one slot; entry: rms of dz/dtheta at eps = uses = 1; size: of an entry
+    at initialisation (None: not drawn); pattern: slots and uses; branch: inside a residual
+    branch; output: the last of its branch; what: in words; logits: what their factor
     C^(-(1+s)/2) instead of 1/sqrt(C) takes from the derivatives by queries and keys."""
 
     count: sp.Expr
@@ -53,30 +65,69 @@ class Group:
 
 
 def groups(arch: Architecture, s: sp.Expr, deep: bool) -> dict[str, Group]:
-    """Every group of the architecture, then the vectors that real models have. deep: whether slots and uses are needed (else one of each)."""
+    """Every group of the architecture, then the vectors that real models have. deep: whether
+    slots and uses are needed (else one of each)."""
     found: dict[str, Group] = {}
     lengths = _Lengths(arch)
     inside = n ** (-s / 2)
     for block in arch.sub_blocks:
         last = set(_outermost(block.branch))
         for name, node in block.weights.items():
-            about: dict[str, Any] = {"pattern": pattern(arch, name) if deep else ALONE, "branch": True, "output": name in last}
+            about: dict[str, Any] = {
+                "pattern": pattern(arch, name) if deep else ALONE,
+                "branch": True,
+                "output": name in last,
+            }
             rows = lengths.of(node)
             if isinstance(node, Linear):
-                inputs, logits = lengths.of(node.of), C ** (-s / 2) if name in lengths.scored else ONE
-                found[name] = Group(rows * inputs, inside / sp.sqrt(rows), 1 / sp.sqrt(inputs), what="matrix", logits=logits, **about)
+                inputs, logits = (
+                    lengths.of(node.of),
+                    C ** (-s / 2) if name in lengths.scored else ONE,
+                )
+                found[name] = Group(
+                    rows * inputs,
+                    inside / sp.sqrt(rows),
+                    1 / sp.sqrt(inputs),
+                    what="matrix",
+                    logits=logits,
+                    **about,
+                )
             else:
-                entries = rows / exact(node.size) if isinstance(node, Gate) and not math.isinf(node.size) else rows
-                found[name] = Group(entries, inside / sp.sqrt(entries), ONE if isinstance(node, Bias) else None, what="vector", **about)
+                entries = (
+                    rows / exact(node.size)
+                    if isinstance(node, Gate) and not math.isinf(node.size)
+                    else rows
+                )
+                found[name] = Group(
+                    entries,
+                    inside / sp.sqrt(entries),
+                    ONE if isinstance(node, Bias) else None,
+                    what="vector",
+                    **about,
+                )
     stream = inside / sp.sqrt(n)
-    found[READOUT] = Group(n * V, 1 / sp.sqrt(V), n ** (-(1 + s) / 2), ALONE, False, False, "read-out")
+    found[READOUT] = Group(
+        n * V, 1 / sp.sqrt(V), n ** (-(1 + s) / 2), ALONE, False, False, "read-out"
+    )
     for name in arch.stem_parts:
         dense = name == STEM or (name == EMBEDDING and arch.parameters.get("words") is None)
-        found[name] = Group(d * n if dense else n, stream, 1 / sp.sqrt(d) if dense else ONE, ALONE, False, False, "stem" if dense else "lookup")
+        found[name] = Group(
+            d * n if dense else n,
+            stream,
+            1 / sp.sqrt(d) if dense else ONE,
+            ALONE,
+            False,
+            False,
+            "stem" if dense else "lookup",
+        )
     patterns = {group.pattern for group in found.values() if group.branch}
-    if len(patterns) == 1:  # else a vector's sharing is that of the weights beside it, which the description does not say
+    # else a vector's sharing is that of the weights beside it, which the description does not say
+    if len(patterns) == 1:
         shared = patterns.pop()
-        found |= {BIAS: Group(n, stream, ONE, shared, True, False, "vector"), NORM: Group(n, stream, None, shared, True, False, "vector")}
+        found |= {
+            BIAS: Group(n, stream, ONE, shared, True, False, "vector"),
+            NORM: Group(n, stream, None, shared, True, False, "vector"),
+        }
         found[OUTPUT_BIAS] = Group(n, stream, ONE, shared, True, True, "vector")
     found[FINAL_NORM] = Group(n, stream, None, ALONE, False, False, "vector")
     found[READOUT_BIAS] = Group(V, 1 / sp.sqrt(V), ONE, ALONE, False, False, "read-out bias")
@@ -88,8 +139,19 @@ class _Lengths:
 
     def __init__(self, arch: Architecture):
         self.units = {name for block in arch.sub_blocks for name in _elementwise(block.branch)}
-        self.shared = {leg.weight for block in arch.sub_blocks for node in block.attention for leg in (node.key, node.value) if isinstance(leg, Linear)}
-        legs = (leg for block in arch.sub_blocks for node in block.attention for leg in (node.query, node.key))
+        self.shared = {
+            leg.weight
+            for block in arch.sub_blocks
+            for node in block.attention
+            for leg in (node.key, node.value)
+            if isinstance(leg, Linear)
+        }
+        legs = (
+            leg
+            for block in arch.sub_blocks
+            for node in block.attention
+            for leg in (node.query, node.key)
+        )
         self.scored = {leg.weight for leg in legs if isinstance(leg, Linear)}
         self.ratio, self.group = ratio_of_units(arch), query_group(arch)
 
@@ -97,7 +159,11 @@ class _Lengths:
         if isinstance(vector, (Linear, Bias)):
             if vector.weight in self.units and vector.rows == self.ratio:
                 return M * n
-            if vector.weight in self.shared and self.group is not None and vector.rows == 1 / self.group:
+            if (
+                vector.weight in self.shared
+                and self.group is not None
+                and vector.rows == 1 / self.group
+            ):
                 return n / g
             return exact(vector.rows) * n
         if isinstance(vector, Attend):

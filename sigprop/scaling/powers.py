@@ -1,4 +1,5 @@
-"""How a number grows with one size or place: the power of a variable in an expression of N, L, l and a."""
+"""How a number grows with one size or place: the power of a variable in an expression of N, L, l
+and a."""
 
 from __future__ import annotations
 
@@ -16,18 +17,38 @@ AGREE = 1e-3
 
 
 def degree(value: Any, variable: sympy.Symbol) -> Any:
-    """d in value ~ variable^d as it grows, all else fixed; raises ``InputError`` where it is no power (or terms cancel)."""
+    """d in value ~ variable^d as it grows, all else fixed; raises ``InputError`` where it is no
+    power (or terms cancel)."""
     if inside := [node for node in value.atoms(AppliedUndef) if node.has(variable)]:
-        raise InputError(f"{inside[0].func} changes with {variable} through its argument: no power of {variable}; accepted: numbers inside it of no size")
+        raise InputError(
+            f"{inside[0].func} changes with {variable} through its argument: no power of "
+            f"{variable}; accepted: numbers inside it of no size"
+        )
     found = _degree(value, variable)
     slope = None
     if found is not None:
-        value = value.replace(lambda part: isinstance(part, AppliedUndef), lambda part: sympy.Integer(1))
+        value = value.replace(
+            lambda part: isinstance(part, AppliedUndef), lambda part: sympy.Integer(1)
+        )
         others = {symbol: sympy.Integer(8) for symbol in value.free_symbols - {variable}}
-        low, high = (abs(sympy.N(value.subs(others).subs(variable, sympy.Integer(10) ** round(math.log10(x))))) for x in FAR)
-        slope = float(sympy.log(high / low)) / math.log(FAR[1] / FAR[0]) if low > 0 and high > 0 else None
+        low, high = (
+            abs(
+                sympy.N(
+                    value.subs(others).subs(variable, sympy.Integer(10) ** round(math.log10(x)))
+                )
+            )
+            for x in FAR
+        )
+        slope = (
+            float(sympy.log(high / low)) / math.log(FAR[1] / FAR[0])
+            if low > 0 and high > 0
+            else None
+        )
     if found is None or slope is None or abs(slope - float(found)) > AGREE:
-        raise InputError(f"{value} has no power of {variable}; accepted: products of powers of N, L, S, or sums whose largest term does not cancel")
+        raise InputError(
+            f"{value} has no power of {variable}; accepted: products of powers of N, L, S, or "
+            f"sums whose largest term does not cancel"
+        )
     return found
 
 
@@ -48,18 +69,24 @@ def _degree(value: Any, variable: sympy.Symbol) -> Any:
 
 
 def place_power(value: Any, each: int | None) -> tuple[Any, Any]:
-    """(p, rest): value = rest l^-p for large l, rest free of places. each: applications a block, where a may stand for l (None: it may not).
+    """(p, rest): value = rest l^-p for large l, rest free of places. each: applications a block,
+    where a may stand for l (None: it may not).
 
     Raises ``InputError`` where place and size do not come apart, or the place enters by no power.
     """
     if value.has(APPLICATION):
         if each is None:
-            raise InputError(f"{value}: a counts applications of several loops; accepted here: l, or one loop")
+            raise InputError(
+                f"{value}: a counts applications of several loops; accepted here: l, or one loop"
+            )
         value = value.subs(APPLICATION, each * BLOCK)
     if not value.has(BLOCK):
         return sympy.Integer(0), value
     rest = value.subs(BLOCK, 1)
     ratio = sympy.simplify(value / rest) if rest != 0 else value
     if rest == 0 or ratio.free_symbols & (set(PLACED) - {BLOCK}):
-        raise InputError(f"{value}: place and size do not come apart; accepted: a function of l or a times one of N, L, S")
+        raise InputError(
+            f"{value}: place and size do not come apart; accepted: a function of l or a times one "
+            f"of N, L, S"
+        )
     return -degree(ratio, BLOCK), rest

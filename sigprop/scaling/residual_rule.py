@@ -1,10 +1,15 @@
-"""The residual rule, read once off a description's expressions: what it keeps of the state, what it adds, whether writes grow with the state.
+"""The residual rule, read once off a description's expressions: what it keeps of the state, what it
+adds, whether writes grow with the state.
 
-    additive   h' = lambda h + eps f        (f or f / norm(f))     kept lambda, added eps, one for each kind of sub-block
-    rotation   h' = norm(h + a f / norm f)  with its norm in a lane apart: added a, log norm += log sqrt(1 + a^2)
-    other      post-norm, skipless, several lanes, coordinates that come and go: no count of pairs, ``why`` says it
+    additive   h' = lambda h + eps f        (f or f / norm(f))     kept lambda, added eps, one for
+               each kind of sub-block
+    rotation   h' = norm(h + a f / norm f)  with its norm in a lane apart: added a, log norm += log
+               sqrt(1 + a^2)
+    other      post-norm, skipless, several lanes, coordinates that come and go: no count of pairs,
+               ``why`` says it
 
-A write's homogeneity is the power of the state's scale that it carries: 0 behind a norm, 1 for branches that are homogeneous, none otherwise.
+A write's homogeneity is the power of the state's scale that it carries: 0 behind a norm, 1 for
+branches that are homogeneous, none otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sigprop.description.architecture import Architecture
-from sigprop.language.expression import Activate, Attend, Bias, Normalise, Product, Read, Scale, State, Sum, Vector, Write
+from sigprop.language.activation import Activation
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Normalise,
+    Product,
+    Read,
+    Scale,
+    State,
+    Sum,
+    Vector,
+    Write,
+)
 from sigprop.language.nodes import Modulate, Project
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.traversal import children, walk
@@ -22,8 +40,9 @@ ADDITIVE, ROTATION, OTHER = "additive", "rotation", "other"
 
 @dataclass(frozen=True)
 class ResidualRule:
-    """form: one of the three above; kept: the skip's factor; added, normed: of each kind of sub-block, the write's factor and whether a norm stands
-    between; homogeneity: of the writes, None: no one power; learned: whether a modulator is; why: of 'other', the reason."""
+    """form: one of the three above; kept: the skip's factor; added, normed: of each kind of
+    sub-block, the write's factor and whether a norm stands between; homogeneity: of the writes,
+    None: no one power; learned: whether a modulator is; why: of 'other', the reason."""
 
     form: str
     kept: Scalar = Constant(1)
@@ -35,22 +54,32 @@ class ResidualRule:
 
 
 def residual_rule(arch: Architecture) -> ResidualRule:
-    """What the rules and branches of ``arch`` say; forms or skips that differ between sub-blocks are 'other'."""
+    """What the rules and branches of ``arch`` say; forms or skips that differ between sub-blocks
+    are 'other'."""
     if len(arch.bands) > 1:
         return ResidualRule(OTHER, why="coordinates come and go")
     if arch.lanes > 1:
         return ResidualRule(OTHER, why="several lanes")
     found = [_rule(block.rule[0]) for block in arch.sub_blocks]
-    if any(rule is None for rule in found) or any(isinstance(node, Write) for b in arch.sub_blocks for node in walk(b.read)):
+    if any(rule is None for rule in found) or any(
+        isinstance(node, Write) for b in arch.sub_blocks for node in walk(b.read)
+    ):
         return ResidualRule(OTHER, why="the rule is neither h + eps f nor a rotation")
     rules = [rule for rule in found if rule is not None]
     if len({(rule[0], rule[1]) for rule in rules}) > 1:
         return ResidualRule(OTHER, why="different rules in one network")
     form, kept = rules[0][:2]
-    powers = {0 if rule[3] else homogeneity(block.branch, homogeneity(block.read, 1)) for rule, block in zip(rules, arch.sub_blocks, strict=True)}
-    learned = any(isinstance(node, Modulate) for block in arch.sub_blocks for node in walk(block.rule[0]))
+    powers = {
+        0 if rule[3] else homogeneity(block.branch, homogeneity(block.read, 1))
+        for rule, block in zip(rules, arch.sub_blocks, strict=True)
+    }
+    learned = any(
+        isinstance(node, Modulate) for block in arch.sub_blocks for node in walk(block.rule[0])
+    )
     one = powers.pop() if len(powers) == 1 else None
-    return ResidualRule(form, kept, tuple(rule[2] for rule in rules), tuple(rule[3] for rule in rules), one, learned)
+    return ResidualRule(
+        form, kept, tuple(rule[2] for rule in rules), tuple(rule[3] for rule in rules), one, learned
+    )
 
 
 def _rule(rule: Vector) -> tuple[str, Scalar, Scalar, bool] | None:
@@ -71,7 +100,8 @@ def _rule(rule: Vector) -> tuple[str, Scalar, Scalar, bool] | None:
 
 
 def _scaled(term: Vector) -> tuple[Scalar, Vector]:
-    """(factor, what it multiplies); modulators learned by the network count as 1, their power beside the fixed gain is not a size's."""
+    """(factor, what it multiplies); modulators learned by the network count as 1, their power
+    beside the fixed gain is not a size's."""
     factor: Scalar = Constant(1)
     while isinstance(term, (Scale, Modulate)):
         if isinstance(term, Scale):
@@ -81,7 +111,8 @@ def _scaled(term: Vector) -> tuple[Scalar, Vector]:
 
 
 def homogeneity(expression: Vector, of_read: int | None) -> int | None:
-    """The power of the state's scale in a read (leaves: states, ``of_read`` = 1) or branch (leaf: its read); None where it has none."""
+    """The power of the state's scale in a read (leaves: states, ``of_read`` = 1) or branch
+    (leaf: its read); None where it has none."""
     match expression:
         case State() | Read():
             return of_read
@@ -98,14 +129,19 @@ def homogeneity(expression: Vector, of_read: int | None) -> int | None:
             return None if None in both else sum(part for part in both if part is not None)
         case Attend(query, key, value):
             scores = homogeneity(query, of_read), homogeneity(key, of_read)
-            return homogeneity(value, of_read) if scores == (0, 0) or expression.scores.uniform else None
+            return (
+                homogeneity(value, of_read)
+                if scores == (0, 0) or expression.scores.uniform
+                else None
+            )
     found = {homogeneity(child, of_read) for child in children(expression)}
     return found.pop() if len(found) == 1 else None
 
 
-def homogeneous(activation: object) -> bool:
+def homogeneous(activation: Activation) -> bool:
     """phi(k x) = k phi(x) for k > 0, seen at both signs."""
     import numpy as np
 
     x = np.array([-2.0, -0.5, 0.7, 3.0], dtype=np.float32)
-    return bool(np.allclose(np.asarray(activation.function(8 * x)), 8 * np.asarray(activation.function(x)), rtol=1e-5, atol=1e-6))  # type: ignore[attr-defined]
+    scaled, plain = np.asarray(activation.function(8 * x)), np.asarray(activation.function(x))
+    return bool(np.allclose(scaled, 8 * plain, rtol=1e-5, atol=1e-6))

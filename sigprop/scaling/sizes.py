@@ -13,7 +13,8 @@ from sigprop.language.formula import formula
 from sigprop.language.scalar import evaluate, names
 
 n, L, N, M, C, g, V, d = sp.symbols("n L N M C g V d", positive=True)
-"""Width, distinct blocks, loops, hidden units over the width, coordinates of a head, query heads a key-value head, outputs, inputs of a dense stem."""
+"""Width, distinct blocks, loops, hidden units over the width, coordinates of a head, query heads
+a key-value head, outputs, inputs of a dense stem."""
 BLOCK, APPLICATION = sp.symbols("l a", positive=True)
 """Places: the block and the application, from 1."""
 VARIABLES = {"loops": N, "depth": L}
@@ -24,8 +25,15 @@ CARRIED = 1 / sp.sqrt(2 * L)
 """What GPT-2 multiplies the stds of its output matrices by, two for each of L blocks."""
 
 MEANING = {
-    "n": "width", "L": "depth", "N": "loops", "M": "mlp_ratio", "C": "head_dim", "g": "heads/kv_heads", "V": "vocabulary", "d": "inputs",
-}  # fmt: skip
+    "n": "width",
+    "L": "depth",
+    "N": "loops",
+    "M": "mlp_ratio",
+    "C": "head_dim",
+    "g": "heads/kv_heads",
+    "V": "vocabulary",
+    "d": "inputs",
+}
 
 
 def exact(number: Any) -> Any:
@@ -35,10 +43,12 @@ def exact(number: Any) -> Any:
 
 
 def as_sympy(value: Any, name: str, blocks: int = 1, width: int | None = None) -> sp.Expr:
-    """A formula (or what one is read from) in N, L, l, a; S = blocks L, blocks the sub-blocks of a block, n the model width. Raises ``InputError``."""
+    """A formula (or what one is read from) in N, L, l, a; S = blocks L, blocks the sub-blocks of
+    a block, n the model width. Raises ``InputError``."""
     found = formula(name, value)
     entries = set(found.entries)
-    scalar = found.scalar if len(entries) > 1 else entries.pop()  # a list of one value says what it is everywhere
+    # a list of one value says what it is everywhere
+    scalar = found.scalar if len(entries) > 1 else entries.pop()
     at: dict[str, Any] = {"N": N, "L": L, "S": blocks * L, "l": BLOCK, "a": APPLICATION}
     if any(number.name == "n" for number in names(scalar)):
         at["n"] = exact(width) if width else sp.Symbol("model_width", positive=True)
@@ -46,7 +56,8 @@ def as_sympy(value: Any, name: str, blocks: int = 1, width: int | None = None) -
 
 
 def varying(value: sp.Expr) -> sp.Expr:
-    """The part of a product that depends on sizes or places: its constant factors are the network's own."""
+    """The part of a product that depends on sizes or places: its constant factors are the
+    network's own."""
     return value if value == 0 else value.as_independent(*PLACED, as_Add=False)[1]
 
 
@@ -63,7 +74,8 @@ def query_group(arch: Architecture) -> Fraction | None:
 
 
 def head_size(arch: Architecture, width: int) -> Any:
-    """C, coordinates of a head: fixed, or the width over a fixed number of heads; None without attention, or where heads are infinitely large."""
+    """C, coordinates of a head: fixed, or the width over a fixed number of heads; None without
+    attention, or where heads are infinitely large."""
     scores = next((node.scores for block in arch.sub_blocks for node in block.attention), None)
     if scores is None:
         return None
@@ -73,7 +85,8 @@ def head_size(arch: Architecture, width: int) -> Any:
 
 
 def sizes_of(arch: Architecture, width: int, inputs: int | None = None) -> dict[Any, Any]:
-    """The symbols' values for this network at this width; 1 where a size is not the architecture's."""
+    """The symbols' values for this network at this width; 1 where a size is not the
+    architecture's."""
     known: dict[sp.Symbol, Any] = {
         n: width,
         L: arch.sizes.get("L", 1),

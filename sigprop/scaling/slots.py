@@ -1,12 +1,14 @@
-"""How often weights are used: of one table a weight's pattern, of a family's classes of slots the powers of their counts.
+"""How often weights are used: of one table a weight's pattern, of a family's classes of slots the
+powers of their counts.
 
     D = sum over slots of uses, P = sum over slots of uses^2 (same-slot pairs)
 
     state increment  eps^2 P        tangent kernel, SGD's output change  eps^2 P (rate)
     Adam's output change  eps D (rate)        a weight's gradient entry  eps uses
 
-Exact for variance and tangent kernel up to the order-one constant, Adam's is a bound that is attained. Source: derived
-(tests/theory/exponents/test_scaling_laws.py, tests/theory/exponents/test_critical.py compare with the recursion).
+Exact for variance and tangent kernel up to the order-one constant, Adam's is a bound that is
+attained. Source: derived (tests/theory/exponents/test_scaling_laws.py,
+tests/theory/exponents/test_critical.py compare with the recursion).
 """
 
 from __future__ import annotations
@@ -41,9 +43,14 @@ class Count:
         return self.slots + 2 * self.uses
 
 
-def counts(classes: tuple[SlotClass, ...], variable: sympy.Symbol, sub_blocks: int = 1) -> tuple[Count, ...]:
+def counts(
+    classes: tuple[SlotClass, ...], variable: sympy.Symbol, sub_blocks: int = 1
+) -> tuple[Count, ...]:
     """The powers of ``variable`` in every class; raises ``InputError`` where one has none."""
-    read = lambda text, name: degree(as_sympy(text, name, sub_blocks), variable)  # noqa: E731
+
+    def read(text, name):
+        return degree(as_sympy(text, name, sub_blocks), variable)
+
     return tuple(Count(read(entry.slots, "slots"), read(entry.uses, "uses")) for entry in classes)
 
 
@@ -58,13 +65,19 @@ def application_power(found: tuple[Count, ...]) -> Any:
 
 
 class Pattern(NamedTuple):
-    """Slots of a weight, and uses of each: D = slots uses applications, P = slots uses^2 pairs of one slot."""
+    """Slots of a weight, and uses of each: D = slots uses applications, P = slots uses^2 pairs
+    of one slot."""
 
     slots: sympy.Expr
     uses: sympy.Expr
 
 
-PATTERNS = (Pattern(L, N), Pattern(N * L, sympy.Integer(1)), Pattern(sympy.Integer(1), N * L), Pattern(N, L))
+PATTERNS = (
+    Pattern(L, N),
+    Pattern(N * L, sympy.Integer(1)),
+    Pattern(sympy.Integer(1), N * L),
+    Pattern(N, L),
+)
 """Patterns as families; where sizes of 1 leave several, loops share weights and blocks do not."""
 
 
@@ -80,5 +93,6 @@ def pattern(arch: Architecture, weight: str) -> Pattern:
         if uses == {family.uses.subs(at)} and slots == family.slots.subs(at):
             return family
     raise InputError(
-        f"slots of {weight!r}: {slots} used {sorted(uses)} times at sizes N={at[N]}, L={at[L]}; accepted: L used N times, N L once, one N L times, N L times"
+        f"slots of {weight!r}: {slots} used {sorted(uses)} times at sizes N={at[N]}, L={at[L]}; "
+        f"accepted: L used N times, N L once, one N L times, N L times"
     )

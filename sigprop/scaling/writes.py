@@ -1,11 +1,15 @@
-"""How large a network's writes are, and each weight's gradient, as functions of N, L, l and a: up to constants, which are the network's own.
+"""How large a network's writes are, and each weight's gradient, as functions of N, L, l and a: up
+to constants, which are the network's own.
 
-    write      eps^2 S(f), S the second moment of the branch in its variances       S(W x) = C_W S(x), S(phi(x)) = S(x) for homogeneous phi
-    gradient   eps^2 B(W) S(x) of a weight with input x and what stands above it      B(x) = C_W B(W x)
+    write      eps^2 S(f), S the second moment of the branch in its variances       S(W x) = C_W
+               S(x), S(phi(x)) = S(x) for homogeneous phi
+    gradient   eps^2 B(W) S(x) of a weight with input x and what stands above it      B(x) = C_W B(W
+               x)
 
-A variance inside an activation that is not homogeneous, or inside a softmax, acts through a function that is no power: where it depends on size
-that function stands in the result unevaluated, and ``powers.degree`` refuses it by name. Derived; tests/theory/exponents/test_size_enters.py compares the
-powers with the recursion's slopes.
+A variance inside an activation that is not homogeneous, or inside a softmax, acts through a
+function that is no power: where it depends on size that function stands in the result unevaluated,
+and ``powers.degree`` refuses it by name. Derived; tests/theory/exponents/test_size_enters.py
+compares the powers with the recursion's slopes.
 """
 
 from __future__ import annotations
@@ -19,7 +23,20 @@ import sympy
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family
 from sigprop.errors import InputError, short
-from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.formula import Formula
 from sigprop.language.nodes import Centre, Gate, Mix, Truncate
 from sigprop.language.scalar import Scalar, evaluate, names
@@ -39,9 +56,15 @@ class Sizes:
     tokens: int
 
     def number(self, scalar: Scalar) -> Any:
-        """The scalar in N, L, l, a, constants included. Raises ``InputError`` for a list, which says nothing of other sizes."""
-        values = {number.name: as_sympy(self.formulas[number.name], number.name, self.blocks, self.width) for number in names(scalar)}
-        return sympy.Integer(1) * evaluate(scalar, values, lambda value: as_sympy(value, "a factor"))
+        """The scalar in N, L, l, a, constants included. Raises ``InputError`` for a list, which
+        says nothing of other sizes."""
+        values = {
+            number.name: as_sympy(self.formulas[number.name], number.name, self.blocks, self.width)
+            for number in names(scalar)
+        }
+        return sympy.Integer(1) * evaluate(
+            scalar, values, lambda value: as_sympy(value, "a factor")
+        )
 
     def square(self, u: Vector) -> Any:
         """S(u), up to constants; 0 where a variance is 0."""
@@ -72,7 +95,13 @@ class Sizes:
             case Sum(terms):
                 parts = [part for part in map(self.square, terms) if part != 0]
                 alike = all(varying(sympy.simplify(part / parts[0])) == 1 for part in parts[1:])
-                return sympy.Integer(0) if not parts else parts[0] if alike else opaque(u, sympy.Add(*parts))
+                return (
+                    sympy.Integer(0)
+                    if not parts
+                    else parts[0]
+                    if alike
+                    else opaque(u, sympy.Add(*parts))
+                )
         raise unknown(u)
 
     def scores(self, u: Attend) -> Any:
@@ -80,7 +109,9 @@ class Sizes:
         if self.tokens == 1 or u.scores.uniform:
             return ONE
         of_scores = ONE if u.scores.qk_norm else self.square(u.query) * self.square(u.key)
-        extra = [varying(self.number(scalar)) for scalar in (u.cap, u.base, u.rate) if scalar is not None]
+        extra = [
+            varying(self.number(scalar)) for scalar in (u.cap, u.base, u.rate) if scalar is not None
+        ]
         return opaque(u, of_scores * sympy.Mul(*extra))
 
     def size(self, u: Vector) -> Any:
@@ -88,7 +119,8 @@ class Sizes:
         return nonzero(self.square(u))
 
     def gradients(self, u: Vector, above: Any) -> Iterator[tuple[str, Any]]:
-        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment ``above``; what begins at zero counts as of order one."""
+        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment
+        ``above``; what begins at zero counts as of order one."""
         match u:
             case Linear(weight, of, variance):
                 yield weight, above * self.size(of)
@@ -101,12 +133,16 @@ class Sizes:
             case Scale(factor, of):
                 yield from self.gradients(of, above * nonzero(varying(self.number(factor))) ** 2)
             case Activate(activation, of):
-                yield from self.gradients(of, above if homogeneous(activation) else above * opaque(u, self.size(of)))
+                yield from self.gradients(
+                    of, above if homogeneous(activation) else above * opaque(u, self.size(of))
+                )
             case Product(left, right):
                 yield from self.gradients(left, above * self.size(right))
                 yield from self.gradients(right, above * self.size(left))
             case Normalise(of=of, epsilon=epsilon):
-                yield from self.gradients(of, above * opaque(u, varying(self.number(epsilon))) / self.size(of))
+                yield from self.gradients(
+                    of, above * opaque(u, varying(self.number(epsilon))) / self.size(of)
+                )
             case Truncate(of, fraction):
                 yield from self.gradients(of, above * nonzero(varying(self.number(fraction))))
             case Dropout(of=of, rate=rate):
@@ -122,14 +158,20 @@ class Sizes:
                 yield from self.gradients(value, above * self.scores(u))
                 through = above * self.size(value) * self.scores(u)
                 for leg, other in ((query, key), (key, query)):
-                    yield from self.gradients(leg, through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other)))
+                    yield from self.gradients(
+                        leg,
+                        through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other)),
+                    )
             case _:
                 raise unknown(u)
 
 
 def unknown(u: Vector) -> InputError:
     """What to raise for a node whose size nobody has said."""
-    return InputError(f"{short(str(u), 60)}: how {type(u).__name__} depends on size is not known; accepted in a branch: nodes that ``Sizes`` reads")
+    return InputError(
+        f"{short(str(u), 60)}: how {type(u).__name__} depends on size is not known; accepted in a "
+        f"branch: nodes that ``Sizes`` reads"
+    )
 
 
 def nonzero(value: Any) -> Any:
@@ -138,13 +180,15 @@ def nonzero(value: Any) -> Any:
 
 
 def opaque(u: Vector, inside: Any) -> Any:
-    """1 where what stands inside depends on no size; else an unevaluated function of it, named after the node."""
+    """1 where what stands inside depends on no size; else an unevaluated function of it, named
+    after the node."""
     return ONE if varying(inside) == 1 or inside == 0 else sympy.Function(short(u, 60))(inside)
 
 
 @dataclass(frozen=True)
 class Write:
-    """One independent term of one kind's branch: kind; square: eps^2 S; weights: those that stand in it."""
+    """One independent term of one kind's branch: kind; square: eps^2 S; weights: those that
+    stand in it."""
 
     kind: int
     square: Any
@@ -153,8 +197,8 @@ class Write:
 
 @dataclass(frozen=True)
 class Writes:
-    """rule: the residual rule; added: eps of each kind, in N, L, l, a; writes: all of them; gradients {weight: eps^2 B S(x)};
-    variances {weight: C}: both up to constants."""
+    """rule: the residual rule; added: eps of each kind, in N, L, l, a; writes: all of them;
+    gradients {weight: eps^2 B S(x)}; variances {weight: C}: both up to constants."""
 
     rule: ResidualRule
     added: tuple[Any, ...]
@@ -164,21 +208,32 @@ class Writes:
 
 
 def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
-    """How numbers of ``arch`` are read: by the family's formulas where it has some, else its own."""
+    """How numbers of ``arch`` are read: by the family's formulas where it has some, else its
+    own."""
     found = family or arch.family
     formulas = arch.formulas if found is None else found.formulas_of(arch)
-    return Sizes(formulas, arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1), arch.sizes.get("n"), arch.tokens)
+    return Sizes(
+        formulas,
+        arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1),
+        arch.sizes.get("n"),
+        arch.tokens,
+    )
 
 
 def writes(arch: Architecture, family: Family | None = None, trained: bool = False) -> Writes:
-    """Every write and weight of a network with an additive rule or a rotation; trained: branches that begin at zero count as of order one, which they
-    are after a step. Raises ``InputError`` where a number is a list, or nothing is written."""
+    """Every write and weight of a network with an additive rule or a rotation; trained: branches
+    that begin at zero count as of order one, which they are after a step. Raises ``InputError``
+    where a number is a list, or nothing is written."""
     rule, read = residual_rule(arch), sizes_read(arch, family)
     added = tuple(read.number(scalar) for scalar in rule.added)
     found: list[Write] = []
     gradients: dict[str, Any] = {}
     for kind, block in enumerate(arch.sub_blocks):
-        for term in block.branch.terms if isinstance(block.branch, Sum) and not rule.normed[kind] else (block.branch,):
+        for term in (
+            block.branch.terms
+            if isinstance(block.branch, Sum) and not rule.normed[kind]
+            else (block.branch,)
+        ):
             whole = read.size(term) if trained else read.square(term)
             above = varying(added[kind]) ** 2 / (whole if rule.normed[kind] and whole != 0 else 1)
             own = dict(read.gradients(term, above))
@@ -186,11 +241,32 @@ def writes(arch: Architecture, family: Family | None = None, trained: bool = Fal
             if added[kind] != 0 and whole != 0:
                 found.append(Write(kind, above * whole, tuple(own)))
     if not found:
-        scalars = [*rule.added, *(node.variance for node in arch.weights.values() if isinstance(node, Linear))]
-        zero = sorted({name.name for scalar in scalars for name in names(scalar) if not any_of(arch.numbers[name.name])})
-        raise InputError(f"{', '.join(f'{name}=0' for name in zero)}: nothing is written; accepted: numbers at which branches write")
-    weights = [(name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))]
-    return Writes(rule, added, tuple(found), gradients, {name: nonzero(varying(read.number(node.variance))) for name, node in weights})
+        scalars = [
+            *rule.added,
+            *(node.variance for node in arch.weights.values() if isinstance(node, Linear)),
+        ]
+        zero = sorted(
+            {
+                name.name
+                for scalar in scalars
+                for name in names(scalar)
+                if not any_of(arch.numbers[name.name])
+            }
+        )
+        raise InputError(
+            f"{', '.join(f'{name}=0' for name in zero)}: nothing is written; accepted: numbers at "
+            f"which branches write"
+        )
+    weights = [
+        (name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))
+    ]
+    return Writes(
+        rule,
+        added,
+        tuple(found),
+        gradients,
+        {name: nonzero(varying(read.number(node.variance))) for name, node in weights},
+    )
 
 
 def any_of(value: Any) -> bool:

@@ -21,11 +21,16 @@ def cell(value: Any) -> str:
 
 
 def grid(columns: Mapping[str, list[Any]], gap: str | None = None, at: int = 0) -> list[str]:
-    """Header, rule and lines of aligned columns, numbers to the right; ``gap``: a line put in before line ``at``."""
+    """Header, rule and lines of aligned columns, numbers to the right; ``gap``: a line put in
+    before line ``at``."""
     lines, rule = [], []
     for name, values in columns.items():
         cells = [cell(value) for value in values]
-        right = all(isinstance(value, (int, float)) or hasattr(value, "dtype") for value in values if value is not None)
+        right = all(
+            isinstance(value, (int, float)) or hasattr(value, "dtype")
+            for value in values
+            if value is not None
+        )
         size = max(len(name), *map(len, cells), 0) if cells else len(name)
         lines.append([text.rjust(size) if right else text.ljust(size) for text in (name, *cells)])
         rule.append("-" * size)

@@ -9,14 +9,27 @@ from typing import Any, Self
 from sigprop.errors import InputError
 from sigprop.tables.plain import plain
 
-KEYS = ("case", "quantity", "variable", "steps", "application", "application_2", "token", "token_2", "input", "input_2", "group")
+KEYS = (
+    "case",
+    "quantity",
+    "variable",
+    "steps",
+    "application",
+    "application_2",
+    "token",
+    "token_2",
+    "input",
+    "input_2",
+    "group",
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Document:
     """Numbers of one architecture.
 
-    rows      one dict a number: the keys that say which (quantity, application, token, ...), then its values
+    rows      one dict a number: the keys that say which (quantity, application, token, ...), then
+              its values
     kind      'predict', 'measure', 'verify', 'costs', 'exponents', 'prescribe' or 'check'
     verdict   verify only: confirmed, rejected or inconclusive
     notes     further top-level entries of the JSON document
@@ -40,21 +53,47 @@ class Document:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every key that some row has: first those that say which number it is, then the values in order of appearance."""
+        """Every key that some row has: first those that say which number it is, then the values
+        in order of appearance."""
         seen = dict.fromkeys(key for row in self.rows for key in row)
-        return tuple(key for key in KEYS if key in seen) + tuple(key for key in seen if key not in KEYS)
+        return tuple(key for key in KEYS if key in seen) + tuple(
+            key for key in seen if key not in KEYS
+        )
 
     def filter(self, **wanted: Any) -> Self:
-        """The rows whose keys have these values (a value, or a list of them): ``t.filter(quantity="ntk", token=[0, 1])``."""
+        """The rows whose keys have these values (a value, or a list of them):
+        ``t.filter(quantity="ntk", token=[0, 1])``."""
         for name in wanted:
             if name not in KEYS and name not in self.columns:
-                raise InputError(f"filter: {name!r} is not a column; accepted: {', '.join(self.columns)}")
-        sets = {name: value if isinstance(value, (list, tuple, set, range, frozenset)) else (value,) for name, value in wanted.items()}
-        return replace(self, rows=[row for row in self.rows if all(row.get(name) in values for name, values in sets.items())])
+                raise InputError(
+                    f"filter: {name!r} is not a column; accepted: {', '.join(self.columns)}"
+                )
+        sets = {
+            name: value if isinstance(value, (list, tuple, set, range, frozenset)) else (value,)
+            for name, value in wanted.items()
+        }
+        return replace(
+            self,
+            rows=[
+                row
+                for row in self.rows
+                if all(row.get(name) in values for name, values in sets.items())
+            ],
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python data: architecture, parameters, rows, for verify the verdict, and the notes. NaN and infinity: None."""
-        document = {"architecture": self.architecture, "parameters": self.parameters, "rows": self.rows}
+        """Plain Python data: architecture, parameters, rows, for verify the verdict, and the
+        notes. NaN and infinity: None."""
+        document = {
+            "architecture": self.architecture,
+            "parameters": self.parameters,
+            "rows": self.rows,
+        }
         if self.verdict is not None:
             document["verdict"] = self.verdict
-        return plain({**document, **{key: value for key, value in (self.notes or {}).items() if key not in document}})
+        return plain(
+            {
+                **document,
+                **{key: value for key, value in (self.notes or {}).items() if key not in document},
+            }
+        )

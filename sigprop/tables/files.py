@@ -12,15 +12,20 @@ from sigprop.errors import InputError
 from sigprop.runtime import interrupts
 
 A_FILE = "a file in a folder that exists and can be written"
-MOST_NAME = 60  # characters of a temporary file's name that are the file's own: 255 bytes are the most that a name may have
+# characters of a temporary file's name that are the file's own: 255 bytes are the most that a name
+# may have
+MOST_NAME = 60
 SUFFIXES = {".json": "to_json", ".csv": "to_csv", ".md": "to_markdown"}
 
 
 def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, Any] = SUFFIXES) -> str:
-    """The path's suffix, when it is one of ``suffixes`` and a file can be written there; raises ``InputError``."""
+    """The path's suffix, when it is one of ``suffixes`` and a file can be written there; raises
+    ``InputError``."""
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes:
-        raise InputError(f"out={str(path)!r}: suffix {suffix!r} is not known; accepted: {', '.join(suffixes)}")
+        raise InputError(
+            f"out={str(path)!r}: suffix {suffix!r} is not known; accepted: {', '.join(suffixes)}"
+        )
     try:
         target, temporary = _places(path)
         if os.path.exists(target) and not os.path.isfile(target):
@@ -29,12 +34,15 @@ def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, Any] = SUFFI
         _create(temporary).close()
         _discard(temporary)
     except OSError as error:
-        raise InputError(f"out={str(path)!r} cannot be written: {error.strerror}; accepted: {A_FILE}") from None
+        raise InputError(
+            f"out={str(path)!r} cannot be written: {error.strerror}; accepted: {A_FILE}"
+        ) from None
     return suffix
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Replace the file in one step, so that an interruption leaves the old one or none, never half of one."""
+    """Replace the file in one step, so that an interruption leaves the old one or none, never
+    half of one."""
     try:
         target, temporary = _places(path)
         file = _create(temporary)

@@ -1,4 +1,5 @@
-"""Plain data: anything a row or a parameter may hold, as what JSON can write (strict JSON: NaN and infinity are null)."""
+"""Plain data: anything a row or a parameter may hold, as what JSON can write (strict JSON: NaN
+and infinity are null)."""
 
 from __future__ import annotations
 

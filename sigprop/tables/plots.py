@@ -1,4 +1,5 @@
-"""The figure of a table: one panel a quantity, values over applications, error bars, the theory's line where there is one."""
+"""The figure of a table: one panel a quantity, values over applications, error bars, the
+theory's line where there is one."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ MOST_LABELS = 8
 
 
 def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw ``table``; with ``path`` (.png, .pdf or .svg) save it without a display, else through pyplot."""
+    """Draw ``table``; with ``path`` (.png, .pdf or .svg) save it without a display, else through
+    pyplot."""
     suffix = check_path(path, FORMATS) if path is not None else ""
     if not table.rows:
         raise InputError("plot: the table has no rows; accepted: a table with at least one")
@@ -53,8 +55,15 @@ def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
     for index, name in enumerate(names):
-        _panel(figure.add_subplot(down, across, index + 1), name, [row for row in table if row["quantity"] == name])
-    figure.suptitle(f"{table.architecture} ({table.kind})" + (f": {table.verdict}" if table.verdict else ""), fontsize="medium")
+        _panel(
+            figure.add_subplot(down, across, index + 1),
+            name,
+            [row for row in table if row["quantity"] == name],
+        )
+    figure.suptitle(
+        f"{table.architecture} ({table.kind})" + (f": {table.verdict}" if table.verdict else ""),
+        fontsize="medium",
+    )
     if path is not None:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=FORMATS[suffix], dpi=150)
@@ -69,20 +78,41 @@ def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
     partners: dict[Any, set[Any]] = {}
     for row in rows:
         partners.setdefault(row.get("application"), set()).add(row.get("application_2"))
-    fan = pairs and len(partners) > 1 and max(map(len, partners.values())) > 1  # all pairs: one line an application
+    # all pairs: one line an application
+    fan = pairs and len(partners) > 1 and max(map(len, partners.values())) > 1
     applied = any(row.get("application") is not None for row in rows)
     groups = list(dict.fromkeys(str(row.get("group") or "total") for row in rows))
-    keys = ["case", *(["application"] if fan else []), "token", "token_2", *(["group"] if applied else [])]
+    keys = [
+        "case",
+        *(["application"] if fan else []),
+        "token",
+        "token_2",
+        *(["group"] if applied else []),
+    ]
     varying = [key for key in keys if len({row.get(key) for row in rows}) > 1]
     series: dict[tuple[Any, ...], list[tuple[float, Mapping[str, Any]]]] = {}
     for row in rows:
-        x = (row["application_2"] if pairs else row["application"]) if applied else groups.index(str(row.get("group") or "total"))
+        x = (
+            (row["application_2"] if pairs else row["application"])
+            if applied
+            else groups.index(str(row.get("group") or "total"))
+        )
         series.setdefault(tuple(row.get(key) for key in varying), []).append((x, row))
     for index, (values, points) in enumerate(series.items()):
-        text = ", ".join(f"{key} {'-' if value is None else value}" for key, value in zip(varying, values, strict=True))
+        text = ", ".join(
+            f"{key} {'-' if value is None else value}"
+            for key, value in zip(varying, values, strict=True)
+        )
         label = (text or "measured") if len(series) <= MOST_LABELS else None
         points = sorted(points, key=lambda point: point[0])
-        _series(axes, points, _colour(index, len(series)), label, "theory" if index == 0 else None, applied)
+        _series(
+            axes,
+            points,
+            _colour(index, len(series)),
+            label,
+            "theory" if index == 0 else None,
+            applied,
+        )
     if applied:
         axes.set_xlabel("application $b$" if pairs else "application $a$")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -91,24 +121,61 @@ def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.set_xlabel("group")
     axes.set_ylabel(SYMBOLS.get(name, name))
     fixed = f", $a$ = {next(iter(partners))}" if pairs and len(partners) == 1 else ""
-    axes.set_title(name + fixed + (f" ({len(series)} series)" if len(series) > MOST_LABELS else ""), fontsize="small")
-    shown = [y for row in rows for y in (row.get("theory"), _value(row)) if y is not None and math.isfinite(y)]
+    axes.set_title(
+        name + fixed + (f" ({len(series)} series)" if len(series) > MOST_LABELS else ""),
+        fontsize="small",
+    )
+    shown = [
+        y
+        for row in rows
+        for y in (row.get("theory"), _value(row))
+        if y is not None and math.isfinite(y)
+    ]
     if shown and min(shown) > 0 and max(shown) > 100 * min(shown):
         axes.set_yscale("log")
     if 1 < len(series) <= MOST_LABELS or any(row.get("theory") is not None for row in rows):
         axes.legend(fontsize="x-small", frameon=False)
 
 
-def _series(axes: Axes, points: Sequence[tuple[float, Mapping[str, Any]]], colour: Any, label: str | None, theory: str | None, joined: bool) -> None:
+def _series(
+    axes: Axes,
+    points: Sequence[tuple[float, Mapping[str, Any]]],
+    colour: Any,
+    label: str | None,
+    theory: str | None,
+    joined: bool,
+) -> None:
     xs = [x for x, _ in points]
     lines = [_float(row.get("theory")) for _, row in points]
     predicted = any(map(math.isfinite, lines))
     if predicted:
-        axes.plot(xs, lines, "-" if joined else "_", color=colour, linewidth=1.2, markersize=14, label=theory)
+        axes.plot(
+            xs,
+            lines,
+            "-" if joined else "_",
+            color=colour,
+            linewidth=1.2,
+            markersize=14,
+            label=theory,
+        )
     errors = [_error(row) for _, row in points]
-    bars = [[low for low, _ in errors], [high for _, high in errors]] if any(map(any, errors)) else None
+    bars = (
+        [[low for low, _ in errors], [high for _, high in errors]]
+        if any(map(any, errors))
+        else None
+    )
     style = "o-" if joined and not predicted and not bars else "o"
-    axes.errorbar(xs, [_float(_value(row)) for _, row in points], bars, fmt=style, color=colour, markersize=3.5, linewidth=1, capsize=2, label=label)
+    axes.errorbar(
+        xs,
+        [_float(_value(row)) for _, row in points],
+        bars,
+        fmt=style,
+        color=colour,
+        markersize=3.5,
+        linewidth=1,
+        capsize=2,
+        label=label,
+    )
 
 
 def _float(value: Any) -> float:
@@ -120,7 +187,8 @@ def _value(row: Mapping[str, Any]) -> Any:
 
 
 def _error(row: Mapping[str, Any]) -> tuple[float, float]:
-    """Lengths of the error bar below and above: the standard error, or verify's interval of the deviation times its scale."""
+    """Lengths of the error bar below and above: the standard error, or verify's interval of the
+    deviation times its scale."""
     if row.get("se") is not None:
         return float(row["se"]), float(row["se"])
     low, middle, high, scale = (row.get(key) for key in ("lower", "deviation", "upper", "scale"))

@@ -1,4 +1,5 @@
-"""Tables: what predict, measure and verify return; every way out (JSON, CSV, Markdown, text, figure) holds all rows."""
+"""Tables: what predict, measure and verify return; every way out (JSON, CSV, Markdown, text,
+figure) holds all rows."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Table(Document):
         return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     def to_csv(self) -> str:
-        """A header line and one line a row; floats keep all their digits, what does not apply is empty."""
+        """A header line and one line a row; floats keep all their digits, what does not apply is
+        empty."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
         writer.writeheader()
@@ -40,11 +42,14 @@ class Table(Document):
     def to_markdown(self) -> str:
         """A Markdown table of all rows, 6 significant digits."""
         lines = [self.columns, ["---"] * len(self.columns)]
-        lines += [[cell(row.get(name)).replace("|", "\\|") for name in self.columns] for row in self.rows]
+        lines += [
+            [cell(row.get(name)).replace("|", "\\|") for name in self.columns] for row in self.rows
+        ]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """One panel a quantity, over applications, with error bars and the theory's line; saved when ``path`` is given."""
+        """One panel a quantity, over applications, with error bars and the theory's line; saved
+        when ``path`` is given."""
         from sigprop.tables.plots import plot
 
         return plot(self, path)
@@ -56,11 +61,15 @@ class Table(Document):
         write(path, text if text.endswith("\n") else text + "\n")
 
     def to_pandas(self) -> DataFrame:
-        """Return all rows as a pandas frame, a column each of ``columns``; raises ``InputError`` where pandas is not installed."""
+        """Return all rows as a pandas frame, a column each of ``columns``; raises ``InputError``
+        where pandas is not installed."""
         try:
             import pandas  # pyright: ignore[reportMissingImports]
         except ImportError:
-            raise InputError("to_pandas: pandas is not installed; accepted: pip install pandas, or to_csv and to_json") from None
+            raise InputError(
+                "to_pandas: pandas is not installed; accepted: pip install pandas, or to_csv and "
+                "to_json"
+            ) from None
         return pandas.DataFrame(plain(self.rows), columns=list(self.columns))
 
     def _repr_html_(self) -> str:

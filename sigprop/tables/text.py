@@ -1,4 +1,5 @@
-"""Tables as text for a terminal: aligned columns, 6 significant digits, what all rows share said once below."""
+"""Tables as text for a terminal: aligned columns, 6 significant digits, what all rows share said
+once below."""
 
 from __future__ import annotations
 
@@ -13,29 +14,56 @@ from sigprop.tables.plain import plain
 
 HEAD, TAIL = 24, 12  # rows shown of a longer table
 SEVERITY = ("identity", "confirmed", "inconclusive", "rejected")
-SHARED = ("samples", "width", "engine", "seed", "dtype", "status", "assumes", "tolerance", "scale", "error", "approximation")  # never what a row is about
+# never what a row is about
+SHARED = (
+    "samples",
+    "width",
+    "engine",
+    "seed",
+    "dtype",
+    "status",
+    "assumes",
+    "tolerance",
+    "scale",
+    "error",
+    "approximation",
+)
 
 
 def label(row: Mapping[str, Any]) -> str:
     """``residual_variance[application=8, token=0]``: which number a row is."""
-    keys = {key: row[key] for key in KEYS if row.get(key) is not None and key not in ("quantity", "case")}
+    keys = {
+        key: row[key]
+        for key in KEYS
+        if row.get(key) is not None and key not in ("quantity", "case")
+    }
     return f"{row.get('quantity')}[{', '.join(f'{key}={value}' for key, value in keys.items())}]"
 
 
 def worst(table: Document) -> dict[str, Any] | None:
-    """The row that speaks most against the theory: gravest verdict, then largest |deviation| / tolerance."""
+    """The row that speaks most against the theory: gravest verdict, then largest |deviation| /
+    tolerance."""
 
     def weight(row: Mapping[str, Any]) -> tuple[int, float]:
         verdict = row.get("verdict")
         deviation, tolerance = row.get("deviation"), row.get("tolerance")
-        size = abs(deviation) / (tolerance or 1.0) if deviation is not None and math.isfinite(deviation) else 0.0
+        size = (
+            abs(deviation) / (tolerance or 1.0)
+            if deviation is not None and math.isfinite(deviation)
+            else 0.0
+        )
         return SEVERITY.index(verdict) if verdict in SEVERITY else -1, size
 
-    return max((row for row in table if row.get("verdict") or row.get("deviation") is not None), key=weight, default=None)
+    return max(
+        (row for row in table if row.get("verdict") or row.get("deviation") is not None),
+        key=weight,
+        default=None,
+    )
 
 
 class Page(NamedTuple):
-    """What is shown of a table. columns: name -> values of the shown rows; gap: the line that stands for rows left out; below: lines after it, by paragraph."""
+    """What is shown of a table. columns: name -> values of the shown rows; gap: the line that
+    stands for rows left out; below: lines after it, by paragraph."""
 
     title: str
     columns: dict[str, list[Any]]
@@ -44,8 +72,11 @@ class Page(NamedTuple):
 
 
 def page(table: Document) -> Page:
-    """Return the whole table, or its head and tail with a line that says how many rows are left out."""
-    chosen = ", ".join(f"{key}={_short(value)}" for key, value in table.parameters.items() if value is not None)
+    """Return the whole table, or its head and tail with a line that says how many rows are left
+    out."""
+    chosen = ", ".join(
+        f"{key}={_short(value)}" for key, value in table.parameters.items() if value is not None
+    )
     title = f"{table.architecture} ({table.kind})" + (f": {chosen}" if chosen else "")
     notes = table.notes or {}
     if not table.rows:
@@ -53,8 +84,17 @@ def page(table: Document) -> Page:
     long = len(table) > HEAD + TAIL + 4
     shown = [*table.rows[:HEAD], *table.rows[-TAIL:]] if long else table.rows
     kept, shared = _columns(table)
-    gap = f"... {len(table) - len(shown)} of {len(table)} rows left out; .json, .csv and .md files hold all ..." if long else None
-    below = [["all rows: " + ", ".join(f"{name}={cell(value)}" for name, value in shared.items())]] if shared else []
+    gap = (
+        f"... {len(table) - len(shown)} of {len(table)} rows left out; .json, .csv and .md files "
+        f"hold all ..."
+        if long
+        else None
+    )
+    below = (
+        [["all rows: " + ", ".join(f"{name}={cell(value)}" for name, value in shared.items())]]
+        if shared
+        else []
+    )
     below.append(_remarks(notes))
     if (diverged := notes.get("diverged")) is not None:
         below.append([f"diverged: {cell(diverged)}" if not isinstance(diverged, str) else diverged])
@@ -66,11 +106,25 @@ def page(table: Document) -> Page:
 def _columns(table: Document) -> tuple[list[str], dict[str, Any]]:
     """(columns that are shown, what all rows share and is said once)."""
     columns = {name: [row.get(name) for row in table.rows] for name in table.columns}
-    shared = {name: values[0] for name, values in columns.items() if name in SHARED and len({cell(v) for v in values}) == 1}
-    flat = {name for name, values in columns.items() if not any(isinstance(value, list) for value in values)}  # whole ladders are for files
-    kept = [name for name, values in columns.items() if name in flat and name not in shared and any(value is not None for value in values)]
+    shared = {
+        name: values[0]
+        for name, values in columns.items()
+        if name in SHARED and len({cell(v) for v in values}) == 1
+    }
+    # whole ladders are for files
+    flat = {
+        name
+        for name, values in columns.items()
+        if not any(isinstance(value, list) for value in values)
+    }
+    kept = [
+        name
+        for name, values in columns.items()
+        if name in flat and name not in shared and any(value is not None for value in values)
+    ]
     if all(isinstance(row.get("value"), (int, float)) for row in table.rows):
-        kept = [name for name in kept if name != "log_value"]  # there for what is too large to be a float
+        # there for what is too large to be a float
+        kept = [name for name in kept if name != "log_value"]
     return kept, {name: value for name, value in shared.items() if value is not None}
 
 
@@ -78,7 +132,12 @@ def text(table: Document) -> str:
     """Return the page as lines for a terminal."""
     shown = page(table)
     rows = ["", *grid(shown.columns, shown.gap, HEAD)] if shown.columns else []
-    below = [line for paragraph in shown.below if paragraph for line in ([*paragraph] if paragraph == ["no rows"] else ["", *paragraph])]
+    below = [
+        line
+        for paragraph in shown.below
+        if paragraph
+        for line in ([*paragraph] if paragraph == ["no rows"] else ["", *paragraph])
+    ]
     return "\n".join([shown.title, *rows, *below])
 
 
@@ -90,43 +149,68 @@ def html(table: Document) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in shown.columns)
         rows = [_html_row(values) for values in zip(*shown.columns.values(), strict=True)]
         if shown.gap is not None:
-            rows.insert(HEAD, f'<tr><td colspan="{len(shown.columns)}">{escape(shown.gap)}</td></tr>')
+            rows.insert(
+                HEAD, f'<tr><td colspan="{len(shown.columns)}">{escape(shown.gap)}</td></tr>'
+            )
         lines.append(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>")
-    lines += [f"<p>{'<br>'.join(map(escape, paragraph))}</p>" for paragraph in shown.below if paragraph]
+    lines += [
+        f"<p>{'<br>'.join(map(escape, paragraph))}</p>" for paragraph in shown.below if paragraph
+    ]
     return "\n".join(lines)
 
 
 def _html_row(values: tuple[Any, ...]) -> str:
     right = ' style="text-align: right"'
-    cells = (f"<td{right if isinstance(value, (int, float)) else ''}>{escape(cell(value))}</td>" for value in values)
+    cells = (
+        f"<td{right if isinstance(value, (int, float)) else ''}>{escape(cell(value))}</td>"
+        for value in values
+    )
     return f"<tr>{''.join(cells)}</tr>"
 
 
 def _remarks(notes: Mapping[str, Any]) -> list[str]:
-    """What formulas' symbols are here, what has no law, what criteria mean, why values are missing: ``in loops: alpha=1, chi=1``."""
+    """What formulas' symbols are here, what has no law, what criteria mean, why values are
+    missing: ``in loops: alpha=1, chi=1``."""
     values = [
         f"in {variable}: " + ", ".join(f"{name}={cell(value)}" for name, value in found.items())
         for variable, found in notes.get("symbols", {}).items()
         if found
     ]
-    lines = values + [f"in {variable}: {reason}" for variable, reason in notes.get("why", {}).items()]
+    lines = values + [
+        f"in {variable}: {reason}" for variable, reason in notes.get("why", {}).items()
+    ]
     lines += [f"{name}: {meaning}" for name, meaning in notes.get("criteria", {}).items()]
     lines += [str(remark) for remark in notes.get("remarks", ())]
     return lines
 
 
 def verdict_line(table: Document) -> str:
-    """``verdict: rejected (worst row: residual_variance[application=8, token=0], deviation 0.31, tolerance 0.01)``."""
+    """``verdict: rejected (worst row: residual_variance[application=8, token=0], deviation 0.31,
+    tolerance 0.01)``."""
     row = worst(table)
     if row is None:
         return f"verdict: {table.verdict}"
     alike = sum(row.get("verdict") == "identity" for row in table)
     if alike and alike == len(table):
-        return f"verdict: {table.verdict} ({(table.notes or {}).get('reason', 'every row is an identity')})"
+        return (
+            f"verdict: {table.verdict} ("
+            f"{(table.notes or {}).get('reason', 'every row is an identity')})"
+        )
     case = f"{row['case']}: " if row.get("case") else ""
-    numbers = ", ".join(f"{name} {row[name]:.3g}" for name in ("deviation", "lower", "upper", "tolerance") if isinstance(row.get(name), (int, float)))
-    more = f"; {alike} of {len(table)} rows are identities within rounding, which count for nothing" if alike else ""
-    return f"verdict: {table.verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}{numbers}{more})"
+    numbers = ", ".join(
+        f"{name} {row[name]:.3g}"
+        for name in ("deviation", "lower", "upper", "tolerance")
+        if isinstance(row.get(name), (int, float))
+    )
+    more = (
+        f"; {alike} of {len(table)} rows are identities within rounding, which count for nothing"
+        if alike
+        else ""
+    )
+    return (
+        f"verdict: {table.verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}"
+        f"{numbers}{more})"
+    )
 
 
 def _short(value: Any) -> str:

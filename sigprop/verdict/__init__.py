@@ -1,10 +1,29 @@
-"""The statistical verdict: does a finite network's limit agree with a theory to a stated tolerance? (docs/verdict.md)
+"""The statistical verdict: does a finite network's limit agree with a theory to a stated tolerance?
+(docs/verdict.md)
 
-Nothing here knows about networks. A sampler hands over independent vectors of rows; ``judge`` returns a ``Judgement``.
+Nothing here knows about networks. A sampler hands over independent vectors of rows; ``judge``
+returns a ``Judgement``.
 """
 
 from sigprop.verdict.judge import judge
-from sigprop.verdict.judgement import CONFIRMED, IDENTITY, INCONCLUSIVE, REJECTED, Judgement, overall
+from sigprop.verdict.judgement import (
+    CONFIRMED,
+    IDENTITY,
+    INCONCLUSIVE,
+    REJECTED,
+    Judgement,
+    overall,
+)
 from sigprop.verdict.sampling import Draw, Sampler
 
-__all__ = ["CONFIRMED", "IDENTITY", "INCONCLUSIVE", "REJECTED", "Draw", "Judgement", "Sampler", "judge", "overall"]
+__all__ = [
+    "CONFIRMED",
+    "IDENTITY",
+    "INCONCLUSIVE",
+    "REJECTED",
+    "Draw",
+    "Judgement",
+    "Sampler",
+    "judge",
+    "overall",
+]

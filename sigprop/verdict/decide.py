@@ -1,4 +1,5 @@
-"""From the rungs' moments to intervals and to a verdict for every row (docs/verdict.md, step 5 to 9)."""
+"""From the rungs' moments to intervals and to a verdict for every row (docs/verdict.md, step 5
+to 9)."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from sigprop.verdict.pilot import TINY
 from sigprop.verdict.sizing import Plan
 
 MISFIT_LEVEL = 0.001
-HEAVY = 0.25  # part of a rung's scatter that one network may carry; a standard error beyond it is luck
+# part of a rung's scatter that one network may carry; a standard error beyond it is luck
+HEAVY = 0.25
 PULL = 20  # ... unless all that this network moves the estimate by is below tolerance / 20
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The arrays of ``Judgement`` for the rows under test, and each row's verdict, reason and factor still needed."""
+    """The arrays of ``Judgement`` for the rows under test, and each row's verdict, reason and
+    factor still needed."""
 
     arrays: dict[str, np.ndarray]
     verdicts: np.ndarray
@@ -35,12 +38,20 @@ class Evidence:
         return self.arrays["misfit"] < MISFIT_LEVEL / len(self.verdicts)
 
 
-def weigh_up(rungs: Sequence[Moments], plan: Plan, n1: int, ladder: np.ndarray, error: np.ndarray, tolerance: float) -> Evidence:
+def weigh_up(
+    rungs: Sequence[Moments],
+    plan: Plan,
+    n1: int,
+    ladder: np.ndarray,
+    error: np.ndarray,
+    tolerance: float,
+) -> Evidence:
     """Intervals a +- (c se + w), w = error (+ |a - a1| where the fit fails), and what they decide.
 
-    error: [R], the theory's own absolute error over scale. a: intercept of a + b/n + c/n^2, a1: of a + b/n.
-    A row is rejected if its simultaneous interval lies outside +-tolerance, confirmed if its 90 % interval lies inside;
-    a row with lack of fit or with one network behind its standard error is not confirmed, the latter not rejected.
+    error: [R], the theory's own absolute error over scale. a: intercept of a + b/n + c/n^2, a1: of
+    a + b/n. A row is rejected if its simultaneous interval lies outside +-tolerance, confirmed if
+    its 90 % interval lies inside; a row with lack of fit or with one network behind its standard
+    error is not confirmed, the latter not rejected.
     """
     x = 1 / ladder
     best = fit(rungs, plan.weight)
@@ -50,8 +61,11 @@ def weigh_up(rungs: Sequence[Moments], plan: Plan, n1: int, ladder: np.ndarray, 
     misfit = lack_of_fit(rungs, x, 2, tolerance / 50 * size)
     unfit = misfit < MISFIT_LEVEL / len(misfit)
     shares = np.stack([r.variance_share for r in rungs]).max(axis=0)
-    pull = np.stack([abs(w) * r.reach / r.count for w, r in zip(plan.weight[0], rungs, strict=True)]).max(axis=0)
-    heavy = (shares > HEAVY) & (pull > tolerance / PULL)  # what one network moves a by: too little to matter, or not
+    pull = np.stack(
+        [abs(w) * r.reach / r.count for w, r in zip(plan.weight[0], rungs, strict=True)]
+    ).max(axis=0)
+    # what one network moves a by: too little to matter, or not
+    heavy = (shares > HEAVY) & (pull > tolerance / PULL)
     a, se = best.intercept, best.se
     wide = error + np.where(unfit, abs(a - line.intercept), 0.0)
     critical = student(boundary(plan.looks), best.freedom)
@@ -63,20 +77,41 @@ def weigh_up(rungs: Sequence[Moments], plan: Plan, n1: int, ladder: np.ndarray, 
     verdicts[inside & ~unfit & ~heavy] = CONFIRMED
     verdicts[outside & ~heavy] = REJECTED
     trouble = tuple(
-        f"one network carries {share:.0%} of the row's variance" if h else f"lack of fit, p = {p:.1g}" if u else ""
+        f"one network carries {share:.0%} of the row's variance"
+        if h
+        else f"lack of fit, p = {p:.1g}"
+        if u
+        else ""
         for h, u, share, p in zip(heavy, unfit, shares, misfit, strict=True)
     )
     arrays = {
-        "deviation": a, "se": se, "lower": a - half, "upper": a + half,
-        "simultaneous_lower": a - far, "simultaneous_upper": a + far,
-        "slope": best.coefficients[1] * n1, "slope_se": best.errors[1] * n1,
-        "linear": line.intercept, "detectable": tolerance + far, "misfit": misfit,
-    }  # fmt: skip
-    return Evidence(arrays, verdicts, unfit | heavy, trouble, _factor(a, se, critical, limit, wide, tolerance))
+        "deviation": a,
+        "se": se,
+        "lower": a - half,
+        "upper": a + half,
+        "simultaneous_lower": a - far,
+        "simultaneous_upper": a + far,
+        "slope": best.coefficients[1] * n1,
+        "slope_se": best.errors[1] * n1,
+        "linear": line.intercept,
+        "detectable": tolerance + far,
+        "misfit": misfit,
+    }
+    return Evidence(
+        arrays, verdicts, unfit | heavy, trouble, _factor(a, se, critical, limit, wide, tolerance)
+    )
 
 
-def _factor(a: np.ndarray, se: np.ndarray, critical: np.ndarray, limit: np.ndarray, wide: np.ndarray, tolerance: float) -> np.ndarray:
-    """How many times the networks would decide each row if a stays where it is; infinite where no number would."""
+def _factor(
+    a: np.ndarray,
+    se: np.ndarray,
+    critical: np.ndarray,
+    limit: np.ndarray,
+    wide: np.ndarray,
+    tolerance: float,
+) -> np.ndarray:
+    """How many times the networks would decide each row if a stays where it is; infinite where
+    no number would."""
     gap = abs(abs(a) - tolerance) - wide
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = (np.where(abs(a) < tolerance, critical, limit) * se / gap) ** 2
@@ -84,7 +119,8 @@ def _factor(a: np.ndarray, se: np.ndarray, critical: np.ndarray, limit: np.ndarr
 
 
 def deciding(evidence: Evidence, tolerance: float) -> tuple[str, int]:
-    """Overall verdict and its row: the clearest rejection, else the row hardest to decide, else the confirmed row nearest to +-tolerance."""
+    """Overall verdict and its row: the clearest rejection, else the row hardest to decide, else
+    the confirmed row nearest to +-tolerance."""
     verdicts = evidence.verdicts
     arrays = evidence.arrays
     if (verdicts == REJECTED).any():

@@ -1,8 +1,10 @@
-"""Extrapolation to infinite width: fits of a row's mean deviation over the ladder in powers of x = n1/n.
+"""Extrapolation to infinite width: fits of a row's mean deviation over the ladder in powers of x =
+n1/n.
 
-Every estimate is a linear combination sum_i W_i dbar_i of the rungs' means whose weights were fixed before the run
-(they come from the pilot's variances). So it is exactly unbiased whatever the skewness, its covariance across rows is
-sum_i W_ir W_is S_i,rs / m_i from the run's own covariances, and pooling two runs of equal design halves that covariance.
+Every estimate is a linear combination sum_i W_i dbar_i of the rungs' means whose weights were fixed
+before the run (they come from the pilot's variances). So it is exactly unbiased whatever the
+skewness, its covariance across rows is sum_i W_ir W_is S_i,rs / m_i from the run's own covariances,
+and pooling two runs of equal design halves that covariance.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ def powers(x: np.ndarray, degree: int) -> np.ndarray:
 def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
     """W = (X^T V^-1 X)^-1 X^T V^-1 per row: weighted least squares, [degree + 1, k, R].
 
-    x: [k]. variance: [k, R], of the rungs' means; infinite for a rung without networks. The estimate of the
-    coefficient of x^p is sum_i W[p, i, r] dbar[i, r]. Raises ``numpy.linalg.LinAlgError`` with fewer usable rungs than
-    coefficients. Source: docs/verdict.md, step 5.
+    x: [k]. variance: [k, R], of the rungs' means; infinite for a rung without networks. The
+    estimate of the coefficient of x^p is sum_i W[p, i, r] dbar[i, r]. Raises
+    ``numpy.linalg.LinAlgError`` with fewer usable rungs than coefficients. Source: docs/verdict.md,
+    step 5.
     """
     basis = powers(x, degree)
     information = 1.0 / variance
@@ -37,7 +40,8 @@ def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients [degree + 1, R] of x^p, their standard errors, the intercept's covariance [R, R] and degrees of freedom [R]."""
+    """Coefficients [degree + 1, R] of x^p, their standard errors, the intercept's covariance [R,
+    R] and degrees of freedom [R]."""
 
     coefficients: np.ndarray
     errors: np.ndarray
@@ -63,17 +67,25 @@ def fit(rungs: Sequence[Moments], weight: np.ndarray) -> Fit:
     variance = np.stack([rung.variance for rung in rungs]) / count[:, None]
     parts = weight**2 * variance
     errors = np.sqrt(parts.sum(axis=1))
-    covariance = sum(np.outer(w, w) * rung.covariance / rung.count for w, rung in zip(weight[0], rungs, strict=True))
+    covariance = sum(
+        np.outer(w, w) * rung.covariance / rung.count
+        for w, rung in zip(weight[0], rungs, strict=True)
+    )
     spread = (parts[0] ** 2 / (count[:, None] - 1)).sum(axis=0)
-    freedom = np.where(spread > 0, parts[0].sum(axis=0) ** 2 / np.where(spread > 0, spread, 1.0), np.inf)
+    freedom = np.where(
+        spread > 0, parts[0].sum(axis=0) ** 2 / np.where(spread > 0, spread, 1.0), np.inf
+    )
     return Fit(np.einsum("pir,ir->pr", weight, mean), errors, np.asarray(covariance), freedom)
 
 
-def lack_of_fit(rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: np.ndarray | float) -> np.ndarray:
-    """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree - 1 degrees of freedom.
+def lack_of_fit(
+    rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: np.ndarray | float
+) -> np.ndarray:
+    """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree -
+    1 degrees of freedom.
 
-    negligible: [R] or one number, a misfit of the rungs' means (in d) that could not change a verdict. Ones without degrees of freedom.
-    Source: docs/verdict.md, step 5.
+    negligible: [R] or one number, a misfit of the rungs' means (in d) that could not change a
+    verdict. Ones without degrees of freedom. Source: docs/verdict.md, step 5.
     """
     mean = np.stack([rung.mean for rung in rungs])
     variance = np.stack([rung.variance / rung.count for rung in rungs]) + negligible**2

@@ -11,25 +11,34 @@ from sigprop.verdict.sampling import Draw
 
 CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
 IDENTITY = "identity"
-"""Of a row that theory and every network have alike within rounding: it can speak against a theory (rejected), not for it."""
+"""Of a row that theory and every network have alike within rounding: it can speak against a
+theory (rejected), not for it."""
 
 
 def overall(verdicts: Sequence[str]) -> str:
     """Rejected if any is, else inconclusive if any is (or there is none), else confirmed."""
-    return REJECTED if REJECTED in verdicts else INCONCLUSIVE if INCONCLUSIVE in verdicts or not verdicts else CONFIRMED
+    return (
+        REJECTED
+        if REJECTED in verdicts
+        else INCONCLUSIVE
+        if INCONCLUSIVE in verdicts or not verdicts
+        else CONFIRMED
+    )
 
 
 @dataclass(frozen=True)
 class Judgement:
     """The verdict and its evidence; arrays are [R] (rows), deviations d = (x - theory)/scale.
 
-    measured: theory + a * scale, the value extrapolated to infinite width. deviation, se: a and its standard error.
-    lower, upper: 90 % interval of a (repeated over the two looks, widened by the theory's error). simultaneous_lower,
-    simultaneous_upper: 99 % for all rows at once. slope, slope_se: b of d = a + b/n, in units of width. linear: a of
-    the fit without a 1/n^2 term, for comparison. detectable: smallest |a| estimate that would have been rejected.
-    misfit: p-values of lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
-    that would decide it, None where no number would. draws: every sampler call. rows: a verdict each, ``identity`` where
-    nothing could have failed; these do not count. Identity rows: a is the networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
+    measured: theory + a * scale, the value extrapolated to infinite width. deviation, se: a and its
+    standard error. lower, upper: 90 % interval of a (repeated over the two looks, widened by the
+    theory's error). simultaneous_lower, simultaneous_upper: 99 % for all rows at once. slope,
+    slope_se: b of d = a + b/n, in units of width. linear: a of the fit without a 1/n^2 term, for
+    comparison. detectable: smallest |a| estimate that would have been rejected. misfit: p-values of
+    lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
+    that would decide it, None where no number would. draws: every sampler call. rows: a verdict
+    each, ``identity`` where nothing could have failed; these do not count. Identity rows: a is the
+    networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
     """
 
     verdict: str
@@ -58,9 +67,19 @@ class Judgement:
 
 
 ARRAYS = (
-    "measured", "deviation", "se", "lower", "upper", "simultaneous_lower", "simultaneous_upper",
-    "slope", "slope_se", "linear", "detectable", "misfit",
-)  # fmt: skip
+    "measured",
+    "deviation",
+    "se",
+    "lower",
+    "upper",
+    "simultaneous_lower",
+    "simultaneous_upper",
+    "slope",
+    "slope_se",
+    "linear",
+    "detectable",
+    "misfit",
+)
 
 
 def empty(rows: int) -> dict[str, np.ndarray]:

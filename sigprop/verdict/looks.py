@@ -1,10 +1,12 @@
-"""Two looks at one run: boundaries that keep the level when the data are judged, and once more after an extension.
+"""Two looks at one run: boundaries that keep the level when the data are judged, and once more
+after an extension.
 
-Confirmation (one-sided level 5 % a row; intersection-union over the rows, so 5 % for the whole verdict): Pocock's
-boundary, the same c at both looks with P(Z1 > c or Z2 > c) = 5 %. The extension repeats the main run's design, so the
-pooled estimate Z2 has correlation sqrt(1/2) with Z1 and c = 1.875 (Jennison and Turnbull 2000, table 2.1). The intervals
-are then repeated confidence intervals: together, over both looks, they cover with at least 90 %.
-Rejection (1 %, simultaneous over rows): half of it at each look (Bonferroni). Source: docs/verdict.md, step 7, 8, 10.
+Confirmation (one-sided level 5 % a row; intersection-union over the rows, so 5 % for the whole
+verdict): Pocock's boundary, the same c at both looks with P(Z1 > c or Z2 > c) = 5 %. The extension
+repeats the main run's design, so the pooled estimate Z2 has correlation sqrt(1/2) with Z1 and c =
+1.875 (Jennison and Turnbull 2000, table 2.1). The intervals are then repeated confidence intervals:
+together, over both looks, they cover with at least 90 %. Rejection (1 %, simultaneous over rows):
+half of it at each look (Bonferroni). Source: docs/verdict.md, step 7, 8, 10.
 """
 
 from __future__ import annotations
@@ -25,23 +27,32 @@ def boundary(looks: int) -> float:
     if looks == 1:
         return float(stats.norm.isf(CONFIRM_LEVEL))
     pair = stats.multivariate_normal(mean=[0, 0], cov=[[1, 0.5**0.5], [0.5**0.5, 1]])  # pyright: ignore[reportArgumentType]
-    return float(optimize.brentq(lambda c: 1 - pair.cdf([c, c]) - CONFIRM_LEVEL, 1.5, 2.5, xtol=1e-6))  # pyright: ignore[reportArgumentType]
+    found = optimize.brentq(lambda c: 1 - pair.cdf([c, c]) - CONFIRM_LEVEL, 1.5, 2.5, xtol=1e-6)
+    return float(found)  # pyright: ignore[reportArgumentType]
 
 
 def student(quantile: np.ndarray | float, freedom: np.ndarray) -> np.ndarray:
     """Student's quantile at the same tail probability as the normal ``quantile``; freedom: [R]."""
     tail = stats.norm.sf(quantile)
-    return np.where(np.isfinite(freedom), stats.t.isf(tail, np.where(np.isfinite(freedom), freedom, 1e9)), quantile)
+    return np.where(
+        np.isfinite(freedom),
+        stats.t.isf(tail, np.where(np.isfinite(freedom), freedom, 1e9)),
+        quantile,
+    )
 
 
 def gaussian(covariance: np.ndarray, count: int, stream: int = 0) -> np.ndarray:
-    """[count, R] draws of N(0, correlation matrix of ``covariance``); rows without variance are zero."""
+    """[count, R] draws of N(0, correlation matrix of ``covariance``); rows without variance are
+    zero."""
     sd = np.sqrt(np.diag(covariance))
     safe = np.where(sd > 0, sd, 1.0)
     values, vectors = np.linalg.eigh(covariance / np.outer(safe, safe))
     root = vectors * np.sqrt(np.clip(values, 0, None))
     keep = values > 1e-10 * max(values[-1], 1e-300)
-    return np.random.default_rng([SEED, stream]).standard_normal((count, int(keep.sum()))) @ root[:, keep].T
+    return (
+        np.random.default_rng([SEED, stream]).standard_normal((count, int(keep.sum())))
+        @ root[:, keep].T
+    )
 
 
 def draws_for(rows: int) -> int:
@@ -52,8 +63,12 @@ def draws_for(rows: int) -> int:
 def simultaneous(covariance: np.ndarray, looks: int) -> float:
     """The 1 - 1 %/looks quantile of max_r |Z_r|, Z ~ N(0, correlation).
 
-    This is the Gaussian-multiplier bootstrap over whole networks in closed form: given the data, multipliers on the
-    networks make the estimate exactly N(0, covariance). covariance: [R, R] of the intercepts.
+    This is the Gaussian-multiplier bootstrap over whole networks in closed form: given the data,
+    multipliers on the networks make the estimate exactly N(0, covariance). covariance: [R, R] of
+    the intercepts.
     """
     largest = np.abs(gaussian(covariance, draws_for(len(covariance)))).max(axis=1)
-    return max(float(np.quantile(largest, 1 - REJECT_LEVEL / looks)), float(stats.norm.isf(REJECT_LEVEL / looks / 2)))
+    return max(
+        float(np.quantile(largest, 1 - REJECT_LEVEL / looks)),
+        float(stats.norm.isf(REJECT_LEVEL / looks / 2)),
+    )

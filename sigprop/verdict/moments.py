@@ -1,4 +1,5 @@
-"""Sufficient statistics of independent networks: what a verdict keeps of half a million vectors of rows."""
+"""Sufficient statistics of independent networks: what a verdict keeps of half a million vectors
+of rows."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from sigprop.errors import Diverged
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean, scatter and extremes of the deviations d = (x - theory)/scale of ``count`` networks of one width.
+    """Count, mean, scatter and extremes of the deviations d = (x - theory)/scale of ``count``
+    networks of one width.
 
-    mean, low, high: [R]. scatter: [R, R], sum (d - mean)(d - mean)^T. heaviest, weight: [R], the largest and the sum
-    of the networks' weights u (see ``weigh``). Two sets of networks merge by ``+`` (Chan, Golub and LeVeque 1983), in
-    any order, to rounding. Source: docs/verdict.md, step 1 and 2.
+    mean, low, high: [R]. scatter: [R, R], sum (d - mean)(d - mean)^T. heaviest, weight: [R], the
+    largest and the sum of the networks' weights u (see ``weigh``). Two sets of networks merge by
+    ``+`` (Chan, Golub and LeVeque 1983), in any order, to rounding. Source: docs/verdict.md, step 1
+    and 2.
     """
 
     count: int
@@ -28,7 +31,8 @@ class Moments:
 
     @classmethod
     def of(cls, deviations: np.ndarray, weights: np.ndarray) -> Moments:
-        """deviations, weights: [samples >= 1, R]. Raises ``Diverged`` on a number that is not finite."""
+        """deviations, weights: [samples >= 1, R]. Raises ``Diverged`` on a number that is not
+        finite."""
         if not (np.isfinite(deviations).all() and np.isfinite(weights).all()):
             raise Diverged()
         mean = deviations.mean(axis=0)
@@ -50,7 +54,9 @@ class Moments:
         return Moments(
             count=count,
             mean=self.mean + shift * (other.count / count),
-            scatter=self.scatter + other.scatter + np.outer(shift, shift) * (self.count * other.count / count),
+            scatter=self.scatter
+            + other.scatter
+            + np.outer(shift, shift) * (self.count * other.count / count),
             low=np.minimum(self.low, other.low),
             high=np.maximum(self.high, other.high),
             heaviest=np.maximum(self.heaviest, other.heaviest),
@@ -59,7 +65,10 @@ class Moments:
 
     def rows(self, keep: np.ndarray) -> Moments:
         """The same networks, with the rows ``keep`` (boolean or integer index) only."""
-        vectors = {name: getattr(self, name)[keep] for name in ("mean", "low", "high", "heaviest", "weight")}
+        vectors = {
+            name: getattr(self, name)[keep]
+            for name in ("mean", "low", "high", "heaviest", "weight")
+        }
         return Moments(count=self.count, scatter=self.scatter[keep][:, keep], **vectors)
 
     @property
@@ -74,7 +83,8 @@ class Moments:
 
     @property
     def size(self) -> np.ndarray:
-        """[R] mean weight: about |mean x|/scale for rows with scale = |theory|, about 1 for cosines."""
+        """[R] mean weight: about |mean x|/scale for rows with scale = |theory|, about 1 for
+        cosines."""
         return self.weight / self.count
 
     @property
@@ -89,15 +99,18 @@ class Moments:
 
     @property
     def variance_share(self) -> np.ndarray:
-        """[R] the largest part of a row's scatter that a single network carries: large when the standard error is luck."""
+        """[R] the largest part of a row's scatter that a single network carries: large when the
+        standard error is luck."""
         scatter = np.diag(self.scatter)
         return np.where(scatter > 0, self.reach**2 / np.where(scatter > 0, scatter, 1.0), 0.0)
 
 
 def weigh(values: np.ndarray, theory: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """u = |x|/scale + max(0, 1 - |theory|/scale): what a network contributes to a row, [samples, R].
+    """u = |x|/scale + max(0, 1 - |theory|/scale): what a network contributes to a row, [samples,
+    R].
 
-    A variance (scale = |theory|) weighs |x|/scale. A cosine or a covariance near zero weighs about 1, so that a sum that
-    happens to cancel is not taken for one that a single network carries. values: [samples, R]; theory, scale: [R].
+    A variance (scale = |theory|) weighs |x|/scale. A cosine or a covariance near zero weighs about
+    1, so that a sum that happens to cancel is not taken for one that a single network carries.
+    values: [samples, R]; theory, scale: [R].
     """
     return np.abs(values) / scale + np.maximum(0.0, 1.0 - np.abs(theory) / scale)

@@ -1,4 +1,5 @@
-"""The pilot: raise the smallest width until finite networks are close enough to the limit to be extrapolated."""
+"""The pilot: raise the smallest width until finite networks are close enough to the limit to be
+extrapolated."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ TINY = 1e-18  # variance floor for rows that hardly fluctuate
 
 @dataclass(frozen=True)
 class Pilot:
-    """n1, the ladder's pilot moments (all rows), and at the ceiling the row (index) that kept it from passing, and why."""
+    """n1, the ladder's pilot moments (all rows), and at the ceiling the row (index) that kept it
+    from passing, and why."""
 
     n1: int
     rungs: tuple[Moments, ...]
@@ -28,21 +30,33 @@ class Pilot:
 
 
 def pilot_samples(factor: float, tolerance: float) -> int:
-    """Networks for the rung of width factor * n1: 1000 * (1 %/tolerance) within 200..4000, divided by factor, at least 100."""
+    """Networks for the rung of width factor * n1: 1000 * (1 %/tolerance) within 200..4000,
+    divided by factor, at least 100."""
     base = float(np.clip(1000 * 0.01 / tolerance, 200, 4000))
     return int(max(100, np.ceil(base / max(factor, 1.0))))
 
 
-def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tolerance: float, keep: np.ndarray, leap: bool = False) -> Pilot:
-    """Double n1 from ``start`` (``leap``: at once to where its spread, falling as n^-1/2, would do) until, on every row of ``keep`` ([R] boolean),
+def climb(
+    source: Source,
+    ladder: Sequence[float],
+    start: int,
+    ceiling: int,
+    tolerance: float,
+    keep: np.ndarray,
+    leap: bool = False,
+) -> Pilot:
+    """Double n1 from ``start`` (``leap``: at once to where its spread, falling as n^-1/2, would do)
+    until, on every row of ``keep`` ([R] boolean),
 
         |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
 
-    u = mean |x|/scale (``Moments.size``), so a theory that is far too small is not held to its own scale: its row may
-    be as noisy, relative to itself, as a right one. |b| counts by its 97.5 % lower confidence bound and sd with 5 % slack: noise does
-    not raise n1, and the quadratic fit forgives |b|/n1 up to several times the limit. b: the linear fit's slope over
-    the whole ladder, so it contains the curvature at these widths. ladder: factors of n1. ceiling: largest width
-    that may be sampled; there the worst row is named. Widths sampled once are kept. Source: docs/verdict.md, step 4.
+    u = mean |x|/scale (``Moments.size``), so a theory that is far too small is not held to its own
+    scale: its row may be as noisy, relative to itself, as a right one. |b| counts by its 97.5 %
+    lower confidence bound and sd with 5 % slack: noise does not raise n1, and the quadratic fit
+    forgives |b|/n1 up to several times the limit. b: the linear fit's slope over the whole ladder,
+    so it contains the curvature at these widths. ladder: factors of n1. ceiling: largest width that
+    may be sampled; there the worst row is named. Widths sampled once are kept. Source:
+    docs/verdict.md, step 4.
     """
     have: dict[int, Moments] = {}
     n1 = start
@@ -62,21 +76,33 @@ def climb(source: Source, ladder: Sequence[float], start: int, ceiling: int, tol
         if row is None or last:
             rungs = tuple(rung(factor) for factor in ladder)
             if row is None:
-                row, reason = _steep([r.rows(rows) for r in rungs], np.array(ladder, dtype=float), tolerance)
+                row, reason = _steep(
+                    [r.rows(rows) for r in rungs], np.array(ladder, dtype=float), tolerance
+                )
             if row is None:
                 return Pilot(n1, rungs)
             if last:
-                return Pilot(n1, rungs, int(rows[row]), f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows")
+                return Pilot(
+                    n1,
+                    rungs,
+                    int(rows[row]),
+                    f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows",
+                )
         n1 *= min(jump, 2 ** int(np.log2(ceiling / (n1 * max(ladder))))) if leap else 2
 
 
 def _noisy(moments: Moments) -> tuple[int | None, str, int]:
-    """The row whose single networks fluctuate too much, if any, and how many times as wide they would not: sd falls as n^-1/2."""
+    """The row whose single networks fluctuate too much, if any, and how many times as wide they
+    would not: sd falls as n^-1/2."""
     spread = np.sqrt(moments.variance) / np.where(moments.size > 0, moments.size, 1.0)
     row = int(np.argmax(spread))
     over = float(spread[row]) / (SPREAD_LIMIT * SLACK)
     if over > 1:
-        return row, f"relative standard deviation {spread[row]:.2g} > {SPREAD_LIMIT}", 2 ** int(np.ceil(2 * np.log2(over)))
+        return (
+            row,
+            f"relative standard deviation {spread[row]:.2g} > {SPREAD_LIMIT}",
+            2 ** int(np.ceil(2 * np.log2(over))),
+        )
     return (*_carried(moments), 2)
 
 
@@ -87,8 +113,11 @@ def _carried(moments: Moments) -> tuple[int | None, str]:
     return None, ""
 
 
-def _steep(rungs: Sequence[Moments], ladder: np.ndarray, tolerance: float) -> tuple[int | None, str]:
-    """The row whose 1/n term is too large for the ladder, or that one network of another rung carries, if any."""
+def _steep(
+    rungs: Sequence[Moments], ladder: np.ndarray, tolerance: float
+) -> tuple[int | None, str]:
+    """The row whose 1/n term is too large for the ladder, or that one network of another rung
+    carries, if any."""
     for moments in rungs:
         row, reason = _carried(moments)
         if row is not None:
@@ -99,5 +128,8 @@ def _steep(rungs: Sequence[Moments], ladder: np.ndarray, tolerance: float) -> tu
     low = np.maximum(0.0, abs(line.coefficients[1]) - 2 * line.errors[1]) / size
     row = int(np.argmax(low))
     if low[row] > np.sqrt(tolerance) / 2:
-        return row, f"1/n term |b|/n1 >= {low[row]:.2g} > sqrt(tolerance)/2 = {np.sqrt(tolerance) / 2:.2g}"
+        return (
+            row,
+            f"1/n term |b|/n1 >= {low[row]:.2g} > sqrt(tolerance)/2 = {np.sqrt(tolerance) / 2:.2g}",
+        )
     return None, ""

@@ -1,4 +1,5 @@
-"""One judgement in the making: pilot, main run, at most one extension; every number noted, then the answer."""
+"""One judgement in the making: pilot, main run, at most one extension; every number noted, then
+the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ LUCK = 5  # standard errors that a mean may be off by
 
 @dataclass
 class Run:
-    """The arguments of ``judge``, checked (error: [R], over scale; factors: [k], n1/2 included), and what is known so far."""
+    """The arguments of ``judge``, checked (error: [R], over scale; factors: [k], n1/2 included),
+    and what is known so far."""
 
     source: Source
     error: np.ndarray
@@ -48,7 +50,15 @@ class Run:
         evidence: Evidence | None = None
         rungs: list[Moments] = []
         while True:
-            pilot = climb(self.source, list(self.factors), n1, self.ceiling, self.tolerance, ~self.fixed, self.factors[0] == 1)
+            pilot = climb(
+                self.source,
+                list(self.factors),
+                n1,
+                self.ceiling,
+                self.tolerance,
+                ~self.fixed,
+                self.factors[0] == 1,
+            )
             if pilot.row is not None:
                 return self.stop(pilot.n1, pilot.rungs, pilot.reason, pilot.row)
             try:
@@ -75,14 +85,25 @@ class Run:
 
     def plan(self, n1: int, pilot: Sequence[Moments]) -> Plan:
         kept = [r.rows(self.keep) for r in pilot]
-        # A row that is far off has room in proportion to its own size; its noise (under 10 %) does not count.
+        # A row that is far off has room in proportion to its own size; its noise (under 10 %) does
+        # not count.
         size = np.maximum(1.0, kept[int(np.argmin(abs(self.factors - 1)))].size / 1.1)
         room = (self.tolerance - np.minimum(self.error[self.keep], self.tolerance / 2)) * size
         cost = np.array([self.source.cost(round(f * n1)) for f in self.factors])
-        return plan(kept, self.factors, cost, room, samples=self.samples, budget=self.budget - self.source.spent)
+        return plan(
+            kept,
+            self.factors,
+            cost,
+            room,
+            samples=self.samples,
+            budget=self.budget - self.source.spent,
+        )
 
     def draw(self, phase: str, n1: int, design: Plan) -> list[Moments]:
-        return [self.source.draw(phase, round(f * n1), m) for f, m in zip(self.factors, design.counts, strict=True)]
+        return [
+            self.source.draw(phase, round(f * n1), m)
+            for f, m in zip(self.factors, design.counts, strict=True)
+        ]
 
     def weigh(self, n1: int, rungs: Sequence[Moments], design: Plan) -> Evidence:
         """Judge the rows under test from these rungs and note the rest."""
@@ -95,14 +116,25 @@ class Run:
         return evidence
 
     def note(self, n1: int, rungs: Sequence[Moments]) -> None:
-        """Widths, counts, and the identity rows: their range over these networks against rounding, or their mean's."""
+        """Widths, counts, and the identity rows: their range over these networks against
+        rounding, or their mean's."""
         fixed, arrays = self.fixed, self.arrays
         average, allowed = self.average[fixed], self.rounding + self.error[fixed]
         count = sum(r.count for r in rungs)
         mean = np.sum([r.mean * r.count for r in rungs], axis=0)[fixed] / count
-        se = np.where(average, np.sqrt(np.sum([r.variance * r.count for r in rungs], axis=0)[fixed]) / count, 0.0)
-        low, high = np.min([r.low for r in rungs], axis=0)[fixed], np.max([r.high for r in rungs], axis=0)[fixed]
-        low, high = np.where(average, mean - LUCK * se, low), np.where(average, mean + LUCK * se, high)
+        se = np.where(
+            average,
+            np.sqrt(np.sum([r.variance * r.count for r in rungs], axis=0)[fixed]) / count,
+            0.0,
+        )
+        low, high = (
+            np.min([r.low for r in rungs], axis=0)[fixed],
+            np.max([r.high for r in rungs], axis=0)[fixed],
+        )
+        low, high = (
+            np.where(average, mean - LUCK * se, low),
+            np.where(average, mean + LUCK * se, high),
+        )
         arrays["deviation"][fixed], arrays["se"][fixed] = mean, se
         arrays["lower"][fixed] = arrays["simultaneous_lower"][fixed] = low
         arrays["upper"][fixed] = arrays["simultaneous_upper"][fixed] = high
@@ -111,44 +143,88 @@ class Run:
         off = np.where(average, np.maximum(low, -high), np.maximum(high, -low))
         self.verdicts[fixed] = np.where(off <= allowed, IDENTITY, REJECTED)
         ladder = self.factors if len(rungs) > 1 else np.ones(1)
-        self.about = {"widths": tuple(round(f * n1) for f in ladder), "samples": tuple(r.count for r in rungs)}
+        self.about = {
+            "widths": tuple(round(f * n1) for f in ladder),
+            "samples": tuple(r.count for r in rungs),
+        }
 
     def answer(self, evidence: Evidence | None, rungs: Sequence[Moments] | None) -> Judgement:
         """The overall verdict of the rows under test, its row and one line of reason."""
         arrays, tolerance = self.arrays, self.tolerance
         if evidence is None or rungs is None:
-            reason = f"every row is an identity within rounding ({self.rounding:g}): nothing could have failed"
+            reason = (
+                f"every row is an identity within rounding ({self.rounding:g}): nothing "
+                f"could have failed"
+            )
             return self.report(INCONCLUSIVE, reason, None)
         verdict, index = deciding(evidence, tolerance)
         row = int(self.keep[index])
-        interval = f"a = {arrays['deviation'][row]:.3g}, 90 % interval [{arrays['lower'][row]:.3g}, {arrays['upper'][row]:.3g}]"
+        interval = (
+            f"a = {arrays['deviation'][row]:.3g}, 90 % interval ["
+            f"{arrays['lower'][row]:.3g}, {arrays['upper'][row]:.3g}]"
+        )
         if verdict == REJECTED:
-            both = f"[{arrays['simultaneous_lower'][row]:.3g}, {arrays['simultaneous_upper'][row]:.3g}]"
-            return self.report(verdict, f"a = {arrays['deviation'][row]:.3g}, simultaneous 99 % interval {both} outside +-{tolerance:g}", row)
+            both = (
+                f"[{arrays['simultaneous_lower'][row]:.3g}, "
+                f"{arrays['simultaneous_upper'][row]:.3g}]"
+            )
+            return self.report(
+                verdict,
+                f"a = {arrays['deviation'][row]:.3g}, simultaneous 99 % interval {both} outside "
+                f"+-{tolerance:g}",
+                row,
+            )
         if verdict == CONFIRMED:
             return self.report(verdict, f"nearest row: {interval} inside +-{tolerance:g}", row)
         if evidence.troubled[index]:
             return self.report(verdict, f"{evidence.trouble[index]}; {interval}", row)
         factor = evidence.factor[index]
         if not np.isfinite(factor) or factor > 1e6:
-            return self.report(verdict, f"{interval}: within the theory's own error or too close to +-{tolerance:g} to be decided", row)
+            return self.report(
+                verdict,
+                f"{interval}: within the theory's own error or too close to +-{tolerance:g} to be "
+                f"decided",
+                row,
+            )
         more = tuple(int(np.ceil(r.count * max(factor, 1.0))) for r in rungs)
-        return self.report(verdict, f"{interval}; about {factor:.2g} times the networks would decide it", row, more)
+        return self.report(
+            verdict, f"{interval}; about {factor:.2g} times the networks would decide it", row, more
+        )
 
-    def report(self, verdict: str, reason: str, row: int | None, needed: tuple[int, ...] | None = None) -> Judgement:
+    def report(
+        self, verdict: str, reason: str, row: int | None, needed: tuple[int, ...] | None = None
+    ) -> Judgement:
         """The Judgement; an identity that fails overrules whatever the others say."""
         source = self.source
         self.arrays["measured"] = source.theory + source.scale * self.arrays["deviation"]
-        looks = 2 if any(d.phase == "extension" for d in source.log) else 1 if any(d.phase == "main" for d in source.log) else 0
+        looks = (
+            2
+            if any(d.phase == "extension" for d in source.log)
+            else 1
+            if any(d.phase == "main" for d in source.log)
+            else 0
+        )
         broken = np.flatnonzero(self.fixed & (self.verdicts == REJECTED))
         if len(broken):
             reach = np.maximum(self.arrays["upper"], -self.arrays["lower"])[broken]
             verdict, row, needed = REJECTED, int(broken[np.argmax(reach)]), None
-            reason = f"an identity is off by up to {reach.max():.2g}, more than rounding ({self.rounding:g})"
+            reason = (
+                f"an identity is off by up to {reach.max():.2g}, more than rounding ("
+                f"{self.rounding:g})"
+            )
         return Judgement(
-            verdict=verdict, reason=reason, row=row, tolerance=self.tolerance, rows=tuple(self.verdicts),
-            looks=looks, needed=needed, cost=source.spent, draws=tuple(source.log), **self.arrays, **self.about,
-        )  # fmt: skip
+            verdict=verdict,
+            reason=reason,
+            row=row,
+            tolerance=self.tolerance,
+            rows=tuple(self.verdicts),
+            looks=looks,
+            needed=needed,
+            cost=source.spent,
+            draws=tuple(source.log),
+            **self.arrays,
+            **self.about,
+        )
 
 
 def preliminary(pilot: Sequence[Moments], factors: np.ndarray, keep: np.ndarray) -> Plan:

@@ -11,9 +11,11 @@ import numpy as np
 from sigprop.verdict.moments import Moments, weigh
 
 Sampler = Callable[[int, int, int], np.ndarray]
-"""(width, samples, stream) -> float64 [samples, R]; each line one independent network; the same call, the same numbers."""
+"""(width, samples, stream) -> float64 [samples, R]; each line one independent network; the same
+call, the same numbers."""
 
-CHUNK_BYTES = 32 * 2**20  # the samples; deviations, weights and temporaries keep the whole near 100 MB
+# the samples; deviations, weights and temporaries keep the whole near 100 MB
+CHUNK_BYTES = 32 * 2**20
 CHUNK_MOST = 65536
 
 
@@ -28,7 +30,8 @@ class Draw(NamedTuple):
 
 @dataclass
 class Source:
-    """Counts streams 0, 1, 2, ... (none is used twice), logs every draw and adds up what it cost."""
+    """Counts streams 0, 1, 2, ... (none is used twice), logs every draw and adds up what it
+    cost."""
 
     sampler: Sampler
     theory: np.ndarray
@@ -39,7 +42,8 @@ class Source:
     spent: float = 0.0
 
     def draw(self, phase: str, width: int, samples: int) -> Moments:
-        """Moments of ``samples`` fresh networks of this width. Raises ``Diverged``; ``ValueError`` on a wrong shape."""
+        """Moments of ``samples`` fresh networks of this width. Raises ``Diverged``;
+        ``ValueError`` on a wrong shape."""
         most = int(np.clip(CHUNK_BYTES // (8 * len(self.theory)), 1, CHUNK_MOST))
         total: Moments | None = None
         done = 0
@@ -49,9 +53,13 @@ class Source:
             self.log.append(Draw(phase, width, count, stream))
             values = np.asarray(self.sampler(width, count, stream), dtype=np.float64)
             if values.shape != (count, len(self.theory)):
-                raise ValueError(f"sampler: shape {values.shape}; accepted: {(count, len(self.theory))}")
+                raise ValueError(
+                    f"sampler: shape {values.shape}; accepted: {(count, len(self.theory))}"
+                )
             with np.errstate(invalid="ignore", over="ignore"):
-                part = Moments.of((values - self.theory) / self.scale, weigh(values, self.theory, self.scale))
+                part = Moments.of(
+                    (values - self.theory) / self.scale, weigh(values, self.theory, self.scale)
+                )
             total = part if total is None else total + part
             done += count
             self.spent += count * self.cost(width)

@@ -1,4 +1,5 @@
-"""How many networks on each rung: the cheapest run that confirms a true theory and rejects one that is twice off."""
+"""How many networks on each rung: the cheapest run that confirms a true theory and rejects one
+that is twice off."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ DEGREE = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """counts: [k] networks a rung and look. weight: [3, k, R], fixed before the run. looks: 1 or 2."""
+    """counts: [k] networks a rung and look. weight: [3, k, R], fixed before the run. looks: 1 or
+    2."""
 
     counts: tuple[int, ...]
     weight: np.ndarray
@@ -31,26 +33,31 @@ class Plan:
 def cheapest(x: np.ndarray, variance: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """Elfving's optimal design for the intercept: m_i = |w_i| sqrt(v_i/c_i), [k].
 
-    w minimises sum_i |w_i| sqrt(v_i c_i) subject to sum_i w_i = 1 and sum_i w_i x_i^p = 0, p = 1, 2 (a linear
-    programme); the cost for a standard error se is then (sum_i |w_i| sqrt(v_i c_i))^2/se^2. x, variance, cost: [k],
-    of one network. Three rungs get networks, the others none. Source: docs/verdict.md, step 10.
+    w minimises sum_i |w_i| sqrt(v_i c_i) subject to sum_i w_i = 1 and sum_i w_i x_i^p = 0, p = 1, 2
+    (a linear programme); the cost for a standard error se is then (sum_i |w_i| sqrt(v_i
+    c_i))^2/se^2. x, variance, cost: [k], of one network. Three rungs get networks, the others none.
+    Source: docs/verdict.md, step 10.
     """
     basis = powers(x, DEGREE).T
     price = np.sqrt(variance * cost)
     price = price / price.max()
     target = np.eye(DEGREE + 1)[0]
-    best = optimize.linprog(np.concatenate([price, price]), A_eq=np.hstack([basis, -basis]), b_eq=target, method="highs")
+    best = optimize.linprog(
+        np.concatenate([price, price]), A_eq=np.hstack([basis, -basis]), b_eq=target, method="highs"
+    )
     w = best.x[: len(x)] + best.x[len(x) :]
     return w * np.sqrt(variance / cost)
 
 
 def needed(covariance: np.ndarray, room: np.ndarray, looks: int) -> float:
-    """Factor by which a design with this intercept covariance must be multiplied, each look being one such run.
+    """Factor by which a design with this intercept covariance must be multiplied, each look being
+    one such run.
 
-    With independent looks Z1, Z1' ~ N(0, C) and pooled Z2 = (Z1 + Z1')/sqrt 2, a true theory is confirmed at look l iff
-    sqrt(factor) >= max_r (|Z_l,r| + c) s_r/room_r (s: se; s/sqrt 2 at look 2), a row that is 2 x tolerance off is
-    rejected iff sqrt(factor) >= (C_sim + Z_l,r) s_r/room_r: both are quantiles of what the draws need, no search.
-    covariance: [R, R]. room: [R], tolerance less the known widening, in d. Source: docs/verdict.md, step 7, 8, 10.
+    With independent looks Z1, Z1' ~ N(0, C) and pooled Z2 = (Z1 + Z1')/sqrt 2, a true theory is
+    confirmed at look l iff sqrt(factor) >= max_r (|Z_l,r| + c) s_r/room_r (s: se; s/sqrt 2 at look
+    2), a row that is 2 x tolerance off is rejected iff sqrt(factor) >= (C_sim + Z_l,r) s_r/room_r:
+    both are quantiles of what the draws need, no search. covariance: [R, R]. room: [R], tolerance
+    less the known widening, in d. Source: docs/verdict.md, step 7, 8, 10.
     """
     count = draws_for(len(room))
     reach = np.sqrt(np.diag(covariance)) / room
@@ -62,7 +69,10 @@ def needed(covariance: np.ndarray, room: np.ndarray, looks: int) -> float:
         pooled = (pooled + gaussian(covariance, count, 2)) / np.sqrt(2)
         confirm = np.minimum(confirm, ((abs(pooled) + critical) * reach).max(axis=1) / np.sqrt(2))
         reject = np.minimum(reject, (limit + pooled) * reach / np.sqrt(2))
-    root = max(float(np.quantile(confirm, CONFIRM_POWER)), float(np.quantile(reject, REJECT_POWER, axis=0).max()))
+    root = max(
+        float(np.quantile(confirm, CONFIRM_POWER)),
+        float(np.quantile(reject, REJECT_POWER, axis=0).max()),
+    )
     return max(root, 0.0) ** 2
 
 
@@ -78,9 +88,10 @@ def plan(
 ) -> Plan:
     """Counts and weights for the main run from the pilot's covariances.
 
-    The design is the cheapest one for the envelope over rows of v_ir/room_r^2, scaled by ``needed`` and lifted to
-    FLOOR networks a rung; it shrinks to ``budget`` (cost units, both looks), ``samples`` [k] overrides it.
-    room: [R], see ``needed``. Raises ``ValueError`` when the floor alone is over the budget.
+    The design is the cheapest one for the envelope over rows of v_ir/room_r^2, scaled by ``needed``
+    and lifted to FLOOR networks a rung; it shrinks to ``budget`` (cost units, both looks),
+    ``samples`` [k] overrides it. room: [R], see ``needed``. Raises ``ValueError`` when the floor
+    alone is over the budget.
     """
     x = 1 / ladder
     variance = np.stack([np.maximum(r.variance, TINY) for r in pilot])
@@ -90,14 +101,21 @@ def plan(
         with np.errstate(divide="ignore"):
             weight = weights(x, variance / np.where(shape > 1e-9, shape, 0.0)[:, None], DEGREE)
         used = [i for i in range(len(ladder)) if shape[i] > 1e-9]
-        covariance = sum(np.outer(weight[0, i], weight[0, i]) * pilot[i].covariance / shape[i] for i in used)
+        covariance = sum(
+            np.outer(weight[0, i], weight[0, i]) * pilot[i].covariance / shape[i] for i in used
+        )
         factor = needed(np.asarray(covariance), room, looks)
         counts = np.maximum(FLOOR, np.ceil(factor * shape))
         if looks * counts @ cost > budget:
             spare = budget / looks - FLOOR * cost.sum()
             if spare < 0:
-                raise ValueError(f"{FLOOR} networks a rung cost {looks * FLOOR * cost.sum():.3g} > what is left of max_cost, {max(budget, 0):.3g}")
+                raise ValueError(
+                    f"{FLOOR} networks a rung cost {looks * FLOOR * cost.sum():.3g} > what is "
+                    f"left of max_cost, {max(budget, 0):.3g}"
+                )
             counts = FLOOR + np.floor((counts - FLOOR) * spare / ((counts - FLOOR) @ cost))
     else:
         counts = np.asarray(samples, dtype=float)
-    return Plan(tuple(int(m) for m in counts), weights(x, variance / counts[:, None], DEGREE), looks)
+    return Plan(
+        tuple(int(m) for m in counts), weights(x, variance / counts[:, None], DEGREE), looks
+    )

@@ -1,10 +1,14 @@
-"""Slopes of ``check``: ln of a change against ln of a size, by weighted least squares, and the equivalence test against a reference slope.
+"""Slopes of ``check``: ln of a change against ln of a size, by weighted least squares, and the
+equivalence test against a reference slope.
 
-    y_i = (1/2) ln mean_k x_ik,   se_i = sd_i/(2 sqrt(S_i) mean_i)     x_ik: squared change in network k of rung i (delta method)
-    slope = sum_i c_i y_i,        se^2 = sum_i c_i^2 se_i^2            networks of different rungs are independent
+    y_i = (1/2) ln mean_k x_ik,   se_i = sd_i/(2 sqrt(S_i) mean_i)     x_ik: squared change in
+                                  network k of rung i (delta method)
+    slope = sum_i c_i y_i,        se^2 = sum_i c_i^2 se_i^2            networks of different rungs
+                                  are independent
 
-The mean of squares, because the wide limit has it exactly with labels +-1: E (sum_s K_ts y_s)^2 = sum_s K_ts^2. The interval has Student's t with
-Welch and Satterthwaite's degrees of freedom. Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same.
+The mean of squares, because the wide limit has it exactly with labels +-1: E (sum_s K_ts y_s)^2 =
+sum_s K_ts^2. The interval has Student's t with Welch and Satterthwaite's degrees of freedom.
+Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same.
 """
 
 from __future__ import annotations
@@ -29,7 +33,8 @@ class Point(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """slope, its standard error, half the 95 % interval, the same weights' slope of the reference."""
+    """slope, its standard error, half the 95 % interval, the same weights' slope of the
+    reference."""
 
     slope: float
     se: float
@@ -42,11 +47,16 @@ def point(squares: np.ndarray) -> Point:
     mean, count = float(squares.mean()), len(squares)
     if mean <= 0:
         return Point(-math.inf, math.inf, count)
-    return Point(0.5 * math.log(mean), float(squares.std(ddof=1)) / (2 * math.sqrt(count) * mean), count)
+    return Point(
+        0.5 * math.log(mean), float(squares.std(ddof=1)) / (2 * math.sqrt(count) * mean), count
+    )
 
 
-def fit(sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float] | None = None) -> Fit:
-    """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope of 0)."""
+def fit(
+    sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float] | None = None
+) -> Fit:
+    """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope
+    of 0)."""
     from scipy.stats import t
 
     x = np.log(np.asarray(sizes, dtype=np.float64))
@@ -58,23 +68,39 @@ def fit(sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float
     c = w * centred / (w * centred**2).sum()
     parts = (c * se) ** 2
     variance = float(parts.sum())
-    free = variance**2 / max(float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300)
+    free = variance**2 / max(
+        float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300
+    )
     half = float(t.ppf((1 + LEVEL) / 2, max(free, 1.0))) * math.sqrt(variance)
-    return Fit(float(c @ y), math.sqrt(variance), half, 0.0 if reference is None else round(float(c @ np.asarray(reference)), 12))
+    return Fit(
+        float(c @ y),
+        math.sqrt(variance),
+        half,
+        0.0 if reference is None else round(float(c @ np.asarray(reference)), 12),
+    )
 
 
 def judge(found: Fit) -> str:
-    """confirmed: the interval of slope - reference lies inside +-0.1 and half of it is at most 0.05; rejected: it lies wholly outside."""
+    """confirmed: the interval of slope - reference lies inside +-0.1 and half of it is at most
+    0.05; rejected: it lies wholly outside."""
     if not math.isfinite(found.half):
         return INCONCLUSIVE
-    low, high = found.slope - found.reference - found.half, found.slope - found.reference + found.half
+    low, high = (
+        found.slope - found.reference - found.half,
+        found.slope - found.reference + found.half,
+    )
     if low > TOLERANCE or high < -TOLERANCE:
         return REJECTED
-    return CONFIRMED if low > -TOLERANCE and high < TOLERANCE and found.half <= HALF_WIDTH else INCONCLUSIVE
+    return (
+        CONFIRMED
+        if low > -TOLERANCE and high < TOLERANCE and found.half <= HALF_WIDTH
+        else INCONCLUSIVE
+    )
 
 
 def needed(found: Fit, networks: int, most: int) -> int:
-    """Networks a rung at which the interval would be narrow enough (a fifth to spare); no more than ``most``."""
+    """Networks a rung at which the interval would be narrow enough (a fifth to spare); no more
+    than ``most``."""
     if judge(found) != INCONCLUSIVE:
         return networks
     if not math.isfinite(found.half):

@@ -1,8 +1,9 @@
-"""What a matrix-free network knows of its matrices, going along with its passes: take, ask, put, and what each does in reverse.
+"""What a matrix-free network knows of its matrices, going along with its passes: take, ask, put,
+and what each does in reverse.
 
-For every slot the directions its matrix was asked for and their images. In reverse, the cotangent of that state is not a
-derivative but a carrier: it starts as the last state, full of forward queries, and each transposed query, answered given all
-of them, is added to it.
+For every slot the directions its matrix was asked for and their images. In reverse, the cotangent
+of that state is not a derivative but a carrier: it starts as the last state, full of forward
+queries, and each transposed query, answered given all of them, is added to it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from sigprop.simulations.network.weights import Shape
 
 
 class Known(NamedTuple):
-    """Of one weight, [slots, queries, side] (without slots: of one application): forward queries and transposed ones; passes: how many
-    cotangents were pulled back before (0 going forward)."""
+    """Of one weight, [slots, queries, side] (without slots: of one application): forward queries
+    and transposed ones; passes: how many cotangents were pulled back before (0 going forward)."""
 
     forward: Seen
     transposed: Seen
@@ -48,7 +49,8 @@ class Kind:
 
     @property
     def rounds(self) -> tuple[int, int]:
-        """(0 or 1, 0 or passes): how often the forward queries and the transposed ones of all uses are kept; what nobody asks again is not."""
+        """(0 or 1, 0 or passes): how often the forward queries and the transposed ones of all
+        uses are kept; what nobody asks again is not."""
         return int(self.uses > 1 or self.passes > 0), self.passes * (self.uses * self.passes > 1)
 
     @property
@@ -80,24 +82,39 @@ def _no(x: Any) -> Any:
 
 def _at(arrays: Any, slot: Any) -> Any:
     index = functools.partial(jax.lax.dynamic_index_in_dim, axis=0, keepdims=False)
-    return jax.tree.map(lambda array: index(array, slot) if array.shape[0] > 1 else array[0], arrays)
+    return jax.tree.map(
+        lambda array: index(array, slot) if array.shape[0] > 1 else array[0], arrays
+    )
 
 
 def _set(arrays: Any, slot: Any, values: Any) -> Any:
-    update = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)  # in place, unlike a scatter
-    return jax.tree.map(lambda array, value: update(array, value, slot) if array.shape[0] > 1 else value[None], arrays, values)
+    # in place, unlike a scatter
+    update = functools.partial(jax.lax.dynamic_update_index_in_dim, axis=0)
+    return jax.tree.map(
+        lambda array, value: update(array, value, slot) if array.shape[0] > 1 else value[None],
+        arrays,
+        values,
+    )
 
 
 @jax.custom_vjp
 def take(state: Any, slots: Any) -> tuple[Any, Any]:
     """(each weight's slot, the state); in reverse the slot is written back."""
-    local = {name: Known(_at(known.forward, slots[name]), _at(known.transposed, slots[name]), known.passes) for name, known in state.items()}
+    local = {
+        name: Known(
+            _at(known.forward, slots[name]), _at(known.transposed, slots[name]), known.passes
+        )
+        for name, known in state.items()
+    }
     return local, state
 
 
 def _take_reverse(slots: Any, carriers: Any) -> Any:
     local, state = carriers
-    back = {name: known._replace(transposed=_set(known.transposed, slots[name], local[name].transposed)) for name, known in state.items()}
+    back = {
+        name: known._replace(transposed=_set(known.transposed, slots[name], local[name].transposed))
+        for name, known in state.items()
+    }
     return back, _no(slots)
 
 
@@ -107,11 +124,19 @@ take.defvjp(lambda state, slots: (take(state, slots), slots), _take_reverse)
 @jax.custom_vjp
 def put(state: Any, slots: Any, local: Any) -> Any:
     """The state with each weight's slot replaced; in reverse it is read."""
-    return {name: known._replace(forward=_set(known.forward, slots[name], local[name].forward)) for name, known in state.items()}
+    return {
+        name: known._replace(forward=_set(known.forward, slots[name], local[name].forward))
+        for name, known in state.items()
+    }
 
 
 def _put_reverse(slots: Any, carrier: Any) -> Any:
-    local = {name: Known(_at(known.forward, slots[name]), _at(known.transposed, slots[name]), known.passes) for name, known in carrier.items()}
+    local = {
+        name: Known(
+            _at(known.forward, slots[name]), _at(known.transposed, slots[name]), known.passes
+        )
+        for name, known in carrier.items()
+    }
     return carrier, _no(slots), local
 
 
@@ -120,7 +145,8 @@ put.defvjp(lambda state, slots, local: (put(state, slots, local), slots), _put_r
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def ask(kind: Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
-    """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query known. place: (application, use of the slot)."""
+    """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query
+    known. place: (application, use of the slot)."""
     rows, columns = kind.sides
     step, use = place
     fresh = _normals(kind, keys, step, 0, rows)
@@ -142,7 +168,8 @@ def _reverse(kind: Kind, kept: Any, cotangents: Any) -> Any:
     done = known.passes.astype(jnp.int32)
     fresh = _normals(kind, keys, step, 1 + done, columns)
     own = known.transposed if kind.uses * kind.passes > 1 else None
-    row = (done * kind.uses + kind.uses - 1 - use) * kind.tokens  # the last use is the first to be pulled back
+    # the last use is the first to be pulled back
+    row = (done * kind.uses + kind.uses - 1 - use) * kind.tokens
     y, new = LAWS[kind.ensemble].ask(own, known.forward, _padded(d, rows), fresh, row)
     transposed = _written(known.transposed, new, row)
     return _no(keys), _no(place), known._replace(transposed=transposed), y[:, : kind.shape.shape[1]]
@@ -162,9 +189,15 @@ def _padded(x: Any, side: int) -> Any:
 
 
 def _written(seen: Seen, new: Seen, row: Any) -> Seen:
-    """``seen`` with new rows from ``row`` on (unchanged where it has no room, as where nothing is ever asked again)."""
+    """``seen`` with new rows from ``row`` on (unchanged where it has no room, as where nothing
+    is ever asked again)."""
     if seen.directions.shape[0] == 0:
         return seen
     if seen.directions.shape[0] == new.directions.shape[0]:
         return new
-    return Seen(*(jax.lax.dynamic_update_slice(array, rows, (row, jnp.zeros_like(row))) for array, rows in zip(seen, new, strict=True)))
+    return Seen(
+        *(
+            jax.lax.dynamic_update_slice(array, rows, (row, jnp.zeros_like(row)))
+            for array, rows in zip(seen, new, strict=True)
+        )
+    )

@@ -1,4 +1,5 @@
-"""The dense engine: every matrix drawn in full, and kept or drawn again at every use. Any architecture, any ensemble."""
+"""The dense engine: every matrix drawn in full, and kept or drawn again at every use. Any
+architecture, any ensemble."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ class Dense:
     """Matrices that are formed: no state goes along."""
 
     def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Any]):
-        """sources {weight: entries [slots, ...], or the key that they are drawn from at every use}."""
+        """sources {weight: entries [slots, ...], or the key that they are drawn from at every
+        use}."""
         self.shapes, self.ensemble, self.sources = {s.name: s for s in found}, ensemble, sources
 
     def start(self) -> Any:
@@ -29,7 +31,9 @@ class Dense:
         return state
 
     def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
-        return matvec(self.shapes[weight], self.ensemble, self.sources[weight], place["slots"][weight], x), local
+        return matvec(
+            self.shapes[weight], self.ensemble, self.sources[weight], place["slots"][weight], x
+        ), local
 
     def bias(self, weight: str, slot: Any) -> Any:
         return self.sources[weight][slot]
@@ -68,13 +72,29 @@ class DenseEngine(Engine):
         return self._bytes(self.keep)
 
     def _bytes(self, keep: bool) -> int:
-        matrices = sum(s.size for s in self.shapes) if keep else sum(s.size // s.slots for s in self.shapes)
-        copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)  # a switch between kinds of sub-blocks holds them once more
-        return self.itemsize * copies * (matrices + sum(s.size // s.slots for s in self.shapes)) + self._vectors
+        matrices = (
+            sum(s.size for s in self.shapes)
+            if keep
+            else sum(s.size // s.slots for s in self.shapes)
+        )
+        # a switch between kinds of sub-blocks holds them once more
+        copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)
+        return (
+            self.itemsize * copies * (matrices + sum(s.size // s.slots for s in self.shapes))
+            + self._vectors
+        )
 
     @property
     def seconds(self) -> float:
         """Its normals, its matrix products forward and backward, its vectors."""
         normals = sum(s.size for s in self.shapes)
-        products = 2 * self.arch.tokens * sum(len(used) * s.size // s.slots for s in self.shapes for used in self.arch.applications_of(s.name).values())
+        products = (
+            2
+            * self.arch.tokens
+            * sum(
+                len(used) * s.size // s.slots
+                for s in self.shapes
+                for used in self.arch.applications_of(s.name).values()
+            )
+        )
         return 4e-9 * normals + 0.07e-9 * products + self._vector_seconds

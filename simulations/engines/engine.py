@@ -1,4 +1,5 @@
-"""What every engine is: batches of finite networks, from the same description and keys to the same rows.
+"""What every engine is: batches of finite networks, from the same description and keys to the same
+rows.
 
 Randomness is a function of (description, seed, stream, sample index) alone: batch size and device
 count change nothing but rounding. Networks are float32 or, in a scope of their own, float64
@@ -28,37 +29,63 @@ from sigprop.simulations.network.weights import Shape, shapes, slot_tables, use_
 from sigprop.simulations.observables.rows import network_rows, passes
 
 MOST_LANES = 8
-KEPT = 40 * 2**20  # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library maps memory anew at every call
-KEEPING = {"state_cosine", "write_cosine", "rotation", "participation_ratio", "band_variance", "band_covariance"}  # of vectors, not of their Grams
-OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3  # quantities of all uses of a slot, and how many Grams of them are at hand at a time
-BATCH_SECONDS = 0.05  # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
+# bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library
+# maps memory anew at every call
+KEPT = 40 * 2**20
+# of vectors, not of their Grams
+KEEPING = {
+    "state_cosine",
+    "write_cosine",
+    "rotation",
+    "participation_ratio",
+    "band_variance",
+    "band_covariance",
+}
+# quantities of all uses of a slot, and how many Grams of them are at hand at a time
+OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3
+# a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
+BATCH_SECONDS = 0.05
 
 
 def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
     """The key of one stream of networks: a hash of the description, the seed and the stream."""
     described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.drawn)}|{width}"
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(described.encode()))), np.uint32(stream))
+    return jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(described.encode()))),
+        np.uint32(stream),
+    )
 
 
 class Engine:
-    """Networks of one description and width: ``batch(samples)`` gives their rows, one compilation per structure and shape.
+    """Networks of one description and width: ``batch(samples)`` gives their rows, one compilation
+    per structure and shape.
 
-    What an engine is, is how its matrices act on vectors: ``matrices`` of one network (``Matrices``), and what a network costs.
+    What an engine is, is how its matrices act on vectors: ``matrices`` of one network
+    (``Matrices``), and what a network costs.
     """
 
     name = ""
     compiling = 0.5  # seconds a weight that a program takes to compile, roughly
-    ladder, loose, widest = (1, 2, 4, 8), (1, 2, 8), 1024  # of a verdict: multiples of its n1, the fewest of them, and the widest network it may ask for
+    # of a verdict: multiples of its n1, the fewest of them, and the widest network it may ask for
+    ladder, loose, widest = (1, 2, 4, 8), (1, 2, 8), 1024
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, memory_bytes: int, dtype: str = SINGLE):
+    def __init__(
+        self,
+        arch: Architecture,
+        rows: tuple[Row, ...],
+        width: int,
+        memory_bytes: int,
+        dtype: str = SINGLE,
+    ):
         self.arch, self.rows, self.width, self.dtype = arch, rows, width, dtype
         self.itemsize, real = itemsize(dtype), np.dtype(dtype).type
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
         numbers = arch.number_tables | arch.tables_by_application
-        with np.errstate(over="ignore"):  # a number beyond float32 is a network that diverges, and is reported as such
+        # a number beyond float32 is a network that diverges, and is reported as such
+        with np.errstate(over="ignore"):
             tables = {name: table.astype(real) for name, table in numbers.items()}
         self.tables = {
-            "kind": np.array(arch.kinds, dtype=np.int32),
+            "kind": np.array(arch.kind_table, dtype=np.int32),
             "slots": slot_tables(arch),
             "uses": use_tables(arch),
             "numbers": tables,
@@ -66,13 +93,22 @@ class Engine:
             "head": real(arch.head.variance),
             "factors": {group: real(factor) for group, factor in arch.sgd_factors.items()},
         }
-        self.roots = {part: _root(variance * gram).astype(real) for part, (variance, gram) in arch.stem_parts.items()}
+        self.roots = {
+            part: _root(variance * gram).astype(real)
+            for part, (variance, gram) in arch.stem_parts.items()
+        }
         self.keys: dict[tuple[int, int], Any] = {}
         self.compiled = False  # whether a batch has been run
         self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
-        at_once = memory_bytes // self.lanes if jax.default_backend() != "cpu" else min(memory_bytes // self.lanes, KEPT)
-        self.batch_size = _batch_size(at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds)
+        at_once = (
+            memory_bytes // self.lanes
+            if jax.default_backend() != "cpu"
+            else min(memory_bytes // self.lanes, KEPT)
+        )
+        self.batch_size = _batch_size(
+            at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds
+        )
 
     @staticmethod
     def can(arch: Architecture) -> bool:
@@ -80,7 +116,8 @@ class Engine:
         return True
 
     def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], Matrices]:
-        """(static, {weight: key}) -> the matrices of one network; hashable, equal where one compilation serves."""
+        """(static, {weight: key}) -> the matrices of one network; hashable, equal where one
+        compilation serves."""
         raise NotImplementedError
 
     @property
@@ -90,17 +127,38 @@ class Engine:
 
     @property
     def least_bytes(self) -> int:
-        """Of the smallest batch, one network: with those of its vectors, and Grams over all uses of a slot, that the asked rows need at a time."""
+        """Of the smallest batch, one network: with those of its vectors, and Grams over all uses
+        of a slot, that the asked rows need at a time."""
         arch, asked, weights = self.arch, {row.quantity for row in self.rows}, len(self.shapes)
-        vectors = (arch.lanes + 2) * bool(asked & KEEPING) + (arch.lanes + 1 + weights) * (self.passes > 0)
-        uses = [[len(used) for used in arch.applications_of(name).values()] for name in arch.weights] if asked & OVER_USES else []
-        vectors += weights * (1 + self.passes) * ("ntk" in asked or any(max(each) > 1 for each in uses))
-        grams = max((len(each) * (max(each) * arch.tokens) ** 2 for each in uses if max(each) > 1), default=0)
-        return self.bytes_per_network - self._vectors + 4 * ((arch.depth + 1) * arch.tokens * self.width * vectors + GRAMS * grams)
+        vectors = (arch.lanes + 2) * bool(asked & KEEPING) + (arch.lanes + 1 + weights) * (
+            self.passes > 0
+        )
+        uses = (
+            [[len(used) for used in arch.applications_of(name).values()] for name in arch.weights]
+            if asked & OVER_USES
+            else []
+        )
+        vectors += (
+            weights * (1 + self.passes) * ("ntk" in asked or any(max(each) > 1 for each in uses))
+        )
+        grams = max(
+            (len(each) * (max(each) * arch.tokens) ** 2 for each in uses if max(each) > 1),
+            default=0,
+        )
+        return (
+            self.bytes_per_network
+            - self._vectors
+            + 4 * ((arch.depth + 1) * arch.tokens * self.width * vectors + GRAMS * grams)
+        )
 
     def require_memory(self) -> None:
         """Raise ``InputError`` where there is less memory than one network takes."""
-        names = {"depth": self.arch.sizes.get("L", self.arch.depth), "loops": self.arch.sizes.get("N", 1), "tokens": self.arch.tokens, "width": self.width}
+        names = {
+            "depth": self.arch.sizes.get("L", self.arch.depth),
+            "loops": self.arch.sizes.get("N", 1),
+            "tokens": self.arch.tokens,
+            "width": self.width,
+        }
         what = ", ".join(f"{name}={size}" for name, size in names.items() if size > 1)
         memory.require(self.least_bytes, f"{what or 'width=1'}, engine={self.name}")
 
@@ -111,9 +169,17 @@ class Engine:
 
     @property
     def _vectors(self) -> int:
-        """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a pass."""
+        """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a
+        pass."""
         held = self.arch.lanes + 2 + 3 * len(self.shapes)
-        return self.itemsize * (self.arch.depth + 1) * self.arch.tokens * self.width * held * (1 + self.passes)
+        return (
+            self.itemsize
+            * (self.arch.depth + 1)
+            * self.arch.tokens
+            * self.width
+            * held
+            * (1 + self.passes)
+        )
 
     @property
     def _vector_seconds(self) -> float:
@@ -121,7 +187,8 @@ class Engine:
         return 5e-9 * self.arch.depth * self.arch.tokens * self.width
 
     def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
-        """(rows [samples, rows], first diverged application [samples]) of the networks with these indices."""
+        """(rows [samples, rows], first diverged application [samples]) of the networks with
+        these indices."""
         if (seed, stream) not in self.keys:
             self.keys = {(seed, stream): base_key(self.arch, self.width, seed, stream)}
         key = self.keys[seed, stream]
@@ -131,13 +198,15 @@ class Engine:
 
 
 def _lanes(fits: float) -> int:
-    """Batches in flight: as many as there are cores for one device, where memory has room; accelerators queue by themselves."""
+    """Batches in flight: as many as there are cores for one device, where memory has room;
+    accelerators queue by themselves."""
     alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
     return int(np.clip(min(os.cpu_count() or 1, fits), 1, MOST_LANES)) if alone else 1
 
 
 def _batch_size(fits: float, quick: float) -> int:
-    """Networks a call: a power of two (so any device count up to it divides it), as many as are quick and fit."""
+    """Networks a call: a power of two (so any device count up to it divides it), as many as are
+    quick and fit."""
     return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
 
 
@@ -150,19 +219,38 @@ def _root(gram: np.ndarray) -> np.ndarray:
 def _sharding(samples: int) -> Any:
     devices = jax.local_devices()
     count = max(k for k in range(1, len(devices) + 1) if samples % k == 0)
-    return jax.sharding.NamedSharding(jax.sharding.Mesh(np.array(devices[:count]), ("samples",)), jax.sharding.PartitionSpec("samples"))
+    return jax.sharding.NamedSharding(
+        jax.sharding.Mesh(np.array(devices[:count]), ("samples",)),
+        jax.sharding.PartitionSpec("samples"),
+    )
 
 
 class Static:
     """What one compilation depends on: the description's structure, never its numbers."""
 
-    def __init__(self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any, dtype: str = SINGLE):
+    def __init__(
+        self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any, dtype: str = SINGLE
+    ):
         self.arch, self.rows, self.width, self.plan, self.dtype = arch, rows, width, plan, dtype
         self.passes = passes(arch, rows)
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
         uses = tuple((w, tuple(map(tuple, arch.applications_of(w).values()))) for w in arch.drawn)
-        structure = (arch.sub_blocks, arch.initial, arch.readout, arch.depth, arch.tokens, arch.groups, arch.ensemble, uses)
-        shares = (arch.bands, tuple(arch.owned), arch.head.vocabulary, arch.head.inverse_temperature)
+        structure = (
+            arch.sub_blocks,
+            arch.initial,
+            arch.readout,
+            arch.depth,
+            arch.tokens,
+            arch.groups,
+            arch.ensemble,
+            uses,
+        )
+        shares = (
+            arch.bands,
+            tuple(arch.owned),
+            arch.head.vocabulary,
+            arch.head.inverse_temperature,
+        )
         self.key = (*structure, *shares, rows, width, plan, dtype)
         self.hash = hash(self.key)
 
@@ -174,7 +262,9 @@ class Static:
 
 
 def _batch_of(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
-    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots))(samples)
+    return jax.vmap(
+        lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots)
+    )(samples)
 
 
 _SHORT, _LONG = (jit(static=(0,), options=options)(_batch_of) for options in (LIGHT, OUT_OF_CACHE))
@@ -185,20 +275,41 @@ def _batch(width: int) -> Any:
 
 
 def program(engine: Engine, samples: int) -> Any:
-    """The compiled program of a batch of that many networks: for what it costs (``memory_analysis``)."""
-    key, indices = base_key(engine.arch, engine.width, 0, 0), jax.device_put(np.arange(samples, dtype=np.uint32), _sharding(samples))
+    """The compiled program of a batch of that many networks: for what it costs
+    (``memory_analysis``)."""
+    key, indices = (
+        base_key(engine.arch, engine.width, 0, 0),
+        jax.device_put(np.arange(samples, dtype=np.uint32), _sharding(samples)),
+    )
     with scope(engine.dtype):
-        lowered = _batch(engine.width).compiled().lower(engine.static, key, indices, engine.tables, engine.roots)
+        lowered = (
+            _batch(engine.width)
+            .compiled()
+            .lower(engine.static, key, indices, engine.tables, engine.roots)
+        )
         return lowered.compile()
 
 
 def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
     arch, width = static.arch, static.width
-    stem_key, readout_key, *weight_keys, own = random.branches(key, 3 + len(static.shapes))  # own: of dropout's masks and the head's words
+    # own: of dropout's masks and the head's words
+    stem_key, readout_key, *weight_keys, own = random.branches(key, 3 + len(static.shapes))
     keys = [stem_key] if len(roots) == 1 else list(random.branches(stem_key, len(roots)))
-    draw = lambda root, key: jnp.matmul(root, random.normal(key, (arch.tokens, width), static.dtype), precision=jax.lax.Precision.HIGHEST)  # noqa: E731
+
+    def draw(root, key):
+        return jnp.matmul(
+            root,
+            random.normal(key, (arch.tokens, width), static.dtype),
+            precision=jax.lax.Precision.HIGHEST,
+        )
+
     parts = {part: draw(roots[part], k) for part, k in zip(arch.stem_parts, keys, strict=True)}
     readout = random.normal(readout_key, (arch.tokens, width), static.dtype)
-    readout = jnp.concatenate([readout, readout[:1]])  # the shared v of the NTK is the first token's
-    matrices = static.plan(static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)})
-    return network_rows(arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own)
+    # the shared v of the NTK is the first token's
+    readout = jnp.concatenate([readout, readout[:1]])
+    matrices = static.plan(
+        static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)}
+    )
+    return network_rows(
+        arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own
+    )

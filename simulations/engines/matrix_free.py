@@ -1,8 +1,9 @@
-"""The matrix-free engine: exact finite networks whose matrices are never formed (``conditional``), forward and backward.
+"""The matrix-free engine: exact finite networks whose matrices are never formed (``conditional``),
+forward and backward.
 
-What is known of the matrices goes along with the forward pass, and back with the cotangents (``carried``); further cotangents
-are pulled back one after another with the same carrier, so all gradients are of one network. O(n) numbers a query instead of
-O(n^2) a matrix.
+What is known of the matrices goes along with the forward pass, and back with the cotangents
+(``carried``); further cotangents are pulled back one after another with the same carrier, so all
+gradients are of one network. O(n) numbers a query instead of O(n^2) a matrix.
 """
 
 from __future__ import annotations
@@ -26,16 +27,30 @@ def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int, dtype: str
     """Of every matrix."""
     matrices = [shape for shape in shapes if len(shape.shape) > 1]
     uses = [most_uses(arch, shape.name) for shape in matrices]
-    return [Kind(s, arch.ensemble, u, arch.tokens, passes, dtype) for s, u in zip(matrices, uses, strict=True)]
+    return [
+        Kind(s, arch.ensemble, u, arch.tokens, passes, dtype)
+        for s, u in zip(matrices, uses, strict=True)
+    ]
 
 
 class MatrixFree:
     """The matrices of one network (``Matrices``)."""
 
     def __init__(self, static: Static, keys: dict[str, Any]):
-        self.kinds = {kind.shape.name: kind for kind in kinds(static.arch, static.shapes, static.passes, static.dtype)}
-        self.keys = {name: random.branches(keys[name], static.arch.depth * (1 + static.passes)) for name in self.kinds}  # of every query
-        self.biases = {s.name: stored(keys[s.name], s, dtype=static.dtype) for s in static.shapes if len(s.shape) == 1}
+        self.kinds = {
+            kind.shape.name: kind
+            for kind in kinds(static.arch, static.shapes, static.passes, static.dtype)
+        }
+        # of every query
+        self.keys = {
+            name: random.branches(keys[name], static.arch.depth * (1 + static.passes))
+            for name in self.kinds
+        }
+        self.biases = {
+            s.name: stored(keys[s.name], s, dtype=static.dtype)
+            for s in static.shapes
+            if len(s.shape) == 1
+        }
 
     def start(self) -> Any:
         return {name: kind.empty() for name, kind in self.kinds.items()}
@@ -47,7 +62,13 @@ class MatrixFree:
         return put(state, {name: place["slots"][name] for name in self.kinds}, local)
 
     def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
-        found: Any = ask(self.kinds[weight], self.keys[weight], (place["step"], place["uses"][weight]), local[weight], x)
+        found: Any = ask(
+            self.kinds[weight],
+            self.keys[weight],
+            (place["step"], place["uses"][weight]),
+            local[weight],
+            x,
+        )
         return found[0], local | {weight: found[1]}
 
     def bias(self, weight: str, slot: Any) -> Any:
@@ -56,7 +77,10 @@ class MatrixFree:
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         def one(carrier: Any, c: Any) -> tuple[Any, Any]:
             gradients, carrier = vjp((c, carrier))
-            return {name: known._replace(passes=known.passes + jnp.ones_like(known.passes)) for name, known in carrier.items()}, gradients
+            return {
+                name: known._replace(passes=known.passes + jnp.ones_like(known.passes))
+                for name, known in carrier.items()
+            }, gradients
 
         return jax.lax.scan(one, state, cotangents)[1]
 
@@ -71,7 +95,8 @@ class MatrixFreeEngine(Engine):
     """Costs normals for queries, not for matrices: O(n) each."""
 
     name, compiling = "matrix-free", 1.1
-    ladder, loose, widest = (1, 4, 16), (1, 4, 16), 2**14  # width is cheap, so the 1/n term is seen from further away
+    # width is cheap, so the 1/n term is seen from further away
+    ladder, loose, widest = (1, 4, 16), (1, 4, 16), 2**14
 
     @staticmethod
     def can(arch: Architecture) -> bool:
@@ -84,7 +109,9 @@ class MatrixFreeEngine(Engine):
     def bytes_per_network(self) -> int:
         """The queries, as state and as carrier, and the vectors."""
         every = kinds(self.arch, self.shapes, self.passes, self.dtype)
-        return 2 * self.itemsize * sum(kind.kept * sum(kind.sides) for kind in every) + self._vectors
+        return (
+            2 * self.itemsize * sum(kind.kept * sum(kind.sides) for kind in every) + self._vectors
+        )
 
     @property
     def seconds(self) -> float:

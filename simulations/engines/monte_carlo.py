@@ -19,22 +19,38 @@ from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.matrix_free import MatrixFreeEngine
 from sigprop.simulations.network.precision import SINGLE, check_dtype
 
-ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)}
+ENGINES: dict[str, type[Engine]] = {
+    engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)
+}
 TYPICAL = 1000  # not what is asked for: the first networks of many are those of few
 Advance = Callable[[int], None]
 
 
-def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int, memory_mib: int, typical: int = TYPICAL, dtype: str = SINGLE) -> Engine:
-    """The engine of that name ('auto': of those that can, the one that is sooner done with ``typical``
-    networks), its networks in the precision ``dtype``. Raises ``InputError``."""
+def engine_for(
+    name: str,
+    arch: Architecture,
+    rows: tuple[Row, ...],
+    width: int,
+    memory_mib: int,
+    typical: int = TYPICAL,
+    dtype: str = SINGLE,
+) -> Engine:
+    """The engine of that name ('auto': of those that can, the one that is sooner done with
+    ``typical`` networks), its networks in the precision ``dtype``. Raises ``InputError``."""
     check_dtype(dtype)
     if name == "auto":
-        able = [engine(arch, rows, width, memory_mib * 2**20, dtype) for engine in ENGINES.values() if engine.can(arch)]
+        able = [
+            engine(arch, rows, width, memory_mib * 2**20, dtype)
+            for engine in ENGINES.values()
+            if engine.can(arch)
+        ]
         there = memory.available()
         fit = [engine for engine in able if there is None or engine.least_bytes <= there]
         if not fit:
             min(able, key=lambda engine: engine.least_bytes).require_memory()
-        return min(fit, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds)
+        return min(
+            fit, key=lambda engine: engine.compiling * len(engine.shapes) + typical * engine.seconds
+        )
     if name not in ENGINES:
         raise InputError(f"engine={name!r}{near_miss(name, ['auto', *ENGINES])}")
     if not ENGINES[name].can(arch):
@@ -45,15 +61,20 @@ def engine_for(name: str, arch: Architecture, rows: tuple[Row, ...], width: int,
     return found
 
 
-def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are done, in order.
+def chunks(
+    engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are
+    done, in order.
 
-    ``engine.lanes`` batches are in flight at a time: a scan over applications keeps one core busy, not two.
+    ``engine.lanes`` batches are in flight at a time: a scan over applications keeps one core busy,
+    not two.
     """
     size = engine.batch_size
 
     def one(start: int) -> tuple[np.ndarray, np.ndarray]:
-        rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))  # one shape, one compilation
+        # one shape, one compilation
+        rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))
         count = min(size, samples - start)
         return np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
 
@@ -76,8 +97,11 @@ def chunks(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Ad
                 future.cancel()
 
 
-def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None) -> np.ndarray:
-    """[samples, R] float64; raises ``Diverged`` with the first application at which a network was not finite."""
+def sample(
+    engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None
+) -> np.ndarray:
+    """[samples, R] float64; raises ``Diverged`` with the first application at which a network
+    was not finite."""
     parts = []
     for rows, diverged in chunks(engine, samples, seed, stream, advance):
         if (diverged <= engine.arch.depth).any():
@@ -88,12 +112,21 @@ def sample(engine: Engine, samples: int, seed: int, stream: int = 0, advance: Ad
     return np.concatenate(parts)
 
 
-def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = None) -> dict[str, Any]:
-    """Mean and standard error of every row by Welford's update over chunks, and the first diverged application (or None).
+def moments(
+    engine: Engine, samples: int, seed: int, advance: Advance | None = None
+) -> dict[str, Any]:
+    """Mean and standard error of every row by Welford's update over chunks, and the first diverged
+    application (or None).
 
-    Each row is counted in units of a power of two near its first value, so that the squares of 1e160 stay finite.
+    Each row is counted in units of a power of two near its first value, so that the squares of
+    1e160 stay finite.
     """
-    count, mean, scatter, first = 0, np.zeros(len(engine.rows)), np.zeros(len(engine.rows)), engine.arch.depth + 1
+    count, mean, scatter, first = (
+        0,
+        np.zeros(len(engine.rows)),
+        np.zeros(len(engine.rows)),
+        engine.arch.depth + 1,
+    )
     unit = np.zeros(0)
     for rows, diverged in chunks(engine, samples, seed, 0, advance):
         unit = unit if count else _unit(rows[0])
@@ -101,7 +134,9 @@ def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = N
             rows = rows / unit
             own = rows.mean(axis=0)
             shift = own - mean
-            scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (count + len(rows))
+            scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (
+                count + len(rows)
+            )
             mean += shift * len(rows) / (count + len(rows))
         count += len(rows)
         first = min(first, int(diverged.min()))
@@ -111,6 +146,7 @@ def moments(engine: Engine, samples: int, seed: int, advance: Advance | None = N
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    """The powers of two at or below these values, 1 for zero and for what is not finite: dividing by them rounds nothing."""
+    """The powers of two at or below these values, 1 for zero and for what is not finite:
+    dividing by them rounds nothing."""
     usable = np.isfinite(values) & (values != 0)
     return np.ldexp(1.0, np.where(usable, np.frexp(np.where(usable, values, 1.0))[1] - 1, 0))

@@ -20,28 +20,59 @@ def heads_of(scores: Scores, rows: int) -> int:
 
 
 def check_heads(node: Attend, width: int) -> None:
-    """Raise ``InputError`` where this width does not divide into whole heads of queries, and of keys and values."""
+    """Raise ``InputError`` where this width does not divide into whole heads of queries, and of
+    keys and values."""
     rows = width * rows_of(node.query)
     if node.scores.scale == "linear":
         step = node.scores.heads or 1
     elif math.isinf(node.scores.head_dim):
-        raise InputError("head_dim=inf is a limit that only the theory knows; accepted for finite networks: a number")
+        raise InputError(
+            "head_dim=inf is a limit that only the theory knows; accepted for finite networks: a "
+            "number"
+        )
     else:
         step = int(node.scores.head_dim)
     least = step * group_of(node)
-    if rows.denominator != 1 or rows % least or (node.scores.scale == "linear" and step % group_of(node)):
-        what = f"{step} heads" if node.scores.scale == "linear" else f"head_dim={step} with {group_of(node)} query heads a key head"
-        raise InputError(f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a multiple of {least}")
+    if (
+        rows.denominator != 1
+        or rows % least
+        or (node.scores.scale == "linear" and step % group_of(node))
+    ):
+        what = (
+            f"{step} heads"
+            if node.scores.scale == "linear"
+            else f"head_dim={step} with {group_of(node)} query heads a key head"
+        )
+        raise InputError(
+            f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a "
+            f"multiple of {least}"
+        )
 
 
-def attend(scores: Scores, group: int, q: Any, k: Any, v: Any, cap: Any = None, base: Any = None, mask: Any = None, bias: Any = None) -> Any:
-    """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on average over heads.
+def attend(
+    scores: Scores,
+    group: int,
+    q: Any,
+    k: Any,
+    v: Any,
+    cap: Any = None,
+    base: Any = None,
+    mask: Any = None,
+    bias: Any = None,
+) -> Any:
+    """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on
+    average over heads.
 
-    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega with; bias [T, T]: added to the capped scores.
+    Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega
+    with; bias [T, T]: added to the capped scores.
     """
     tokens, rows = q.shape
     heads = heads_of(scores, rows)
-    split = lambda x, count: x.reshape(tokens, count, -1)  # noqa: E731  [T, heads, d]
+
+    # [T, heads, d]
+    def split(x, count):
+        return x.reshape(tokens, count, -1)
+
     q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
     size = q.shape[-1]
     if scores.qk_norm:
@@ -68,10 +99,12 @@ def normalised(x: Any) -> Any:
 
 
 def rotated(x: Any, base: Any) -> Any:
-    """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token t."""
+    """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token
+    t."""
     tokens, _, size = x.shape
     frequency = base ** (-2 * jnp.arange(size // 2, dtype=x.dtype) / size)
-    angle = (jnp.arange(tokens, dtype=x.dtype)[:, None] * frequency[None])[:, None, :]  # [T, 1, d/2]
+    # [T, 1, d/2]
+    angle = (jnp.arange(tokens, dtype=x.dtype)[:, None] * frequency[None])[:, None, :]
     first, second = x[..., : size // 2], x[..., size // 2 :]
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

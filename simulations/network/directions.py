@@ -1,7 +1,9 @@
-"""Queries against the orthonormal directions that are known: what of a query they span, and which new directions are left.
+"""Queries against the orthonormal directions that are known: what of a query they span, and which
+new directions are left.
 
-Long lists of directions leave the cache. They are therefore gone through in blocks of rows, each block used twice while it is near
-(once to measure a query along it, once to take that away), and only as far as rows are in use.
+Long lists of directions leave the cache. They are therefore gone through in blocks of rows, each
+block used twice while it is near (once to measure a query along it, once to take that away), and
+only as far as rows are in use.
 """
 
 from __future__ import annotations
@@ -14,15 +16,18 @@ import jax.numpy as jnp
 
 from sigprop.simulations.network.inner import products
 
-DEPENDENT = {"float32": 1e-5, "float64": 1e-13}  # of a query's length: below it, what is left of the query is rounding, not a direction
+# of a query's length: below it, what is left of the query is rounding, not a direction
+DEPENDENT = {"float32": 1e-5, "float64": 1e-13}
 UNROLLED = 4  # queries at a time
-LEFT = 0.5  # of a new direction's length, on the second orthogonalisation: below it, it was made of rounding
+# of a new direction's length, on the second orthogonalisation: below it, it was made of rounding
+LEFT = 0.5
 NEAR = 2**18  # numbers of a block: one MiB
 LEAST = 8  # rows of a block
 
 
 def rows_of_block(rows: int, side: int) -> int:
-    """How many of so many rows of length ``side`` are gone through at a time: all, where they are few, else as many as divide them."""
+    """How many of so many rows of length ``side`` are gone through at a time: all, where they
+    are few, else as many as divide them."""
     most = max(LEAST, NEAR // side)
     return rows if rows <= most else max(block for block in range(1, most + 1) if rows % block == 0)
 
@@ -33,14 +38,23 @@ def whole_blocks(rows: int, side: int) -> int:
     return rows if rows <= most else -(-rows // most) * most
 
 
-def through(body: Callable[[Any, Callable[[Any], Any], Any], Any], start: Any, rows: int, side: int, used: Any) -> Any:
-    """``body(value, read, first)`` for every block of the first ``used`` rows (None: of all); read(array) is the array's block, first its first row."""
+def through(
+    body: Callable[[Any, Callable[[Any], Any], Any], Any],
+    start: Any,
+    rows: int,
+    side: int,
+    used: Any,
+) -> Any:
+    """``body(value, read, first)`` for every block of the first ``used`` rows (None: of all);
+    read(array) is the array's block, first its first row."""
     block = rows_of_block(rows, side)
     if block == rows:
         return body(start, lambda array: array, 0)
 
     def one(i: Any, value: Any) -> Any:
-        return body(value, lambda array: jax.lax.dynamic_slice_in_dim(array, i * block, block), i * block)
+        return body(
+            value, lambda array: jax.lax.dynamic_slice_in_dim(array, i * block, block), i * block
+        )
 
     count = rows // block if used is None else (used + block - 1) // block
     return jax.lax.fori_loop(0, count, one, start)
@@ -52,14 +66,19 @@ def times(x: Any, y: Any) -> Any:
 
 
 def freed(x: Any, known: Any, used: Any = None) -> tuple[Any, Any]:
-    """(a [T, K], x - a known [T, n]): along the orthonormal or zero rows of ``known`` [K, n], and outside them."""
+    """(a [T, K], x - a known [T, n]): along the orthonormal or zero rows of ``known`` [K, n],
+    and outside them."""
     rows, side = known.shape
 
     def body(value: Any, read: Any, first: Any) -> Any:
         a, left = value
         near = read(known)
         along = products(left, near)
-        return (along if along.shape == a.shape else jax.lax.dynamic_update_slice_in_dim(a, along, first, 1)), left - times(along, near)
+        return (
+            along
+            if along.shape == a.shape
+            else jax.lax.dynamic_update_slice_in_dim(a, along, first, 1)
+        ), left - times(along, near)
 
     return through(body, (jnp.zeros((len(x), rows), dtype=x.dtype), x), rows, side, used)
 
@@ -77,8 +96,8 @@ def combined(a: Any, rows: Any, used: Any = None) -> Any:
 
 
 def exchanged(b: Any, images: Any, x: Any, directions: Any) -> Any:
-    """x + (b images^T - x directions^T) directions: x with its part along orthonormal ``directions`` [K, n] replaced by what b says of their
-    images [K, m]."""
+    """x + (b images^T - x directions^T) directions: x with its part along orthonormal
+    ``directions`` [K, n] replaced by what b says of their images [K, m]."""
 
     def body(value: Any, read: Any, first: Any) -> Any:
         near = read(directions)
@@ -89,10 +108,12 @@ def exchanged(b: Any, images: Any, x: Any, directions: Any) -> Any:
 
 
 def extend(known: Sequence[tuple[Any, Any]], x: Any) -> tuple[list[Any], Any, Any]:
-    """(a, b [T, n], r [T, T]): x = sum of a known + r b, rows of b orthonormal to all known ones and each other, or zero where x is dependent.
+    """(a, b [T, n], r [T, T]): x = sum of a known + r b, rows of b orthonormal to all known ones
+    and each other, or zero where x is dependent.
 
-    known: lists of orthonormal or zero rows [K, n], each with how many at most are in use (None: all), and a [T, K] for each; x [T, n].
-    Twice is enough: the second round removes the first one's rounding.
+    known: lists of orthonormal or zero rows [K, n], each with how many at most are in use (None:
+    all), and a [T, K] for each; x [T, n]. Twice is enough: the second round removes the first one's
+    rounding.
     """
     least = _length(x) * DEPENDENT[x.dtype.name]
     if not known:
@@ -113,7 +134,8 @@ def _freed_of_all(x: Any, known: Sequence[tuple[Any, Any]]) -> tuple[list[Any], 
 
 
 def _among(x: Any, least: Any) -> tuple[Any, Any]:
-    """(b, r): x = r b, rows of b orthonormal, or zero where what is left of a row is not longer than ``least`` [T].
+    """(b, r): x = r b, rows of b orthonormal, or zero where what is left of a row is not longer
+    than ``least`` [T].
 
     Each row is freed twice of the rows before it, so rounding is not taken for a direction."""
     if len(x) <= UNROLLED:
@@ -127,7 +149,9 @@ def _among(x: Any, least: Any) -> tuple[Any, Any]:
         direction, length = _unit(left - times(more, b), least[t])
         return b.at[t].set(direction), r.at[t].set((along + more).at[t].set(length))
 
-    return jax.lax.fori_loop(0, len(x), token, (jnp.zeros_like(x), jnp.zeros((len(x), len(x)), dtype=x.dtype)))
+    return jax.lax.fori_loop(
+        0, len(x), token, (jnp.zeros_like(x), jnp.zeros((len(x), len(x)), dtype=x.dtype))
+    )
 
 
 def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
@@ -140,7 +164,9 @@ def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
         more = [(b * left).sum() for b in rows]
         direction, length = _unit(_without(left, more, rows), bound)
         sums = [first + second for first, second in zip(along, more, strict=True)]
-        coefficients.append(jnp.stack([*sums, length, *[jnp.zeros_like(length)] * (len(x) - len(rows) - 1)]))
+        coefficients.append(
+            jnp.stack([*sums, length, *[jnp.zeros_like(length)] * (len(x) - len(rows) - 1)])
+        )
         rows.append(direction)
     return jnp.stack(rows), jnp.stack(coefficients)
 

@@ -6,13 +6,16 @@ from typing import Any, Protocol
 
 
 class Matrices(Protocol):
-    """The matrices of one network. A state goes along with the pass, application by application, where they have one.
+    """The matrices of one network. A state goes along with the pass, application by application,
+    where they have one.
 
-    place: of an application {'step': which, 'slots': {weight: slot}, 'uses': {weight: which use of the slot it is}}.
+    place: of an application {'step': which, 'slots': {weight: slot}, 'uses': {weight: which use of
+    the slot it is}}.
     """
 
     def start(self) -> Any:
-        """The state before the first application: a pytree of arrays of the network's precision, or one without leaves."""
+        """The state before the first application: a pytree of arrays of the network's precision,
+        or one without leaves."""
         ...
 
     def take(self, state: Any, place: Any) -> tuple[Any, Any]:
@@ -24,7 +27,8 @@ class Matrices(Protocol):
         ...
 
     def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
-        """(W x for every token [T, n_in] -> [T, n_out], local), entries of W of variance 1; differentiable in x and local."""
+        """(W x for every token [T, n_in] -> [T, n_out], local), entries of W of variance 1;
+        differentiable in x and local."""
         ...
 
     def bias(self, weight: str, slot: Any) -> Any:
@@ -32,5 +36,6 @@ class Matrices(Protocol):
         ...
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
-        """vjp((c, cotangent of the last state)) -> (gradients, cotangent of the first), for every c of ``cotangents`` [C, ...]: [C, gradients]."""
+        """vjp((c, cotangent of the last state)) -> (gradients, cotangent of the first), for
+        every c of ``cotangents`` [C, ...]: [C, gradients]."""
         ...

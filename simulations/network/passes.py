@@ -1,4 +1,5 @@
-"""One finite network: the description's expressions evaluated on vectors, scanned over applications."""
+"""One finite network: the description's expressions evaluated on vectors, scanned over
+applications."""
 
 from __future__ import annotations
 
@@ -9,7 +10,23 @@ import jax
 import jax.numpy as jnp
 
 from sigprop.description.architecture import Architecture
-from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, State, Stem, Sum, Vector, Write
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    State,
+    Stem,
+    Sum,
+    Vector,
+    Write,
+)
 from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Project, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
@@ -22,12 +39,27 @@ from sigprop.simulations.network.weights import Shape
 
 
 class _Evaluation:
-    """Vector expressions on arrays [T, n]; collects each weight's input, and attention's participation, as it goes."""
+    """Vector expressions on arrays [T, n]; collects each weight's input, and attention's
+    participation, as it goes."""
 
     def __init__(
-        self, leaves: dict[Vector, Any], numbers: Any, matrices: Any = None, local: Any = None, place: Any = None, probes: Any = None, masks: Any = None
+        self,
+        leaves: dict[Vector, Any],
+        numbers: Any,
+        matrices: Any = None,
+        local: Any = None,
+        place: Any = None,
+        probes: Any = None,
+        masks: Any = None,
     ):
-        self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = numbers, matrices, local, place, probes, masks
+        self.numbers, self.matrices, self.local, self.place, self.probes, self.masks = (
+            numbers,
+            matrices,
+            local,
+            place,
+            probes,
+            masks,
+        )
         self.leaves = dict(leaves)
         self.dtype = next(iter(self.leaves.values())).dtype
         self.inputs: dict[str, Any] = {}
@@ -46,7 +78,12 @@ class _Evaluation:
                 return (x.reshape(*gates.shape, -1) * gates[..., None]).reshape(x.shape)
             case Mix(table, of, turned):
                 matrix = self.numbers[table.name]
-                return jnp.einsum("ts,sn->tn", matrix.T if turned else matrix, self(of), precision=jax.lax.Precision.HIGHEST)
+                return jnp.einsum(
+                    "ts,sn->tn",
+                    matrix.T if turned else matrix,
+                    self(of),
+                    precision=jax.lax.Precision.HIGHEST,
+                )
             case Scale(factor, of):
                 return self.number(factor) * self(of)
             case Rescale(factor, of):
@@ -59,12 +96,17 @@ class _Evaluation:
             case Product(left, right):
                 return self(left) * self(right)
             case Activate(activation, of, order):
-                return activation.function(self(of)) if order == 0 else activation.derivative(self(of))
+                return (
+                    activation.function(self(of)) if order == 0 else activation.derivative(self(of))
+                )
             case Normalise(of, kind, epsilon):
                 x = self(of)
                 x = x - jnp.mean(x, axis=-1, keepdims=True) if kind == "layer" else x
                 square = jnp.mean(x * x, axis=-1, keepdims=True) + self.number(epsilon)
-                norm = self.norms[u] = jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))  # of 0: 1
+                # of 0: 1
+                norm = self.norms[u] = jnp.sqrt(
+                    jnp.where(square > 0, square, jnp.ones_like(square))
+                )
                 return x / norm
             case Truncate(of, fraction, parts):
                 x = self(of)
@@ -77,19 +119,34 @@ class _Evaluation:
             case Project(of, along):
                 x, y = self(of), self(along)
                 square = (y * y).sum(-1, keepdims=True)
-                return x - (x * y).sum(-1, keepdims=True) / jnp.where(square > 0, square, jnp.ones_like(square)) * y
+                return (
+                    x
+                    - (x * y).sum(-1, keepdims=True)
+                    / jnp.where(square > 0, square, jnp.ones_like(square))
+                    * y
+                )
             case Dropout(name, of, rate):
                 x = self(of)
                 return x * kept(self.masks[name], x.shape, self.number(rate))
             case Attend(query, key, value, scores):
-                mask = None if u.rate is None else functools.partial(kept, self.masks[u], rate=self.number(u.rate))
-                cap, base = (None if scalar is None else self.number(scalar) for scalar in (u.cap, u.base))
+                mask = (
+                    None
+                    if u.rate is None
+                    else functools.partial(kept, self.masks[u], rate=self.number(u.rate))
+                )
+                cap, base = (
+                    None if scalar is None else self.number(scalar) for scalar in (u.cap, u.base)
+                )
                 bias = None if u.bias is None else self.numbers[u.bias.name]
                 if u.kept_by:
                     modulators = self.modulators[u.kept_by]
-                    unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, :]
+                    unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[
+                        None, :
+                    ]
                     bias = unseen if bias is None else bias + unseen
-                output, self.participation = attend(scores, group_of(u), self(query), self(key), self(value), cap, base, mask, bias)
+                output, self.participation = attend(
+                    scores, group_of(u), self(query), self(key), self(value), cap, base, mask, bias
+                )
                 return output
             case Linear():
                 x = self(u.of)
@@ -102,7 +159,10 @@ class _Evaluation:
                 return self.modulators[weight][:, None] * self(of)
             case Bias():
                 std = jnp.sqrt(self.number(u.variance))
-                return self._probed(u.weight, std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :])
+                return self._probed(
+                    u.weight,
+                    std * self.matrices.bias(u.weight, self.place["slots"][u.weight])[None, :],
+                )
         raise TypeError(f"cannot evaluate {u!r}")
 
     def number(self, scalar: Scalar) -> Any:
@@ -112,7 +172,9 @@ class _Evaluation:
     def modulate(self, u: Modulate) -> Any:
         """m [T] of what the application reads, 0 where it skips."""
         x = self(Read())
-        variance, power, least = (self.number(scalar) for scalar in (u.variance, u.power, u.skip_below))
+        variance, power, least = (
+            self.number(scalar) for scalar in (u.variance, u.power, u.skip_below)
+        )
         scores, self.local = self.matrices.apply(self.local, self.place, u.weight, x)
         scores = self._probed(u.weight, jnp.sqrt(variance / x.shape[-1]) * scores)  # pyright: ignore[reportOperatorIssue]
         m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
@@ -120,7 +182,9 @@ class _Evaluation:
 
     def gain(self, u: Vector, tokens: int) -> Any:
         """[T] log of what ``u`` divided its argument by (0 where it is not a norm)."""
-        return jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=self.dtype)
+        return (
+            jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=self.dtype)
+        )
 
     def _probed(self, weight: str, x: Any) -> Any:
         outputs, grams = self.probes
@@ -134,11 +198,19 @@ def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
 
 
 def run(
-    arch: Architecture, shapes: tuple[Shape, ...], stem: Any, matrices: Matrices, state: Any, tables: Any, probes: Probes, key: Any = None
+    arch: Architecture,
+    shapes: tuple[Shape, ...],
+    stem: Any,
+    matrices: Matrices,
+    state: Any,
+    tables: Any,
+    probes: Probes,
+    key: Any = None,
 ) -> tuple[Trace, Any]:
     """The network's forward pass on a stem output [T, n], and what state it leaves the matrices in.
 
-    state: ``matrices.start()``; tables: {'kind', 'slots', 'uses', 'numbers'} over applications (and others); key: of dropout's masks.
+    state: ``matrices.start()``; tables: {'kind', 'slots', 'uses', 'numbers'} over applications (and
+    others); key: of dropout's masks.
     """
     by_name = {s.name: s for s in shapes}
     stem = stem + probes.stem
@@ -148,44 +220,102 @@ def run(
 
     def application(kind: int, lanes: Any, local: Any, x: Any) -> Any:
         block = arch.sub_blocks[kind]
-        leaves: dict[Vector, Any] = {Stem(): stem, **{State(i): lane for i, lane in enumerate(lanes)}}
+        leaves: dict[Vector, Any] = {
+            Stem(): stem,
+            **{State(i): lane for i, lane in enumerate(lanes)},
+        }
         read = _Evaluation(leaves, x["numbers"])(block.read)
-        dropped = [node for node in walk(block.branch) if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)]
-        masks = {getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m) for m, node in enumerate(dropped)}
+        dropped = [
+            node
+            for node in walk(block.branch)
+            if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)
+        ]
+        masks = {
+            getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m)
+            for m, node in enumerate(dropped)
+        }
         branch = _Evaluation({Read(): read}, x["numbers"], matrices, local, x, x["probes"], masks)
         branch.modulators = {name: branch.modulate(node) for name, node in block.modulators.items()}
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])
         rule.modulators = branch.modulators
-        inputs = {name: branch.inputs.get(name, jnp.zeros(shape, dtype=stem.dtype)) for name, shape in _input_shapes(arch, by_name).items()}
-        participation = jnp.zeros(write.shape[:1], dtype=stem.dtype) if branch.participation is None else branch.participation
+        inputs = {
+            name: branch.inputs.get(name, jnp.zeros(shape, dtype=stem.dtype))
+            for name, shape in _input_shapes(arch, by_name).items()
+        }
+        participation = (
+            jnp.zeros(write.shape[:1], dtype=stem.dtype)
+            if branch.participation is None
+            else branch.participation
+        )
         new = tuple(rule(lane) for lane in block.rule)
-        modulators = next(iter(rule.modulators.values()), jnp.ones(write.shape[:1], dtype=stem.dtype))
-        return new, branch.local, (write, inputs, jax.tree.map(_gram, inputs), participation, rule.gain(block.rule[0], write.shape[0]), modulators)
+        modulators = next(
+            iter(rule.modulators.values()), jnp.ones(write.shape[:1], dtype=stem.dtype)
+        )
+        return (
+            new,
+            branch.local,
+            (
+                write,
+                inputs,
+                jax.tree.map(_gram, inputs),
+                participation,
+                rule.gain(block.rule[0], write.shape[0]),
+                modulators,
+            ),
+        )
 
     def step(carried: Any, x: Any) -> Any:
         lanes, state = carried
         lanes = (listen(lanes[0] + x["state_probe"], x["gram_probe"]), *lanes[1:])
         local, state = matrices.take(state, x)
         kinds = [functools.partial(application, kind) for kind in range(len(arch.sub_blocks))]
-        new, local, left = kinds[0](lanes, local, x) if len(kinds) == 1 else jax.lax.switch(x["kind"], kinds, lanes, local, x)
+        new, local, left = (
+            kinds[0](lanes, local, x)
+            if len(kinds) == 1
+            else jax.lax.switch(x["kind"], kinds, lanes, local, x)
+        )
         return (new, matrices.put(state, x, local)), (lanes, _gram(lanes[0]), _finite(lanes), *left)
 
     xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}
-    xs |= {"step": jnp.arange(arch.depth, dtype=jnp.uint32), "probes": (probes.outputs, probes.output_grams)}
+    xs |= {
+        "step": jnp.arange(arch.depth, dtype=jnp.uint32),
+        "probes": (probes.outputs, probes.output_grams),
+    }
     xs |= {"state_probe": probes.before, "gram_probe": probes.grams[:-1]}
-    (final, state), (states, grams, finite, writes, inputs, input_grams, participation, gains, modulators) = jax.lax.scan(step, (lanes, state), xs)
+    (
+        (final, state),
+        (states, grams, finite, writes, inputs, input_grams, participation, gains, modulators),
+    ) = jax.lax.scan(step, (lanes, state), xs)
     final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
     taps = []
     for a in arch.readout.at:
         numbers = {name: table[min(a, arch.depth - 1)] for name, table in tables["numbers"].items()}
         at = final if a == arch.depth else [lane[a] for lane in states]
-        read = _Evaluation({Stem(): stem, **{State(i): lane for i, lane in enumerate(at)}}, numbers)(arch.readout.read)
-        taps.append(_Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at))
+        read = _Evaluation(
+            {Stem(): stem, **{State(i): lane for i, lane in enumerate(at)}}, numbers
+        )(arch.readout.read)
+        taps.append(
+            _Evaluation({Read(): read}, numbers)(arch.readout.branch) / len(arch.readout.at)
+        )
     every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
-    grams, finite = jnp.concatenate([grams, _gram(final[0])[None]]), jnp.concatenate([finite, _finite(final)[None]])
+    grams, finite = (
+        jnp.concatenate([grams, _gram(final[0])[None]]),
+        jnp.concatenate([finite, _finite(final)[None]]),
+    )
     gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], gains])
-    return Trace(every, writes, inputs, jnp.stack(taps), participation, grams, input_grams, finite, jnp.cumsum(gains, axis=0), modulators), state
+    return Trace(
+        every,
+        writes,
+        inputs,
+        jnp.stack(taps),
+        participation,
+        grams,
+        input_grams,
+        finite,
+        jnp.cumsum(gains, axis=0),
+        modulators,
+    ), state
 
 
 def _gram(x: Any) -> Any:
@@ -195,9 +325,15 @@ def _gram(x: Any) -> Any:
 
 def _finite(lanes: Any) -> Any:
     """Whether every <h, h> is (it overflows before h does)."""
-    return jnp.stack([jnp.isfinite(jax.lax.stop_gradient((lane * lane).sum(-1))).all() for lane in lanes]).all()
+    return jnp.stack(
+        [jnp.isfinite(jax.lax.stop_gradient((lane * lane).sum(-1))).all() for lane in lanes]
+    ).all()
 
 
 def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:
     """The input of every matrix, [T, n_in] (biases have none)."""
-    return {name: (arch.tokens, shapes[name].shape[1]) for name, node in arch.weights.items() if isinstance(node, Linear)}
+    return {
+        name: (arch.tokens, shapes[name].shape[1])
+        for name, node in arch.weights.items()
+        if isinstance(node, Linear)
+    }

@@ -1,13 +1,18 @@
-"""Standard normals that cost little: jax's own generator of random words, and the Box-Muller pair of two of them, in one pass.
+"""Standard normals that cost little: jax's own generator of random words, and the Box-Muller pair
+of two of them, in one pass.
 
-    threefry(k, c) = (a, b)   20 rounds on the counter c = (0, i): two words; ``jax.random.bits`` is their exclusive or
-    normals                   sqrt(-2 ln u) cos(theta), sqrt(-2 ln u) sin(theta), u in (0, 1) from a, theta from b
+    threefry(k, c) = (a, b)   20 rounds on the counter c = (0, i): two words; ``jax.random.bits`` is
+                              their exclusive or
+    normals                   sqrt(-2 ln u) cos(theta), sqrt(-2 ln u) sin(theta), u in (0, 1) from
+                              a, theta from b
 
-``jax.random.normal`` uses one of the two words' worth, and on a CPU inverts the error function of it number by number; random
-numbers are what every Monte Carlo spends its time on (benchmarks/engines.py has both rates). u and theta are multiples of
-2^-23 and a half: no normal is beyond 5.8, and moments are those of a Gaussian to 1e-6.
+``jax.random.normal`` uses one of the two words' worth, and on a CPU inverts the error function of
+it number by number; random numbers are what every Monte Carlo spends its time on
+(benchmarks/engines.py has both rates). u and theta are multiples of 2^-23 and a half: no normal is
+beyond 5.8, and moments are those of a Gaussian to 1e-6.
 
-Source: Salmon et al. 2011 (Random123), Box and Muller 1958; tests/simulations/network/test_random.py.
+Source: Salmon et al. 2011 (Random123), Box and Muller 1958;
+tests/simulations/network/test_random.py.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ from sigprop.simulations.network.precision import SINGLE
 
 PARITY = 0x1BD11BDA
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-SINE = (6.28318531, -41.3417021, 81.6052237, -76.7041687, 42.0077701, -14.3812218)  # sin(2 pi x) = x p(x^2) within 3e-11 for abs(x) <= 1/4
+# sin(2 pi x) = x p(x^2) within 3e-11 for abs(x) <= 1/4
+SINE = (6.28318531, -41.3417021, 81.6052237, -76.7041687, 42.0077701, -14.3812218)
 HALF = np.float32(2**-24)  # a step
 PARTS = 2
 PIECE = 2**17  # normals at a time: what is made in passing stays in the cache
@@ -49,15 +55,18 @@ def threefry(key: Any, low: Any) -> tuple[Any, Any]:
 
 
 def branches(key: Any, count: int) -> Any:
-    """[count] keys, ``jax.random.fold_in(key, 0), fold_in(key, 1), ...``, at once: one by one inside a loop they cost as much as vectors."""
+    """[count] keys, ``jax.random.fold_in(key, 0), fold_in(key, 1), ...``, at once: one by one
+    inside a loop they cost as much as vectors."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
 def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
-    """[*shape] independent standard normals: a function of the key and the shape, whatever it is mapped or compiled with.
+    """[*shape] independent standard normals: a function of the key and the shape, whatever it is
+    mapped or compiled with.
 
-    They are drawn in float32 and converted to ``dtype``: networks of every precision are the same ones. Pair i is
-    sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
+    They are drawn in float32 and converted to ``dtype``: networks of every precision are the same
+    ones. Pair i is sqrt(-2 ln u) (cos, sin)(theta), u and theta from the two words of
+    ``threefry(key, i)``; from 2^33 entries on, jax's own normals.
     """
     size = math.prod(shape)
     if size >= COUNTED:
@@ -70,19 +79,27 @@ def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
         return _box_muller(*threefry(key, low + part * np.uint32(count)))
 
     def piece(p: Any) -> Any:
-        # a loop's result is kept, and not made again by each that uses it; a complex number, because a loop makes arrays one by one
+        # a loop's result is kept, and not made again by each that uses it; a complex number,
+        # because a loop makes arrays one by one
         z = jax.lax.map(pair, p * np.uint32(PARTS) + jnp.arange(PARTS, dtype=jnp.uint32))
         return jnp.concatenate([z.real, z.imag], axis=1)
 
-    every = piece(np.uint32(0)) if pieces == 1 else jax.lax.map(piece, jnp.arange(pieces, dtype=jnp.uint32))
+    every = (
+        piece(np.uint32(0))
+        if pieces == 1
+        else jax.lax.map(piece, jnp.arange(pieces, dtype=jnp.uint32))
+    )
     return every.reshape(-1)[:size].reshape(shape).astype(dtype)
 
 
 def _box_muller(a: Any, b: Any) -> Any:
-    """cos + i sin, of an angle in (-pi/2, pi/2) and a sign for the cosine: the sine's polynomial serves both."""
+    """cos + i sin, of an angle in (-pi/2, pi/2) and a sign for the cosine: the sine's polynomial
+    serves both."""
     radius = jnp.sqrt(np.float32(-2) * jnp.log((np.float32(2) - _from_one(a)) - HALF))
     turn = np.float32(0.5) * ((_from_one(b) - np.float32(1.5)) + HALF)
-    cosine = jax.lax.bitcast_convert_type(radius * _sine(np.float32(0.25) - jnp.abs(turn)), jnp.uint32) ^ (b << np.uint32(31))
+    cosine = jax.lax.bitcast_convert_type(
+        radius * _sine(np.float32(0.25) - jnp.abs(turn)), jnp.uint32
+    ) ^ (b << np.uint32(31))
     return jax.lax.complex(jax.lax.bitcast_convert_type(cosine, jnp.float32), radius * _sine(turn))
 
 

@@ -1,4 +1,5 @@
-"""What a pass through one network leaves, forward (``Trace``) and, as gradients of zeros added on the way, in reverse (``Probes``)."""
+"""What a pass through one network leaves, forward (``Trace``) and, as gradients of zeros added
+on the way, in reverse (``Probes``)."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ from sigprop.simulations.network.weights import Shape
 
 
 class Trace(NamedTuple):
-    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight: [D, T, n_in]}, taps [A, T, n],
-    participation [D, T]: sum_s Omega_ts^2 of attention, 0 elsewhere; made while the vectors are at hand, so that a program whose rows
-    ask for no more need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D + 1];
-    log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0 where a token was skipped (1 without modulators)."""
+    """What a forward pass leaves: lanes [m] of [D + 1, T, n], writes [D, T, n], inputs {weight:
+    [D, T, n_in]}, taps [A, T, n], participation [D, T]: sum_s Omega_ts^2 of attention, 0
+    elsewhere; made while the vectors are at hand, so that a program whose rows ask for no more
+    need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D
+    + 1]; log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0
+    where a token was skipped (1 without modulators)."""
 
     lanes: Any
     writes: Any
@@ -32,9 +35,10 @@ class Trace(NamedTuple):
 
 
 class Probes(NamedTuple):
-    """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and after [T, n] the last one (lane 0),
-    outputs {weight: [D, T, n_out]}, stem [T, n]. Where one listens (``listen``), the "gradients" are those gradients' Grams:
-    grams [D + 1, T, T] of lane 0, output_grams {weight: [D, T, T]}."""
+    """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and
+    after [T, n] the last one (lane 0), outputs {weight: [D, T, n_out]}, stem [T, n]. Where one
+    listens (``listen``), the "gradients" are those gradients' Grams: grams [D + 1, T, T] of lane
+    0, output_grams {weight: [D, T, T]}."""
 
     before: Any
     after: Any
@@ -49,9 +53,14 @@ class Probes(NamedTuple):
         return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
 
 
-def zero_probes(arch: Architecture, shapes: tuple[Shape, ...], width: int, dtype: Any = SINGLE) -> Probes:
+def zero_probes(
+    arch: Architecture, shapes: tuple[Shape, ...], width: int, dtype: Any = SINGLE
+) -> Probes:
     """The probes of a pass."""
-    zeros = lambda *shape: jnp.zeros(shape, dtype=dtype)  # noqa: E731
+
+    def zeros(*shape):
+        return jnp.zeros(shape, dtype=dtype)
+
     return Probes(
         zeros(arch.depth, arch.tokens, width),
         zeros(arch.tokens, width),

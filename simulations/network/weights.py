@@ -1,4 +1,5 @@
-"""Random matrices of a finite network: their shapes and slots, and how one is drawn, from (key, slot) alone."""
+"""Random matrices of a finite network: their shapes and slots, and how one is drawn, from (key,
+slot) alone."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class Shape:
 
 
 def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
-    """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises ``InputError``."""
+    """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises
+    ``InputError``."""
     check_truncations(arch, width)
     for block in arch.sub_blocks:
         for node in walk(block.branch):
@@ -48,29 +50,55 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
                 check_heads(node, width)
     found = []
     for name, node in arch.drawn.items():
-        out = Fraction(node.directions) if isinstance(node, Modulate) else width * node.rows / (Fraction(node.size) if isinstance(node, Gate) else 1)
-        inside = width * rows_of(node.of) if isinstance(node, Linear) else Fraction(width) if isinstance(node, Modulate) else None
+        out = (
+            Fraction(node.directions)
+            if isinstance(node, Modulate)
+            else width * node.rows / (Fraction(node.size) if isinstance(node, Gate) else 1)
+        )
+        inside = (
+            width * rows_of(node.of)
+            if isinstance(node, Linear)
+            else Fraction(width)
+            if isinstance(node, Modulate)
+            else None
+        )
         for length in (out, inside):
             if length is not None and length.denominator != 1:
-                raise InputError(f"width={width}: weight {name!r} would have {length} rows or columns; accepted: a multiple of {length.denominator}")
-        found.append(Shape(name, len(arch.applications_of(name)), (int(out),) if isinstance(node, (Bias, Gate)) else (int(out), int(inside or 0))))
+                raise InputError(
+                    f"width={width}: weight {name!r} would have {length} rows or columns; "
+                    f"accepted: a multiple of {length.denominator}"
+                )
+        found.append(
+            Shape(
+                name,
+                len(arch.applications_of(name)),
+                (int(out),) if isinstance(node, (Bias, Gate)) else (int(out), int(inside or 0)),
+            )
+        )
     return tuple(found)
 
 
 def check_truncations(arch: Architecture, width: int) -> None:
-    """Raise ``InputError`` where this width does not give every truncation, and every band, whole coordinates."""
+    """Raise ``InputError`` where this width does not give every truncation, and every band,
+    whole coordinates."""
     needed: list[tuple[np.ndarray, float]] = [(np.cumsum(arch.bands), width)]
     for node in arch.truncations:
-        fractions = np.unique(np.asarray(evaluate(node.fraction, arch.number_tables), dtype=np.float64))
+        fractions = np.unique(
+            np.asarray(evaluate(node.fraction, arch.number_tables), dtype=np.float64)
+        )
         needed.append((fractions, float(width * rows_of(node) / node.parts)))
     for fractions, size in needed:
         coordinates = fractions * size
         if np.any(np.abs(coordinates - np.round(coordinates)) > WHOLE):
-            raise InputError(f"width={width}: widths or heads that are not whole numbers of coordinates; accepted: a multiple of what all of them divide")
+            raise InputError(
+                f"width={width}: widths or heads that are not whole numbers of coordinates; "
+                f"accepted: a multiple of what all of them divide"
+            )
 
 
 def least_width(arch: Architecture, most: int) -> int:
-    """The smallest width that all heads and layers divide (every allowed width is a multiple of it); raises ``InputError`` above ``most``."""
+    """The smallest width that all heads and layers divide (every allowed width is a multiple of
+    it); raises ``InputError`` above ``most``."""
     for width in range(1, most):
         try:
             shapes(arch, width)
@@ -82,7 +110,8 @@ def least_width(arch: Architecture, most: int) -> int:
 
 
 def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
-    """weight -> [D] index of the slot among the used ones (0 where the application does not hold the weight)."""
+    """weight -> [D] index of the slot among the used ones (0 where the application does not hold
+    the weight)."""
     tables = {}
     for name in arch.drawn:
         table = np.zeros(arch.depth, dtype=np.int32)
@@ -114,11 +143,14 @@ def _gaussian(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _uniform(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     most = 3**0.5
-    return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-most, maxval=most).astype(dtype)
+    return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-most, maxval=most).astype(
+        dtype
+    )
 
 
 def _orthogonal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block each other within one program."""
+    """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block
+    each other within one program."""
     most = max(shape)
     return most**0.5 * extend([], _gaussian(key, (most, most), dtype))[1][: shape[0], : shape[-1]]
 
@@ -127,23 +159,33 @@ DRAW = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}
 
 
 def draw(key: Any, shape: Shape, slot: Any, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
-    """One slot's entries, of variance 1; a function of (key, slot) alone. Biases are Gaussian in every ensemble."""
+    """One slot's entries, of variance 1; a function of (key, slot) alone. Biases are Gaussian in
+    every ensemble."""
     entries = DRAW[ensemble if len(shape.shape) > 1 else "gaussian"]
     return entries(jax.random.fold_in(key, slot), shape.shape, dtype)
 
 
 def stored(key: Any, shape: Shape, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
     """All slots' entries, [slots, *shape]."""
-    return jax.vmap(lambda slot: draw(key, shape, slot, ensemble, dtype))(jnp.arange(shape.slots, dtype=jnp.uint32))
+    return jax.vmap(lambda slot: draw(key, shape, slot, ensemble, dtype))(
+        jnp.arange(shape.slots, dtype=jnp.uint32)
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def matvec(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
-    """W x for every token: [T, n_in] -> [T, n_out]; source: stored entries, or the key they are drawn from.
+    """W x for every token: [T, n_in] -> [T, n_out]; source: stored entries, or the key they are
+    drawn from.
 
-    The reverse pass looks the matrix up (or draws it) again, so no copy of it is kept per application.
+    The reverse pass looks the matrix up (or draws it) again, so no copy of it is kept per
+    application.
     """
-    return jnp.einsum("oi,ti->to", _matrix(shape, ensemble, source, slot, x.dtype), x, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum(
+        "oi,ti->to",
+        _matrix(shape, ensemble, source, slot, x.dtype),
+        x,
+        precision=jax.lax.Precision.HIGHEST,
+    )
 
 
 def _matrix(shape: Shape, ensemble: str, source: Any, slot: Any, dtype: Any) -> Any:
@@ -158,13 +200,23 @@ def _forward(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any
 
 def _reverse(shape: Shape, ensemble: str, kept: Any, g: Any) -> Any:
     source, slot = kept
-    back = jnp.einsum("oi,to->ti", _matrix(shape, ensemble, source, slot, g.dtype), g, precision=jax.lax.Precision.HIGHEST)
+    back = jnp.einsum(
+        "oi,to->ti",
+        _matrix(shape, ensemble, source, slot, g.dtype),
+        g,
+        precision=jax.lax.Precision.HIGHEST,
+    )
     return _no_gradient(source), np.zeros((), dtype=jax.dtypes.float0), back
 
 
 def _no_gradient(source: Any) -> Any:
-    """The weights' own gradient is not needed here (observables takes it from x and d); none is formed."""
-    return np.zeros(source.shape, dtype=jax.dtypes.float0) if jnp.issubdtype(source.dtype, jax.dtypes.prng_key) else None
+    """The weights' own gradient is not needed here (observables takes it from x and d); none is
+    formed."""
+    return (
+        np.zeros(source.shape, dtype=jax.dtypes.float0)
+        if jnp.issubdtype(source.dtype, jax.dtypes.prng_key)
+        else None
+    )
 
 
 matvec.defvjp(_forward, _reverse)

@@ -1,7 +1,9 @@
-"""What real optimiser steps change in finite networks: output and states, after each of a few numbers of steps.
+"""What real optimiser steps change in finite networks: output and states, after each of a few
+numbers of steps.
 
-One network is one sample: weights, inputs and labels y_t = +-1 of its own. Loss -(1/T) sum_t y_t z_t, whose gradient by z_t is +-1/T whatever the
-output is, so that nothing saturates; or (1/2T) sum_t (z_t - y_t)^2. All steps are one ``lax.scan``.
+One network is one sample: weights, inputs and labels y_t = +-1 of its own. Loss -(1/T) sum_t y_t
+z_t, whose gradient by z_t is +-1/T whatever the output is, so that nothing saturates; or (1/2T)
+sum_t (z_t - y_t)^2. All steps are one ``lax.scan``.
 """
 
 from __future__ import annotations
@@ -32,47 +34,79 @@ THREADS = 2
 
 
 def applications(depth: int) -> tuple[int, ...]:
-    """After how many applications a state is looked at: those nearest to the relative depths, none at the stem."""
+    """After how many applications a state is looked at: those nearest to the relative depths,
+    none at the stem."""
     return tuple(max(1, math.floor(depth * share + 0.5)) for share in DEPTHS.values())
 
 
 def check_training(optimizer: str, steps: Sequence[int], loss: str) -> tuple[int, ...]:
-    """The numbers of steps, smallest first; raises ``InputError`` for an unknown optimiser or loss, other numbers, or without optax."""
+    """The numbers of steps, smallest first; raises ``InputError`` for an unknown optimiser or
+    loss, other numbers, or without optax."""
     check_optimizer(optimizer)
     library()
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r}; accepted: {', '.join(LOSSES)}")
-    if not steps or any(isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 1000 for k in steps):
-        raise InputError(f"steps={tuple(steps)}; accepted: numbers of steps from 1 to 1000, such as 1, 10")
+    if not steps or any(
+        isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= 1000 for k in steps
+    ):
+        raise InputError(
+            f"steps={tuple(steps)}; accepted: numbers of steps from 1 to 1000, such as 1, 10"
+        )
     return tuple(sorted(set(steps)))
 
 
 class Training:
-    """Networks of one description, width and optimiser; one compilation whatever the rates, numbers and scales are.
+    """Networks of one description, width and optimiser; one compilation whatever the rates, numbers
+    and scales are.
 
-    arch: the description; width: n; optimizer: sgd, adam or adamw; steps: after how many steps to look, such as (1, 10); loss: 'linear'
-    or 'squared'. Raises ``InputError``.
+    arch: the description; width: n; optimizer: sgd, adam or adamw; steps: after how many steps to
+    look, such as (1, 10); loss: 'linear' or 'squared'. Raises ``InputError``.
     """
 
     dtype = SINGLE
 
-    def __init__(self, arch: Architecture, width: int, optimizer: str, steps: Sequence[int] = (1, 10), loss: str = "linear"):
+    def __init__(
+        self,
+        arch: Architecture,
+        width: int,
+        optimizer: str,
+        steps: Sequence[int] = (1, 10),
+        loss: str = "linear",
+    ):
         self.arch, self.width, self.steps = arch, width, check_training(optimizer, steps, loss)
         self.tables = {"given": trained.tables(arch), "scales": trained.scales(arch, width)}
-        self.static = Static(trained.bare(arch, width), (), width, ("training", optimizer, self.steps, loss))
-        entries = sum(s.size for s in self.static.shapes) + width * (arch.tokens * len(arch.stem_parts) + 1)
+        self.static = Static(
+            trained.bare(arch, width), (), width, ("training", optimizer, self.steps, loss)
+        )
+        entries = sum(s.size for s in self.static.shapes) + width * (
+            arch.tokens * len(arch.stem_parts) + 1
+        )
         vectors = 8 * (arch.depth + 1) * arch.tokens * width * (1 + len(self.static.shapes))
-        self.batch_size = 1 << int(np.log2(np.clip(BATCH_BYTES / (4 * (MOMENTS[optimizer] * entries + vectors)), 1, MOST)))
+        self.batch_size = 1 << int(
+            np.log2(np.clip(BATCH_BYTES / (4 * (MOMENTS[optimizer] * entries + vectors)), 1, MOST))
+        )
 
-    def changes(self, settings: Mapping[str, Setting], readout: float, samples: range, seed: int, stream: int = 0) -> np.ndarray:
-        """[networks, steps, observables] mean squares of what the steps changed, over tokens (of states: and coordinates), float64.
+    def changes(
+        self,
+        settings: Mapping[str, Setting],
+        readout: float,
+        samples: range,
+        seed: int,
+        stream: int = 0,
+    ) -> np.ndarray:
+        """[networks, steps, observables] mean squares of what the steps changed, over tokens (of
+        states: and coordinates), float64.
 
-        settings: {group: ``Setting``} of every group of ``arch.groups``; readout: standard deviation of theta in z = theta . o; samples: indices
-        of the networks, which with seed and stream fix every random number. Raises ``Diverged`` where one is not finite, ``InputError``.
+        settings: {group: ``Setting``} of every group of ``arch.groups``; readout: standard
+        deviation of theta in z = theta . o; samples: indices of the networks, which with seed and
+        stream fix every random number. Raises ``Diverged`` where one is not finite, ``InputError``.
         """
         if set(settings) != set(self.arch.groups):
             odd = sorted(set(settings) ^ set(self.arch.groups))[0]
-            raise InputError(f"settings: group {odd!r} is missing or unknown; accepted: one of each of {', '.join(self.arch.groups)}")
+            raise InputError(
+                f"settings: group {odd!r} is missing or unknown; accepted: one of each of "
+                f"{', '.join(self.arch.groups)}"
+            )
         key = base_key(self.arch, self.width, seed, stream)
         numbers = {group: Setting(*map(np.float32, setting)) for group, setting in settings.items()}
         table = self.tables | {"settings": numbers, "readout": np.float32(readout)}
@@ -84,7 +118,8 @@ class Training:
 
         firsts = list(range(samples.start, samples.stop, size))
         with ThreadPoolExecutor(THREADS) as pool:
-            parts = [pool.submit(one, firsts[0]).result(), *pool.map(one, firsts[1:])]  # the first alone: two at a time would both compile
+            # the first alone: two at a time would both compile
+            parts = [pool.submit(one, firsts[0]).result(), *pool.map(one, firsts[1:])]
         found = np.concatenate(parts)[: len(samples)]
         if not np.isfinite(found).all():
             raise Diverged
@@ -92,7 +127,9 @@ class Training:
 
 
 def _networks(static: Static, key: Any, samples: Any, table: Any) -> Any:
-    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), table))(samples)
+    return jax.vmap(lambda sample: _network(static, jax.random.fold_in(key, sample), table))(
+        samples
+    )
 
 
 _batch = jit(static=(0,))(_networks)
@@ -101,18 +138,40 @@ _batch = jit(static=(0,))(_networks)
 def _network(static: Static, key: Any, table: Any) -> Any:
     arch, width, (_, optimizer, steps, loss) = static.arch, static.width, static.plan
     given, own = table["given"], jax.random.fold_in(key, np.uint32(1))  # of dropout's masks
-    everything, labels = trained.start(arch, static.shapes, width, key, table["scales"], table["readout"], given["inputs"])
-    params = {group: everything.pop(group) for group in arch.groups}  # what is left, of learned modulators, is not trained
-    cotangent = (lambda z: -labels / arch.tokens) if loss == "linear" else (lambda z: (z - labels) / arch.tokens)
+    everything, labels = trained.start(
+        arch, static.shapes, width, key, table["scales"], table["readout"], given["inputs"]
+    )
+    # what is left, of learned modulators, is not trained
+    params = {group: everything.pop(group) for group in arch.groups}
+    cotangent = (
+        (lambda z: -labels / arch.tokens)
+        if loss == "linear"
+        else (lambda z: (z - labels) / arch.tokens)
+    )
     rule = transform(optimizer, table["settings"])
 
     def step(carried: Any, _: Any) -> Any:
         params, state = carried
-        found = trained.passed(arch, static.shapes, width, params | everything, given, cotangent, applications(arch.depth), own)
+        found = trained.passed(
+            arch,
+            static.shapes,
+            width,
+            params | everything,
+            given,
+            cotangent,
+            applications(arch.depth),
+            own,
+        )
         updates, state = rule.update(found.gradients, state, params)
         return (jax.tree.map(jnp.add, params, updates), state), (found.outputs, found.states)
 
-    _, (outputs, states) = jax.lax.scan(step, (params, rule.init(params)), None, length=max(steps) + 1)  # each looks, then moves
+    # each looks, then moves
+    _, (outputs, states) = jax.lax.scan(
+        step, (params, rule.init(params)), None, length=max(steps) + 1
+    )
     at = np.array(steps)
-    squares = lambda x, axes: ((x[at] - x[:1]) ** 2).mean(axis=axes)  # noqa: E731
+
+    def squares(x, axes):
+        return ((x[at] - x[:1]) ** 2).mean(axis=axes)
+
     return jnp.concatenate([squares(outputs, 1)[:, None], squares(states, (2, 3))], axis=1)

@@ -1,4 +1,5 @@
-"""Optimiser steps as people take them: optax, one rate, epsilon and decay for each group of parameters."""
+"""Optimiser steps as people take them: optax, one rate, epsilon and decay for each group of
+parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ OPTIMISERS = ("sgd", "adam", "adamw")
 
 
 class Setting(NamedTuple):
-    """Of one group: rate (W <- W - rate * direction), epsilon (beside the root of Adam's second moment), decay (AdamW: W <- W - rate decay W)."""
+    """Of one group: rate (W <- W - rate * direction), epsilon (beside the root of Adam's second
+    moment), decay (AdamW: W <- W - rate decay W)."""
 
     rate: Any
     epsilon: Any = 0.0
@@ -30,15 +32,20 @@ def library() -> Any:
     try:
         import optax
     except ImportError:
-        raise InputError("optax is not installed, and real optimiser steps are taken with it; accepted: pip install 'sigprop[optax]'") from None
+        raise InputError(
+            "optax is not installed, and real optimiser steps are taken with it; accepted: pip "
+            "install 'sigprop[optax]'"
+        ) from None
     return optax
 
 
 def transform(name: str, settings: Mapping[str, Setting]) -> Any:
-    """The optax transformation of parameters {group: array}: W <- W + update, each group by its own ``Setting``.
+    """The optax transformation of parameters {group: array}: W <- W + update, each group by its own
+    ``Setting``.
 
         sgd    update = -rate g
-        adam   update = -rate m/(sqrt(v) + epsilon), m and v the bias-corrected moments (0.9, 0.999): the first step is -rate sign(g)
+        adam   update = -rate m/(sqrt(v) + epsilon), m and v the bias-corrected moments (0.9,
+               0.999): the first step is -rate sign(g)
         adamw  the same and -rate decay W
 
     Settings may be traced. Source: optax; tests/simulations/training/test_training.py.
@@ -52,10 +59,14 @@ def transform(name: str, settings: Mapping[str, Setting]) -> Any:
         "adam": lambda s: optax.adam(s.rate, eps=s.epsilon),
         "adamw": lambda s: optax.adamw(s.rate, eps=s.epsilon, weight_decay=s.decay),
     }[name]
-    rule = optax.multi_transform({group: one(setting) for group, setting in settings.items()}, {group: group for group in settings})
+    rule = optax.multi_transform(
+        {group: one(setting) for group, setting in settings.items()},
+        {group: group for group in settings},
+    )
 
     def update(updates: Any, state: Any, params: Any = None) -> Any:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to the power of an integer count
+        # optax raises a float to the power of an integer count
+        with jax.numpy_dtype_promotion("standard"):
             return rule.update(updates, state, params)
 
     return optax.GradientTransformation(rule.init, update)

@@ -1,11 +1,15 @@
-"""A finite network whose weights an optimiser moves: its parameters as they are, no factor apart, and the gradient of a loss by them.
+"""A finite network whose weights an optimiser moves: its parameters as they are, no factor apart,
+and the gradient of a loss by them.
 
-    W [slots, n_out, n_in]   entries of variance C/n_in at the start       b [slots, n_out], gates [slots, gates]
-    E [V, n]                 of each part of the stem: w_0 = A E, A A^T the Gram of its inputs (words: A one-hot, so equal words share a row)
+    W [slots, n_out, n_in]   entries of variance C/n_in at the start       b [slots, n_out], gates
+                             [slots, gates]
+    E [V, n]                 of each part of the stem: w_0 = A E, A A^T the Gram of its inputs
+                             (words: A one-hot, so equal words share a row)
     theta [n]                of the read-out, z_t = theta . o_t, one for all tokens
 
-The gradient by a matrix is sum over a slot's uses and tokens of d x^T, x what it was applied to and d the gradient by what it gave: both are
-what a pass leaves (``trace``), and no n^2 array is kept for each application. Checked by tests/simulations/training/test_training.py against ``jax.grad`` of
+The gradient by a matrix is sum over a slot's uses and tokens of d x^T, x what it was applied to and
+d the gradient by what it gave: both are what a pass leaves (``trace``), and no n^2 array is kept
+for each application. Checked by tests/simulations/training/test_training.py against ``jax.grad`` of
 a network written out by hand.
 """
 
@@ -37,9 +41,15 @@ LABELS = "labels"  # a piece of the draw, not a group
 
 
 def bare(arch: Architecture, width: int) -> Architecture:
-    """The same network with every factor of a matrix, bias or gate one, so that ``run`` multiplies by the parameters themselves."""
+    """The same network with every factor of a matrix, bias or gate one, so that ``run``
+    multiplies by the parameters themselves."""
     made: dict[Vector, Vector] = {}
-    return replace(arch, sub_blocks=tuple(replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks))
+    return replace(
+        arch,
+        sub_blocks=tuple(
+            replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks
+        ),
+    )
 
 
 def _bare(u: Any, width: int, made: dict[Vector, Vector]) -> Any:
@@ -63,13 +73,26 @@ def _bare(u: Any, width: int, made: dict[Vector, Vector]) -> Any:
 
 def tables(arch: Architecture) -> dict[str, Any]:
     """What ``run`` takes of each application, and {part: A [T, V]} of the stem."""
-    numbers = {name: table.astype(np.float32) for name, table in (arch.number_tables | arch.tables_by_application).items()}
-    found = {"kind": np.array(arch.kinds, dtype=np.int32), "slots": slot_tables(arch), "uses": use_tables(arch), "numbers": numbers}
-    return found | {"inputs": {part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()}}
+    numbers = {
+        name: table.astype(np.float32)
+        for name, table in (arch.number_tables | arch.tables_by_application).items()
+    }
+    found = {
+        "kind": np.array(arch.kind_table, dtype=np.int32),
+        "slots": slot_tables(arch),
+        "uses": use_tables(arch),
+        "numbers": numbers,
+    }
+    return found | {
+        "inputs": {
+            part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()
+        }
+    }
 
 
 def inputs(gram: np.ndarray) -> np.ndarray:
-    """A [T, V] with A A^T = gram: one-hot where the Gram is of words, that is of zeros and ones; else its symmetric root."""
+    """A [T, V] with A A^T = gram: one-hot where the Gram is of words, that is of zeros and ones;
+    else its symmetric root."""
     words, which = np.unique(gram, axis=0, return_inverse=True)
     one_hot = np.eye(len(words))[which.ravel()]
     if np.array_equal(one_hot @ one_hot.T, gram):
@@ -79,63 +102,113 @@ def inputs(gram: np.ndarray) -> np.ndarray:
 
 
 def scales(arch: Architecture, width: int) -> dict[str, Any]:
-    """{group: what the start multiplies: standard deviations [slots] of matrices and biases, the value [slots] of gates, a number for a part of the stem}.
+    """{group: what the start multiplies: standard deviations [slots] of matrices and biases, the
+    value [slots] of gates, a number for a part of the stem}.
 
     Raises ``InputError`` where applications that share a weight give it different variances.
     """
-    found: dict[str, Any] = {part: np.float32(variance**0.5) for part, (variance, _) in arch.stem_parts.items()}
+    found: dict[str, Any] = {
+        part: np.float32(variance**0.5) for part, (variance, _) in arch.stem_parts.items()
+    }
     lengths = {s.name: s.shape[-1] for s in shapes(arch, width)}
     for name, node in arch.weights.items():
         scalar = node.factor if isinstance(node, Gate) else node.variance
-        table = np.broadcast_to(np.asarray(evaluate(scalar, arch.number_tables), dtype=np.float64), (arch.depth,))
+        table = np.broadcast_to(
+            np.asarray(evaluate(scalar, arch.number_tables), dtype=np.float64), (arch.depth,)
+        )
         used = list(arch.applications_of(name).values())
         if any(np.ptp(table[applications]) for applications in used):
-            raise InputError(f"weight {name!r}: applications that share it give it different variances; accepted: one variance a weight")
+            raise InputError(
+                f"weight {name!r}: applications that share it give it different variances; "
+                f"accepted: one variance a weight"
+            )
         first = table[[applications[0] for applications in used]]
-        found[name] = (first if isinstance(node, Gate) else np.sqrt(first / (lengths[name] if isinstance(node, Linear) else 1))).astype(np.float32)
+        found[name] = (
+            first
+            if isinstance(node, Gate)
+            else np.sqrt(first / (lengths[name] if isinstance(node, Linear) else 1))
+        ).astype(np.float32)
     return found
 
 
 def start(
-    arch: Architecture, found: tuple[Shape, ...], width: int, key: Any, size: dict[str, Any], readout: Any, by_part: dict[str, Any]
+    arch: Architecture,
+    found: tuple[Shape, ...],
+    width: int,
+    key: Any,
+    size: dict[str, Any],
+    readout: Any,
+    by_part: dict[str, Any],
 ) -> tuple[Params, Any]:
-    """(A network's parameters before the first step, labels [T] of +-1). size: ``scales``; readout: standard deviation of theta; by_part: A of each part.
+    """(A network's parameters before the first step, labels [T] of +-1). size: ``scales``; readout:
+    standard deviation of theta; by_part: A of each part.
 
-    All normals are one draw, cut to pieces: most of what a program of these networks takes to compile is its random numbers.
+    All normals are one draw, cut to pieces: most of what a program of these networks takes to
+    compile is its random numbers.
     """
-    drawn = {s.name: s for s in found if not isinstance(arch.drawn[s.name], Gate) and (arch.ensemble == "gaussian" or len(s.shape) == 1)}
+    drawn = {
+        s.name: s
+        for s in found
+        if not isinstance(arch.drawn[s.name], Gate)
+        and (arch.ensemble == "gaussian" or len(s.shape) == 1)
+    }
     pieces: dict[str, tuple[int, ...]] = {LABELS: (arch.tokens,), READOUT: (width,)}
-    pieces |= {part: (a.shape[1], width) for part, a in by_part.items()} | {name: (s.slots, *s.shape) for name, s in drawn.items()}
+    pieces |= {part: (a.shape[1], width) for part, a in by_part.items()} | {
+        name: (s.slots, *s.shape) for name, s in drawn.items()
+    }
     ends = np.cumsum([math.prod(shape) for shape in pieces.values()])
     flat = random.normal(jax.random.fold_in(key, np.uint32(0)), (int(ends[-1]),))
-    params = {name: x.reshape(pieces[name]) for name, x in zip(pieces, jnp.split(flat, ends[:-1].tolist()), strict=True)}
+    params = {
+        name: x.reshape(pieces[name])
+        for name, x in zip(pieces, jnp.split(flat, ends[:-1].tolist()), strict=True)
+    }
     labels = jnp.where(params.pop(LABELS) > 0, jnp.float32(1), jnp.float32(-1))
     for i, shape in enumerate(found):
         if isinstance(arch.drawn[shape.name], Gate):
             params[shape.name] = jnp.ones((shape.slots, *shape.shape), dtype=jnp.float32)
         elif shape.name not in drawn:
-            params[shape.name] = stored(jax.random.fold_in(key, np.uint32(2 + i)), shape, arch.ensemble)
-    scaled = {name: factor.reshape(-1, *(1,) * (params[name].ndim - 1)) * params[name] for name, factor in ((n, jnp.asarray(f)) for n, f in size.items())}
+            params[shape.name] = stored(
+                jax.random.fold_in(key, np.uint32(2 + i)), shape, arch.ensemble
+            )
+    scaled = {
+        name: factor.reshape(-1, *(1,) * (params[name].ndim - 1)) * params[name]
+        for name, factor in ((n, jnp.asarray(f)) for n, f in size.items())
+    }
     return params | scaled | {READOUT: readout * params[READOUT]}, labels
 
 
 class Passed(NamedTuple):
-    """Of one pass: outputs z [T], states [A, T, n] of the applications asked for, gradients {group: as the parameter}."""
+    """Of one pass: outputs z [T], states [A, T, n] of the applications asked for, gradients
+    {group: as the parameter}."""
 
     outputs: Any
     states: Any
     gradients: Params
 
 
-def passed(arch: Architecture, found: tuple[Shape, ...], width: int, params: Params, table: Any, cotangent: Any, at: tuple[int, ...], key: Any) -> Passed:
-    """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at: applications of the states (0: the stem's output)."""
+def passed(
+    arch: Architecture,
+    found: tuple[Shape, ...],
+    width: int,
+    params: Params,
+    table: Any,
+    cotangent: Any,
+    at: tuple[int, ...],
+    key: Any,
+) -> Passed:
+    """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at:
+    applications of the states (0: the stem's output)."""
     zero = zero_probes(arch, found, width)
     gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
     held = Dense(found, arch.ensemble, params)
-    stem = sum(jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST) for part, a in table["inputs"].items())
+    stem = sum(
+        jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST)
+        for part, a in table["inputs"].items()
+    )
 
     def forward(outputs: Any, at_stem: Any) -> Any:
-        own = {name: outputs[name] + params[name][table["slots"][name]][:, None] for name in gates}  # their factor is 0, so this is all they are
+        # their factor is 0, so this is all they are
+        own = {name: outputs[name] + params[name][table["slots"][name]][:, None] for name in gates}
         probes = zero._replace(outputs=outputs | own, stem=at_stem)
         trace, _ = run(arch, found, stem, held, (), table, probes, key)
         return trace.taps.sum(axis=0), (trace.lanes[0], trace.inputs)
@@ -148,17 +221,27 @@ def passed(arch: Architecture, found: tuple[Shape, ...], width: int, params: Par
     for part, a in table["inputs"].items():
         gradients[part] = jnp.matmul(a.T, by_stem, precision=jax.lax.Precision.HIGHEST)
     for name, node in arch.weights.items():
-        gradients[name] = _by_slot(arch, name, by_output[name], seen[name] if isinstance(node, Linear) else None)
+        gradients[name] = _by_slot(
+            arch, name, by_output[name], seen[name] if isinstance(node, Linear) else None
+        )
     return Passed(z, states[np.array(at)], gradients)
 
 
 def _by_slot(arch: Architecture, weight: str, d: Any, x: Any) -> Any:
-    """sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out, n_in], d [D, T, n_out], x [D, T, n_in]."""
+    """sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out,
+    n_in], d [D, T, n_out], x [D, T, n_in]."""
     used = list(arch.applications_of(weight).values())
     most = max(map(len, used))
     place = np.array([applications + [0] * (most - len(applications)) for applications in used])
-    real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used], dtype=np.float32)[:, :, None, None]
+    real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used], dtype=np.float32)[
+        :, :, None, None
+    ]
     own = (d[place] * real).reshape(len(used), -1, d.shape[-1])
     if x is None:
         return own.sum(axis=1)
-    return jnp.einsum("suo,sui->soi", own, x[place].reshape(len(used), -1, x.shape[-1]), precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum(
+        "suo,sui->soi",
+        own,
+        x[place].reshape(len(used), -1, x.shape[-1]),
+        precision=jax.lax.Precision.HIGHEST,
+    )

@@ -1,4 +1,5 @@
-"""Which quantities network A can be judged by with B's theory: never one that theory does not have."""
+"""Which quantities network A can be judged by with B's theory: never one that theory does not
+have."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from sigprop.errors import InputError
 
 
 def pairs() -> list[tuple[Architecture, Architecture]]:
-    """Every registered network with every other whose theory may judge it; one with a learned modulator."""
+    """Every registered network with every other whose theory may judge it; one with a learned
+    modulator."""
     networks = [entry(name).build() for name in entries()]
     networks.append(entry("nag").build(depth=8, tokens=1, modulator="learned"))
     found = []
@@ -44,7 +46,9 @@ def test_what_theory_does_not_have_is_refused_when_it_is_asked_for():
     theory = theory_of(looped, "residual-mlp")
     with pytest.raises(InputError, match="participation_ratio: theory has no value"):
         common_quantities(looped, theory, ["participation_ratio"])
-    with pytest.raises(InputError, match="weight_gradient.*different rows.*accepted: residual_variance"):
+    with pytest.raises(
+        InputError, match="weight_gradient.*different rows.*accepted: residual_variance"
+    ):
         common_quantities(looped, theory, ["weight_gradient"])
     assert common_quantities(looped, theory, ["ntk"]) == ("ntk",)
 

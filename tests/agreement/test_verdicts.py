@@ -1,4 +1,5 @@
-"""docs/verdicts.csv is complete, says what it should, and a fixed small part of it, judged afresh, says the same."""
+"""docs/verdicts.csv is complete, says what it should, and a fixed small part of it, judged
+afresh, says the same."""
 
 from __future__ import annotations
 
@@ -31,16 +32,32 @@ def recorded() -> dict[str, list[dict[str, str]]]:
 
 def work(lines: list[dict[str, str]], case: Case) -> int:
     """Weights drawn for a recorded case, in all."""
-    ladder = zip(map(int, lines[0]["widths"].split()), map(int, lines[0]["samples"].split()), strict=True)
-    return sum(samples * width**2 for width, samples in ladder) * len(case.architecture.weights) * (1 + case.architecture.tokens)
+    ladder = zip(
+        map(int, lines[0]["widths"].split()), map(int, lines[0]["samples"].split()), strict=True
+    )
+    return (
+        sum(samples * width**2 for width, samples in ladder)
+        * len(case.architecture.weights)
+        * (1 + case.architecture.tokens)
+    )
 
 
 def chosen(found: dict[str, list[dict[str, str]]]) -> list[Case]:
-    """The rule: among each tolerance's cheapest quarter (by ``work``), those whose label has the smallest CRC-32."""
+    """The rule: among each tolerance's cheapest quarter (by ``work``), those whose label has the
+    smallest CRC-32."""
     picked = []
     for tolerance, count in AFRESH.items():
-        cases = sorted((c for c in every() if c.tolerance == tolerance and c.quantities is None and c.label in found), key=lambda c: work(found[c.label], c))
-        picked += sorted(cases[: (len(cases) + 3) // 4], key=lambda c: zlib.crc32(c.label.encode()))[:count]
+        cases = sorted(
+            (
+                c
+                for c in every()
+                if c.tolerance == tolerance and c.quantities is None and c.label in found
+            ),
+            key=lambda c: work(found[c.label], c),
+        )
+        picked += sorted(
+            cases[: (len(cases) + 3) // 4], key=lambda c: zlib.crc32(c.label.encode())
+        )[:count]
     return picked
 
 
@@ -51,54 +68,92 @@ def test_the_file_covers_the_product_and_every_case_is_confirmed():
     for case in every():
         for line in found[case.label]:
             assert float(line["tolerance"]) == case.tolerance
-            assert -case.tolerance <= float(line["lower"]) <= float(line["a"]) <= float(line["upper"]) <= case.tolerance
+            assert (
+                -case.tolerance
+                <= float(line["lower"])
+                <= float(line["a"])
+                <= float(line["upper"])
+                <= case.tolerance
+            )
 
 
 def test_the_whole_product_is_judged_at_one_per_cent():
     of_product = {case.label for case in product()}
-    strict = {tuple(label.split()[:-1]) for label, lines in recorded().items() if label in of_product and float(lines[0]["tolerance"]) == STRICT}
-    of_networks = itertools.product(("untied", "tied", "looped"), sorted(ACTIVATIONS), ("none", "pre"), "12", "13")
+    strict = {
+        tuple(label.split()[:-1])
+        for label, lines in recorded().items()
+        if label in of_product and float(lines[0]["tolerance"]) == STRICT
+    }
+    of_networks = itertools.product(
+        ("untied", "tied", "looped"), sorted(ACTIVATIONS), ("none", "pre"), "12", "13"
+    )
     assert strict == {*of_networks, *(("mlp", activation) for activation in ACTIVATIONS)}
 
 
 def same_theory(case: Case, row: dict, recorded: float) -> bool:
-    """Six digits; where heads are sampled a tenth of the tolerance: tokens with one common cosine have degenerate Grams, whose leading directions (and
-    with them the sampled heads) turn with rounding, within the theory's own error."""
+    """Six digits; where heads are sampled a tenth of the tolerance: tokens with one common
+    cosine have degenerate Grams, whose leading directions (and with them the sampled heads) turn
+    with rounding, within the theory's own error."""
     if sampled(case.architecture):
         return abs(row["theory"] - recorded) < case.tolerance / 10 * row["scale"]
     return f"{row['theory']:.6g}" == f"{recorded:.6g}"
 
 
 def test_a_small_part_judged_afresh_says_the_same():
-    """With the recorded seed the networks are the same draws, so the same verdict, widths and numbers come out."""
+    """With the recorded seed the networks are the same draws, so the same verdict, widths and
+    numbers come out."""
     found = recorded()
     cases = chosen(found)
-    assert [case.tolerance for case in cases] == [t for t, count in AFRESH.items() for _ in range(count)]
+    assert [case.tolerance for case in cases] == [
+        t for t, count in AFRESH.items() for _ in range(count)
+    ]
     for case in cases:
         line = found[case.label][0]
-        table = sp.verify(case.architecture, tolerance=case.tolerance, seed=int(line["seed"]), engine=line["engine"])
+        table = sp.verify(
+            case.architecture,
+            tolerance=case.tolerance,
+            seed=int(line["seed"]),
+            engine=line["engine"],
+        )
         assert table.verdict == line["verdict"], (case.label, table.notes)
         for line in found[case.label]:
             rows = [row for row in table if row["quantity"] == line["quantity"]]
-            assert any(abs(row["deviation"] - float(line["a"])) < case.tolerance / 5 for row in rows), (case.label, line)
-            assert any(same_theory(case, row, float(line["theory"])) for row in rows), (case.label, line)
+            assert any(
+                abs(row["deviation"] - float(line["a"])) < case.tolerance / 5 for row in rows
+            ), (case.label, line)
+            assert any(same_theory(case, row, float(line["theory"])) for row in rows), (
+                case.label,
+                line,
+            )
 
 
 @pytest.mark.parametrize("label", ["tied relu pre 2 1 0.01"])
 def test_a_wrong_theory_would_change_a_verdict(label: str):
     """The companion: the same case with the theory of 10 % larger writes is not confirmed."""
     case = next(case for case in product() if case.label == label)
-    wrong = sp.architectures.looped_mlp(**{**case.architecture.parameters, "residual_scale": 1.1 * case.architecture.numbers["residual_scale"]})
-    table = sp.verify(case.architecture, theory=wrong, tolerance=case.tolerance, quantities=["residual_variance", "weight_gradient"])
+    wrong = sp.architectures.looped_mlp(
+        **{
+            **case.architecture.parameters,
+            "residual_scale": 1.1 * case.architecture.numbers["residual_scale"],
+        }
+    )
+    table = sp.verify(
+        case.architecture,
+        theory=wrong,
+        tolerance=case.tolerance,
+        quantities=["residual_variance", "weight_gradient"],
+    )
     assert table.verdict == "rejected", table
 
 
 def test_every_case_goes_to_another_process():
-    """Cases are judged side by side (``sigprop verify`` without a name), so descriptions are sent whole."""
+    """Cases are judged side by side (``sigprop verify`` without a name), so descriptions are
+    sent whole."""
     import pickle
 
     for case in every():
         there = pickle.loads(pickle.dumps(case))
         assert there.label == case.label and there.architecture.slots == case.architecture.slots
-        sizes = case.architecture.sizes.get("L", 1), case.architecture.sizes.get("N", 1)  # a schedule of widths has one depth
+        # a schedule of widths has one depth
+        sizes = case.architecture.sizes.get("L", 1), case.architecture.sizes.get("N", 1)
         assert there.architecture.family.build(*sizes).depth == case.architecture.depth

@@ -1,4 +1,5 @@
-"""The documentation's worked example: a system of thirty lines is derived, predicted, measured and confirmed like any other."""
+"""The documentation's worked example: a system of thirty lines is derived, predicted, measured
+and confirmed like any other."""
 
 from __future__ import annotations
 
@@ -28,9 +29,12 @@ def system() -> Iterator[Any]:
 
 
 def test_it_is_derived_and_predicted(system: Any):
-    """Variance 1 at every depth (unit-gain branches), cos(h_0, h_a) = (1 - alpha^2)^(a/2), and that recursion in symbols."""
+    """Variance 1 at every depth (unit-gain branches), cos(h_0, h_a) = (1 - alpha^2)^(a/2), and
+    that recursion in symbols."""
     arch = system(alpha_0="1/sqrt(S)")
-    np.testing.assert_allclose([row["value"] for row in sp.predict(arch, ["residual_variance"])], 1.0, rtol=1e-12)
+    np.testing.assert_allclose(
+        [row["value"] for row in sp.predict(arch, ["residual_variance"])], 1.0, rtol=1e-12
+    )
     cosines = [row["value"] for row in sp.predict(arch, ["state_cosine"]) if row["token"] == 0]
     np.testing.assert_allclose(cosines, (1 - 1 / 4) ** (np.arange(1, 5) / 2), rtol=1e-12)
     equation = sp.derive(arch)["state"]
@@ -40,7 +44,14 @@ def test_it_is_derived_and_predicted(system: Any):
 
 
 def test_it_is_confirmed_and_has_the_commands(system: Any, capfd: pytest.CaptureFixture[str]):
-    assert sp.verify(system(), tolerance=0.05, quantities=["residual_variance", "state_cosine", "gradient_variance"]).verdict == "confirmed"
+    assert (
+        sp.verify(
+            system(),
+            tolerance=0.05,
+            quantities=["residual_variance", "state_cosine", "gradient_variance"],
+        ).verdict
+        == "confirmed"
+    )
     assert run(["predict", "normalised-skip", "--set", "depth=2", "--json"]) == 0
     assert '"normalised-skip"' in capfd.readouterr().out
 

@@ -1,4 +1,5 @@
-"""Signal-preserving attention: closed forms against factorisations, in symbols and in numbers; what the networks' theory makes of them."""
+"""Signal-preserving attention: closed forms against factorisations, in symbols and in numbers;
+what the networks' theory makes of them."""
 
 from __future__ import annotations
 
@@ -26,16 +27,21 @@ def test_uniform_factor_is_the_cholesky_factor(cosine: float, tokens: int):
 
 @settings(deadline=None)
 @given(st.floats(0.01, 5.0), st.floats(0.01, 1.0), TOKENS)
-def test_exponential_attention_is_that_of_cholesky_factors(before: float, share: float, tokens: int):
+def test_exponential_attention_is_that_of_cholesky_factors(
+    before: float, share: float, tokens: int
+):
     after = before * share
     found = spa.exponential_attention(before, after, tokens)
-    old, new = (np.linalg.cholesky(spa.exponential_kernel(decay, tokens)) for decay in (before, after))
+    old, new = (
+        np.linalg.cholesky(spa.exponential_kernel(decay, tokens)) for decay in (before, after)
+    )
     np.testing.assert_allclose(found, new @ np.linalg.inv(old), atol=1e-9)
     assert found.min() >= -1e-15
 
 
 def test_exponential_attention_in_symbols():
-    """A Sigma A^T = Sigma' at five tokens, for every r < r' < 1; entries are products of r' - r, r' - lambda r, lambda and powers of r'."""
+    """A Sigma A^T = Sigma' at five tokens, for every r < r' < 1; entries are products of r' - r,
+    r' - lambda r, lambda and powers of r'."""
     r, new = sympy.symbols("r r_new", positive=True)
     scale = sympy.sqrt((1 - new**2) / (1 - r**2))
 
@@ -44,17 +50,33 @@ def test_exponential_attention_in_symbols():
             return sympy.Integer(1)
         if j == 1:
             return new ** (i - 2) * (new - scale * r)
-        return scale if i == j else scale * (new - r) * new ** (i - j - 1) if i > j else sympy.Integer(0)
+        return (
+            scale
+            if i == j
+            else scale * (new - r) * new ** (i - j - 1)
+            if i > j
+            else sympy.Integer(0)
+        )
 
     a = sympy.Matrix(5, 5, lambda i, j: entry(i + 1, j + 1))
-    kernel = lambda x: sympy.Matrix(5, 5, lambda i, j: x ** abs(i - j))  # noqa: E731
+
+    def kernel(x):
+        return sympy.Matrix(5, 5, lambda i, j: x ** abs(i - j))
+
     assert sympy.simplify(a * kernel(r) * a.T - kernel(new)) == sympy.zeros(5, 5)
     numbers = {r: sympy.Rational(3, 10), new: sympy.Rational(3, 5)}
-    np.testing.assert_allclose(np.array(a.subs(numbers), dtype=float), spa.exponential_attention(-np.log(0.3), -np.log(0.6), 5), atol=1e-14)
+    np.testing.assert_allclose(
+        np.array(a.subs(numbers), dtype=float),
+        spa.exponential_attention(-np.log(0.3), -np.log(0.6), 5),
+        atol=1e-14,
+    )
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize(("kind", "numbers"), [("uniform", [0.0, 0.1, 0.5, 0.8]), ("exponential", [np.inf, 1.0, 0.2, 0.01])])
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [("uniform", [0.0, 0.1, 0.5, 0.8]), ("exponential", [np.inf, 1.0, 0.2, 0.01])],
+)
 def test_kernels_are_carried_into_each_other(kind: str, numbers: list[float], causal: bool):
     kernel = spa.uniform_kernel if kind == "uniform" else spa.exponential_kernel
     matrices = spa.attention(kind, np.array(numbers), 16, causal)
@@ -62,7 +84,9 @@ def test_kernels_are_carried_into_each_other(kind: str, numbers: list[float], ca
         np.testing.assert_allclose(a @ kernel(before, 16) @ a.T, kernel(after, 16), atol=1e-9)
     bias, rows = spa.realised(matrices)
     weights = np.exp(bias - bias.max(axis=-1, keepdims=True))
-    np.testing.assert_allclose(rows[..., None] * weights / weights.sum(axis=-1, keepdims=True), matrices, atol=1e-12)
+    np.testing.assert_allclose(
+        rows[..., None] * weights / weights.sum(axis=-1, keepdims=True), matrices, atol=1e-12
+    )
 
 
 def test_uniform_row_sums_of_the_papers_page():
@@ -82,7 +106,11 @@ def test_kernels_that_would_need_negative_weights_are_refused():
 def off_diagonal(arch, application):
     table = sp.predict(arch, ["residual_variance", "token_covariance"], [application])
     size = {row["token"]: row["value"] for row in table if "token_2" not in row}
-    return {(r["token"], r["token_2"]): r["value"] / np.sqrt(size[r["token"]] * size[r["token_2"]]) for r in table if "token_2" in r}, size
+    return {
+        (r["token"], r["token_2"]): r["value"] / np.sqrt(size[r["token"]] * size[r["token_2"]])
+        for r in table
+        if "token_2" in r
+    }, size
 
 
 def test_vanilla_attention_collapses():
@@ -94,20 +122,30 @@ def test_vanilla_attention_collapses():
 @pytest.mark.parametrize("mask", ["causal", "none"])
 def test_designed_networks_have_their_kernels(mask: str):
     cosines, sizes = off_diagonal(A.u_spa(depth=4, tokens=6, mask=mask), 3)
-    assert list(cosines.values()) == pytest.approx([0.6] * 15, abs=1e-9) and list(sizes.values()) == pytest.approx([1] * 6, abs=1e-9)
+    assert list(cosines.values()) == pytest.approx([0.6] * 15, abs=1e-9) and list(
+        sizes.values()
+    ) == pytest.approx([1] * 6, abs=1e-9)
     cosines, sizes = off_diagonal(A.e_spa(depth=4, tokens=6, mask=mask, gamma_final=0.1), 4)
-    assert all(value == pytest.approx(np.exp(-0.1 * (s - t)), abs=1e-9) for (t, s), value in cosines.items())
+    assert all(
+        value == pytest.approx(np.exp(-0.1 * (s - t)), abs=1e-9)
+        for (t, s), value in cosines.items()
+    )
     assert list(sizes.values()) == pytest.approx([1] * 6, abs=1e-9)
 
 
 def test_decays_of_the_papers_page():
     from sigprop.architectures.e_spa import decays
 
-    assert decays(36, 0.005, 0.0)[[1, 9, 18, 27, 36]] == pytest.approx([1.0593, 0.1898, 0.0525, 0.0160, 0.0050], abs=5e-5)
+    assert decays(36, 0.005, 0.0)[[1, 9, 18, 27, 36]] == pytest.approx(
+        [1.0593, 0.1898, 0.0525, 0.0160, 0.0050], abs=5e-5
+    )
 
 
 def test_repeated_tokens_inflate_the_diagonal_unless_attention_is_designed_for_them():
     repeated = {"depth": 12, "tokens": 32, "token_cosine": 0.05}
-    last = lambda arch: sp.predict(arch, ["residual_variance"], [arch.depth])[-1]["value"]  # noqa: E731
+
+    def last(arch):
+        return sp.predict(arch, ["residual_variance"], [arch.depth])[-1]["value"]
+
     assert last(A.u_spa(**repeated)) > 1.2
     assert last(A.u_spa(**repeated, initial_cosine=0.05)) == pytest.approx(1, abs=1e-9)

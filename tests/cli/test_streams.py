@@ -1,4 +1,5 @@
-"""Streams that are closed or full, and terminals of no size: one line at most, and no exit code that means a verdict."""
+"""Streams that are closed or full, and terminals of no size: one line at most, and no exit code
+that means a verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ FULL = "stdout: No space left on device"
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """``sigprop`` in a shell."""
     command = line.replace("sigprop", f"{sys.executable} -m sigprop")
-    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=os.environ | environment, timeout=120)
+    return subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+        timeout=120,
+    )
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's")
@@ -41,7 +49,10 @@ def test_closed_and_full_streams(line: str, code: int, says: str):
 def test_help_on_a_terminal_of_no_size(columns: str):
     done = shell("sigprop --help", COLUMNS=columns, LINES=columns)
     assert done.returncode == 0 and done.stderr == "" and len(done.stdout) < 10**5
-    assert all(code in "".join(done.stdout.split()) for code in ("70anerrorofours", "130interrupted", "--debug"))
+    assert all(
+        code in "".join(done.stdout.split())
+        for code in ("70anerrorofours", "130interrupted", "--debug")
+    )
 
 
 def test_output_that_the_encoding_has_not():

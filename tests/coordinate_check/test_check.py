@@ -1,4 +1,5 @@
-"""``check``: absolute predictions of the first step, slopes and their verdicts, the picture, the command."""
+"""``check``: absolute predictions of the first step, slopes and their verdicts, the picture, the
+command."""
 
 from __future__ import annotations
 
@@ -30,39 +31,73 @@ from sigprop.verdict.slope import Fit, Point, fit, judge, needed, point
 SMALL = {"width": (64, 256), "depth": (2, 8), "loops": (2, 8)}
 
 
-def measured(arch: Architecture, width: int, optimizer: str, rule: Rule, base: float, networks: int) -> tuple[float, float]:
+def measured(
+    arch: Architecture, width: int, optimizer: str, rule: Rule, base: float, networks: int
+) -> tuple[float, float]:
     """ln of the rms change of the output by one step over the base rate, and its standard error."""
-    settings = {group: Setting(base * g.rate, g.epsilon, g.decay) for group, g in rule.groups.items()}
-    found = point(Training(arch, width, optimizer, (1,)).changes(settings, rule.readout, range(networks), seed=0)[:, 0, 0])
+    settings = {
+        group: Setting(base * g.rate, g.epsilon, g.decay) for group, g in rule.groups.items()
+    }
+    found = point(
+        Training(arch, width, optimizer, (1,)).changes(
+            settings, rule.readout, range(networks), seed=0
+        )[:, 0, 0]
+    )
     return found.log - math.log(base), found.se
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_the_first_steps_change_of_the_output_is_predicted_absolutely(optimizer: str):
-    """Two blocks, three loops, under both rules: ln ratio within 4 standard errors and 1 % for 1/n (four numbers: one run in four thousand fails)."""
+    """Two blocks, three loops, under both rules: ln ratio within 4 standard errors and 1 % for
+    1/n (four numbers: one run in four thousand fails)."""
     tokens = 2 if optimizer == "sgd" else 1
     for rule_of, base in ((prescribed, 1e-3), (naive, 1e-6)):
-        arch = sp.architectures.looped_mlp(depth=2, loops=3, tokens=tokens, token_cosine=0.5 if tokens > 1 else 0.0)
+        arch = sp.architectures.looped_mlp(
+            depth=2, loops=3, tokens=tokens, token_cosine=0.5 if tokens > 1 else 0.0
+        )
         rule = rule_of(arch, 256, optimizer)
         value, se = measured(arch, 256, optimizer, rule, base, 192)
         expected = first_step(arch, 256, optimizer, rule)
         assert expected is not None and abs(value - expected) < 4 * se + 0.01, (value, expected, se)
         assert se < 0.04  # the companion: a factor sqrt(2) in any large part would be seen
-        wrong = first_step(arch, 256, optimizer, rule._replace(groups={g: v._replace(rate=v.rate * (2 if g == "w" else 1)) for g, v in rule.groups.items()}))
+        wrong = first_step(
+            arch,
+            256,
+            optimizer,
+            rule._replace(
+                groups={
+                    g: v._replace(rate=v.rate * (2 if g == "w" else 1))
+                    for g, v in rule.groups.items()
+                }
+            ),
+        )
         assert wrong is not None and abs(value - wrong) > 4 * se + 0.01
 
 
 @functools.cache
 def judged(optimizer: str, parametrisation: Any, variables: tuple[str, ...]) -> Table:
-    return check(sp.architectures.looped_mlp(), optimizer, parametrisation, variables=variables, steps=(1, 4), ladders=SMALL, width=64)
+    return check(
+        sp.architectures.looped_mlp(),
+        optimizer,
+        parametrisation,
+        variables=variables,
+        steps=(1, 4),
+        ladders=SMALL,
+        width=64,
+    )
 
 
 def test_the_prescribed_rule_is_confirmed():
-    """AdamW in n and N; every row's slope is some 5 standard errors inside +-0.1, so that a seed in a thousand would not confirm."""
+    """AdamW in n and N; every row's slope is some 5 standard errors inside +-0.1, so that a seed
+    in a thousand would not confirm."""
     table = judged("adamw", "prescribed", ("width", "loops"))
     assert table.verdict == "confirmed" and len(table) == 2 * 2 * len(OBSERVABLES)
     for row in table:
-        assert row["verdict"] == "confirmed" and -0.1 < row["lower"] < row["upper"] < 0.1 and row["upper"] - row["lower"] <= 0.1
+        assert (
+            row["verdict"] == "confirmed"
+            and -0.1 < row["lower"] < row["upper"] < 0.1
+            and row["upper"] - row["lower"] <= 0.1
+        )
     first = [row for row in table if (row["quantity"], row["steps"]) == ("output", 1)]
     assert all(row["predicted"] == row["reference"] for row in first)
     assert {row["predicted"] for row in table if row["quantity"] != "output"} == {None}
@@ -83,33 +118,62 @@ def off_by_root_n(arch: Architecture, width: int, optimizer: str) -> Rule:
     """The companion of a confirmed rule: hidden rates sqrt(N) times too large."""
     rule = prescribed(arch, width, optimizer)
     factor = math.sqrt(arch.sizes["N"])
-    return rule._replace(groups={g: v._replace(rate=v.rate * (factor if g in arch.weights else 1)) for g, v in rule.groups.items()})
+    return rule._replace(
+        groups={
+            g: v._replace(rate=v.rate * (factor if g in arch.weights else 1))
+            for g, v in rule.groups.items()
+        }
+    )
 
 
 def test_a_rate_that_is_off_by_the_root_of_n_is_rejected():
     table = judged("adamw", off_by_root_n, ("loops",))
     rows = table.filter(quantity="output", steps=1)
-    assert table.verdict == "rejected" and rows[0]["verdict"] == "rejected" and 0.2 < rows[0]["slope"] < 0.5
+    assert (
+        table.verdict == "rejected"
+        and rows[0]["verdict"] == "rejected"
+        and 0.2 < rows[0]["slope"] < 0.5
+    )
     assert (table.notes or {})["parametrisation"] == "off_by_root_n"
-    assert judged("adamw", "prescribed", ("width", "loops")).filter(variable="loops", quantity="output")[0]["verdict"] == "confirmed"
+    assert (
+        judged("adamw", "prescribed", ("width", "loops")).filter(
+            variable="loops", quantity="output"
+        )[0]["verdict"]
+        == "confirmed"
+    )
 
 
 def test_rates_are_in_the_linear_regime_and_points_say_where_each_number_is_from():
     table = judged("adamw", "prescribed", ("width", "loops"))
     notes: Any = table.notes
-    assert set(notes["rates"]) == {"width", "loops"} and all(math.log2(rate).is_integer() for rate in notes["rates"].values())
+    assert set(notes["rates"]) == {"width", "loops"} and all(
+        math.log2(rate).is_integer() for rate in notes["rates"].values()
+    )
     points = [p for p in notes["points"] if p["quantity"] == "output" and p["steps"] == 1]
     assert [(p["variable"], p["size"], p["width"], p["applications"]) for p in points] == [
-        *(("width", n, n, 4) for n in (64, 256)), *(("loops", N, 64, 2 * N) for N in (2, 8))
-    ]  # fmt: skip
-    assert all(abs(math.log(p["value"] / p["theory"])) < 4 * p["relative_se"] + 0.08 for p in points)  # decay and curvature bend it by a little
+        *(("width", n, n, 4) for n in (64, 256)),
+        *(("loops", N, 64, 2 * N) for N in (2, 8)),
+    ]
+    # decay and curvature bend it by a little
+    assert all(
+        abs(math.log(p["value"] / p["theory"])) < 4 * p["relative_se"] + 0.08 for p in points
+    )
     assert json.loads(table.to_json())["verdict"] == "confirmed" and "output" in str(table)
 
 
 def test_slopes_and_intervals():
-    """A power law with noise of known size: the 95 % interval holds its slope in 95 % of repetitions (400: within 4 binomial errors)."""
-    exact = fit((2, 4, 8), [Point(0.7 * math.log(s), 0.01, 32) for s in (2, 4, 8)], [0.5 * math.log(s) for s in (2, 4, 8)])
-    assert exact.slope == pytest.approx(0.7) and exact.reference == pytest.approx(0.5) and exact.se == pytest.approx(0.01 / math.log(4) * math.sqrt(2))
+    """A power law with noise of known size: the 95 % interval holds its slope in 95 % of
+    repetitions (400: within 4 binomial errors)."""
+    exact = fit(
+        (2, 4, 8),
+        [Point(0.7 * math.log(s), 0.01, 32) for s in (2, 4, 8)],
+        [0.5 * math.log(s) for s in (2, 4, 8)],
+    )
+    assert (
+        exact.slope == pytest.approx(0.7)
+        and exact.reference == pytest.approx(0.5)
+        and exact.se == pytest.approx(0.01 / math.log(4) * math.sqrt(2))
+    )
     random, held, sizes = np.random.default_rng(0), 0, (128, 256, 512, 1024)
     for _ in range(400):
         squares = [(s**0.3 * (1 + 0.2 * random.standard_normal(12))) ** 2 for s in sizes]
@@ -128,19 +192,29 @@ def test_slopes_and_intervals():
 def test_the_equivalence_test(slope: float, half: float, verdict: str):
     found = Fit(slope + 1, half / 2, half, 1.0)
     assert judge(found) == verdict
-    assert needed(found, 32, 256) == 32 if verdict != "inconclusive" else 32 < needed(found, 32, 256) <= 256
+    assert (
+        needed(found, 32, 256) == 32
+        if verdict != "inconclusive"
+        else 32 < needed(found, 32, 256) <= 256
+    )
     assert judge(Fit(math.nan, math.inf, math.inf, 0.0)) == "inconclusive"
 
 
 def test_verdicts_of_rows_make_one():
     assert overall(["confirmed", "confirmed"]) == "confirmed" and overall([]) == "inconclusive"
-    assert overall(["confirmed", "inconclusive"]) == "inconclusive" and overall(["inconclusive", "rejected"]) == "rejected"
+    assert (
+        overall(["confirmed", "inconclusive"]) == "inconclusive"
+        and overall(["inconclusive", "rejected"]) == "rejected"
+    )
 
 
 def test_widths_are_what_heads_divide_and_architectures_without_loops_have_no_such_ladder():
     family = Members(sp.architectures.looped_transformer(head_dim=24))
     assert [rung.width for rung in family.ladder("width", (50, 100), 64)] == [72, 120]
-    assert {rung.arch.depth for rung in family.ladder("loops", (2, 4), 64)} == {8, 16} and family.ladder("depth", (2, 4), 64)[0].width == 72
+    assert {rung.arch.depth for rung in family.ladder("loops", (2, 4), 64)} == {
+        8,
+        16,
+    } and family.ladder("depth", (2, 4), 64)[0].width == 72
     assert variables_of(sp.architectures.mlp()) == ("width", "depth")
 
 
@@ -149,7 +223,10 @@ def test_bad_input_is_said_in_a_line():
     cases: list[tuple[dict[str, Any], str]] = [
         ({"optimizer": "lion"}, "optimizer='lion'"),
         ({"parametrisation": "naiv"}, "did you mean 'naive'"),
-        ({"variables": ["tokens"]}, "variable='tokens' of looped-mlp; accepted: width, depth, loops"),
+        (
+            {"variables": ["tokens"]},
+            "variable='tokens' of looped-mlp; accepted: width, depth, loops",
+        ),
         ({"ladders": {"depth": (4, 2)}, "variables": ["depth"]}, "depth=(4, 2)"),
         ({"ladders": {"depth": (4,)}, "variables": ["depth"]}, "two or more different sizes"),
         ({"networks": 2}, "networks=2"),
@@ -171,12 +248,37 @@ def test_bad_input_is_said_in_a_line():
 
 def table_of(verdict: str) -> Table:
     points = [
-        {"variable": "depth", "quantity": q, "steps": 1, "size": s, "value": v * s, "relative_se": 0.1, "theory": v * s if q == "output" else None}
+        {
+            "variable": "depth",
+            "quantity": q,
+            "steps": 1,
+            "size": s,
+            "value": v * s,
+            "relative_se": 0.1,
+            "theory": v * s if q == "output" else None,
+        }
         for q, v in (("output", 1.0), ("last state", 0.2))
         for s in (2, 4)
-    ]  # fmt: skip
-    rows = [{"quantity": q, "variable": "depth", "steps": 1, "slope": 1.0, "reference": 0.0, "verdict": verdict} for q in ("output", "last state")]
-    return Table("looped-mlp", {}, rows, "check", verdict, {"points": points, "optimizer": "sgd", "parametrisation": "naive"})
+    ]
+    rows = [
+        {
+            "quantity": q,
+            "variable": "depth",
+            "steps": 1,
+            "slope": 1.0,
+            "reference": 0.0,
+            "verdict": verdict,
+        }
+        for q in ("output", "last state")
+    ]
+    return Table(
+        "looped-mlp",
+        {},
+        rows,
+        "check",
+        verdict,
+        {"points": points, "optimizer": "sgd", "parametrisation": "naive"},
+    )
 
 
 def test_the_picture_has_points_and_predicted_lines(tmp_path: Path):
@@ -191,9 +293,15 @@ def test_the_picture_has_points_and_predicted_lines(tmp_path: Path):
         plot(Table("mlp", {}, [], "check"), path)
 
 
-@pytest.mark.parametrize(("verdict", "code"), [("confirmed", 0), ("rejected", 1), ("inconclusive", 3)])
+@pytest.mark.parametrize(
+    ("verdict", "code"), [("confirmed", 0), ("rejected", 1), ("inconclusive", 3)]
+)
 def test_the_command_passes_its_options_on_and_returns_the_verdicts_code(
-    verdict: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    verdict: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
     made: list[Any] = []
 
@@ -203,12 +311,36 @@ def test_the_command_passes_its_options_on_and_returns_the_verdicts_code(
 
     monkeypatch.setattr(checking, "check", fake)
     chosen = Chosen(set=("depth=3",), json=True, out=str(tmp_path / "t.csv"))
-    assert command("looped-mlp", chosen=chosen, optimizer="sgd", variable=("depth, loops",), steps="1,3", samples=12, plot=str(tmp_path / "p.svg")) == code
+    assert (
+        command(
+            "looped-mlp",
+            chosen=chosen,
+            optimizer="sgd",
+            variable=("depth, loops",),
+            steps="1,3",
+            samples=12,
+            plot=str(tmp_path / "p.svg"),
+        )
+        == code
+    )
     (arch, *given), options = made[0]
-    assert arch.parameters["depth"] == 3 and given == ["sgd", "prescribed", 0, ["depth", "loops"], (1, 3)]
-    assert options.pop("progress") is not None and options == {"loss": "linear", "width": 128, "networks": 12, "most": 256}
+    assert arch.parameters["depth"] == 3 and given == [
+        "sgd",
+        "prescribed",
+        0,
+        ["depth", "loops"],
+        (1, 3),
+    ]
+    assert options.pop("progress") is not None and options == {
+        "loss": "linear",
+        "width": 128,
+        "networks": 12,
+        "most": 256,
+    }
     assert json.loads(capsys.readouterr().out)["verdict"] == verdict
-    assert (tmp_path / "p.svg").exists() and (tmp_path / "t.csv").read_text().startswith("quantity,")
+    assert (tmp_path / "p.svg").exists() and (tmp_path / "t.csv").read_text().startswith(
+        "quantity,"
+    )
     with pytest.raises(sp.InputError, match="steps='1,x'"):
         command("looped-mlp", steps="1,x")
     with pytest.raises(sp.InputError, match="suffix"):
@@ -216,9 +348,18 @@ def test_the_command_passes_its_options_on_and_returns_the_verdicts_code(
 
 
 def test_a_prescription_that_is_not_flat_is_rejected() -> None:
-    """Above the critical residual scale the stream grows, and the rule's own slope, 0.38, is no reference."""
+    """Above the critical residual scale the stream grows, and the rule's own slope, 0.38, is no
+    reference."""
     arch = sp.architectures.residual_mlp(residual_scale=1.0)
-    table = sp.check(arch, variables=["depth"], steps=(1,), ladders={"depth": (2, 8)}, width=64, networks=16, most=32)
+    table = sp.check(
+        arch,
+        variables=["depth"],
+        steps=(1,),
+        ladders={"depth": (2, 8)},
+        width=64,
+        networks=16,
+        most=32,
+    )
     row = table.filter(quantity="output")[0]
     assert row["verdict"] == "rejected" and row["reference"] == 0 and row["predicted"] > 0.2
 

@@ -24,7 +24,11 @@ class strict:
     """64 bit, no implicit promotion of dtypes or ranks."""
 
     def __enter__(self) -> None:
-        self.contexts = [jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise")]
+        self.contexts = [
+            jax.enable_x64(True),
+            jax.numpy_dtype_promotion("strict"),
+            jax.numpy_rank_promotion("raise"),
+        ]
         for context in self.contexts:
             context.__enter__()
 
@@ -46,25 +50,48 @@ def renamed(name: str) -> Activation:
     return Activation(f"my-{name}", find(name).function)
 
 
-def pair(activation: str | Activation, order: int, qa: Any, c: Any, qb: Any, sa: Any = 0.0, sb: Any = 0.0, /, **options: int) -> Any:
+def pair(
+    activation: str | Activation,
+    order: int,
+    qa: Any,
+    c: Any,
+    qb: Any,
+    sa: Any = 0.0,
+    sb: Any = 0.0,
+    /,
+    **options: int,
+) -> Any:
     """V or V' at one point; every argument an array without dimensions."""
-    fa, fb = features(activation, qa[None], sa, **options), features(activation, qb[None], sb, **options)
+    fa, fb = (
+        features(activation, qa[None], sa, **options),
+        features(activation, qb[None], sb, **options),
+    )
     return dual(activation, order, fa, c[None, None], fb)[0, 0]
 
 
 @functools.cache
-def compiled(activation: str | Activation, order: int, options: tuple[tuple[str, int], ...] = ()) -> Callable[..., Any]:
+def compiled(
+    activation: str | Activation, order: int, options: tuple[tuple[str, int], ...] = ()
+) -> Callable[..., Any]:
     return jax.jit(functools.partial(pair, activation, order, **dict(options)))
 
 
-def at(activation: str | Activation, order: int, point: Point, /, *logs: float, **options: int) -> float:
+def at(
+    activation: str | Activation, order: int, point: Point, /, *logs: float, **options: int
+) -> float:
     """V or V' at one point (order 0: its mantissa if there are logs)."""
-    return float(compiled(activation, order, tuple(options.items()))(*(jnp.asarray(float(v)) for v in (*point, *logs))))
+    return float(
+        compiled(activation, order, tuple(options.items()))(
+            *(jnp.asarray(float(v)) for v in (*point, *logs))
+        )
+    )
 
 
 def gradients(activation: str, order: int, points: list[Point]) -> tuple[np.ndarray, np.ndarray]:
     """The values at the points, [P], and their gradients by (qa, c, qb), [3, P]."""
-    function = jax.vmap(jax.value_and_grad(functools.partial(pair, activation, order, degree=64), argnums=(0, 1, 2)))
+    function = jax.vmap(
+        jax.value_and_grad(functools.partial(pair, activation, order, degree=64), argnums=(0, 1, 2))
+    )
     values, slopes = function(*(jnp.asarray(v) for v in zip(*points, strict=True)))
     return np.asarray(values), np.asarray(jnp.stack(slopes))
 

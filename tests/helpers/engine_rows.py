@@ -13,7 +13,9 @@ MEMORY = 2**30
 SIZES = {"depth": 2, "loops": 2, "tokens": 2, "token_cosine": 0.3}
 
 
-def engine(arch: sp.Architecture, width: int = 16, rows: tuple[Row, ...] | None = None) -> DenseEngine:
+def engine(
+    arch: sp.Architecture, width: int = 16, rows: tuple[Row, ...] | None = None
+) -> DenseEngine:
     return DenseEngine(arch, rows or select(arch), width, MEMORY)
 
 

@@ -1,4 +1,5 @@
-"""Networks of two tokens in many digits: closed forms in mpmath, and plain recursions of Grams that know nothing of sigprop's engines."""
+"""Networks of two tokens in many digits: closed forms in mpmath, and plain recursions of Grams
+that know nothing of sigprop's engines."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ Kernel = Callable[[Any, Any, Any, int], Any]
 
 
 class Network(NamedTuple):
-    """One network: h' = skip h + scale f(h) (numbers squared), f = W phi(h) + b or, with ``c_x``, X phi(W h/|h| + b_w) + b."""
+    """One network: h' = skip h + scale f(h) (numbers squared), f = W phi(h) + b or, with
+    ``c_x``, X phi(W h/|h| + b_w) + b."""
 
     depth: int
     c_w: float
@@ -59,20 +61,34 @@ def gelu(qa: Any, c: Any, qb: Any, order: int) -> Any:
     return c * both + density * (qa * qb - c * c + c * c / (1 + qa) + c * c / (1 + qb))
 
 
-KERNELS: dict[str, Kernel] = {"relu": leaky("0"), "leaky-relu(0.2)": leaky("0.2"), "erf": erf, "gelu": gelu}
+KERNELS: dict[str, Kernel] = {
+    "relu": leaky("0"),
+    "leaky-relu(0.2)": leaky("0.2"),
+    "erf": erf,
+    "gelu": gelu,
+}
 
 
-def trapezoid(function: Callable[[np.ndarray], np.ndarray], derivative: Callable[[np.ndarray], np.ndarray]) -> Kernel:
-    """V by the trapezoidal rule on the plane in extended precision (64 bits): exponential convergence for analytic functions.
+def trapezoid(
+    function: Callable[[np.ndarray], np.ndarray], derivative: Callable[[np.ndarray], np.ndarray]
+) -> Kernel:
+    """V by the trapezoidal rule on the plane in extended precision (64 bits): exponential
+    convergence for analytic functions.
 
-    Steps are a sixteenth, or smaller by the standard deviation, so that poles at distance 1 stay outside what the rule sees.
+    Steps are a sixteenth, or smaller by the standard deviation, so that poles at distance 1 stay
+    outside what the rule sees.
     """
 
     def kernel(qa: Any, c: Any, qb: Any, order: int) -> Any:
         qa, c, qb = (np.longdouble(v) for v in (qa, c, qb))
         of = derivative if order else function
         step = np.longdouble(1) / np.ceil(16 * max(1.0, float(max(qa, qb)) ** 0.5))
-        z = np.arange(-round(12.5 / float(step)), round(12.5 / float(step)) + 1).astype(np.longdouble) * step
+        z = (
+            np.arange(-round(12.5 / float(step)), round(12.5 / float(step)) + 1).astype(
+                np.longdouble
+            )
+            * step
+        )
         weight = np.exp(-z * z / 2)
         weight /= weight.sum()
         rho = c / np.sqrt(qa * qb) if qa * qb > 0 else np.longdouble(1)
@@ -87,7 +103,8 @@ def trapezoid(function: Callable[[np.ndarray], np.ndarray], derivative: Callable
 
 
 def recursion(net: Network, kernel: Kernel, gram: Gram) -> tuple[list[Gram], dict[str, Gram]]:
-    """Return the states' Grams, and the tangent kernel's (by group: stem, readout, w, b, x) between both tokens."""
+    """Return the states' Grams, and the tangent kernel's (by group: stem, readout, w, b, x)
+    between both tokens."""
     states, writes = [gram], []
     for _ in range(net.depth):
         h = states[-1]
@@ -119,8 +136,13 @@ def _tangent(net: Network, states: list[Gram], writes: list[Any]) -> dict[str, G
     for h, values, slopes, divisors, over, _ in reversed(writes):
         g = [x / n for x, n in zip(g, over, strict=True)]
         delta = [net.scale * x for x in g]
-        hidden = [d * s * (net.c_w if net.c_x is None else net.c_x) for d, s in zip(delta, slopes, strict=True)]
-        uses = {"w" if net.c_x is None else "x": [d * v for d, v in zip(delta, values, strict=True)]}
+        hidden = [
+            d * s * (net.c_w if net.c_x is None else net.c_x)
+            for d, s in zip(delta, slopes, strict=True)
+        ]
+        uses = {
+            "w" if net.c_x is None else "x": [d * v for d, v in zip(delta, values, strict=True)]
+        }
         if net.c_x is None:
             back = hidden
         else:

@@ -4,7 +4,12 @@ import sigprop as sp
 from sigprop import Activate, Linear, Normalise, Number, Read, State, Stem, SubBlock, Write
 from sigprop.description.rows import select
 
-EPS, MU, C_W, C_X = Number("epsilon", r"\varepsilon"), Number("mu", r"\mu"), Number("c_w", "C_W"), Number("c_x", "C_X")
+EPS, MU, C_W, C_X = (
+    Number("epsilon", r"\varepsilon"),
+    Number("mu", r"\mu"),
+    Number("c_w", "C_W"),
+    Number("c_x", "C_X"),
+)
 UNIT = {"c_w": 1.0, "c_x": 2.0}  # unit gain for relu
 
 
@@ -14,32 +19,65 @@ def branch(activation="relu", w="w", x="x"):
 
 
 def momentum(depth=6, slots=None):
-    """Momentum residual: v' = mu v + (1 - mu) f(norm h), h' = h + eps v'; lanes h, v with v_0 = 0."""
+    """Momentum residual: v' = mu v + (1 - mu) f(norm h), h' = h + eps v'; lanes h, v with v_0 =
+    0."""
     velocity = MU * State(1) + (1 - MU) * Write()
-    block = SubBlock(read=Normalise(State(0)), branch=branch(), rule=(State(0) + EPS * velocity, velocity))
-    return sp.Architecture("momentum", (block,), slots or range(depth), numbers={"epsilon": depth**-0.5, "mu": 0.6} | UNIT, initial=(Stem(), 0 * Stem()))
+    block = SubBlock(
+        read=Normalise(State(0)), branch=branch(), rule=(State(0) + EPS * velocity, velocity)
+    )
+    return sp.Architecture(
+        "momentum",
+        (block,),
+        slots or range(depth),
+        numbers={"epsilon": depth**-0.5, "mu": 0.6} | UNIT,
+        initial=(Stem(), 0 * Stem()),
+    )
 
 
 def second_order(depth=6, slots=None):
     """A wave equation: h_{a+1} = 2 h_a - h_{a-1} + eps^2 f(h_a), from rest; lanes h_a, h_{a-1}."""
-    block = SubBlock(read=State(0), branch=branch("tanh"), rule=(2 * State(0) - State(1) + EPS * EPS * Write(), State(0)))
-    return sp.Architecture("second-order", (block,), slots or range(depth), numbers={"epsilon": 0.4} | UNIT, initial=(Stem(), Stem()))
-
-
-def half_tied_parallel(blocks=4):
-    """Blocks of two parallel branches that read one state; even blocks share their weights, odd ones have their own.
-
-    The second branch reads what the first one read: lane 1 keeps it.
-    """
-    first = SubBlock(Normalise(State(0)), branch("relu", "w", "x"), (State(0) + EPS * Write(), State(0)))
-    second = SubBlock(Normalise(State(1)), branch("gelu", "v", "u"), (State(0) + EPS * Write(), State(0)))
-    slots = [0 if block % 2 == 0 else block for block in range(blocks) for _ in range(2)]
+    block = SubBlock(
+        read=State(0),
+        branch=branch("tanh"),
+        rule=(2 * State(0) - State(1) + EPS * EPS * Write(), State(0)),
+    )
     return sp.Architecture(
-        "half-tied-parallel", (first, second), slots, numbers={"epsilon": 0.5} | UNIT, initial=(Stem(), Stem()), input_gram=[[1.0, 0.3], [0.3, 1.0]]
+        "second-order",
+        (block,),
+        slots or range(depth),
+        numbers={"epsilon": 0.4} | UNIT,
+        initial=(Stem(), Stem()),
     )
 
 
-NETWORKS = {"momentum": momentum, "second-order": second_order, "half-tied-parallel": half_tied_parallel}
+def half_tied_parallel(blocks=4):
+    """Blocks of two parallel branches that read one state; even blocks share their weights, odd
+    ones have their own.
+
+    The second branch reads what the first one read: lane 1 keeps it.
+    """
+    first = SubBlock(
+        Normalise(State(0)), branch("relu", "w", "x"), (State(0) + EPS * Write(), State(0))
+    )
+    second = SubBlock(
+        Normalise(State(1)), branch("gelu", "v", "u"), (State(0) + EPS * Write(), State(0))
+    )
+    slots = [0 if block % 2 == 0 else block for block in range(blocks) for _ in range(2)]
+    return sp.Architecture(
+        "half-tied-parallel",
+        (first, second),
+        slots,
+        numbers={"epsilon": 0.5} | UNIT,
+        initial=(Stem(), Stem()),
+        input_gram=[[1.0, 0.3], [0.3, 1.0]],
+    )
+
+
+NETWORKS = {
+    "momentum": momentum,
+    "second-order": second_order,
+    "half-tied-parallel": half_tied_parallel,
+}
 
 
 def having_rows(arch, quantities):

@@ -1,7 +1,9 @@
-"""Vector expressions on plain numpy neurons, forward and backward: what the calculus' rules are compared with.
+"""Vector expressions on plain numpy neurons, forward and backward: what the calculus' rules are
+compared with.
 
-A matrix applied to [T, n] neurons gives Gaussian neurons of the Gram that it finds, and its transpose Gaussian cotangents: no matrix is formed.
-Everything else is what it says, coordinate by coordinate.
+A matrix applied to [T, n] neurons gives Gaussian neurons of the Gram that it finds, and its
+transpose Gaussian cotangents: no matrix is formed. Everything else is what it says, coordinate by
+coordinate.
 """
 
 from __future__ import annotations
@@ -11,7 +13,20 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.special import ndtr
 
-from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.scalar import evaluate
 
@@ -30,16 +45,27 @@ PHI: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], 
 
 
 def gaussian(rng: np.random.Generator, gram: np.ndarray, n: int) -> np.ndarray:
-    """[T, n] Gaussian neurons of exactly this Gram (what is left of chance is in their other moments)."""
+    """[T, n] Gaussian neurons of exactly this Gram (what is left of chance is in their other
+    moments)."""
     z = rng.standard_normal((len(gram), n))
     values, vectors = np.linalg.eigh(gram)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ np.linalg.solve(np.linalg.cholesky(z @ z.T / n), z)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ np.linalg.solve(
+        np.linalg.cholesky(z @ z.T / n), z
+    )
 
 
 class Neurons:
-    """One batch of n neurons at T tokens. read [T, n]; numbers, tables: by name; allowed [T, T]: what attention at scores of zero sees."""
+    """One batch of n neurons at T tokens. read [T, n]; numbers, tables: by name; allowed [T, T]:
+    what attention at scores of zero sees."""
 
-    def __init__(self, rng: np.random.Generator, read: np.ndarray, numbers: Mapping[str, float], tables: Mapping[str, np.ndarray], allowed: np.ndarray):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        read: np.ndarray,
+        numbers: Mapping[str, float],
+        tables: Mapping[str, np.ndarray],
+        allowed: np.ndarray,
+    ):
         self.rng, self.read, self.numbers, self.tables = rng, read, numbers, tables
         self.uniform = allowed / allowed.sum(axis=1, keepdims=True)
 
@@ -65,7 +91,10 @@ class Neurons:
             case Activate(activation, of, 0):
                 return self.activated(activation.name, of)
             case Product(left, right):
-                (x, back_x), (y, back_y) = self(left), self(right) if right != left else (None, None)
+                (x, back_x), (y, back_y) = (
+                    self(left),
+                    self(right) if right != left else (None, None),
+                )
                 if y is None:
                     return x * x, lambda d: back_x(2 * x * d)
                 return x * y, lambda d: back_x(y * d) + back_y(x * d)

@@ -1,4 +1,5 @@
-"""From base to target: laws of ratios, the base's initialisation, what is refused, and every way out (text, JSON, LaTeX, command line)."""
+"""From base to target: laws of ratios, the base's initialisation, what is refused, and every way
+out (text, JSON, LaTeX, command line)."""
 
 from __future__ import annotations
 
@@ -31,7 +32,9 @@ EVERY = [
 ]
 
 
-def made(base: dict[str, Any] = BASE, target: dict[str, Any] = TARGET, **options: Any) -> Prescription:
+def made(
+    base: dict[str, Any] = BASE, target: dict[str, Any] = TARGET, **options: Any
+) -> Prescription:
     return prescribe("looped-transformer", base=base, target=target, **options)
 
 
@@ -41,12 +44,20 @@ def ratios(table: Prescription) -> dict[tuple[str, str], float]:
 
 @pytest.mark.parametrize("init", [None, "gpt2", "llama"])
 @pytest.mark.parametrize(("optimizer", "s", "decay"), EVERY)
-def test_base_as_target_changes_nothing_and_steps_compose(optimizer: str, s: int, decay: str, init: str | None):
+def test_base_as_target_changes_nothing_and_steps_compose(
+    optimizer: str, s: int, decay: str, init: str | None
+):
     options: dict[str, Any] = {"optimizer": optimizer, "s": s, "decay": decay, "init": init}
-    sides = [side | {"head_dim": 32} for side in (BASE, MIDDLE, TARGET)]  # sgd at s = 1 keeps the heads
+    # sgd at s = 1 keeps the heads
+    sides = [side | {"head_dim": 32} for side in (BASE, MIDDLE, TARGET)]
     same = made(sides[0], sides[0], **options, learning_rate=2e-3)
-    assert all(row["ratio"] == 1 and row["value"] == (1 if row["base"] is None else row["base"]) for row in same)
-    first, second, both = (ratios(made(*pair, **options)) for pair in (sides[:2], sides[1:], sides[::2]))
+    assert all(
+        row["ratio"] == 1 and row["value"] == (1 if row["base"] is None else row["base"])
+        for row in same
+    )
+    first, second, both = (
+        ratios(made(*pair, **options)) for pair in (sides[:2], sides[1:], sides[::2])
+    )
     assert first.keys() == second.keys() == both.keys() and max(both.values()) > 1.5
     for key, ratio in both.items():
         assert math.isclose(first[key] * second[key], ratio, rel_tol=1e-12), key
@@ -55,41 +66,72 @@ def test_base_as_target_changes_nothing_and_steps_compose(optimizer: str, s: int
 def test_numbers_are_the_bases_times_the_ratio():
     table = made(**GIVEN, multiplier=0.5, init="llama")
     assert table.value("q", "learning_rate") == pytest.approx(3e-3 / 16 / math.sqrt(8))
-    assert table.value("q", "rate_x_decay") == pytest.approx(3e-4 / math.sqrt(8)) and table.value("q", "weight_decay") == pytest.approx(1.6)
-    assert table.value("q", "init_std") == pytest.approx(0.02 / 4) and table.value("x", "init_std") == pytest.approx(0.02 / 4 / math.sqrt(3 / 4))
+    assert table.value("q", "rate_x_decay") == pytest.approx(3e-4 / math.sqrt(8)) and table.value(
+        "q", "weight_decay"
+    ) == pytest.approx(1.6)
+    assert table.value("q", "init_std") == pytest.approx(0.02 / 4) and table.value(
+        "x", "init_std"
+    ) == pytest.approx(0.02 / 4 / math.sqrt(3 / 4))
     assert table.value("residual", "multiplier") == pytest.approx(0.5 / 2 / math.sqrt(8))
-    assert table.value("q", "epsilon") == pytest.approx(1e-8 / 16 / math.sqrt(8) / math.sqrt(2))  # head_dim doubles, logits over head_dim
+    # head_dim doubles, logits over head_dim
+    assert table.value("q", "epsilon") == pytest.approx(1e-8 / 16 / math.sqrt(8) / math.sqrt(2))
     by_group = made(learning_rate={"q": 1.0})
-    assert (by_group.row("q", "learning_rate")["base"], by_group.row("k", "learning_rate")["base"]) == (1.0, None)
+    assert (
+        by_group.row("q", "learning_rate")["base"],
+        by_group.row("k", "learning_rate")["base"],
+    ) == (1.0, None)
     kept = made(**GIVEN, decay="product")
     assert all(row["ratio"] == pytest.approx(1) for row in kept if row["setting"] == "rate_x_decay")
 
 
 def test_what_the_base_carries_in_depth_is_given_back_once():
-    """gpt2: output matrices over sqrt(2 L) in base and target, so the multiplier takes sqrt(2 L); writes are then what they are without either."""
+    """gpt2: output matrices over sqrt(2 L) in base and target, so the multiplier takes sqrt(2
+    L); writes are then what they are without either."""
     plain, carried = made(), made(init="gpt2", **GIVEN)
     for group in ("u", "x"):
         assert "as the base has it" in carried.row(group, "init_std")["criterion"]
-        assert carried.row(group, "init_std")["ratio"] == pytest.approx(plain.row(group, "init_std")["ratio"] / math.sqrt(8))
-        write = carried.row(group, "init_std")["ratio"] * carried.row("residual", "multiplier")["ratio"]
-        assert write == pytest.approx(plain.row(group, "init_std")["ratio"] * plain.row("residual", "multiplier")["ratio"])
-        step = carried.row(group, "learning_rate")["ratio"] * carried.row("residual", "multiplier")["ratio"]
-        assert step == pytest.approx(plain.row(group, "learning_rate")["ratio"] * plain.row("residual", "multiplier")["ratio"])
-    assert carried.value("u", "init_std") == pytest.approx(0.02 / 4 / math.sqrt(2 * 64)) and carried.value("q", "init_std") == pytest.approx(0.005)
+        assert carried.row(group, "init_std")["ratio"] == pytest.approx(
+            plain.row(group, "init_std")["ratio"] / math.sqrt(8)
+        )
+        write = (
+            carried.row(group, "init_std")["ratio"] * carried.row("residual", "multiplier")["ratio"]
+        )
+        assert write == pytest.approx(
+            plain.row(group, "init_std")["ratio"] * plain.row("residual", "multiplier")["ratio"]
+        )
+        step = (
+            carried.row(group, "learning_rate")["ratio"]
+            * carried.row("residual", "multiplier")["ratio"]
+        )
+        assert step == pytest.approx(
+            plain.row(group, "learning_rate")["ratio"]
+            * plain.row("residual", "multiplier")["ratio"]
+        )
+    assert carried.value("u", "init_std") == pytest.approx(
+        0.02 / 4 / math.sqrt(2 * 64)
+    ) and carried.value("q", "init_std") == pytest.approx(0.005)
     assert carried.row("q", "learning_rate")["ratio"] == plain.row("q", "learning_rate")["ratio"]
     kept = made(init="gpt2", base_carries_depth_factor=False)
-    assert ratios(kept) == ratios(plain) and kept.value("u", "init_std") == pytest.approx(0.02 / math.sqrt(16) / 4)
+    assert ratios(kept) == ratios(plain) and kept.value("u", "init_std") == pytest.approx(
+        0.02 / math.sqrt(16) / 4
+    )
     said = made(base_carries_depth_factor=True)
     assert ratios(said) == ratios(carried)
 
 
 def test_a_factor_of_depth_that_stands_alone_is_the_networks_eps():
-    """x + f(x) with gpt2's stds: the multiplier stays, matrices inside have the rates of eps = 1/sqrt(2 L), the last of a branch those of eps = 1."""
+    """x + f(x) with gpt2's stds: the multiplier stays, matrices inside have the rates of eps =
+    1/sqrt(2 L), the last of a branch those of eps = 1."""
     base, target = {"width": 64, "depth": 2}, {"width": 64, "depth": 32}
     gpt2, critical, naive = (
-        prescribe("transformer", base=base, target=target, **options) for options in ({"init": "gpt2"}, {"residual_scale": "1/sqrt(L)"}, {"residual_scale": 1})
+        prescribe("transformer", base=base, target=target, **options)
+        for options in ({"init": "gpt2"}, {"residual_scale": "1/sqrt(L)"}, {"residual_scale": 1})
     )
-    assert gpt2.row("residual", "multiplier")["ratio"] == 1 and "grows" not in str(gpt2) and "grows" in str(naive)
+    assert (
+        gpt2.row("residual", "multiplier")["ratio"] == 1
+        and "grows" not in str(gpt2)
+        and "grows" in str(naive)
+    )
     for setting in ("learning_rate", "epsilon"):
         assert gpt2.row("w", setting)["ratio"] == pytest.approx(critical.row("w", setting)["ratio"])
         assert gpt2.row("x", setting)["ratio"] == pytest.approx(naive.row("x", setting)["ratio"])
@@ -97,12 +139,15 @@ def test_a_factor_of_depth_that_stands_alone_is_the_networks_eps():
 
 
 def test_stds_that_look_like_a_factor_of_depth_must_say():
-    stds = {"q": 0.02, "k": 0.02, "v": 0.02, "w": 0.02, "u": 0.005, "x": 0.0025}  # over sqrt(2 8); x has four times the fan-in
+    # over sqrt(2 8); x has four times the fan-in
+    stds = {"q": 0.02, "k": 0.02, "v": 0.02, "w": 0.02, "u": 0.005, "x": 0.0025}
     with pytest.raises(InputError, match="'u' looks as if divided by sqrt\\(2 L\\)"):
         made(init=stds)
     told = made(init=stds, base_carries_depth_factor=True)
     assert told.value("u", "init_std") == pytest.approx(0.005 / 4 / math.sqrt(8))
-    assert made(init=stds, base_carries_depth_factor=False).value("u", "init_std") == pytest.approx(0.005 / 4)
+    assert made(init=stds, base_carries_depth_factor=False).value("u", "init_std") == pytest.approx(
+        0.005 / 4
+    )
     assert made(init=stds | {"u": 0.02, "x": 0.01}).value("u", "init_std") == pytest.approx(0.005)
     with pytest.raises(InputError, match="looks as if"):
         made(init={"u": 1 / math.sqrt(256) / 4})  # beside 1/sqrt(n), where no other std is given
@@ -110,14 +155,24 @@ def test_stds_that_look_like_a_factor_of_depth_must_say():
 
 def test_sandwich_norms_remove_what_stds_carry():
     with pytest.raises(InputError, match="before a norm that removes it"):
-        prescribe("sandwich-transformer", base={"width": 64, "depth": 2}, target={"width": 64, "depth": 8}, init="gpt2")
+        prescribe(
+            "sandwich-transformer",
+            base={"width": 64, "depth": 2},
+            target={"width": 64, "depth": 8},
+            init="gpt2",
+        )
 
 
 @pytest.mark.parametrize(
     ("base", "target", "options", "says"),
     [
         ({}, {"width": 16}, {}, "width=16: narrower than one head"),
-        ({}, {"width": 4100}, {}, "width=4100: not whole heads; accepted: a multiple of head_dim=64"),
+        (
+            {},
+            {"width": 4100},
+            {},
+            "width=4100: not whole heads; accepted: a multiple of head_dim=64",
+        ),
         ({}, {"width": 96, "mlp_ratio": 0.26, "head_dim": 32}, {}, "rows"),
         ({}, {"width": 0}, {}, "width=0"),
         ({}, {"width": "wide"}, {}, "width='wide'"),
@@ -138,7 +193,9 @@ def test_sandwich_norms_remove_what_stds_carry():
         ({}, {}, {"activatoin": "relu"}, "'activatoin'; did you mean 'activation'"),
     ],
 )
-def test_bad_input(base: dict[str, Any], target: dict[str, Any], options: dict[str, Any], says: str):
+def test_bad_input(
+    base: dict[str, Any], target: dict[str, Any], options: dict[str, Any], says: str
+):
     with pytest.raises(InputError, match=says) as caught:
         made(BASE | base, TARGET | target, **options)
     assert "\n" not in str(caught.value)
@@ -155,10 +212,16 @@ def test_more_bad_input(tmp_path: Path):
     with pytest.raises(InputError, match="'lopped-mlp'"):
         prescribe("lopped-mlp", base={"width": 8}, target={"width": 8})
     with pytest.raises(InputError, match="3 heads do not divide"):
-        prescribe("variable-width", base={"width": 64, "heads": 3, "depth": 1, "schedule": "3", "reference_width": 3}, target={"width": 64})
+        prescribe(
+            "variable-width",
+            base={"width": 64, "heads": 3, "depth": 1, "schedule": "3", "reference_width": 3},
+            target={"width": 64},
+        )
     with pytest.raises(InputError, match="loops of completep"):
         prescribe("completep", base={"width": 8, "loops": 1}, target={"width": 8, "loops": 2})
-    assert len(prescribe("completep", base={"width": 8, "loops": 1}, target={"width": 8, "loops": 1}))
+    assert len(
+        prescribe("completep", base={"width": 8, "loops": 1}, target={"width": 8, "loops": 1})
+    )
     table = made()
     with pytest.raises(InputError, match="group 'Q'"):
         table.row("Q", "epsilon")
@@ -170,34 +233,70 @@ def test_more_bad_input(tmp_path: Path):
 def test_networks_without_rules_in_depth_go_wider_and_no_deeper(name: str):
     wider = prescribe(name, base={"width": 64, "depth": 4}, target={"width": 256, "depth": 4})
     matrix = next(row for row in wider if row["setting"] == "learning_rate")
-    assert matrix["ratio"] == pytest.approx(1 / 4) and "depth and loops unchanged" in matrix["criterion"]
+    assert (
+        matrix["ratio"] == pytest.approx(1 / 4)
+        and "depth and loops unchanged" in matrix["criterion"]
+    )
     with pytest.raises(InputError, match="h \\+ eps f"):
         prescribe(name, base={"width": 64, "depth": 4}, target={"width": 64, "depth": 8})
 
 
 def test_remarks_say_what_rules_do_not():
     remarks = " ".join((made(BASE | {"loops": 1}).notes or {})["remarks"])
-    assert "loops=1 is an untied network" in remarks and "head_dim differs" in remarks and "rate x decay" in remarks
+    assert (
+        "loops=1 is an untied network" in remarks
+        and "head_dim differs" in remarks
+        and "rate x decay" in remarks
+    )
     assert "rate x decay becomes" not in str(made(decay="product"))
-    naive = prescribe("transformer", base={"width": 64, "depth": 2}, target={"width": 64, "depth": 8})
+    naive = prescribe(
+        "transformer", base={"width": 64, "depth": 2}, target={"width": 64, "depth": 8}
+    )
     assert "grows as eps^2 P = L, 4 times" in str(naive)
-    critical = prescribe("completep", base={"width": 64, "depth": 2}, target={"width": 64, "depth": 8}, decay="product")
+    critical = prescribe(
+        "completep",
+        base={"width": 64, "depth": 2},
+        target={"width": 64, "depth": 8},
+        decay="product",
+    )
     assert (critical.notes or {})["remarks"] == []
 
 
 def test_files_hold_sizes_parameters_and_the_bases_settings(tmp_path: Path):
-    (tmp_path / "base.toml").write_text('architecture = "looped-mlp"\nwidth = 64\ndepth = 2\nloops = 2\nlearning_rate = 0.01\nactivation = "tanh"\n')
-    (tmp_path / "target.toml").write_text('width = 256\ndepth = 8\nloops = 4\nactivation = "tanh"\n')
+    (tmp_path / "base.toml").write_text(
+        'architecture = "looped-mlp"\nwidth = 64\ndepth = 2\nloops = 2\nlearning_rate = '
+        '0.01\nactivation = "tanh"\n'
+    )
+    (tmp_path / "target.toml").write_text(
+        'width = 256\ndepth = 8\nloops = 4\nactivation = "tanh"\n'
+    )
     table = prescribe("looped-mlp", base=tmp_path / "base.toml", target=tmp_path / "target.toml")
-    assert table.value("w", "learning_rate") == pytest.approx(0.01 / 4 / 2) and table.parameters["activation"] == "tanh"
+    assert (
+        table.value("w", "learning_rate") == pytest.approx(0.01 / 4 / 2)
+        and table.parameters["activation"] == "tanh"
+    )
 
 
 def test_the_document_holds_every_row_with_formula_and_criterion():
     document = json.loads(made(**GIVEN, init="gpt2").to_json())
-    assert document["architecture"] == "looped-transformer" and "read-out std 1/n" in document["parametrisation"]
+    assert (
+        document["architecture"] == "looped-transformer"
+        and "read-out std 1/n" in document["parametrisation"]
+    )
     for row in document["rows"]:
-        assert set(row) == {"group", "setting", "expression", "ratio", "base", "value", "criterion"} and row["expression"] and row["criterion"]
-    assert {row["setting"] for row in document["rows"]} == {"init_std", "multiplier", "learning_rate", "weight_decay", "rate_x_decay", "epsilon"}
+        assert (
+            set(row) == {"group", "setting", "expression", "ratio", "base", "value", "criterion"}
+            and row["expression"]
+            and row["criterion"]
+        )
+    assert {row["setting"] for row in document["rows"]} == {
+        "init_std",
+        "multiplier",
+        "learning_rate",
+        "weight_decay",
+        "rate_x_decay",
+        "epsilon",
+    }
     sgd = made(BASE, TARGET | {"head_dim": 32}, optimizer="sgd")
     assert "epsilon" not in {row["setting"] for row in sgd}
 
@@ -220,14 +319,20 @@ def test_latex_is_balanced():
     tex = made(**GIVEN).to_latex()
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 1
     lines = [line for line in tex.splitlines() if line.endswith(r"\\")]
-    assert all(line.count(" & ") == 5 for line in lines) and r"\frac{1}{\sqrt{L} n}" in tex and r"\times 10^{-1" in tex
+    assert (
+        all(line.count(" & ") == 5 for line in lines)
+        and r"\frac{1}{\sqrt{L} n}" in tex
+        and r"\times 10^{-1" in tex
+    )
 
 
 def typed(words: list[str]) -> int:
     """The command as the shell gives it, errors raised."""
     app = App(name="sigprop")
     app.command(command)
-    code = app(["prescribe", *words], exit_on_error=False, print_error=False, result_action="return_value")
+    code = app(
+        ["prescribe", *words], exit_on_error=False, print_error=False, result_action="return_value"
+    )
     assert isinstance(code, int)
     return code
 
@@ -236,26 +341,70 @@ SIDES = ["--base", "width=256,depth=8,loops=1", "--target", "width=4096,depth=64
 
 
 def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str]):
-    words = ["--optimizer", "adamw", "--learning-rate", "3e-3", "--init", "gpt2", "--set", "norm_kind=rms", "--json"]
+    words = [
+        "--optimizer",
+        "adamw",
+        "--learning-rate",
+        "3e-3",
+        "--init",
+        "gpt2",
+        "--set",
+        "norm_kind=rms",
+        "--json",
+    ]
     assert typed(["looped-transformer", *SIDES, *words]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert err == "" and document["parameters"]["norm_kind"] == "rms" and document["parameters"]["target"]["loops"] == 4
-    assert next(row for row in document["rows"] if row["setting"] == "learning_rate")["base"] == 3e-3
+    assert (
+        err == ""
+        and document["parameters"]["norm_kind"] == "rms"
+        and document["parameters"]["target"]["loops"] == 4
+    )
+    assert (
+        next(row for row in document["rows"] if row["setting"] == "learning_rate")["base"] == 3e-3
+    )
 
 
-def test_the_command_prints_text_latex_and_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_command_prints_text_latex_and_writes_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     assert typed(["looped-mlp", *SIDES, "--s", "0", "--latex"]) == 0
     assert capsys.readouterr().out.startswith(r"\begin{tabular}")
-    for suffix, start in ((".json", "{"), (".csv", "group,"), (".md", "| group"), (".tex", r"\begin"), (".txt", "looped-mlp (prescribe")):
-        assert typed(["looped-mlp", *SIDES, "--out", str(tmp_path / f"t{suffix}"), "--learning-rate", "w=1e-3,readout=1e-2"]) == 0
+    for suffix, start in (
+        (".json", "{"),
+        (".csv", "group,"),
+        (".md", "| group"),
+        (".tex", r"\begin"),
+        (".txt", "looped-mlp (prescribe"),
+    ):
+        assert (
+            typed(
+                [
+                    "looped-mlp",
+                    *SIDES,
+                    "--out",
+                    str(tmp_path / f"t{suffix}"),
+                    "--learning-rate",
+                    "w=1e-3,readout=1e-2",
+                ]
+            )
+            == 0
+        )
         assert (tmp_path / f"t{suffix}").read_text().startswith(start)
     out = capsys.readouterr().out
-    assert out.startswith("looped-mlp (prescribe, adamw): width=256, loops=1, depth=8 -> width=4096")
+    assert out.startswith(
+        "looped-mlp (prescribe, adamw): width=256, loops=1, depth=8 -> width=4096"
+    )
 
 
 def test_lists_in_sides_and_missing_ones():
-    words = ["transformer", "--base", "width=64,words=0,1,0,depth=2", "--target", "width=64,words=0,1,0,depth=4"]
+    words = [
+        "transformer",
+        "--base",
+        "width=64,words=0,1,0,depth=2",
+        "--target",
+        "width=64,words=0,1,0,depth=4",
+    ]
     assert typed([*words, "--base-carries-depth-factor", "true"]) == 0
     for given, says in (
         (["looped-mlp", "--base", "width=8"], "target: none given"),

@@ -1,4 +1,5 @@
-"""Parameters: every registered default is accepted by its own reader; every error names the parameter."""
+"""Parameters: every registered default is accepted by its own reader; every error names the
+parameter."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from sigprop.architectures import entries, entry
 from sigprop.errors import InputError
-from sigprop.registry.parameters import PARAMETERS, read_parameter, read_parameters
+from sigprop.registry.parameters import PARAMETERS
+from sigprop.registry.reading import read_parameter, read_parameters
 
 ANYTHING = st.one_of(
     st.none(),
@@ -47,14 +49,40 @@ def test_any_value_is_read_or_refused_by_name_in_one_line(name: str, value: obje
         assert len(str(error).splitlines()) == 1
         assert "accepted" in str(error) or "known" in str(error) or "did you mean" in str(error)
     else:
-        assert not isinstance(read, float) or math.isfinite(read) or (name == "head_dim" and read == math.inf)  # the one limit that is a value
+        # the one limit that is a value
+        assert (
+            not isinstance(read, float)
+            or math.isfinite(read)
+            or (name == "head_dim" and read == math.inf)
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("depth", 0), ("depth", "1e9"), ("depth", -3), ("depth", 2.5), ("depth", True), ("loops", 0), ("norm_eps", -1e-9), ("token_cosine", 1.5)]
-    + [("residual_scale", math.nan), ("residual_scale", "inf"), ("residual_scale", True), ("c_w", "nan"), ("norm", "batch"), ("matrices", 3)]
-    + [("input_gram", "/nowhere/gram.csv"), ("input_gram", "http://localhost:9/gram.csv"), ("input_gram", [[1, 2], [3]]), ("depth", np.eye(3))],
+    [
+        ("depth", 0),
+        ("depth", "1e9"),
+        ("depth", -3),
+        ("depth", 2.5),
+        ("depth", True),
+        ("loops", 0),
+        ("norm_eps", -1e-9),
+        ("token_cosine", 1.5),
+    ]
+    + [
+        ("residual_scale", math.nan),
+        ("residual_scale", "inf"),
+        ("residual_scale", True),
+        ("c_w", "nan"),
+        ("norm", "batch"),
+        ("matrices", 3),
+    ]
+    + [
+        ("input_gram", "/nowhere/gram.csv"),
+        ("input_gram", "http://localhost:9/gram.csv"),
+        ("input_gram", [[1, 2], [3]]),
+        ("depth", np.eye(3)),
+    ],
 )
 def test_bad_values_say_what_came_and_what_would_do(name: str, value: object):
     with pytest.raises(InputError, match=f"^{name}=.*; accepted: .*") as caught:
@@ -70,7 +98,9 @@ def test_text_and_numbers_read_alike():
 
 
 def test_an_unknown_parameter_gets_the_nearest_known_one():
-    with pytest.raises(InputError, match="looped-mlp has no parameter 'loop'; did you mean 'loops'?"):
+    with pytest.raises(
+        InputError, match="looped-mlp has no parameter 'loop'; did you mean 'loops'?"
+    ):
         entry("looped-mlp").build(loop=3)
 
 
@@ -84,7 +114,16 @@ def test_a_gram_comes_from_a_file(tmp_path: Path, suffix: str):
     assert np.array_equal(read_parameter("input_gram", str(path)), gram)
 
 
-@pytest.mark.parametrize(("name", "content"), [("a.npy", b""), ("a.npy", b"\x80\x04K\x01."), ("a.csv", b"1,x"), ("a.txt", b"\xff\xfe"), ("a.csv", b"1,2\n3")])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.npy", b""),
+        ("a.npy", b"\x80\x04K\x01."),
+        ("a.csv", b"1,x"),
+        ("a.txt", b"\xff\xfe"),
+        ("a.csv", b"1,2\n3"),
+    ],
+)
 def test_a_malformed_gram_file_is_bad_input(tmp_path: Path, name: str, content: bytes):
     path = tmp_path / name
     path.write_bytes(content)
@@ -93,7 +132,9 @@ def test_a_malformed_gram_file_is_bad_input(tmp_path: Path, name: str, content: 
 
 
 @pytest.mark.parametrize("content", ["", "1,2\n", "1,2\n2,1\n", "nan,0\n0,1\n"])
-def test_a_gram_that_is_no_covariance_is_bad_input(tmp_path: Path, content: str, recwarn: pytest.WarningsRecorder):
+def test_a_gram_that_is_no_covariance_is_bad_input(
+    tmp_path: Path, content: str, recwarn: pytest.WarningsRecorder
+):
     path = tmp_path / "gram.csv"
     path.write_text(content)
     with pytest.raises(InputError, match="input_gram"):

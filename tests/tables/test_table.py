@@ -43,13 +43,33 @@ def measured(count: int = 9) -> Table:
 
 def verified() -> Table:
     def row(quantity: str, deviation: float, verdict: str, **keys: object) -> dict:
-        values = {"theory": 2.0, "measured": 2 * (1 + deviation), "scale": 2.0, "deviation": deviation, "tolerance": 0.01}
-        return {"quantity": quantity, **keys, **values, "lower": deviation - 0.004, "upper": deviation + 0.004, "verdict": verdict}
+        values = {
+            "theory": 2.0,
+            "measured": 2 * (1 + deviation),
+            "scale": 2.0,
+            "deviation": deviation,
+            "tolerance": 0.01,
+        }
+        return {
+            "quantity": quantity,
+            **keys,
+            **values,
+            "lower": deviation - 0.004,
+            "upper": deviation + 0.004,
+            "verdict": verdict,
+        }
 
-    rows = [row("residual_variance", 0.001 * a, "confirmed", application=a, token=0) for a in (0, 4, 8)]
+    rows = [
+        row("residual_variance", 0.001 * a, "confirmed", application=a, token=0) for a in (0, 4, 8)
+    ]
     rows += [row("state_cosine", 0.002, "confirmed", application=0, application_2=8, token=0)]
-    rows += [row("ntk", -0.2, "rejected", group="w", token=0, token_2=0), row("ntk", 0.3, "inconclusive", token=0, token_2=0)]
-    return Table("looped-mlp", PARAMETERS, rows, "verify", "rejected", {"seconds": 1.5, "rows": "not this"})
+    rows += [
+        row("ntk", -0.2, "rejected", group="w", token=0, token_2=0),
+        row("ntk", 0.3, "inconclusive", token=0, token_2=0),
+    ]
+    return Table(
+        "looped-mlp", PARAMETERS, rows, "verify", "rejected", {"seconds": 1.5, "rows": "not this"}
+    )
 
 
 def test_json_has_the_promised_keys_and_all_rows():
@@ -61,9 +81,22 @@ def test_json_has_the_promised_keys_and_all_rows():
 
 
 def test_json_is_strict_about_nan_and_infinity():
-    rows = [{"quantity": "ntk", "value": v} for v in (math.nan, math.inf, np.float32(-np.inf), np.float64(0.5), np.int64(3), np.bool_(True))]
+    rows = [
+        {"quantity": "ntk", "value": v}
+        for v in (
+            math.nan,
+            math.inf,
+            np.float32(-np.inf),
+            np.float64(0.5),
+            np.int64(3),
+            np.bool_(True),
+        )
+    ]
     text = Table("mlp", {"scale": math.nan}, rows, "predict").to_json()
-    refuse = lambda name: pytest.fail(f"{name} in JSON")  # noqa: E731
+
+    def refuse(name):
+        return pytest.fail(f"{name} in JSON")
+
     document = json.loads(text, parse_constant=refuse)
     assert [row["value"] for row in document["rows"]] == [None, None, None, 0.5, 3, True]
     assert document["parameters"] == {"scale": None}
@@ -105,7 +138,9 @@ def test_text_is_aligned_and_says_shared_values_once():
 def test_the_worst_row_is_the_gravest_verdict_then_the_largest_deviation():
     row = worst(verified())
     assert row is not None and row["verdict"] == "rejected"
-    assert "verdict: rejected (worst row: ntk[token=0, token_2=0, group=w], deviation -0.2" in str(verified())
+    assert "verdict: rejected (worst row: ntk[token=0, token_2=0, group=w], deviation -0.2" in str(
+        verified()
+    )
 
 
 def test_text_without_rows():
@@ -162,7 +197,11 @@ def test_plot_has_a_panel_a_quantity_with_labels(tmp_path: Path):
     path = tmp_path / "figure.png"
     figure = verified().plot(path)
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert [axes.get_title().split(",")[0] for axes in figure.axes] == ["residual_variance", "state_cosine", "ntk"]
+    assert [axes.get_title().split(",")[0] for axes in figure.axes] == [
+        "residual_variance",
+        "state_cosine",
+        "ntk",
+    ]
     assert all(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
     assert np.array_equal(np.asarray(figure.axes[0].get_lines()[0].get_ydata()), [2.0, 2.0, 2.0])
     bars = [shape for shape in figure.axes[0].collections if isinstance(shape, LineCollection)]
@@ -171,7 +210,10 @@ def test_plot_has_a_panel_a_quantity_with_labels(tmp_path: Path):
 
 def test_plot_takes_a_logarithm_only_over_two_decades_of_positive_values(tmp_path: Path):
     def scale(values: list[float]) -> str:
-        rows = [{"quantity": "residual_variance", "application": a, "value": v} for a, v in enumerate(values)]
+        rows = [
+            {"quantity": "residual_variance", "application": a, "value": v}
+            for a, v in enumerate(values)
+        ]
         return Table("mlp", {}, rows, "predict").plot(tmp_path / "f.svg").axes[0].get_yscale()
 
     assert scale([1, 10, 1000]) == "log"
@@ -188,28 +230,63 @@ def test_plot_refuses_what_it_cannot_draw(tmp_path: Path):
 
 def test_text_says_where_networks_diverged():
     rows = [{"quantity": "residual_variance", "application": 0, "value": None}]
-    assert str(Table("mlp", {}, rows, "measure", notes={"diverged": "networks diverged at application 3"})).endswith("\nnetworks diverged at application 3")
+    assert str(
+        Table("mlp", {}, rows, "measure", notes={"diverged": "networks diverged at application 3"})
+    ).endswith("\nnetworks diverged at application 3")
 
 
 def test_notebooks_show_what_terminals_show():
     """Every cell and line of the text stands in the HTML, escaped; head and tail of long tables."""
-    rows = [{"quantity": "a<b", "application": a, "value": a / 3, "status": "exact"} for a in range(60)]
+    rows = [
+        {"quantity": "a<b", "application": a, "value": a / 3, "status": "exact"} for a in range(60)
+    ]
     table = Table("mlp", {"init": "<script>"}, rows, "predict", notes={"remarks": ["x & y"]})
     shown = table._repr_html_()
-    assert "<script>" not in shown and "&lt;script&gt;" in shown and "a&lt;b" in shown and "x &amp; y" in shown
+    assert (
+        "<script>" not in shown
+        and "&lt;script&gt;" in shown
+        and "a&lt;b" in shown
+        and "x &amp; y" in shown
+    )
     lines = str(table).splitlines()
-    assert shown.count("<tr>") == 1 + HEAD + TAIL + 1 and next(line for line in lines if line.startswith("...")) in shown
+    assert (
+        shown.count("<tr>") == 1 + HEAD + TAIL + 1
+        and next(line for line in lines if line.startswith("...")) in shown
+    )
     assert all(f">{cell(row['value'])}<" in shown for row in rows[:HEAD] + rows[-TAIL:])
     assert "no rows" in Table("mlp", {}, [], "predict")._repr_html_()
-    verdict = Table("mlp", {}, [{"quantity": "ntk", "value": 1.0, "verdict": "rejected", "deviation": 0.3, "tolerance": 0.1}], "verify", "rejected")
+    verdict = Table(
+        "mlp",
+        {},
+        [
+            {
+                "quantity": "ntk",
+                "value": 1.0,
+                "verdict": "rejected",
+                "deviation": 0.3,
+                "tolerance": 0.1,
+            }
+        ],
+        "verify",
+        "rejected",
+    )
     assert str(verdict).splitlines()[-1] in verdict._repr_html_()
 
 
 def test_pandas_holds_every_row_or_is_asked_for(monkeypatch: pytest.MonkeyPatch):
-    table = Table("mlp", {}, [{"quantity": "ntk", "value": 1.0}, {"quantity": "ntk", "token": 1, "value": 2.0}], "predict")
+    table = Table(
+        "mlp",
+        {},
+        [{"quantity": "ntk", "value": 1.0}, {"quantity": "ntk", "token": 1, "value": 2.0}],
+        "predict",
+    )
     if importlib.util.find_spec("pandas") is not None:
         frame = table.to_pandas()
-        assert list(frame.columns) == list(table.columns) and len(frame) == 2 and frame["value"].sum() == 3.0
+        assert (
+            list(frame.columns) == list(table.columns)
+            and len(frame) == 2
+            and frame["value"].sum() == 3.0
+        )
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="pandas is not installed"):
         table.to_pandas()

@@ -14,10 +14,19 @@ SD = 0.5 * np.sqrt(X)
 
 
 def moments(mean, variance, count):
-    """Moments of ``count`` networks with these exact means and covariance (diagonal if variance is a vector)."""
+    """Moments of ``count`` networks with these exact means and covariance (diagonal if variance
+    is a vector)."""
     covariance = np.diag(variance) if np.ndim(variance) == 1 else variance
     mean = np.asarray(mean, dtype=float)
-    return Moments(count, mean, covariance * (count - 1), mean, mean, np.ones_like(mean), np.full_like(mean, count))
+    return Moments(
+        count,
+        mean,
+        covariance * (count - 1),
+        mean,
+        mean,
+        np.ones_like(mean),
+        np.full_like(mean, count),
+    )
 
 
 def means(rng, replicas, a=0.0, b=0.0, c=0.0, counts=COUNTS):
@@ -34,9 +43,16 @@ def intercept(degree, values, counts=COUNTS):
 
 
 def test_two_rungs_in_closed_form():
-    x, mean, variance, count = np.array([1.0, 0.25]), np.array([0.30, 0.12]), np.array([0.09, 0.02]), np.array([400, 300])
+    x, mean, variance, count = (
+        np.array([1.0, 0.25]),
+        np.array([0.30, 0.12]),
+        np.array([0.09, 0.02]),
+        np.array([400, 300]),
+    )
     w = weights(x, (variance / count)[:, None], 1)
-    line = fit([moments([m], np.array([v]), n) for m, v, n in zip(mean, variance, count, strict=True)], w)
+    line = fit(
+        [moments([m], np.array([v]), n) for m, v, n in zip(mean, variance, count, strict=True)], w
+    )
     assert line.intercept[0] == pytest.approx((0.12 - 0.25 * 0.30) / 0.75)
     assert line.coefficients[1, 0] == pytest.approx((0.30 - 0.12) / 0.75)
     assert line.se[0] == pytest.approx(np.sqrt(0.02 / 300 + 0.25**2 * 0.09 / 400) / 0.75)
@@ -59,14 +75,18 @@ def test_weights_are_numpys_least_squares():
     variance = np.random.default_rng(3).uniform(0.1, 3, 5)
     values = np.random.default_rng(4).standard_normal(5)
     w = weights(X, variance[:, None], 2)[:, :, 0]
-    np.testing.assert_allclose(w @ values, np.polyfit(X, values, 2, w=variance**-0.5)[::-1], rtol=1e-9)
+    np.testing.assert_allclose(
+        w @ values, np.polyfit(X, values, 2, w=variance**-0.5)[::-1], rtol=1e-9
+    )
 
 
 def test_an_empty_rung_has_no_weight():
     variance = np.array([0.1, 0.2, np.inf, 0.1, np.inf])[:, None]
     w = weights(X, variance, 2)
     assert (w[:, [2, 4]] == 0).all()
-    np.testing.assert_allclose(w[:, [0, 1, 3]], weights(X[[0, 1, 3]], variance[[0, 1, 3]], 2), atol=1e-9)
+    np.testing.assert_allclose(
+        w[:, [0, 1, 3]], weights(X[[0, 1, 3]], variance[[0, 1, 3]], 2), atol=1e-9
+    )
 
 
 def test_covariance_across_rows_is_that_of_the_estimates():
@@ -77,26 +97,33 @@ def test_covariance_across_rows_is_that_of_the_estimates():
     w = weights(x, np.outer(1 / np.array(counts), [1.0, 2.0]), 2)
     claimed = fit([moments([0.0, 0.0], covariance, m) for m in counts], w).covariance
     root = np.linalg.cholesky(covariance)
-    drawn = sum(w[0, i] * (rng.standard_normal((40000, 2)) @ root.T / np.sqrt(m)) for i, m in enumerate(counts))
+    drawn = sum(
+        w[0, i] * (rng.standard_normal((40000, 2)) @ root.T / np.sqrt(m))
+        for i, m in enumerate(counts)
+    )
     np.testing.assert_allclose(np.cov(drawn.T), claimed, rtol=0.04)
 
 
 def test_the_90_percent_interval_covers_90_percent():
-    """4000 replicas: a correct interval fails at |coverage - 0.9| > 4 binomial sd (0.019) once in 15,000 seeds."""
+    """4000 replicas: a correct interval fails at |coverage - 0.9| > 4 binomial sd (0.019) once
+    in 15,000 seeds."""
     rng = np.random.default_rng(6)
     bound = 4 * np.sqrt(0.09 / 4000)
     a, se = intercept(2, means(rng, 4000, a=0.3, b=-0.2, c=0.1))
     inside = np.abs(a - 0.3) <= stats.norm.isf(0.05) * se
     assert abs(inside.mean() - 0.9) < bound
-    too_narrow = np.abs(a - 0.3) <= stats.norm.isf(0.05) * se / 2  # the companion: half the width covers 59 %
+    # the companion: half the width covers 59 %
+    too_narrow = np.abs(a - 0.3) <= stats.norm.isf(0.05) * se / 2
     assert abs(too_narrow.mean() - 0.9) > 10 * bound
 
 
 def test_why_the_estimate_carries_the_curvature():
-    """A row exactly at the tolerance whose curvature pulls the straight line inwards, 5 standard errors of a1.
+    """A row exactly at the tolerance whose curvature pulls the straight line inwards, 5 standard
+    errors of a1.
 
-    Confirmed must be at most 5 % of 4000 replicas (+ 4 binomial sd, 0.014; once in 30,000 seeds). The quadratic fit
-    keeps that; the straight line widened by max(0, |a1 - a2| - 2 se(a1 - a2)), the rule as first written, does not.
+    Confirmed must be at most 5 % of 4000 replicas (+ 4 binomial sd, 0.014; once in 30,000 seeds).
+    The quadratic fit keeps that; the straight line widened by max(0, |a1 - a2| - 2 se(a1 - a2)),
+    the rule as first written, does not.
     """
     rng = np.random.default_rng(7)
     variance = (SD**2 / COUNTS)[:, None]

@@ -8,7 +8,8 @@ from sigprop.verdict.looks import boundary, gaussian, simultaneous, student
 
 
 def test_pococks_constant():
-    assert boundary(2) == pytest.approx(1.875, abs=5e-4)  # Jennison and Turnbull, table 2.1, K = 2, alpha = 0.1
+    # Jennison and Turnbull, table 2.1, K = 2, alpha = 0.1
+    assert boundary(2) == pytest.approx(1.875, abs=5e-4)
     assert boundary(1) == pytest.approx(1.644854, abs=1e-5)
 
 
@@ -26,7 +27,11 @@ def test_simultaneous_quantile_of_independent_and_of_equal_rows():
     sidak = stats.norm.isf((1 - 0.995 ** (1 / 10)) / 2)
     assert simultaneous(np.eye(10), 2) == pytest.approx(sidak, abs=0.1)
     assert simultaneous(np.ones((10, 10)), 2) == pytest.approx(stats.norm.isf(0.0025), abs=0.1)
-    assert simultaneous(np.eye(10), 2) > simultaneous(np.eye(10), 1) > simultaneous(np.ones((10, 10)), 1)
+    assert (
+        simultaneous(np.eye(10), 2)
+        > simultaneous(np.eye(10), 1)
+        > simultaneous(np.ones((10, 10)), 1)
+    )
 
 
 def test_draws_have_the_correlations_and_silent_rows_are_zero():
@@ -38,4 +43,6 @@ def test_draws_have_the_correlations_and_silent_rows_are_zero():
 
 def test_students_quantile():
     got = student(stats.norm.isf(0.05), np.array([5.0, 200.0, np.inf]))
-    np.testing.assert_allclose(got, [stats.t.isf(0.05, 5), stats.t.isf(0.05, 200), stats.norm.isf(0.05)])
+    np.testing.assert_allclose(
+        got, [stats.t.isf(0.05, 5), stats.t.isf(0.05, 200), stats.norm.isf(0.05)]
+    )

@@ -37,11 +37,14 @@ def test_any_chunking_gives_numpys_numbers(seed, count, rows, cuts, offset):
     np.testing.assert_array_equal(total.low, d.min(axis=0))
     np.testing.assert_allclose(total.share, u.max(axis=0) / u.sum(axis=0), rtol=1e-12)
     centred = (d - d.mean(axis=0)) ** 2
-    np.testing.assert_allclose(total.variance_share, centred.max(axis=0) / centred.sum(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(
+        total.variance_share, centred.max(axis=0) / centred.sum(axis=0), rtol=1e-6
+    )
 
 
 def test_naive_sum_of_squares_would_not():
-    """The companion: E d^2 - (E d)^2 in one pass loses everything at offset 1e9, where Chan's merge does not."""
+    """The companion: E d^2 - (E d)^2 in one pass loses everything at offset 1e9, where Chan's
+    merge does not."""
     d = 1e9 + np.random.default_rng(0).standard_normal((1000, 1))
     merged = Moments.of(d[:300], d[:300]) + Moments.of(d[300:], d[300:])
     naive = (d**2).mean() - d.mean() ** 2
@@ -83,7 +86,9 @@ def test_chunks_are_bounded_and_each_has_its_own_stream(monkeypatch):
     assert len({c[2] for c in calls}) == 4
     assert moments.count == 250
     assert source.spent == 16 * 350
-    every = np.concatenate([np.random.default_rng(s).standard_normal((m, 2)) for _, m, s in calls[:3]])
+    every = np.concatenate(
+        [np.random.default_rng(s).standard_normal((m, 2)) for _, m, s in calls[:3]]
+    )
     np.testing.assert_allclose(moments.mean, every.mean(axis=0), atol=1e-14)
 
 

@@ -1,4 +1,5 @@
-"""Attention's Grams on arrays: the two places' Grams brought to one scale, and the expectation over sampled heads."""
+"""Attention's Grams on arrays: the two places' Grams brought to one scale, and the expectation
+over sampled heads."""
 
 from __future__ import annotations
 
@@ -18,16 +19,38 @@ from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 
 
-def attention(env: NumericEnvironment, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None) -> dict[str, Any]:
-    """{'forward'} or {'value', 'query', 'key'}: [B, T, T], mantissas on the scales of ``log_scale``."""
+def attention(
+    env: NumericEnvironment,
+    node: Attend,
+    i: str,
+    j: str,
+    values: Any,
+    cotangents: Any,
+    of: Vector | None,
+) -> dict[str, Any]:
+    """{'forward'} or {'value', 'query', 'key'}: [B, T, T], mantissas on the scales of
+    ``log_scale``."""
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     batch = query.ab.shape[0]
     r = _even(env, node.value, i, j, env.block(values, i, j))
     if env.resolution.approximation is not None and of is None:
-        return approximate(env.resolution.approximation, node, query, key, jnp.broadcast_to(r, (batch, *r.shape[1:])), i == j)
+        return approximate(
+            env.resolution.approximation,
+            node,
+            query,
+            key,
+            jnp.broadcast_to(r, (batch, *r.shape[1:])),
+            i == j,
+        )
     form = _form(env, node, i, j)
-    over = functools.partial(expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j)
-    rate = None if node.rate is None or i != j else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
+    over = functools.partial(
+        expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j
+    )
+    rate = (
+        None
+        if node.rate is None or i != j
+        else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
+    )
     odds = None if rate is None else rate / (1 - rate)
     if of is None:
         spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
@@ -36,21 +59,39 @@ def attention(env: NumericEnvironment, node: Attend, i: str, j: str, values: Any
     level = _even(env, of, i, j, delta)
     found = over(lambda head: mixing.backward(head, r, level, odds))
     power = node.scores.power
-    return {"value": found["value"], "query": power * delta * found["query"], "key": power * found["key"]}
+    return {
+        "value": found["value"],
+        "query": power * delta * found["query"],
+        "key": power * found["key"],
+    }
 
 
 def mean(env: NumericEnvironment, node: Attend, i: str) -> Any:
     """E[Omega] [B, T, T] over one head's scores at one place."""
     if env.resolution.approximation is not None:
-        raise InputError(f"approximation={env.resolution.approximation}: stated for attention alone; accepted: networks without shaped attention")
+        raise InputError(
+            f"approximation={env.resolution.approximation}: stated for attention alone; accepted: "
+            f"networks without shaped attention"
+        )
     query, key = _leg(env, node.query, i, i), _leg(env, node.key, i, i)
     points = env.resolution.points.get(node.scores)
-    return expectation(node.scores, _form(env, node, i, i), points, query, key, True, lambda head: head.omega_a.sum(axis=0))
+    return expectation(
+        node.scores,
+        _form(env, node, i, i),
+        points,
+        query,
+        key,
+        True,
+        lambda head: head.omega_a.sum(axis=0),
+    )
 
 
 def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
     cap, base = (
-        None if scalar is None else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1)) for scalar in (node.cap, node.base)
+        None
+        if scalar is None
+        else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1))
+        for scalar in (node.cap, node.base)
     )
     return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
 
@@ -69,11 +110,17 @@ def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:
     if i == j:
         log = env.widest(log_scale(u, i, env))[..., 0]
         return Leg(ab, ab, ab, log, log)
-    own = [jnp.broadcast_to(_even(env, u, p, p, env.block(inner(u, p, u, p, env), p, p)), ab.shape) for p in (i, j)]
+    own = [
+        jnp.broadcast_to(_even(env, u, p, p, env.block(inner(u, p, u, p, env), p, p)), ab.shape)
+        for p in (i, j)
+    ]
     return Leg(own[0], ab, own[1], *(env.widest(log_scale(u, p, env))[..., 0] for p in (i, j)))
 
 
 def _even(env: NumericEnvironment, u: Vector, i: str, j: str, gram: Any) -> Any:
     """The Gram of u's mantissas, all tokens of a place on that place's largest scale."""
-    shift = lambda p: jnp.exp(log_scale(u, p, env) - env.widest(log_scale(u, p, env)))  # noqa: E731
+
+    def shift(p):
+        return jnp.exp(log_scale(u, p, env) - env.widest(log_scale(u, p, env)))
+
     return gram * env.left(shift(i)) * env.right(shift(j))

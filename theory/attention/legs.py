@@ -1,15 +1,19 @@
 """Attention's cotangents at queries and keys: Grams of one head's legs, as matrix products.
 
-With dS the gradient at the scores, of covariance delta_tt' C_tt'[s, s'] (``mixing``), a query's gradient is sum_s dS_ts k_s
-and a key's sum_t dS_ts q_t. Queries and keys normalised over the head's coordinates are unit vectors times nu^-1; there each
-gradient is projected: nu_t sum_s dS_ts (k_s - x_ts q_t), x_ts = <q_t, k_s>/d, so that
+With dS the gradient at the scores, of covariance delta_tt' C_tt'[s, s'] (``mixing``), a query's
+gradient is sum_s dS_ts k_s and a key's sum_t dS_ts q_t. Queries and keys normalised over the head's
+coordinates are unit vectors times nu^-1; there each gradient is projected: nu_t sum_s dS_ts (k_s -
+x_ts q_t), x_ts = <q_t, k_s>/d, so that
 
-    query   nu_t nu'_t' delta_tt' sum_ss' C (k_ss' - x_ts y_ts' - z_st' x'_t's' + x_ts x'_t's' q_tt')
-    key     nu_s nu'_s' sum_tt' C delta_tt' (q_tt' - x_ts z_st' - y_ts' x'_t's' + x_ts x'_t's' k_ss')
+    query   nu_t nu'_t' delta_tt' sum_ss' C (k_ss' - x_ts y_ts' - z_st' x'_t's' + x_ts x'_t's'
+            q_tt')
+    key     nu_s nu'_s' sum_tt' C delta_tt' (q_tt' - x_ts z_st' - y_ts' x'_t's' + x_ts x'_t's'
+            k_ss')
 
-y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. Rotary positions turn q_t and k_s after that: x, y, z, k and q are then of the turned
-vectors, one Gram a frequency, and each leg is turned back to where its token was before. O(T^3) a head and frequency, O(T^4)
-where keys are normalised. Source: derived (tests/theory/attention/test_attention_laws.py and test_qk_norm.py compare with tensors of four
+y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. Rotary positions turn q_t and k_s after that: x, y, z, k
+and q are then of the turned vectors, one Gram a frequency, and each leg is turned back to where its
+token was before. O(T^3) a head and frequency, O(T^4) where keys are normalised. Source: derived
+(tests/theory/attention/test_attention_laws.py and test_qk_norm.py compare with tensors of four
 indices and with jax's own gradients).
 """
 
@@ -29,7 +33,8 @@ def turned(x: Any) -> Any:
 
 
 def legs(head: Head, r: Any, delta: Any) -> tuple[Any, Any]:
-    """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]: Grams of values and of the output's cotangents."""
+    """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]:
+    Grams of values and of the output's cotangents."""
     norms, parts, wa, wb = head.norms, _Parts(head, r), head.slope_a, head.slope_b
     projected = norms is not None and norms.x_a is not None
     ua, ub = (wa * norms.x_a, wb * norms.x_b) if projected else (None, None)  # type: ignore[union-attr]
@@ -41,21 +46,29 @@ def legs(head: Head, r: Any, delta: Any) -> tuple[Any, Any]:
             key = key - parts.key_by_column(delta, ua, wb, z) - parts.key_by_row(delta, wa, ub, y)
         return query, key
 
-    back, given = (lambda leg: leg), (head.keys, head.queries, *((norms.y, norms.z) if projected else (None, None)))  # type: ignore[union-attr]
+    along = (norms.y, norms.z) if norms is not None and projected else (None, None)
+    back, given = (lambda leg: leg), (head.keys, head.queries, *along)
     if head.turns is not None:
         turns = head.turns[:, None, None]
         back, seen = (lambda leg: (leg * turns).sum(axis=0)), jax.vmap(seen)
     query, key = map(back, seen(*given))
     if projected:
-        query, key = query + back(head.queries) * parts.query(ua, ub), key + back(head.keys) * parts.key(delta, ua, ub)
+        query, key = (
+            query + back(head.queries) * parts.query(ua, ub),
+            key + back(head.keys) * parts.key(delta, ua, ub),
+        )
     if norms is None:
         return query, key
-    sized = lambda gram, a, b: gram * a[..., :, None] * b[..., None, :]  # noqa: E731
+
+    def sized(gram, a, b):
+        return gram * a[..., :, None] * b[..., None, :]
+
     return sized(query, norms.query_a, norms.query_b), sized(key, norms.key_a, norms.key_b)
 
 
 class _Parts:
-    """Sums of u_ts v_t's' c_tt'[s, s'] with further factors, c = r_ss' - right_st' - left_ts' + both_tt' (C is W W' c)."""
+    """Sums of u_ts v_t's' c_tt'[s, s'] with further factors, c = r_ss' - right_st' - left_ts' +
+    both_tt' (C is W W' c)."""
 
     def __init__(self, head: Head, r: Any):
         self.r, self.wa, self.wb = r, head.slope_a, head.slope_b
@@ -65,36 +78,80 @@ class _Parts:
     def query(self, u: Any, v: Any) -> Any:
         """Over s, s'."""
         rows, columns = u.sum(axis=-1)[..., :, None], v.sum(axis=-1)[..., None, :]
-        return (u @ self.r) @ turned(v) - (u @ self.right) * columns - rows * (self.left @ turned(v)) + self.both * rows * columns
+        return (
+            (u @ self.r) @ turned(v)
+            - (u @ self.right) * columns
+            - rows * (self.left @ turned(v))
+            + self.both * rows * columns
+        )
 
     def query_through(self, k: Any) -> Any:
         """Over s, s', times k_ss', of W and W'."""
         seen, v = self.wa @ k, turned(self.wb)
-        return (self.wa @ (self.r * k) - self.left * seen) @ v - self.wa @ (self.right * (k @ v)) + self.both * (seen @ v)
+        return (
+            (self.wa @ (self.r * k) - self.left * seen) @ v
+            - self.wa @ (self.right * (k @ v))
+            + self.both * (seen @ v)
+        )
 
     def query_by_row(self, u: Any, v: Any, y: Any) -> Any:
         """Over s, s', times y_ts'."""
         rows, seen = u.sum(axis=-1)[..., :, None], y @ turned(v)
-        return ((u @ self.r) * y) @ turned(v) - (u @ self.right) * seen - rows * ((self.left * y) @ turned(v)) + self.both * rows * seen
+        return (
+            ((u @ self.r) * y) @ turned(v)
+            - (u @ self.right) * seen
+            - rows * ((self.left * y) @ turned(v))
+            + self.both * rows * seen
+        )
 
     def query_by_column(self, u: Any, v: Any, z: Any) -> Any:
         """Over s, s', times z_st'."""
         columns, seen = v.sum(axis=-1)[..., None, :], u @ z
-        return u @ (z * (self.r @ turned(v))) - (u @ (z * self.right)) * columns - seen * (self.left @ turned(v)) + self.both * seen * columns
+        return (
+            u @ (z * (self.r @ turned(v)))
+            - (u @ (z * self.right)) * columns
+            - seen * (self.left @ turned(v))
+            + self.both * seen * columns
+        )
 
     def key(self, x: Any, u: Any, v: Any) -> Any:
         """Over t, t', times x_tt'."""
         down, across = turned(u) @ x, x @ v
-        return self.r * (down @ v) - (down * self.right) @ v - turned(u) @ (across * self.left) + turned(u) @ (x * self.both) @ v
+        return (
+            self.r * (down @ v)
+            - (down * self.right) @ v
+            - turned(u) @ (across * self.left)
+            + turned(u) @ (x * self.both) @ v
+        )
 
     def key_by_column(self, x: Any, u: Any, v: Any, z: Any) -> Any:
         """Over t, t', times x_tt' z_st'."""
         down = (turned(u) @ x) * z
-        crossed = jnp.einsum("cbts,cbtu,cbtsu->cbsu", u, self.left, jnp.einsum("cbtw,cbsw,cbwu->cbtsu", x + 0 * u, z, v))
-        return self.r * (down @ v) - (down * self.right) @ v - crossed + ((turned(u) @ (x * self.both)) * z) @ v
+        crossed = jnp.einsum(
+            "cbts,cbtu,cbtsu->cbsu",
+            u,
+            self.left,
+            jnp.einsum("cbtw,cbsw,cbwu->cbtsu", x + 0 * u, z, v),
+        )
+        return (
+            self.r * (down @ v)
+            - (down * self.right) @ v
+            - crossed
+            + ((turned(u) @ (x * self.both)) * z) @ v
+        )
 
     def key_by_row(self, x: Any, u: Any, v: Any, y: Any) -> Any:
         """Over t, t', times x_tt' y_ts'."""
         across = (x @ v) * y
-        crossed = jnp.einsum("cbsw,cbwu,cbwsu->cbsu", self.right, v, jnp.einsum("cbts,cbtw,cbtu->cbwsu", u, x + 0 * u, y))
-        return self.r * (turned(u) @ across) - crossed - turned(u) @ (self.left * across) + turned(u) @ (y * ((x * self.both) @ v))
+        crossed = jnp.einsum(
+            "cbsw,cbwu,cbwsu->cbsu",
+            self.right,
+            v,
+            jnp.einsum("cbts,cbtw,cbtu->cbwsu", u, x + 0 * u, y),
+        )
+        return (
+            self.r * (turned(u) @ across)
+            - crossed
+            - turned(u) @ (self.left * across)
+            + turned(u) @ (y * ((x * self.both) @ v))
+        )

@@ -1,14 +1,15 @@
-"""What attention does to Grams, forward and backward: products of Omega with T x T Grams, for one sampled head.
+"""What attention does to Grams, forward and backward: products of Omega with T x T Grams, for one
+sampled head.
 
-With r = <v_a, v_b>, delta = <d_a, d_b> (d: the output's cotangent), k and q the head's <k_a, k_b>, <q_a, q_b>, and
-C_tt' [s, s'] = W_ts W'_t's' (r - r Omega'^T - Omega r + Omega r Omega'^T), the covariance of dz/dS over delta_tt'
-(W = Omega, times the slope of a soft cap where there is one):
+With r = <v_a, v_b>, delta = <d_a, d_b> (d: the output's cotangent), k and q the head's <k_a, k_b>,
+<q_a, q_b>, and C_tt' [s, s'] = W_ts W'_t's' (r - r Omega'^T - Omega r + Omega r Omega'^T), the
+covariance of dz/dS over delta_tt' (W = Omega, times the slope of a soft cap where there is one):
 
     forward  Omega r Omega'^T           value    Omega^T delta Omega'
     query    delta_tt' sum_ss' C k_ss'  key      sum_tt' C q_tt' delta_tt'
 
-as matrix products, O(T^3) a head. Source: derived
-(tests/theory/attention/test_attention_laws.py compares with tensors of four token indices, verdicts with finite networks).
+as matrix products, O(T^3) a head. Source: derived (tests/theory/attention/test_attention_laws.py
+compares with tensors of four token indices, verdicts with finite networks).
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from sigprop.theory.attention.legs import legs
 
 
 def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
-    """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s Omega_ts^2 at a [B, T].
+    """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s
+    Omega_ts^2 at a [B, T].
 
-    odds: p/(1 - p) of dropout where both sides have one mask: it adds odds times sum_s Omega_ts^2 r_ss on the diagonal.
+    odds: p/(1 - p) of dropout where both sides have one mask: it adds odds times sum_s Omega_ts^2
+    r_ss on the diagonal.
     """
     mixed = jnp.einsum("cbts,cbus->btu", head.omega_a @ r[None], head.omega_b)
     if odds is not None:
@@ -38,14 +41,19 @@ def diagonal(x: Any) -> Any:
 
 
 def backward(head: Head, r: Any, delta: Any, odds: Any = None) -> dict[str, Any]:
-    """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still without its factor delta).
+    """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still
+    without its factor delta).
 
-    odds: as in ``forward``; a mask couples a pair of tokens (t, s) with itself alone, so it adds odds times the same legs of
-    the diagonals of r and delta (at values and queries on the diagonal only).
+    odds: as in ``forward``; a mask couples a pair of tokens (t, s) with itself alone, so it adds
+    odds times the same legs of the diagonals of r and delta (at values and queries on the diagonal
+    only).
     """
     if odds is not None:
         plain, own = backward(head, r, delta), backward(head, diagonal(r), diagonal(delta))
-        return {leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg])) for leg in plain}
+        return {
+            leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg]))
+            for leg in plain
+        }
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
     query, key = legs(head, r[None], delta[None])
     return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}

@@ -1,4 +1,5 @@
-"""The calculus rules of attention: <o, o'> of its output, and of its cotangents at value, query and key; and of those with other vectors."""
+"""The calculus rules of attention: <o, o'> of its output, and of its cotangents at value, query
+and key; and of those with other vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from sigprop.theory.calculus.transpose import AttendTransposed, Transposed
 
 @rule(Attend, Attend)
 def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
-    """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V of their own matrices, so values and scores are independent."""
+    """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V of their own matrices, so
+    values and scores are independent."""
     _check(u, v)
     found = env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)
     if i == j and "participation" in found:
@@ -33,22 +35,29 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
     key = ("attention", u.attend, u.of, i, j)
     if key not in env.memo:
         node = u.attend
-        env.memo[key] = env.attention(node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of)
+        env.memo[key] = env.attention(
+            node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of
+        )
     found = env.memo[key][u.leg]
     return found if u.leg == "query" else group_of(u.attend) * found
 
 
 @rule(Linear, Attend)
 def _with_output(u: Linear, i: str, v: Attend, j: str, env: Environment) -> Any:
-    """<x_t, o_s> = sum_u E[Omega_su] <x_t, v_u>: Q, K and V of their own matrices, and zero unless x comes from V's."""
+    """<x_t, o_s> = sum_u E[Omega_su] <x_t, v_u>: Q, K and V of their own matrices, and zero
+    unless x comes from V's."""
     _check(v, v)
-    return mixed(lambda e: inner(u, i, v.value, j, e), env.weights(v, j, False), v.value, v, j, "right", env)
+    return mixed(
+        lambda e: inner(u, i, v.value, j, e), env.weights(v, j, False), v.value, v, j, "right", env
+    )
 
 
 @rule(Attend, Linear)
 def _output_with(u: Attend, i: str, v: Linear, j: str, env: Environment) -> Any:
     _check(u, u)
-    return mixed(lambda e: inner(u.value, i, v, j, e), env.weights(u, i, False), u.value, u, i, "left", env)
+    return mixed(
+        lambda e: inner(u.value, i, v, j, e), env.weights(u, i, False), u.value, u, i, "left", env
+    )
 
 
 @rule(Transposed, AttendTransposed)
@@ -57,7 +66,9 @@ def _with_cotangent(u: Transposed, i: str, v: AttendTransposed, j: str, env: Env
     _check(v.attend, v.attend)
     if v.leg != "value" or group_of(v.attend) > 1:
         raise unknown(u, v)
-    return mixed(lambda e: inner(u, i, v.of, j, e), env.weights(v.attend, j, True), v.of, v, j, "right", env)
+    return mixed(
+        lambda e: inner(u, i, v.of, j, e), env.weights(v.attend, j, True), v.of, v, j, "right", env
+    )
 
 
 @rule(AttendTransposed, Transposed)
@@ -65,7 +76,9 @@ def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Env
     _check(u.attend, u.attend)
     if u.leg != "value" or group_of(u.attend) > 1:
         raise unknown(u, v)
-    return mixed(lambda e: inner(u.of, i, v, j, e), env.weights(u.attend, i, True), u.of, u, i, "left", env)
+    return mixed(
+        lambda e: inner(u.of, i, v, j, e), env.weights(u.attend, i, True), u.of, u, i, "left", env
+    )
 
 
 def _check(u: Attend, v: Attend) -> None:
@@ -73,7 +86,11 @@ def _check(u: Attend, v: Attend) -> None:
     if u != v:
         raise unknown(u, v)
     if not all(map(_projected, legs)) or len(frozenset().union(*map(roots, legs))) < 3:
-        raise no_rule(u, "queries, keys and values are not of matrices of their own", "three matrices' outputs, each of its own")
+        raise no_rule(
+            u,
+            "queries, keys and values are not of matrices of their own",
+            "three matrices' outputs, each of its own",
+        )
 
 
 def _projected(leg: Vector) -> bool:

@@ -1,8 +1,9 @@
-"""Functions that read the same on sympy expressions and on jax arrays, so that one formula is derivation and prediction.
+"""Functions that read the same on sympy expressions and on jax arrays, so that one formula is
+derivation and prediction.
 
-A formula imports ``sqrt``, ``pi``, ``angle``, ... from here and is written once. On arrays every function can be jitted,
-stays finite (value and gradient) at the edges of its domain, where rounding may put an argument on the wrong side, and
-passes NaN on: an overflow is never hidden.
+A formula imports ``sqrt``, ``pi``, ``angle``, ... from here and is written once. On arrays every
+function can be jitted, stays finite (value and gradient) at the edges of its domain, where rounding
+may put an argument on the wrong side, and passes NaN on: an overflow is never hidden.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 
 def is_symbolic(*values: Any) -> bool:
-    """Whether any of ``values`` is a sympy expression (does not import sympy: without it none can be)."""
+    """Whether any of ``values`` is a sympy expression (does not import sympy: without it none
+    can be)."""
     basic = getattr(sys.modules.get("sympy"), "Basic", None)
     return basic is not None and any(isinstance(value, basic) for value in values)
 
@@ -39,7 +41,11 @@ def exact(value: Any) -> Any:
     """A plain number as a sympy number: integers and fractions exactly, floats as they are."""
     import sympy
 
-    return sympy.Rational(value.numerator, value.denominator) if isinstance(value, (int, Fraction)) else sympy.Float(value)
+    return (
+        sympy.Rational(value.numerator, value.denominator)
+        if isinstance(value, (int, Fraction))
+        else sympy.Float(value)
+    )
 
 
 def log(x: Any) -> Any:
@@ -74,11 +80,13 @@ def sqrt(x: Any) -> Any:
 
 
 def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
-    """What a norm divides a mantissa by: sqrt(<x, x> + epsilon), with <x, x> = exp(2 log) variance and exp(log) left out."""
+    """What a norm divides a mantissa by: sqrt(<x, x> + epsilon), with <x, x> = exp(2 log)
+    variance and exp(log) left out."""
     if not is_symbolic(variance, epsilon, log):
         import jax.numpy as jnp
 
-        variance = jnp.where(jnp.isinf(variance), jnp.nan, variance)  # an overflow, which division would turn into a zero
+        # an overflow, which division would turn into a zero
+        variance = jnp.where(jnp.isinf(variance), jnp.nan, variance)
     return sqrt(variance + epsilon * exp(-2 * log))
 
 
@@ -90,11 +98,14 @@ def over(x: Any, divisor: Any) -> Any:
 
     divisor = jnp.asarray(divisor)
     zero = divisor == 0
-    return jnp.where(zero, jnp.zeros_like(divisor), x / jnp.where(zero, jnp.ones_like(divisor), divisor))
+    return jnp.where(
+        zero, jnp.zeros_like(divisor), x / jnp.where(zero, jnp.ones_like(divisor), divisor)
+    )
 
 
 def acos(x: Any) -> Any:
-    """Inverse cosine. Arrays: of x clipped to [-1, 1], with derivative 0 at both ends and outside."""
+    """Inverse cosine. Arrays: of x clipped to [-1, 1], with derivative 0 at both ends and
+    outside."""
     return _apply("acos", x) if is_symbolic(x) else math.pi / 2 - asin(x)
 
 
@@ -106,7 +117,9 @@ def asin(x: Any) -> Any:
 
     x = jnp.asarray(x)
     outside = jnp.abs(x) >= 1
-    return jnp.where(outside, jnp.sign(x) * (math.pi / 2), jnp.arcsin(jnp.where(outside, jnp.zeros_like(x), x)))
+    return jnp.where(
+        outside, jnp.sign(x) * (math.pi / 2), jnp.arcsin(jnp.where(outside, jnp.zeros_like(x), x))
+    )
 
 
 def pi(*like: Any) -> Any:
@@ -116,7 +129,11 @@ def pi(*like: Any) -> Any:
 
 def rational(numerator: int, denominator: int, *like: Any) -> Any:
     """numerator / denominator: exact if any of ``like`` is symbolic, else a float."""
-    return sys.modules["sympy"].Rational(numerator, denominator) if is_symbolic(*like) else numerator / denominator
+    return (
+        sys.modules["sympy"].Rational(numerator, denominator)
+        if is_symbolic(*like)
+        else numerator / denominator
+    )
 
 
 def one(like: Any) -> Any:
@@ -139,9 +156,11 @@ def clip(x: Any) -> Any:
 
 
 def cosine(qa: Any, c: Any, qb: Any) -> Any:
-    """rho = c / sqrt(qa qb), arrays of one broadcastable shape; clipped to [-1, 1]; 1 where qa qb = 0.
+    """rho = c / sqrt(qa qb), arrays of one broadcastable shape; clipped to [-1, 1]; 1 where qa qb =
+    0.
 
-    Exactly 1 where qa = c = qb (a square root of a rounded square is exact), which the diagonals rely on.
+    Exactly 1 where qa = c = qb (a square root of a rounded square is exact), which the diagonals
+    rely on.
     """
     if is_symbolic(qa, c, qb):
         return c / sqrt(qa * qb)
@@ -149,11 +168,14 @@ def cosine(qa: Any, c: Any, qb: Any) -> Any:
 
     norm = sqrt(qa * qb)
     zero = norm == 0
-    return clip(jnp.where(zero, jnp.ones_like(norm), c / jnp.where(zero, jnp.ones_like(norm), norm)))
+    return clip(
+        jnp.where(zero, jnp.ones_like(norm), c / jnp.where(zero, jnp.ones_like(norm), norm))
+    )
 
 
 def determinant(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
-    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no cancellation at large q).
+    """qa qb - c^2 >= 0. Arrays: as qa qb (1 - rho) (1 + rho), exactly 0 where qa = c = qb (no
+    cancellation at large q).
 
     gap: 1 - rho^2 where it is known to more digits than c holds.
     """
@@ -168,7 +190,8 @@ def squared_sine(rho: Any) -> Any:
 
 
 def angle(qa: Any, c: Any, qb: Any, gap: Any = None) -> Any:
-    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and pi; gap: as ``determinant``."""
+    """theta = acos(c / sqrt(qa qb)) in [0, pi]. Arrays: as atan2(sin, cos), accurate near 0 and
+    pi; gap: as ``determinant``."""
     rho = cosine(qa, c, qb)
     if is_symbolic(rho):
         return acos(rho)

@@ -1,6 +1,8 @@
-"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties. The rules ask; algebras answer.
+"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties. The
+rules ask; algebras answer.
 
-Two algebras implement it: sympy expressions (``derivations.environment``) and arrays (``recursion.arrays``).
+Two algebras implement it: sympy expressions (``derivations.environment``) and arrays
+(``recursion.arrays``).
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from sigprop.language.scalar import Scalar
 class Environment(ABC):
     """Values of one algebra at two places, 'a' and 'b'.
 
-    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {place: {name: value}}; ties: weight -> indicator that the two
-    places use the same slot (1 within one place).
+    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {place: {name: value}}; ties: weight ->
+    indicator that the two places use the same slot (1 within one place).
     """
 
     def __init__(
@@ -61,7 +63,8 @@ class Environment(ABC):
 
     @abstractmethod
     def table(self, table: TokenTable, i: str) -> Any:
-        """A token table's number at the place's application and token(s): [B, T] or [B, T, T] on arrays."""
+        """A token table's number at the place's application and token(s): [B, T] or [B, T, T] on
+        arrays."""
 
     @abstractmethod
     def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
@@ -73,7 +76,8 @@ class Environment(ABC):
 
     @abstractmethod
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
-        """sum_s matrix_ts value_s over the tokens of the left or the right place; value: what an environment makes of it."""
+        """sum_s matrix_ts value_s over the tokens of the left or the right place; value: what an
+        environment makes of it."""
 
     @abstractmethod
     def log(self, leaf: Vector, i: str) -> Any:
@@ -81,19 +85,24 @@ class Environment(ABC):
 
     @abstractmethod
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        """What the dual activation needs to know of phi's argument at one place; computed once a place."""
+        """What the dual activation needs to know of phi's argument at one place; computed once a
+        place."""
 
     @abstractmethod
     def variance(self, of: Vector, i: str) -> Any:
         """<x_i[t], x_i[t]> of an expression at one place; computed once a place."""
 
     @abstractmethod
-    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
-        """E[phi^(order)(x) phi^(order)(y)] of Gaussians with these variances and this covariance."""
+    def dual(
+        self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None
+    ) -> Any:
+        """E[phi^(order)(x) phi^(order)(y)] of Gaussians with these variances and this
+        covariance."""
 
     @abstractmethod
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
-        """1 - rho^2 of u_i and v_j, where it is known beside the Gram; None: the Gram says it (on symbols it does)."""
+        """1 - rho^2 of u_i and v_j, where it is known beside the Gram; None: the Gram says it
+        (on symbols it does)."""
 
     @abstractmethod
     def ones(self, i: str, j: str) -> Any:
@@ -133,8 +142,11 @@ class Environment(ABC):
         """The largest of a log scale over tokens, for every token."""
 
     @abstractmethod
-    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
-        """Grams of attention: 'forward', or with <d, d'> of its output's cotangents the legs 'value', 'query', 'key'."""
+    def attention(
+        self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None
+    ) -> dict[str, Any]:
+        """Grams of attention: 'forward', or with <d, d'> of its output's cotangents the legs
+        'value', 'query', 'key'."""
 
 
 class Fineness(NamedTuple):
@@ -146,10 +158,12 @@ class Fineness(NamedTuple):
 
 
 class Resolution(NamedTuple):
-    """How finely numbers are computed: degree of Hermite series, points {Scores: array} of sampled heads.
+    """How finely numbers are computed: degree of Hermite series, points {Scores: array} of sampled
+    heads.
 
-    approximation: the name of what stands in for attention's expectation, if anything does; nudge: what 1 - rho^2 is moved
-    by wherever it was read from rounded Grams; tail: the weight of what a series leaves out (1, or 0 for its bound).
+    approximation: the name of what stands in for attention's expectation, if anything does; nudge:
+    what 1 - rho^2 is moved by wherever it was read from rounded Grams; tail: the weight of what a
+    series leaves out (1, or 0 for its bound).
     """
 
     degree: Any = None
@@ -160,7 +174,8 @@ class Resolution(NamedTuple):
 
 
 class NumericEnvironment(Environment):
-    """An algebra of numbers, which are computed as finely as ``resolution`` says; gaps: {place: 1 - rho^2 of the read}."""
+    """An algebra of numbers, which are computed as finely as ``resolution`` says; gaps: {place:
+    1 - rho^2 of the read}."""
 
     resolution: Resolution
     gaps: Mapping[str, Any]

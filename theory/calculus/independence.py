@@ -1,4 +1,5 @@
-"""What vectors are random through, and what follows of it: which inner products are zero (rule 2), which vectors are Gaussian."""
+"""What vectors are random through, and what follows of it: which inner products are zero (rule
+2), which vectors are Gaussian."""
 
 from __future__ import annotations
 
@@ -8,7 +9,20 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import no_rule
-from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, walk
@@ -16,7 +30,8 @@ from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divid
 
 
 def roots(u: Vector) -> frozenset[object]:
-    """What a vector's coordinates are random through: the outermost matrices, or the bare read or cotangent."""
+    """What a vector's coordinates are random through: the outermost matrices, or the bare read
+    or cotangent."""
     match u:
         case Linear(weight=weight) | Bias(weight=weight):
             return frozenset((weight,))
@@ -30,9 +45,11 @@ def roots(u: Vector) -> frozenset[object]:
 
 
 def independent(u: Vector, v: Vector) -> bool:
-    """Rule 2's zero: one of the two is zero-mean through a matrix of its own that the other does not depend on.
+    """Rule 2's zero: one of the two is zero-mean through a matrix of its own that the other does
+    not depend on.
 
-    A read holds earlier writes, so it may depend on any matrix; a cotangent likewise on any transposed one.
+    A read holds earlier writes, so it may depend on any matrix; a cotangent likewise on any
+    transposed one.
     """
     for x, y in ((u, v), (v, u)):
         if isinstance(x, (Linear, Bias)) and not roots(y) & (roots(x) | {Read}):
@@ -43,10 +60,12 @@ def independent(u: Vector, v: Vector) -> bool:
 
 
 def not_gaussian(u: Vector) -> Vector | None:
-    """The first part of a forward vector whose coordinates are not Gaussian in the wide limit; None where all are (they are zero-mean then).
+    """The first part of a forward vector whose coordinates are not Gaussian in the wide limit; None
+    where all are (they are zero-mean then).
 
-    A matrix's output is Gaussian whatever it is applied to, and numbers, norms and given tables leave it so. An activation, a product, a
-    mask of dropout or truncation, and attention whose weights are random (one draw a head) do not.
+    A matrix's output is Gaussian whatever it is applied to, and numbers, norms and given tables
+    leave it so. An activation, a product, a mask of dropout or truncation, and attention whose
+    weights are random (one draw a head) do not.
     """
     match u:
         case Read() | Linear() | Bias():
@@ -61,11 +80,21 @@ def not_gaussian(u: Vector) -> Vector | None:
 
 
 def not_centred(u: Vector) -> Vector | None:
-    """The first part of a vector whose mean over coordinates does not vanish with the width; None where it vanishes."""
+    """The first part of a vector whose mean over coordinates does not vanish with the width;
+    None where it vanishes."""
     match u:
         case Read() | Linear() | Bias() | Transposed() | Cotangent() | AttendTransposed():
             return None
-        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Divide(of=of) | Rescale(of=of) | Mix(of=of) | Dropout(of=of) | Truncate(of=of):
+        case (
+            Scale(of=of)
+            | Gate(of=of)
+            | Normalise(of=of)
+            | Divide(of=of)
+            | Rescale(of=of)
+            | Mix(of=of)
+            | Dropout(of=of)
+            | Truncate(of=of)
+        ):
             return not_centred(of)
         case Sum(terms):
             return next((part for part in map(not_centred, terms) if part is not None), None)
@@ -85,23 +114,34 @@ def masks(u: Vector) -> frozenset[object]:
             return masks(of)
         case AttendTransposed(attend, of, leg):
             return masks({"value": of, "query": attend.key, "key": attend.query}[leg])
-    own: frozenset[object] = frozenset((u.name,)) if isinstance(u, Dropout) else frozenset((Truncate,)) if isinstance(u, Truncate) else frozenset()
+    own: frozenset[object] = (
+        frozenset((u.name,))
+        if isinstance(u, Dropout)
+        else frozenset((Truncate,))
+        if isinstance(u, Truncate)
+        else frozenset()
+    )
     return own.union(*map(masks, children(u)))
 
 
 def check_writes(arch: Architecture) -> None:
-    """Raise ``NoRule`` unless every branch's output is zero-mean through its last matrix, so that its overlap with older writes is 0, and
-    states are Gaussian where an activation acts on a read itself, and queries that are said to be zero are."""
+    """Raise ``NoRule`` unless every branch's output is zero-mean through its last matrix, so
+    that its overlap with older writes is 0, and states are Gaussian where an activation acts on
+    a read itself, and queries that are said to be zero are."""
     for block in arch.sub_blocks:
         _require_fresh(block.branch, block.branch)
         for node in (node for node in block.attention if node.scores.scale == "zero_query"):
             _require_zero(arch, node)
     dropped: Vector | None = None
-    for kind in (*arch.kinds, -1):  # type: ignore[misc] (a tuple by now)
+    for kind in (*arch.kind_table, -1):
         branch = arch.readout.branch if kind < 0 else arch.sub_blocks[kind].branch
         for node in walk(branch) if dropped is not None else ():
             if isinstance(node, Activate) and Read in roots(node.of):
-                raise no_rule(node, f"states are not Gaussian, {dropped} was added to them", "an activation of a matrix's output, or no dropout of writes")
+                raise no_rule(
+                    node,
+                    f"states are not Gaussian, {dropped} was added to them",
+                    "an activation of a matrix's output, or no dropout of writes",
+                )
         if kind >= 0 and dropped is None:
             dropped = next((node for node in _outermost(branch) if isinstance(node, Dropout)), None)
 
@@ -110,7 +150,11 @@ def _require_zero(arch: Architecture, node: Attend) -> None:
     """Scores of 'zero_query' are taken to be zero: their queries' matrices must be."""
     for leg in (leg for leg in walk(node.query) if isinstance(leg, Linear)):
         if np.any(np.asarray(evaluate(leg.variance, arch.number_tables)) != 0):
-            raise no_rule(node, f"score_scale=zero_query, and the variance of {leg.weight} is not 0", "0, or scores of another scale")
+            raise no_rule(
+                node,
+                f"score_scale=zero_query, and the variance of {leg.weight} is not 0",
+                "0, or scores of another scale",
+            )
 
 
 def _outermost(branch: Vector) -> Iterator[Vector]:
@@ -125,10 +169,22 @@ def _require_fresh(u: Vector, branch: Vector) -> None:
     match u:
         case Linear() | Bias():
             return
-        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Dropout(of=of) | Rescale(of=of) | Truncate(of=of) | Mix(of=of):
+        case (
+            Scale(of=of)
+            | Gate(of=of)
+            | Normalise(of=of)
+            | Dropout(of=of)
+            | Rescale(of=of)
+            | Truncate(of=of)
+            | Mix(of=of)
+        ):
             return _require_fresh(of, branch)
         case Sum(terms):
             for term in terms:
                 _require_fresh(term, branch)
             return
-    raise no_rule(branch, f"{u} does not end in a zero-mean matrix, so its overlap with older writes has no rule", "a branch whose last step is a matrix")
+    raise no_rule(
+        branch,
+        f"{u} does not end in a zero-mean matrix, so its overlap with older writes has no rule",
+        "a branch whose last step is a matrix",
+    )

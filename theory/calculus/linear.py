@@ -1,6 +1,8 @@
-"""Linear forms: a read or a residual rule as coefficients on states and the write, and how such forms advance Grams.
+"""Linear forms: a read or a residual rule as coefficients on states and the write, and how such
+forms advance Grams.
 
-The coefficients may hold Gram entries of the same token (norms); the same code reads them on symbols and on arrays.
+The coefficients may hold Gram entries of the same token (norms); the same code reads them on
+symbols and on arrays.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ from sigprop.theory.calculus.algebra import determinant, exp, over, root_mean_sq
 from sigprop.theory.calculus.algebra import log as logarithm
 
 Coefficients = dict[int, Any]
-"""leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band, token)."""
+"""leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band,
+token)."""
 WRITE = -1
 
 
 class Form:
-    """What evaluating a linear expression needs: Gram entries of the same token, logs, numbers; on any algebra.
+    """What evaluating a linear expression needs: Gram entries of the same token, logs, numbers; on
+    any algebra.
 
-    gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token; number(scalar);
-    over_bands(x): the width-weighted sum over bands, kept broadcastable; modulate(node): m per token;
-    within(scalar): 1 for bands within the first so many of all coordinates, else 0; tidy(x): a square's shorter form, on symbols.
+    gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token;
+    number(scalar); over_bands(x): the width-weighted sum over bands, kept broadcastable;
+    modulate(node): m per token; within(scalar): 1 for bands within the first so many of all
+    coordinates, else 0; tidy(x): a square's shorter form, on symbols.
     """
 
     def __init__(
@@ -42,7 +47,14 @@ class Form:
         self.modulate: Any = modulate
         self.within: Any = within
         self.tidy = tidy
-        self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = gram, log, number, stem, over_bands, maximum
+        self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = (
+            gram,
+            log,
+            number,
+            stem,
+            over_bands,
+            maximum,
+        )
 
     def __call__(self, expression: Vector) -> tuple[Coefficients, Any]:
         """({leaf: c}, log) with expression = exp(log) sum c leaf-mantissa."""
@@ -74,7 +86,9 @@ class Form:
             case Project(of, along):
                 (form, log), (other, _) = self(of), self(along)
                 part = over(self.overlap(form, other), self.overlap(other, other))
-                return self.add([(form, log), ({leaf: -part * c for leaf, c in other.items()}, log)])
+                return self.add(
+                    [(form, log), ({leaf: -part * c for leaf, c in other.items()}, log)]
+                )
         raise TypeError(f"not a linear expression: {expression!r}")
 
     def norm(self, u: Normalise) -> Any:
@@ -82,13 +96,15 @@ class Form:
         return root_mean_square(self.tidy(self.square(u.of)), self.number(u.epsilon), self(u.of)[1])
 
     def gain(self, u: Vector) -> Any:
-        """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or that of 0)."""
+        """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or
+        that of 0)."""
         if not isinstance(u, Normalise):
             return 0 * self(u)[1]
         return self(u.of)[1] + logarithm(self.norm(u))
 
     def square(self, of: Vector) -> Any:
-        """<x, x> per token of x = ``of``, summed over bands; what is orthogonal to something, without cancellation."""
+        """<x, x> per token of x = ``of``, summed over bands; what is orthogonal to something,
+        without cancellation."""
         if isinstance(of, Project):
             x, y = self(of.of)[0], self(of.along)[0]
             xx, yy = self.overlap(x, x), self.overlap(y, y)
@@ -98,7 +114,9 @@ class Form:
 
     def overlap(self, left: Coefficients, right: Coefficients) -> Any:
         """<x, y> per token of x = sum c leaf and y, summed over bands."""
-        return self.over_bands(total(x * y * self.gram(i, j) for i, x in left.items() for j, y in right.items()))
+        return self.over_bands(
+            total(x * y * self.gram(i, j) for i, x in left.items() for j, y in right.items())
+        )
 
     def add(self, forms: Sequence[tuple[Coefficients, Any]]) -> tuple[Coefficients, Any]:
         """The sum of forms, on their largest log scale."""
@@ -121,16 +139,26 @@ def total(terms: Any) -> Any:
     return result
 
 
-def advance(transition: Mapping[tuple[int, int], Any], into: Mapping[int, Any], old: Sequence[Any], new: Any) -> list[Any]:
+def advance(
+    transition: Mapping[tuple[int, int], Any], into: Mapping[int, Any], old: Sequence[Any], new: Any
+) -> list[Any]:
     """<S'_i, y> = sum_j M_ij <S_j, y> + B_i <w, y> for every lane i, S' = M S + B w.
 
-    transition: {(i, j): M_ij}; into: {i: B_i}; old: <S_j, y> by lane; new: <w, y>. The one step of every recursion,
-    forward and (with M, B from the transposed rule) backward.
+    transition: {(i, j): M_ij}; into: {i: B_i}; old: <S_j, y> by lane; new: <w, y>. The one step of
+    every recursion, forward and (with M, B from the transposed rule) backward.
     """
     lanes = range(len(old))
-    return [total([transition[i, j] * old[j] for j in lanes if (i, j) in transition] + ([into[i] * new] if i in into else [])) for i in lanes]
+    return [
+        total(
+            [transition[i, j] * old[j] for j in lanes if (i, j) in transition]
+            + ([into[i] * new] if i in into else [])
+        )
+        for i in lanes
+    ]
 
 
-def overlap(left: Mapping[int, Any], right: Mapping[int, Any], gram: Callable[[int, int], Any]) -> Any:
+def overlap(
+    left: Mapping[int, Any], right: Mapping[int, Any], gram: Callable[[int, int], Any]
+) -> Any:
     """<x, y> of two forms: sum_ij x_i y_j <leaf_i, leaf_j>."""
     return total(x * y * gram(i, j) for i, x in left.items() for j, y in right.items())

@@ -1,10 +1,22 @@
-"""Log scales: the factor per token that the mantissas of a vector expression leave out, so that no growth overflows."""
+"""Log scales: the factor per token that the mantissas of a vector expression leave out, so that
+no growth overflows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sigprop.language.expression import Activate, Attend, Dropout, Linear, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Dropout,
+    Linear,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.theory.calculus.algebra import exp
 from sigprop.theory.calculus.environment import Environment
@@ -37,11 +49,15 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
 
 def _leg_log(node: Attend, leg: str, log: Any, i: str, env: Environment) -> Any:
     """Of attention's cotangent at a leg: tokens are mixed on the largest scale among them."""
-    of = lambda u: env.widest(log_scale(u, i, env))  # noqa: E731
+
+    def of(u):
+        return env.widest(log_scale(u, i, env))
+
     if leg == "value":
         return env.widest(log)
     other = node.key if leg == "query" else node.query
-    scale = -of(node.query if leg == "query" else node.key) if node.scores.qk_norm else of(other)  # of the normalised vector, over its own norm
+    # of the normalised vector, over its own norm
+    scale = -of(node.query if leg == "query" else node.key) if node.scores.qk_norm else of(other)
     return of(node.value) + (log if leg == "query" else env.widest(log)) + scale
 
 

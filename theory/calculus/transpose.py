@@ -1,9 +1,10 @@
-"""Reverse mode on expressions: the branch's transposed Jacobian applied to a cotangent, and every weight's gradient.
+"""Reverse mode on expressions: the branch's transposed Jacobian applied to a cotangent, and every
+weight's gradient.
 
-For f = F(r) and delta = the gradient that arrives at f, ``transpose`` writes (df/dr)^T delta as a vector expression
-again, so the rules that expand the forward pass expand the backward pass too. Terms that the derivative of a norm
-adds are multiples of an overlap of the gradient with a state: they vanish as n^-1/2 and are not written
-(docs/theory.md).
+For f = F(r) and delta = the gradient that arrives at f, ``transpose`` writes (df/dr)^T delta as a
+vector expression again, so the rules that expand the forward pass expand the backward pass too.
+Terms that the derivative of a norm adds are multiples of an overlap of the gradient with a state:
+they vanish as n^-1/2 and are not written (docs/theory.md).
 """
 
 from __future__ import annotations
@@ -12,7 +13,20 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sigprop.errors import no_rule
-from sigprop.language.expression import Activate, Attend, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.traversal import rows_of
@@ -69,7 +83,8 @@ class AttendTransposed(Vector):
 
 @dataclass
 class Gradient:
-    """read: the terms of (df/dr)^T delta; uses: weight -> its (input x or None for a bias, output cotangent d) pairs."""
+    """read: the terms of (df/dr)^T delta; uses: weight -> its (input x or None for a bias,
+    output cotangent d) pairs."""
 
     read: list[Vector] = field(default_factory=list)
     uses: dict[str, list[tuple[Vector | None, Vector]]] = field(default_factory=dict)
@@ -77,11 +92,18 @@ class Gradient:
     @property
     def total(self) -> Vector | None:
         """(df/dr)^T delta, or None where the branch does not depend on its read."""
-        return None if not self.read else self.read[0] if len(self.read) == 1 else Sum(tuple(self.read))
+        return (
+            None
+            if not self.read
+            else self.read[0]
+            if len(self.read) == 1
+            else Sum(tuple(self.read))
+        )
 
 
 def transpose(branch: Vector) -> Gradient:
-    """The gradient of <delta, branch> with respect to the read and to each weight, as vector expressions."""
+    """The gradient of <delta, branch> with respect to the read and to each weight, as vector
+    expressions."""
     gradient = Gradient()
     _pull(branch, Cotangent(), gradient)
     return gradient
@@ -124,4 +146,8 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             for leg, argument in (("value", value), ("query", query), ("key", key)):
                 _pull(argument, AttendTransposed(u, d, leg), gradient)
         case _:
-            raise no_rule(u, "no rule for its transposed Jacobian", "branches of matrices, biases, activations, products, norms, dropout and attention")
+            raise no_rule(
+                u,
+                "no rule for its transposed Jacobian",
+                "branches of matrices, biases, activations, products, norms, dropout and attention",
+            )

@@ -1,15 +1,21 @@
-"""``derive``: the recursions of an architecture as sympy equations, from the same rules that ``predict`` runs on arrays.
+"""``derive``: the recursions of an architecture as sympy equations, from the same rules that
+``predict`` runs on arrays.
 
 Symbols (a, b: applications; t, s: tokens, where there are several; D: their number)
 
-    G(a, b)  <h_a, h_b>           R(a, b)  <r_a, r_b>          Gamma(a, b)  <w_a, w_b>        X(a, b)  <w_a, h_b>, a > 0
-    H(a, b)  <g_a, g_b>           Delta(a, b)  <delta_a, delta_b>   Y(a, b)  <y_a, y_b>, y = (df/dr)^T delta
-    Z(a, b)  <y_a, g_b>           s(a)     log of what norms have divided h by     m(a)  learned modulator     mu(a)  n |dm/dr|^2
-    width(k), theta(x, k)  share of the coordinates in band k, and 1 where it lies within the first share x of them, else 0 (networks
-                           of several widths: G, X, H and Z are then of one coordinate of band k)
+    G(a, b)  <h_a, h_b>           R(a, b)  <r_a, r_b>          Gamma(a, b)  <w_a, w_b>        X(a,
+             b)  <w_a, h_b>, a > 0
+    H(a, b)  <g_a, g_b>           Delta(a, b)  <delta_a, delta_b>   Y(a, b)  <y_a, y_b>, y =
+             (df/dr)^T delta
+    Z(a, b)  <y_a, g_b>           s(a)     log of what norms have divided h by     m(a)  learned
+             modulator     mu(a)  n |dm/dr|^2
+    width(k), theta(x, k)  share of the coordinates in band k, and 1 where it lies within the first
+                           share x of them, else 0 (networks of several widths: G, X, H and Z are
+                           then of one coordinate of band k)
 
-Where attention mixes tokens that are alike, every Gram has two entries, G_tt and G_ts (``theory.symmetric``); else sums
-over tokens stand. States of several lanes carry lane indices, several kinds of sub-block the kind's number behind a bar.
+Where attention mixes tokens that are alike, every Gram has two entries, G_tt and G_ts
+(``theory.symmetric``); else sums over tokens stand. States of several lanes carry lane indices,
+several kinds of sub-block the kind's number behind a bar.
 """
 
 from __future__ import annotations
@@ -49,7 +55,8 @@ class Equation:
 
 @dataclass(frozen=True)
 class Derivation:
-    """Everything derived for one architecture: equations, closed forms, and for feed-forward networks the mean field."""
+    """Everything derived for one architecture: equations, closed forms, and for feed-forward
+    networks the mean field."""
 
     architecture: str
     equations: tuple[Equation, ...]
@@ -60,8 +67,12 @@ class Derivation:
         return next(e.equation for e in (*self.equations, *self.closed_form) if e.name == name)
 
     def to_dict(self) -> dict[str, Any]:
-        """{"architecture", "equations": [{"name", "latex", "sympy"}], "closed_form": the same or null, "mean_field"}."""
-        found: dict[str, Any] = {"architecture": self.architecture, "equations": [e.to_dict() for e in self.equations]}
+        """{"architecture", "equations": [{"name", "latex", "sympy"}], "closed_form": the same or
+        null, "mean_field"}."""
+        found: dict[str, Any] = {
+            "architecture": self.architecture,
+            "equations": [e.to_dict() for e in self.equations],
+        }
         found["closed_form"] = [e.to_dict() for e in self.closed_form] or None
         return found | ({"mean_field": self.mean_field} if self.mean_field else {})
 
@@ -78,29 +89,48 @@ class Derivation:
         return f"$\\displaystyle\n{self.to_latex()}\n$".replace("gather*", "gathered")
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.architecture)} (derived)</p>\n$$\n{escape(self.to_latex().replace('gather*', 'gathered'))}\n$$"
+        return (
+            f"<p>{escape(self.architecture)} (derived)</p>\n$$\n"
+            f"{escape(self.to_latex().replace('gather*', 'gathered'))}\n$$"
+        )
 
     def __str__(self) -> str:
         width = max(len(e.name) for e in (*self.equations, *self.closed_form))
         lines = [f"{e.name:<{width}}  {e.equation.lhs} = {e.equation.rhs}" for e in self.equations]
-        lines += ["", "closed form"] * bool(self.closed_form) + [f"{e.name:<{width}}  {e.equation.lhs} = {e.equation.rhs}" for e in self.closed_form]
+        lines += ["", "closed form"] * bool(self.closed_form) + [
+            f"{e.name:<{width}}  {e.equation.lhs} = {e.equation.rhs}" for e in self.closed_form
+        ]
         if self.mean_field:
-            lines += ["", "mean field"] + [f"{name:<{width}}  {value:.10g}" for name, value in self.mean_field.items()]
+            lines += ["", "mean field"] + [
+                f"{name:<{width}}  {value:.10g}" for name, value in self.mean_field.items()
+            ]
         return "\n".join([f"{self.architecture} (derived)", "", *lines])
 
 
 def derive(arch: Architecture) -> Derivation:
-    """The two-time state kernel, backward kernel, weight gradients and NTK of ``arch``, and closed forms where there are any.
+    """The two-time state kernel, backward kernel, weight gradients and NTK of ``arch``, and closed
+    forms where there are any.
 
-    Equations are derived by expanding inner products with ``calculus``'s rules on symbols; a number whose value is 0 is
-    left out, every other keeps its name. Raises ``NoRule`` where the calculus has no rule. Source: docs/theory.md; the
-    tests iterate these equations and compare with ``predict`` to 1e-10.
+    Equations are derived by expanding inner products with ``calculus``'s rules on symbols; a number
+    whose value is 0 is left out, every other keeps its name. Raises ``NoRule`` where the calculus
+    has no rule. Source: docs/theory.md; the tests iterate these equations and compare with
+    ``predict`` to 1e-10.
     """
     from sigprop.theory.predictions.mean_field import mean_field
 
     deriver = Deriver(arch)
-    names = {deriver.symbol(n.name): n.latex for b in arch.sub_blocks for e in (b.read, b.branch, *b.rule) for n in numbers_in(e) if n.latex}
-    found = merged({pair: list(derived(SymmetricDeriver(arch, pair))) for pair in PAIRS}) if alike(arch) else derived(deriver)
+    names = {
+        deriver.symbol(n.name): n.latex
+        for b in arch.sub_blocks
+        for e in (b.read, b.branch, *b.rule)
+        for n in numbers_in(e)
+        if n.latex
+    }
+    found = (
+        merged({pair: list(derived(SymmetricDeriver(arch, pair))) for pair in PAIRS})
+        if alike(arch)
+        else derived(deriver)
+    )
     equations = [Equation(name, equation, names) for name, equation in found]
     closed = [Equation(name, equation, names) for name, equation in closed_form(deriver)]
     return Derivation(arch.name, tuple(equations), tuple(closed), mean_field(arch))

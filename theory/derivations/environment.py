@@ -19,7 +19,8 @@ from sigprop.theory.gaussian import dual
 
 
 class SymbolicEnvironment(Environment):
-    """Symbols: logs are 0; places: {place: (application, token)}; tokens: T; the rest as in ``Environment``."""
+    """Symbols: logs are 0; places: {place: (application, token)}; tokens: T; the rest as in
+    ``Environment``."""
 
     def __init__(
         self,
@@ -53,18 +54,25 @@ class SymbolicEnvironment(Environment):
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         seen = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
         token = self.places["a" if side == "left" else "b"][1]
-        return matrix(token, seen, lambda s: (sympy.Integer(0) + value(self)).subs(token, s), self.tokens)
+        return matrix(
+            token, seen, lambda s: (sympy.Integer(0) + value(self)).subs(token, s), self.tokens
+        )
 
     def log(self, leaf: Vector, i: str) -> Any:
         return 0
 
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        return self.once((activation, of, i), lambda: dual.features(activation, self.variance(of, i), log_scale(of, i, self)))
+        return self.once(
+            (activation, of, i),
+            lambda: dual.features(activation, self.variance(of, i), log_scale(of, i, self)),
+        )
 
     def variance(self, of: Vector, i: str) -> Any:
         return self.once((None, of, i), lambda: variance(of, i, self))
 
-    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
+    def dual(
+        self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None
+    ) -> Any:
         return dual.dual(activation, order, left, cross, right)
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
@@ -100,7 +108,11 @@ class SymbolicEnvironment(Environment):
     def widest(log: Any) -> Any:
         return log
 
-    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
+    def attention(
+        self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None
+    ) -> dict[str, Any]:
         (a, t), (b, s) = self.places[i], self.places[j]
         rate = 0 if node.rate is None else self.number(node.rate, i)
-        return symbols.attention(node, self.tokens, (a, b), (t, s), values, cotangents, rate / (1 - rate))
+        return symbols.attention(
+            node, self.tokens, (a, b), (t, s), values, cotangents, rate / (1 - rate)
+        )

@@ -1,4 +1,5 @@
-"""The equations behind ``derive``: what reads, writes, rules and their transposes say of two applications a and b."""
+"""The equations behind ``derive``: what reads, writes, rules and their transposes say of two
+applications a and b."""
 
 from __future__ import annotations
 
@@ -34,17 +35,36 @@ def equations(d: Deriver) -> Iterator[Named]:
 def forward(d: Deriver, kind: int) -> Iterator[Named]:
     """Read, write, the write's overlap with states, and the states, of one kind of sub-block."""
     left, right = d.read(kind, A, T), d.read(kind, B, S)
-    yield d.label("read", kind), sympy.Eq(d.function(d.named("R", kind), A, B), d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))))
+    yield (
+        d.label("read", kind),
+        sympy.Eq(
+            d.function(d.named("R", kind), A, B),
+            d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))),
+        ),
+    )
     branch = d.structure.blocks[kind].branch
-    yield d.label("write", kind), sympy.Eq(d.function("Gamma", A + 1, B + 1), d.masked(inner(branch, "a", branch, "b", d.environment(kind))))
+    yield (
+        d.label("write", kind),
+        sympy.Eq(
+            d.function("Gamma", A + 1, B + 1),
+            d.masked(inner(branch, "a", branch, "b", d.environment(kind))),
+        ),
+    )
     overlaps = [d.function(d.lane("X", i), A + 1, B) for i in d.lanes]
     transition, into = d.rule(kind, B, S)
-    for i, value in enumerate(advance(transition, into, overlaps, d.function("Gamma", A + 1, B + 1))):
-        yield d.label(d.lane("overlap", i), kind), sympy.Eq(d.function(d.lane("X", i), A + 1, B + 1), value)
+    for i, value in enumerate(
+        advance(transition, into, overlaps, d.function("Gamma", A + 1, B + 1))
+    ):
+        yield (
+            d.label(d.lane("overlap", i), kind),
+            sympy.Eq(d.function(d.lane("X", i), A + 1, B + 1), value),
+        )
     transition, into = d.rule(kind, A, T)
     for j in d.lanes:
         old = [d.state(i, j, A, B) for i in d.lanes]
-        for i, value in enumerate(advance(transition, into, old, d.function(d.lane("X", j), A + 1, B))):
+        for i, value in enumerate(
+            advance(transition, into, old, d.function(d.lane("X", j), A + 1, B))
+        ):
             yield d.label(d.lane("state", i, j), kind), sympy.Eq(d.state(i, j, A + 1, B), value)
     if d.arch.norm_lane:
         gain = d.form(A, T).gain(d.structure.blocks[kind].rule[0])
@@ -57,35 +77,59 @@ def boundary(d: Deriver) -> Iterator[Named]:
     for i in d.lanes:
         for j in d.lanes:
             yield d.lane("stem", i, j), sympy.Eq(d.state(i, j, 0, 0), left[i] * right[j] * d.stem)
-        yield d.lane("stem_overlap", i), sympy.Eq(d.function(d.lane("X", i), A + 1, 0), sympy.Integer(0))
+        yield (
+            d.lane("stem_overlap", i),
+            sympy.Eq(d.function(d.lane("X", i), A + 1, 0), sympy.Integer(0)),
+        )
 
 
 def backward(d: Deriver, kind: int) -> Iterator[Named]:
-    """Cotangent, its way through the branch, and the gradients by the states, of one kind of sub-block."""
+    """Cotangent, its way through the branch, and the gradients by the states, of one kind of
+    sub-block."""
     (ma, ba), (mb, bb) = d.rule(kind, A, T), d.rule(kind, B, S)
     ra, rb = d.read(kind, A, T), d.read(kind, B, S)
-    later = lambda i, j: d.function(d.lane("H", i, j), A + 1, B + 1)  # noqa: E731
-    yield d.label("cotangent", kind), sympy.Eq(d.function(d.named("Delta", kind), A, B), d.over_bands(overlap(ba, bb, later)))
+
+    def later(i, j):
+        return d.function(d.lane("H", i, j), A + 1, B + 1)
+
+    yield (
+        d.label("cotangent", kind),
+        sympy.Eq(d.function(d.named("Delta", kind), A, B), d.over_bands(overlap(ba, bb, later))),
+    )
     y = transpose(d.structure.blocks[kind].branch).total
-    value = d.masked(inner(y, "a", y, "b", d.environment(kind))) if y is not None else sympy.Integer(0)
-    yield d.label("backward_write", kind), sympy.Eq(d.function("Y", A, B), value + _modulated(d, kind))
+    value = (
+        d.masked(inner(y, "a", y, "b", d.environment(kind))) if y is not None else sympy.Integer(0)
+    )
+    yield (
+        d.label("backward_write", kind),
+        sympy.Eq(d.function("Y", A, B), value + _modulated(d, kind)),
+    )
     turned = {(j, i): c for (i, j), c in mb.items()}
     old = [d.function(d.lane("Z", i), A, B + 1) for i in d.lanes]
     for i, value in enumerate(advance(turned, rb, old, d.function("Y", A, B))):
-        yield d.label(d.lane("backward_overlap", i), kind), sympy.Eq(d.function(d.lane("Z", i), A, B), value)
+        yield (
+            d.label(d.lane("backward_overlap", i), kind),
+            sympy.Eq(d.function(d.lane("Z", i), A, B), value),
+        )
     turned = {(j, i): c for (i, j), c in ma.items()}
     for j in d.lanes:
         rows = [d.function(d.lane("H", i, j), A + 1, B) for i in d.lanes]
         for i, value in enumerate(advance(turned, ra, rows, d.function(d.lane("Z", j), A, B))):
-            yield d.label(d.lane("gradient", i, j), kind), sympy.Eq(d.function(d.lane("H", i, j), A, B), value + d.tapped(i, j))
+            yield (
+                d.label(d.lane("gradient", i, j), kind),
+                sympy.Eq(d.function(d.lane("H", i, j), A, B), value + d.tapped(i, j)),
+            )
 
 
 def _modulated(d: Deriver, kind: int) -> Any:
-    """What comes back through a modulator: dz/dm = sqrt(n) <g', dh'/dm> is of order one at every width; mu = n |dm/dr|^2."""
+    """What comes back through a modulator: dz/dm = sqrt(n) <g', dh'/dm> is of order one at every
+    width; mu = n |dm/dr|^2."""
     (transition, into), form, result = d.rule(kind, A, T), d.form(A, T), sympy.Integer(0)
     for node in d.structure.blocks[kind].modulators.values():
         m = form.modulate(node)
-        turned = {j: sympy.diff(c, m) for (_, j), c in transition.items()} | {WRITE: sympy.diff(into[0], m)}
+        turned = {j: sympy.diff(c, m) for (_, j), c in transition.items()} | {
+            WRITE: sympy.diff(into[0], m)
+        }
         same = sympy.KroneckerDelta(A, B) * (sympy.KroneckerDelta(T, S) if d.arch.tokens > 1 else 1)
         mu, later = sympy.Function("mu")(*m.args), d.function("H", A + 1, A + 1, T, T)
         result += same * mu * later * sympy.simplify(form.overlap(turned, turned))
@@ -93,42 +137,72 @@ def _modulated(d: Deriver, kind: int) -> Any:
 
 
 def readout(d: Deriver) -> Iterator[Named]:
-    """The gradient that the read-out hands to the states it sees; P(t, s): the Gram of its vectors; tap(a): 1 where it looks."""
+    """The gradient that the read-out hands to the states it sees; P(t, s): the Gram of its
+    vectors; tap(a): 1 where it looks."""
     kind = len(d.arch.sub_blocks)
     left, right = d.read(kind, A, T), d.read(kind, B, S)
-    yield "readout_read", sympy.Eq(d.function("Rv", A, B), d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))))
+    yield (
+        "readout_read",
+        sympy.Eq(
+            d.function("Rv", A, B),
+            d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))),
+        ),
+    )
     environment = d.environment(kind, tied=False)
     environment.cotangents = dict.fromkeys(environment.cotangents, d.readout_gram())
     branch = d.structure.blocks[kind].branch
     y = transpose(branch).total
     assert y is not None
     seen = TAP(A) * TAP(B) if d.pooled else 1
-    yield "readout_write", sympy.Eq(d.function("V", A, B), seen * inner(y, "a", y, "b", environment))
-    yield "readout_output", sympy.Eq(d.function("O", A, B), seen * inner(branch, "a", branch, "b", environment))
+    yield (
+        "readout_write",
+        sympy.Eq(d.function("V", A, B), seen * inner(y, "a", y, "b", environment)),
+    )
+    yield (
+        "readout_output",
+        sympy.Eq(d.function("O", A, B), seen * inner(branch, "a", branch, "b", environment)),
+    )
     for i in d.lanes:
-        yield d.lane("backward_boundary", i), sympy.Eq(d.function(d.lane("Z", i), A, D), sympy.Integer(0))
+        yield (
+            d.lane("backward_boundary", i),
+            sympy.Eq(d.function(d.lane("Z", i), A, D), sympy.Integer(0)),
+        )
         for j in d.lanes:
             value = left.get(i, 0) * right.get(j, 0) * d.function("V", A, B)
-            yield d.lane("gradient_boundary", i, j), sympy.Eq(d.function(d.lane("H", i, j), D, D), value.subs({A: D, B: D}))
+            yield (
+                d.lane("gradient_boundary", i, j),
+                sympy.Eq(d.function(d.lane("H", i, j), D, D), value.subs({A: D, B: D})),
+            )
         if d.pooled:
             own = right.get(i, 0) * d.function("V", A, B)
-            yield d.lane("readout_boundary", i), sympy.Eq(d.function(d.lane("U", i), A, D), own.subs(B, D))
+            yield (
+                d.lane("readout_boundary", i),
+                sympy.Eq(d.function(d.lane("U", i), A, D), own.subs(B, D)),
+            )
     if d.pooled:
         for kind in range(len(d.arch.sub_blocks)):
             turned = {(j, i): c for (i, j), c in d.rule(kind, B, S)[0].items()}
             old = [d.function(d.lane("U", i), A, B + 1) for i in d.lanes]
             for i, value in enumerate(advance(turned, right, old, d.function("V", A, B))):
-                yield d.label(d.lane("readout_overlap", i), kind), sympy.Eq(d.function(d.lane("U", i), A, B), value)
+                yield (
+                    d.label(d.lane("readout_overlap", i), kind),
+                    sympy.Eq(d.function(d.lane("U", i), A, B), value),
+                )
 
 
 def gradients(d: Deriver) -> Iterator[Named]:
-    """Weight gradients of a slot, and the NTK (its Delta and H are those of one read-out vector shared by all tokens).
+    """Weight gradients of a slot, and the NTK (its Delta and H are those of one read-out vector
+    shared by all tokens).
 
-    Where attention mixes tokens the NTK is given by sum_ts P(t, s) Theta(t, s) for every read-out Gram P.
+    Where attention mixes tokens the NTK is given by sum_ts P(t, s) Theta(t, s) for every read-out
+    Gram P.
     """
     total: Any = 0
     mixes = bool(d.structure.scores) and d.arch.tokens > 1
-    both_tokens = lambda amount: d.over_tokens(amount) if mixes else amount  # noqa: E731
+
+    def both_tokens(amount):
+        return d.over_tokens(amount) if mixes else amount
+
     slot = sympy.Symbol("sigma", integer=True)
     for kind, block in enumerate(d.arch.sub_blocks):
         environment = d.environment(kind, tied=False)
@@ -137,19 +211,53 @@ def gradients(d: Deriver) -> Iterator[Named]:
             for x, cotangent in uses:
                 for x2, cotangent2 in uses:
                     cotangents = inner(cotangent, "a", cotangent2, "b", environment)
-                    amount += cotangents * (1 if x is None or x2 is None else inner(x, "a", x2, "b", environment)) if cotangents != 0 else 0
-            both = sympy.KroneckerDelta(d.slot(weight)(A), slot) * sympy.KroneckerDelta(d.slot(weight)(B), slot)
-            yield f"weight_gradient[{weight}]", sympy.Eq(sympy.Function("W_" + weight)(slot), summed(d, both * amount, tokens=True))
-            total += d.sgd_factor(weight) * exact(block.weights[weight].rows) * summed(d, d.tie(weight) * amount, tokens=mixes)
+                    amount += (
+                        cotangents
+                        * (1 if x is None or x2 is None else inner(x, "a", x2, "b", environment))
+                        if cotangents != 0
+                        else 0
+                    )
+            both = sympy.KroneckerDelta(d.slot(weight)(A), slot) * sympy.KroneckerDelta(
+                d.slot(weight)(B), slot
+            )
+            yield (
+                f"weight_gradient[{weight}]",
+                sympy.Eq(
+                    sympy.Function("W_" + weight)(slot), summed(d, both * amount, tokens=True)
+                ),
+            )
+            total += (
+                d.sgd_factor(weight)
+                * exact(block.weights[weight].rows)
+                * summed(d, d.tie(weight) * amount, tokens=mixes)
+            )
     first = [d.first(token) for token in (T, S)]
-    at_stem = d.over_bands(sum(first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0) for i in d.lanes for j in d.lanes))
+    at_stem = d.over_bands(
+        sum(
+            first[0][i] * first[1][j] * d.function(d.lane("H", i, j), 0, 0)
+            for i in d.lanes
+            for j in d.lanes
+        )
+    )
     for part in d.arch.stem_parts:
         inputs = d.stem_inputs(part)
-        yield f"weight_gradient[{part}]", sympy.Eq(sympy.Symbol(f"W_{part}"), _over_tokens(d, inputs * at_stem))
+        yield (
+            f"weight_gradient[{part}]",
+            sympy.Eq(sympy.Symbol(f"W_{part}"), _over_tokens(d, inputs * at_stem)),
+        )
         total += d.sgd_factor(part) * both_tokens(inputs * at_stem)
     shared = d.readout_gram() if mixes else sympy.Integer(1)
-    outputs = lambda amount: sympy.Sum(amount, (A, 0, D), (B, 0, D)) if d.pooled else amount.subs({A: D, B: D})  # noqa: E731
-    yield f"weight_gradient[{READOUT}]", sympy.Eq(sympy.Symbol(f"W_{READOUT}"), outputs(_over_tokens(d, d.readout_gram() * d.function("O", A, B))))
+
+    def outputs(amount):
+        return sympy.Sum(amount, (A, 0, D), (B, 0, D)) if d.pooled else amount.subs({A: D, B: D})
+
+    yield (
+        f"weight_gradient[{READOUT}]",
+        sympy.Eq(
+            sympy.Symbol(f"W_{READOUT}"),
+            outputs(_over_tokens(d, d.readout_gram() * d.function("O", A, B))),
+        ),
+    )
     total += d.sgd_factor(READOUT) * outputs(both_tokens(shared * d.function("O", A, B)))
     yield "ntk", sympy.Eq(both_tokens(shared * d.function("Theta", D, D)), total)
 

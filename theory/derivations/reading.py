@@ -1,4 +1,5 @@
-"""A description read on symbols: names for its Grams and numbers, its reads and rules as linear forms, its calculus."""
+"""A description read on symbols: names for its Grams and numbers, its reads and rules as linear
+forms, its calculus."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Deriver:
         return sympy.Symbol(name, positive=True)
 
     def numbers(self, place: Any) -> dict[str, Any]:
-        """Named numbers at an application: 0 where the value is 0, f(a) where they vary, else a symbol."""
+        """Named numbers at an application: 0 where the value is 0, f(a) where they vary, else a
+        symbol."""
 
         def value(name: str) -> Any:
             table = self.arch.number_tables[name]
@@ -63,14 +65,19 @@ class Deriver:
         return lambda scalar: evaluate(scalar, self.numbers(place), exact)
 
     def function(self, name: str, a: Any, b: Any, t: Any = T, s: Any = S) -> Any:
-        """name(a, b), with tokens where there are several, and of a band where states have several."""
+        """name(a, b), with tokens where there are several, and of a band where states have
+        several."""
         band = (BAND,) if len(self.arch.bands) > 1 and name.split("_")[0] in BANDED else ()
         return sympy.Function(name)(a, b, *((t, s) if self.arch.tokens > 1 else ()), *band)
 
     def over_bands(self, value: Any) -> Any:
         """The sum over bands, each by its share of the coordinates."""
         bands = len(self.arch.bands)
-        return value if bands == 1 else sympy.Sum(sympy.Function("width")(BAND) * value, (BAND, 1, bands))
+        return (
+            value
+            if bands == 1
+            else sympy.Sum(sympy.Function("width")(BAND) * value, (BAND, 1, bands))
+        )
 
     def lane(self, name: str, *lanes: int) -> str:
         """G, or G_01 with several lanes."""
@@ -96,22 +103,45 @@ class Deriver:
                 return sympy.Integer(1)
             return self.state(i, j, place, place, token, token)
 
-        modulate = lambda node: sympy.Function("m")(place, token) if self.arch.tokens > 1 else sympy.Function("m")(place)  # noqa: E731
+        def modulate(node):
+            return (
+                sympy.Function("m")(place, token)
+                if self.arch.tokens > 1
+                else sympy.Function("m")(place)
+            )
+
         tidy = sympy.simplify if self.arch.norm_lane else lambda x: x
-        options = {"over_bands": self.over_bands, "modulate": modulate, "within": self.within(place), "tidy": tidy}
+        options = {
+            "over_bands": self.over_bands,
+            "modulate": modulate,
+            "within": self.within(place),
+            "tidy": tidy,
+        }
         return Form(gram, lambda leaf: 0, self.number(place), self.structure.stem_lane, **options)
 
     def within(self, place: Any) -> Callable[[Scalar], Any]:
         """Which bands lie within a share of the coordinates, at an application."""
         return lambda fraction: theta(self.number(place)(fraction), BAND)
 
-    def rule(self, kind: int, place: Any, token: Any) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
+    def rule(
+        self, kind: int, place: Any, token: Any
+    ) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
         """M and B of a kind at one application and token."""
-        forms = [self.form(place, token)(lane)[0] for lane in self.structure.blocks[kind].rule[: self.arch.lanes]]
+        forms = [
+            self.form(place, token)(lane)[0]
+            for lane in self.structure.blocks[kind].rule[: self.arch.lanes]
+        ]
         if self.structure.stem_lane is not None:
             forms.append({self.structure.stem_lane: sympy.Integer(1)})
-        transition = {(i, j): c for i, form in enumerate(forms) for j, c in form.items() if j != WRITE and c != 0}
-        return transition, {i: form[WRITE] for i, form in enumerate(forms) if form.get(WRITE, 0) != 0}
+        transition = {
+            (i, j): c
+            for i, form in enumerate(forms)
+            for j, c in form.items()
+            if j != WRITE and c != 0
+        }
+        return transition, {
+            i: form[WRITE] for i, form in enumerate(forms) if form.get(WRITE, 0) != 0
+        }
 
     def read(self, kind: int, place: Any, token: Any) -> Coefficients:
         """rho of a kind at one application and token."""
@@ -121,16 +151,29 @@ class Deriver:
         """The calculus at applications a (token t) and b (token s)."""
         places = {"a": (A, T), "b": (B, S)}
         name = self.named("R", kind)
-        pair = lambda head: {(i, j): self.function(head, p, q, t, s) for i, (p, t) in places.items() for j, (q, s) in places.items()}  # noqa: E731
+
+        def pair(head):
+            return {
+                (i, j): self.function(head, p, q, t, s)
+                for i, (p, t) in places.items()
+                for j, (q, s) in places.items()
+            }
+
         ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
         return SymbolicEnvironment(
-            pair(name), pair(self.named("Delta", kind)), {i: self.numbers(place) for i, (place, _) in places.items()}, ties, places, self.arch.tokens
+            pair(name),
+            pair(self.named("Delta", kind)),
+            {i: self.numbers(place) for i, (place, _) in places.items()},
+            ties,
+            places,
+            self.arch.tokens,
         )
 
     @property
     def uniform(self) -> bool:
-        """Whether all weights share one slot table: then every product carries the same indicator, written once in front."""
-        return len(set(self.arch.slots.values())) <= 1  # type: ignore[union-attr]
+        """Whether all weights share one slot table: then every product carries the same
+        indicator, written once in front."""
+        return len(set(self.arch.slot_tables.values())) <= 1
 
     def tie(self, weight: str) -> Any:
         """1 where a and b use the same slot of a weight, else 0."""
@@ -147,7 +190,11 @@ class Deriver:
     def named(self, head: str, kind: int) -> str:
         """The head, with the kind's number where there are several."""
         last = len(self.structure.blocks) - 1
-        return head if len(self.arch.sub_blocks) == 1 and kind != last else f"{head}{'v' if kind == last else kind}"
+        return (
+            head
+            if len(self.arch.sub_blocks) == 1 and kind != last
+            else f"{head}{'v' if kind == last else kind}"
+        )
 
     def label(self, name: str, kind: int) -> str:
         """An equation's name, with the kind's number where there are several."""
@@ -156,15 +203,29 @@ class Deriver:
     @property
     def stem(self) -> Any:
         """<w_0[t], w_0[s]>."""
-        return sympy.Function("q")(T, S) if self.arch.tokens > 1 else sympy.Symbol("q_0", positive=True)
+        return (
+            sympy.Function("q")(T, S)
+            if self.arch.tokens > 1
+            else sympy.Symbol("q_0", positive=True)
+        )
 
     def stem_inputs(self, part: str) -> Any:
         """The Gram of what a part of the stem embeds."""
-        return self.stem if part == STEM else sympy.Function(f"K_{part}")(T, S) if self.arch.tokens > 1 else sympy.Symbol(f"K_{part}", positive=True)
+        return (
+            self.stem
+            if part == STEM
+            else sympy.Function(f"K_{part}")(T, S)
+            if self.arch.tokens > 1
+            else sympy.Symbol(f"K_{part}", positive=True)
+        )
 
     def sgd_factor(self, group: str) -> Any:
         """Lambda of a group: a symbol where it is set, else 1."""
-        return sympy.Symbol(f"Lambda_{group}", positive=True) if group in self.arch.sgd_factors else sympy.Integer(1)
+        return (
+            sympy.Symbol(f"Lambda_{group}", positive=True)
+            if group in self.arch.sgd_factors
+            else sympy.Integer(1)
+        )
 
     def own_stem(self, token: Any) -> Any:
         """<w_0[t], w_0[t]>."""
@@ -181,8 +242,17 @@ class Deriver:
     def first(self, token: Any) -> list[Any]:
         """The lanes before application 0 (and the stem's own), as multiples of the stem."""
         own = self.own_stem(token)
-        form = Form(lambda i, j: own, lambda leaf: 0, self.number(sympy.Integer(0)), 0, over_bands=self.over_bands, within=self.within(sympy.Integer(0)))
-        return [form(lane)[0].get(0, sympy.Integer(0)) for lane in self.arch.initial] + [sympy.Integer(1)] * self.structure.injects
+        form = Form(
+            lambda i, j: own,
+            lambda leaf: 0,
+            self.number(sympy.Integer(0)),
+            0,
+            over_bands=self.over_bands,
+            within=self.within(sympy.Integer(0)),
+        )
+        return [form(lane)[0].get(0, sympy.Integer(0)) for lane in self.arch.initial] + [
+            sympy.Integer(1)
+        ] * self.structure.injects
 
     @property
     def pooled(self) -> bool:
@@ -190,5 +260,11 @@ class Deriver:
         return self.arch.readout.at != (self.arch.depth,)
 
     def tapped(self, i: int, j: int) -> Any:
-        """What the read-out at state a adds to H(a, b): nothing unless it sees states before the last."""
-        return self.read(len(self.arch.sub_blocks), A, T).get(i, 0) * self.function(self.lane("U", j), A, B) if self.pooled else 0
+        """What the read-out at state a adds to H(a, b): nothing unless it sees states before the
+        last."""
+        return (
+            self.read(len(self.arch.sub_blocks), A, T).get(i, 0)
+            * self.function(self.lane("U", j), A, B)
+            if self.pooled
+            else 0
+        )

@@ -1,1 +1,2 @@
-"""Scaling exponents of families of architectures: symbolic laws, the exact recursion's slopes, and their limits."""
+"""Scaling exponents of families of architectures: symbolic laws, the exact recursion's slopes,
+and their limits."""

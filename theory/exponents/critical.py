@@ -1,4 +1,5 @@
-"""``critical`` of an architecture: the powers that make chosen quantities order one, as a table beside the ones it has."""
+"""``critical`` of an architecture: the powers that make chosen quantities order one, as a table
+beside the ones it has."""
 
 from __future__ import annotations
 
@@ -23,66 +24,128 @@ NORM_POWER = "norm_power"
 """A rotation's norm grows as a power of depth: sum l^-2p is a logarithm."""
 
 
-def critical(arch: Architecture, criteria: Sequence[str] = ("variance",), per_class: bool = False, fixed_rate: bool = False) -> Table:
-    """Rows: variable, kind (unique, family, none), eps and rate (powers of 1/variable of what the rule adds and of the rate, a class each), here
-    (the power the architecture has), because.
+def critical(
+    arch: Architecture,
+    criteria: Sequence[str] = ("variance",),
+    per_class: bool = False,
+    fixed_rate: bool = False,
+) -> Table:
+    """Rows: variable, kind (unique, family, none), eps and rate (powers of 1/variable of what the
+    rule adds and of the rate, a class each), here (the power the architecture has), because.
 
-    criteria: names of ``theory.critical_powers.CRITERIA``, or norm_power for rotations (p of the gain alpha_0 l^-p); per_class, fixed_rate: as
-    ``critical_powers``. The classes are the family's. Raises ``InputError`` for an architecture without one, or a criterion that is not known.
+    criteria: names of ``theory.critical_powers.CRITERIA``, or norm_power for rotations (p of the
+    gain alpha_0 l^-p); per_class, fixed_rate: as ``critical_powers``. The classes are the family's.
+    Raises ``InputError`` for an architecture without one, or a criterion that is not known.
     """
     if arch.family is None:
-        raise InputError(f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, classes)")
+        raise InputError(
+            f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, "
+            f"classes)"
+        )
     rule, looped = residual_rule(arch), "loops" in arch.parameters or arch.tied
     turned = rule.form == ROTATION
     if rule.form == OTHER:
-        raise InputError(f"{arch.name}: {rule.why}, so no number multiplies what its rule adds to the state; accepted: h + eps f, or a rotation")
+        raise InputError(
+            f"{arch.name}: {rule.why}, so no number multiplies what its rule adds to the state; "
+            f"accepted: h + eps f, or a rotation"
+        )
     arch.family.checked(looped, arch)
-    criteria = [part.strip() for text in ((criteria,) if isinstance(criteria, str) else criteria) for part in text.split(",")]
+    criteria = [
+        part.strip()
+        for text in ((criteria,) if isinstance(criteria, str) else criteria)
+        for part in text.split(",")
+    ]
     if NORM_POWER in criteria and not turned:
-        raise InputError(f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; accepted: {', '.join(CRITERIA)}")
+        raise InputError(
+            f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; "
+            f"accepted: {', '.join(CRITERIA)}"
+        )
     rows = [_norm_power(arch)] if NORM_POWER in criteria else []
     others = [name for name in criteria if name != NORM_POWER]
     if others:
         _check_counted(arch, others, turned)
     sub_blocks = arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
     if others:
-        answers = critical_powers(arch.family.classes, others, per_class=per_class, matrices=_matrices(arch), sub_blocks=sub_blocks, fixed_rate=fixed_rate)
-        rows += [_row(arch, answer) for variable, answer in answers.items() if looped or variable == "depth"]
-    return Table(arch.name, dict(arch.parameters), rows, "critical", notes={"criteria": {name: CRITERIA[name].help for name in others}})
+        answers = critical_powers(
+            arch.family.classes,
+            others,
+            per_class=per_class,
+            matrices=_matrices(arch),
+            sub_blocks=sub_blocks,
+            fixed_rate=fixed_rate,
+        )
+        rows += [
+            _row(arch, answer)
+            for variable, answer in answers.items()
+            if looped or variable == "depth"
+        ]
+    return Table(
+        arch.name,
+        dict(arch.parameters),
+        rows,
+        "critical",
+        notes={"criteria": {name: CRITERIA[name].help for name in others}},
+    )
 
 
 def _check_counted(arch: Architecture, criteria: Sequence[str], turned: bool) -> None:
-    """Raise ``InputError`` where pairs of one eps say nothing: writes that differ between blocks or kinds, or rates beside gradients that do."""
+    """Raise ``InputError`` where pairs of one eps say nothing: writes that differ between blocks
+    or kinds, or rates beside gradients that do."""
     read = writes(arch, arch.family)
     squares = {write.square for write in read.writes}
     if any(square.has(BLOCK, APPLICATION) for square in squares):
         accepted = f"{NORM_POWER}, or alpha_exponent=0" if turned else "functions of N and L"
         what = "gains that fall as l^-p" if turned else "writes that change from block to block"
-        raise InputError(f"criterion={criteria[0]!r}: {what} are not counted in pairs; accepted: {accepted}")
+        raise InputError(
+            f"criterion={criteria[0]!r}: {what} are not counted in pairs; accepted: {accepted}"
+        )
     if len(squares) > 1:
-        raise InputError(f"criterion={criteria[0]!r}: writes of {' and '.join(sorted(map(str, squares)))} are not counted together; accepted: one power")
+        raise InputError(
+            f"criterion={criteria[0]!r}: writes of {' and '.join(sorted(map(str, squares)))} are "
+            f"not counted together; accepted: one power"
+        )
     apart = sorted(name for name, square in read.gradients.items() if square not in (0, *squares))
     for name in criteria:
         if apart and not turned and (CRITERIA[name].rate or name == "weight"):
-            raise InputError(f"criterion={name!r}: gradients of {', '.join(apart)} have powers of their own; accepted: variance, memory (rates: prescribe)")
+            raise InputError(
+                f"criterion={name!r}: gradients of {', '.join(apart)} have powers of their own; "
+                f"accepted: variance, memory (rates: prescribe)"
+            )
 
 
 def _row(arch: Architecture, answer: Answer) -> dict[str, Any]:
     found = laws_of(arch, arch.family, answer.variable)  # type: ignore[arg-type]
     here = next((str(value) for symbol, value in found.at.items() if symbol.name == "alpha"), None)
-    listed = lambda powers: None if answer.kind == NONE else ", ".join(map(str, powers))  # noqa: E731
+
+    def listed(powers):
+        return None if answer.kind == NONE else ", ".join(map(str, powers))
+
     # eps and here: of all that writes are multiplied by, variances included
-    said = {"variable": answer.variable, "kind": answer.kind, "eps": listed(answer.eps), "here": here, "rate": listed(answer.rate)}
+    said = {
+        "variable": answer.variable,
+        "kind": answer.kind,
+        "eps": listed(answer.eps),
+        "here": here,
+        "rate": listed(answer.rate),
+    }
     return said | {"because": "; ".join(answer.because)}
 
 
 def _norm_power(arch: Architecture) -> dict[str, Any]:
-    """1 - 2 p = 0: between gains whose squares' sum grows as a power and those whose sum converges."""
+    """1 - 2 p = 0: between gains whose squares' sum grows as a power and those whose sum
+    converges."""
     solutions: Any = sympy.linsolve([1 - 2 * POWER], POWER)
     ((p,),) = solutions
     here = laws_of(arch, arch.family, "depth").at[POWER]  # type: ignore[arg-type]
     because = "norm_power: ln norm = (alpha_0 m)^2/2 sum l^(-2 p), a logarithm where 1 - 2 p = 0"
-    return {"variable": "p", "kind": "unique", "eps": str(p), "here": str(here), "rate": None, "because": because}
+    return {
+        "variable": "p",
+        "kind": "unique",
+        "eps": str(p),
+        "here": str(here),
+        "rate": None,
+        "because": because,
+    }
 
 
 def _matrices(arch: Architecture) -> int:

@@ -1,13 +1,18 @@
-"""Critical scalings: which powers of N and L make chosen quantities order one, by linear algebra over exponents.
+"""Critical scalings: which powers of N and L make chosen quantities order one, by linear algebra
+over exponents.
 
-A pattern is a list of classes (S_i slots, m_i uses of each); eps_i ~ N^-a_i L^-b_i is what its writes are multiplied by and eta_i ~ N^-x_i L^-y_i
-its rate. Every quantity is one monomial a class:
+A pattern is a list of classes (S_i slots, m_i uses of each); eps_i ~ N^-a_i L^-b_i is what its
+writes are multiplied by and eta_i ~ N^-x_i L^-y_i its rate. Every quantity is one monomial a class:
 
-    variance  S m^2 eps^2      sgd  S m^2 eps^2 eta      adam  S m eps eta      own_adam  eta      own_sgd  m eps eta      weight  m^2 eps^2
-    memory  S m^2 eps^2, the stem's share of a rotated direction or of lambda^2 + beta^2 = 1 (eps: alpha, beta)
+    variance  S m^2 eps^2      sgd  S m^2 eps^2 eta      adam  S m eps eta      own_adam  eta
+              own_sgd  m eps eta      weight  m^2 eps^2
+    memory  S m^2 eps^2, the stem's share of a rotated direction or of lambda^2 + beta^2 = 1 (eps:
+            alpha, beta)
 
-"Order one" is one linear equation a class and variable; with one eps for all, the class that dominates, the others at most that. Off the critical
-exponents gradients have powers of their own (``exponents``). Source: derived (exponents page, section 5; tests/theory/exponents/test_critical.py).
+"Order one" is one linear equation a class and variable; with one eps for all, the class that
+dominates, the others at most that. Off the critical exponents gradients have powers of their own
+(``exponents``). Source: derived (exponents page, section 5;
+tests/theory/exponents/test_critical.py).
 """
 
 from __future__ import annotations
@@ -29,7 +34,8 @@ UNIQUE, FAMILY, NONE = "unique", "family", "none"
 
 @dataclass(frozen=True)
 class Criterion:
-    """slots, uses, eps, rate: powers of S, m, eps and eta in one quantity; two_matrices: whether it needs as many in a branch."""
+    """slots, uses, eps, rate: powers of S, m, eps and eta in one quantity; two_matrices: whether
+    it needs as many in a branch."""
 
     help: str
     slots: int
@@ -45,18 +51,44 @@ class Criterion:
 
 CRITERIA = {
     "variance": Criterion("what all writes add to the state's variance", 1, 2, 2, 0),
-    "memory": Criterion("-ln of the stem's share of the last direction, memory e^(-k/2): beta^2 = k/D with k free, alpha = lambda/(N sqrt L)", 1, 2, 2, 0),
+    "memory": Criterion(
+        "-ln of the stem's share of the last direction, memory e^(-k/2): beta^2 = k/D with k "
+        "free, alpha = lambda/(N sqrt L)",
+        1,
+        2,
+        2,
+        0,
+    ),
     "weight": Criterion("one matrix's squared gradient", 0, 2, 2, 0),
-    "sgd": Criterion("change of the output by one step of SGD: the tangent kernel times the rate", 1, 2, 2, 1),
-    "adam": Criterion("change of the output by one step of Adam, a bound that is attained", 1, 1, 1, 1),
-    "own_sgd": Criterion("change of a matrix's own pre-activation at fixed input by one step of SGD", 0, 1, 1, 1, True),
-    "own_adam": Criterion("change of a matrix's own pre-activation at fixed input by one step of Adam", 0, 0, 0, 1, True),
+    "sgd": Criterion(
+        "change of the output by one step of SGD: the tangent kernel times the rate", 1, 2, 2, 1
+    ),
+    "adam": Criterion(
+        "change of the output by one step of Adam, a bound that is attained", 1, 1, 1, 1
+    ),
+    "own_sgd": Criterion(
+        "change of a matrix's own pre-activation at fixed input by one step of SGD",
+        0,
+        1,
+        1,
+        1,
+        True,
+    ),
+    "own_adam": Criterion(
+        "change of a matrix's own pre-activation at fixed input by one step of Adam",
+        0,
+        0,
+        0,
+        1,
+        True,
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Answer:
-    """kind: unique, family or none; eps, rate: powers of 1/variable, one a class (with free symbols in a family); because: what each criterion said."""
+    """kind: unique, family or none; eps, rate: powers of 1/variable, one a class (with free
+    symbols in a family); because: what each criterion said."""
 
     variable: str
     kind: str
@@ -66,13 +98,21 @@ class Answer:
 
 
 def critical_powers(
-    classes: Sequence[SlotClass], criteria: Iterable[str], *, per_class: bool = False, matrices: int = 2, sub_blocks: int = 1, fixed_rate: bool = False
+    classes: Sequence[SlotClass],
+    criteria: Iterable[str],
+    *,
+    per_class: bool = False,
+    matrices: int = 2,
+    sub_blocks: int = 1,
+    fixed_rate: bool = False,
 ) -> dict[str, Answer]:
-    """variable ('depth', 'loops') -> the powers of eps and of the rate that make every criterion order one.
+    """variable ('depth', 'loops') -> the powers of eps and of the rate that make every criterion
+    order one.
 
-    classes: slots and uses as expressions in N, L, S; criteria: of ``CRITERIA``; per_class: an eps and a rate for each class, else one for all;
-    matrices: in a branch: with one, a branch is linear in its only matrix and the own_* criteria are empty; fixed_rate: eta is held constant.
-    Raises ``InputError`` for a name that is not known.
+    classes: slots and uses as expressions in N, L, S; criteria: of ``CRITERIA``; per_class: an eps
+    and a rate for each class, else one for all; matrices: in a branch: with one, a branch is linear
+    in its only matrix and the own_* criteria are empty; fixed_rate: eta is held constant. Raises
+    ``InputError`` for a name that is not known.
     """
     asked = list(dict.fromkeys(criteria))
     for name in asked:
@@ -83,20 +123,49 @@ def critical_powers(
     empty = [name for name in asked if CRITERIA[name].two_matrices and matrices == 1]
     kept = [name for name in asked if name not in empty]
     said = tuple(f"{name}: empty, a branch of one matrix is linear in it" for name in empty)
-    return {variable: _solve(variable, counts(tuple(classes), size, sub_blocks), kept, per_class, fixed_rate, said) for variable, size in VARIABLES.items()}
+    return {
+        variable: _solve(
+            variable, counts(tuple(classes), size, sub_blocks), kept, per_class, fixed_rate, said
+        )
+        for variable, size in VARIABLES.items()
+    }
 
 
-def _solve(variable: str, found: tuple[Count, ...], names: list[str], per_class: bool, fixed_rate: bool, said: tuple[str, ...]) -> Answer:
+def _solve(
+    variable: str,
+    found: tuple[Count, ...],
+    names: list[str],
+    per_class: bool,
+    fixed_rate: bool,
+    said: tuple[str, ...],
+) -> Answer:
     groups = len(found) if per_class else 1
-    a, x = (sympy.symbols(" ".join(f"{letter}_{i}" for i in range(groups)) if groups > 1 else letter, seq=True, real=True) for letter in ("a", "x"))
+    a, x = (
+        sympy.symbols(
+            " ".join(f"{letter}_{i}" for i in range(groups)) if groups > 1 else letter,
+            seq=True,
+            real=True,
+        )
+        for letter in ("a", "x")
+    )
     used = any(CRITERIA[name].rate for name in names) and not fixed_rate
     rates = x if used else (sympy.Integer(0),) * groups
     unknown = (*a, *(x if used else ()))
-    powers = {name: [CRITERIA[name].power(count, a[i % groups], rates[i % groups]) for i, count in enumerate(found)] for name in names}
+    powers = {
+        name: [
+            CRITERIA[name].power(count, a[i % groups], rates[i % groups])
+            for i, count in enumerate(found)
+        ]
+        for name in names
+    }
     because = (*said, *(f"{name}: {_shown(powers[name], per_class)}" for name in names))
     # with one eps for all classes, each criterion may be decided by any of them
     for choice in itertools.product(range(len(found)), repeat=0 if per_class else len(names)):
-        decided = [power for name in names for power in powers[name]] if per_class else [powers[n][i] for n, i in zip(names, choice, strict=True)]
+        decided = (
+            [power for name in names for power in powers[name]]
+            if per_class
+            else [powers[n][i] for n, i in zip(names, choice, strict=True)]
+        )
         solutions: Any = sympy.linsolve(decided, *unknown) if decided else [unknown]
         for solution in solutions:
             values = dict(zip(unknown, solution, strict=True))
@@ -104,22 +173,39 @@ def _solve(variable: str, found: tuple[Count, ...], names: list[str], per_class:
             if any(power.is_number and power > 0 for power in rest):
                 continue
             kind = FAMILY if any(value.free_symbols for value in solution) else UNIQUE
-            return Answer(variable, kind, tuple(values[s] for s in a), tuple(values[s] for s in x) if used else rates, because)
+            return Answer(
+                variable,
+                kind,
+                tuple(values[s] for s in a),
+                tuple(values[s] for s in x) if used else rates,
+                because,
+            )
     return Answer(variable, NONE, (), (), because)
 
 
 def _shown(powers: list[sympy.Expr], per_class: bool) -> str:
     distinct = list(dict.fromkeys(map(str, powers)))
-    return " and ".join(f"{power} = 0" for power in distinct) if per_class or len(distinct) == 1 else f"max({', '.join(distinct)}) = 0"
+    return (
+        " and ".join(f"{power} = 0" for power in distinct)
+        if per_class or len(distinct) == 1
+        else f"max({', '.join(distinct)}) = 0"
+    )
 
 
 def powers_at(
-    classes: Sequence[SlotClass], eps: Mapping[str, sympy.Expr], rate: Mapping[str, sympy.Expr] | None = None, sub_blocks: int = 1
+    classes: Sequence[SlotClass],
+    eps: Mapping[str, sympy.Expr],
+    rate: Mapping[str, sympy.Expr] | None = None,
+    sub_blocks: int = 1,
 ) -> dict[str, dict[str, sympy.Expr]]:
-    """variable -> criterion -> its power where eps ~ v^-eps[v] and rates ~ v^-rate[v]: which quantities a given rule keeps flat."""
+    """variable -> criterion -> its power where eps ~ v^-eps[v] and rates ~ v^-rate[v]: which
+    quantities a given rule keeps flat."""
     found: dict[str, dict[str, sympy.Expr]] = {}
     for variable, size in VARIABLES.items():
         a, x = eps.get(variable, sympy.Integer(0)), (rate or {}).get(variable, sympy.Integer(0))
         own = counts(tuple(classes), size, sub_blocks)
-        found[variable] = {name: sympy.Max(*(criterion.power(count, a, x) for count in own)) for name, criterion in CRITERIA.items()}
+        found[variable] = {
+            name: sympy.Max(*(criterion.power(count, a, x) for count in own))
+            for name, criterion in CRITERIA.items()
+        }
     return found

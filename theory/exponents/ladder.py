@@ -1,4 +1,5 @@
-"""What the exact recursion says on a ladder of sizes: logarithms of the quantities that exponents are of, and their slopes."""
+"""What the exact recursion says on a ladder of sizes: logarithms of the quantities that
+exponents are of, and their slopes."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ DIGITS = 12  # of a slope; beyond is rounding
 
 
 def logarithms(arch: Architecture, room: Room = Room()) -> dict[Key, float]:  # noqa: B008 (a tuple)
-    """ln of residual_rms and update of the last state, gradient at the stem, weight_gradient and ntk of every group (``growth_rows``); zeros are left out."""
+    """ln of residual_rms and update of the last state, gradient at the stem, weight_gradient and
+    ntk of every group (``growth_rows``); zeros are left out."""
     wanted = growth_rows(arch)
-    values, *_ = evaluate(arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1).required()
+    values, *_ = evaluate(
+        arch, tuple(row for rows in wanted.values() for row in rows), room=room, sets=1
+    ).required()
     found, at, without = {}, iter(values), silent(arch)
     for key, rows in wanted.items():
         parts = [next(at) for _ in rows]
@@ -28,14 +32,20 @@ def logarithms(arch: Architecture, room: Room = Room()) -> dict[Key, float]:  # 
             found[key] = parts[0][0]
         elif amount > 0 and key[1] not in without:
             found[key] = math.log(amount) + top
-    return _states(found) | {key: value for key, value in found.items() if key[0] not in (LAST, FIRST, COSINE, LANE)}
+    return _states(found) | {
+        key: value for key, value in found.items() if key[0] not in (LAST, FIRST, COSINE, LANE)
+    }
 
 
 def _states(found: Mapping[Key, float]) -> dict[Key, float]:
-    """rms of the last state, and of what was added to the first (one cosine stands for all tokens': the first token's)."""
+    """rms of the last state, and of what was added to the first (one cosine stands for all
+    tokens': the first token's)."""
     if (LANE, None) in found:
         return {("residual_rms", None): found[LANE, None]}
-    last, ratio = found[LAST, None], math.exp(min((found[FIRST, None] - found[LAST, None]) / 2, 300.0))
+    last, ratio = (
+        found[LAST, None],
+        math.exp(min((found[FIRST, None] - found[LAST, None]) / 2, 300.0)),
+    )
     added = 1 + ratio**2 - 2 * found[COSINE, None] * ratio
     states: dict[Key, float] = {("residual_rms", None): last / 2}
     return states | ({("update", None): last / 2 + math.log(added) / 2} if added > 0 else {})

@@ -1,4 +1,5 @@
-"""Which laws an architecture follows in depth or in loops: its growth, its counts, and the values of the free exponents."""
+"""Which laws an architecture follows in depth or in loops: its growth, its counts, and the
+values of the free exponents."""
 
 from __future__ import annotations
 
@@ -23,7 +24,19 @@ from sigprop.scaling.slots import Count, application_power, counts, pair_power
 from sigprop.scaling.writes import Write, Writes, sizes_read, writes
 from sigprop.theory.exponents import laws
 from sigprop.theory.exponents.branch_map import BranchMap, branch_map
-from sigprop.theory.exponents.laws import ALPHA, ALPHA_0, CHI, GAIN, GAMMA, MODULATOR, POWER, TIED, UNTIED, Law, Values
+from sigprop.theory.exponents.laws import (
+    ALPHA,
+    ALPHA_0,
+    CHI,
+    GAIN,
+    GAMMA,
+    MODULATOR,
+    POWER,
+    TIED,
+    UNTIED,
+    Law,
+    Values,
+)
 from sigprop.theory.exponents.placed import Power, deciding, placed
 from sigprop.theory.exponents.tied_limit import ALIGNED, TiedLimit, tied_limit
 
@@ -33,8 +46,8 @@ ANY = Power(0, 0)
 
 @dataclass(frozen=True)
 class Found:
-    """Laws by quantity (or quantity and group) in one variable; at: the free symbols' values here; why: quantity -> why it has no law; limit: of
-    tied networks, ``tied_limit``."""
+    """Laws by quantity (or quantity and group) in one variable; at: the free symbols' values
+    here; why: quantity -> why it has no law; limit: of tied networks, ``tied_limit``."""
 
     laws: dict[Any, Law]
     at: Values
@@ -43,7 +56,8 @@ class Found:
 
 
 def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
-    """The laws of ``arch``'s family in 'depth' or 'loops'. Raises ``InputError`` where sizes enter it by no power."""
+    """The laws of ``arch``'s family in 'depth' or 'loops'. Raises ``InputError`` where sizes
+    enter it by no power."""
     rule, sub_blocks = residual_rule(arch), arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
     size = VARIABLES[variable]
     if rule.form == OTHER or rule.homogeneity not in (0, 1):
@@ -53,7 +67,9 @@ def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
     if rule.form == ROTATION:
         return _rotation(read, arch, pattern, size)
     powers = {write: _power(write.square, arch, size) for write in read.writes}
-    groups = {name: _power(square, arch, size) for name, square in read.gradients.items() if square != 0}
+    groups = {
+        name: _power(square, arch, size) for name, square in read.gradients.items() if square != 0
+    }
     first = powers[read.writes[deciding(list(powers.values()))]]
     at: dict[sympy.Symbol, Any] = {ALPHA: first.size}
     if min(power.size for power in powers.values()) < 0:
@@ -63,23 +79,45 @@ def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
     at |= {CHI: _whole(branch.chi)} if branch is not None else {}
     kept = sizes_read(arch, family).number(rule.kept)
     if kept != 1:
-        plain = alike and first.place == 0 and all(varying(added) ** 2 == write.square for write in read.writes for added in read.added)
-        return _damped(kept, read.added[0], at, found, size, branch, rule, arch) if plain else _none("lambda h + eps f of numbers that depend on size", at)
+        plain = (
+            alike
+            and first.place == 0
+            and all(
+                varying(added) ** 2 == write.square for write in read.writes for added in read.added
+            )
+        )
+        return (
+            _damped(kept, read.added[0], at, found, size, branch, rule, arch)
+            if plain
+            else _none("lambda h + eps f of numbers that depend on size", at)
+        )
     if rule.homogeneity == 1:
-        return _multiplied(arch, read, at, pattern, branch, why, size) if alike and first.place == 0 else _none("no norm, and writes of several powers", at)
+        return (
+            _multiplied(arch, read, at, pattern, branch, why, size)
+            if alike and first.place == 0
+            else _none("no norm, and writes of several powers", at)
+        )
     if first.place == 0 and alike:
         return _alike(arch, at, found, pattern, branch, groups, why)
     if pattern != UNTIED:
         return _none("writes of several powers in a tied network", at)
     laws_here = placed(list(powers.values()), groups, at.get(CHI), at)
-    return Found(_read_out(laws_here, arch, at), at, {} if branch is not None else {"": f"no law of gradients: {why.get('', '')}"})
+    return Found(
+        _read_out(laws_here, arch, at),
+        at,
+        {} if branch is not None else {"": f"no law of gradients: {why.get('', '')}"},
+    )
 
 
 def _power(square: Any, arch: Architecture, size: Any) -> Power:
     """Its powers of 1/size (halved) and of 1/l (halved); over loops, blocks are what they are."""
     loops = arch.sizes.get("N", 1)
     each = arch.depth // arch.sizes.get("L", arch.depth) if loops == 1 and size == DEPTH else None
-    place, rest = (sympy.Integer(0), square.subs(BLOCK, 1)) if size == LOOPS and not square.has(APPLICATION) else place_power(square, each)
+    place, rest = (
+        (sympy.Integer(0), square.subs(BLOCK, 1))
+        if size == LOOPS and not square.has(APPLICATION)
+        else place_power(square, each)
+    )
     return Power(-degree(rest, size) / 2, place / 2)
 
 
@@ -92,16 +130,24 @@ def _alike(
     groups: Mapping[str, Power],
     why: dict[str, str],
 ) -> Found:
-    """Every write has one power of the size and none of its place; a group whose gradient has another differs by that power."""
+    """Every write has one power of the size and none of its place; a group whose gradient has
+    another differs by that power."""
     known, limit = laws.state(pair_power(found), at), None
     if pattern == TIED and branch is not None:
         limit = tied_limit(branch)
         at = at | {GAMMA: _whole(limit.gamma)}
     if pattern is None or branch is None:
         reason = why.get("") or "slots of several kinds of growth"
-        flat = at[ALPHA] >= sympy.Rational(pair_power(found)) / 2 and all(group.size >= at[ALPHA] for group in groups.values())
+        flat = at[ALPHA] >= sympy.Rational(pair_power(found)) / 2 and all(
+            group.size >= at[ALPHA] for group in groups.values()
+        )
         rest = {name: Law(laws.BOUNDED, laws.ZERO) for name in ("gradient", "ntk")} if flat else {}
-        return Found(_read_out(known | rest, arch, at), at, {"": f"no law of gradients off the critical exponent: {reason}"}, limit)
+        return Found(
+            _read_out(known | rest, arch, at),
+            at,
+            {"": f"no law of gradients off the critical exponent: {reason}"},
+            limit,
+        )
     rest = laws.tied(at) if pattern == TIED else laws.untied(at)
     shifts = {name: at[ALPHA] - group.size for name, group in groups.items()}
     return Found(_read_out(known | laws.shifted(rest, shifts, at), arch, at), at, {}, limit)
@@ -113,7 +159,11 @@ def _none(why: str, at: Values = None) -> Found:
 
 def _read_out(found: dict[Any, Law], arch: Architecture, at: Values) -> dict[str, Law]:
     """A read-out that sees the last state over its norm divides every gradient by that norm."""
-    return laws.normalised(found, at) if any(isinstance(node, Normalise) for node in walk(arch.readout.read)) else found
+    return (
+        laws.normalised(found, at)
+        if any(isinstance(node, Normalise) for node in walk(arch.readout.read))
+        else found
+    )
 
 
 def _pattern(found: tuple[Count, ...]) -> str | None:
@@ -123,10 +173,16 @@ def _pattern(found: tuple[Count, ...]) -> str | None:
     return kinds.get(tuple(deciding)) if application_power(found) == 1 else None
 
 
-def _branch(arch: Architecture, read: Writes, powers: Mapping[Write, Power], first: Power) -> tuple[BranchMap | None, dict[str, str]]:
-    """The map of the kinds of sub-blocks that decide, their writes counting as they do in the first block."""
+def _branch(
+    arch: Architecture, read: Writes, powers: Mapping[Write, Power], first: Power
+) -> tuple[BranchMap | None, dict[str, str]]:
+    """The map of the kinds of sub-blocks that decide, their writes counting as they do in the
+    first block."""
     kinds = {write.kind for write, power in powers.items() if power == first}
-    if len({write.kind for write in read.writes}) == len(kinds) and len({read.added[kind] for kind in kinds}) > 1:
+    if (
+        len({write.kind for write in read.writes}) == len(kinds)
+        and len({read.added[kind] for kind in kinds}) > 1
+    ):
         return None, {"": "sub-blocks whose writes have factors of their own"}
     try:
         return branch_map(arch, [float(kind in kinds) for kind in range(len(arch.sub_blocks))]), {}
@@ -140,17 +196,29 @@ def _whole(value: float) -> Any:
 
 def _constant(arch: Architecture, value: Any, power: Any, size: Any) -> float:
     """c in value = c size^-power, the other size as it is here."""
-    here = {LOOPS: arch.sizes.get("N", 1), DEPTH: arch.sizes.get("L", 1)} | {size: sympy.Integer(10) ** 30}
+    here = {LOOPS: arch.sizes.get("N", 1), DEPTH: arch.sizes.get("L", 1)} | {
+        size: sympy.Integer(10) ** 30
+    }
     return float(sympy.N(sympy.simplify(value * size**power).subs(here)))
 
 
-def _multiplied(arch: Architecture, read: Writes, at: Values, pattern: str | None, branch: BranchMap | None, why: dict[str, str], size: Any) -> Found:
-    """Homogeneous branches without a norm: g is what a step of the variable adds, a block of all kinds untied, a loop of all blocks tied."""
+def _multiplied(
+    arch: Architecture,
+    read: Writes,
+    at: Values,
+    pattern: str | None,
+    branch: BranchMap | None,
+    why: dict[str, str],
+    size: Any,
+) -> Found:
+    """Homogeneous branches without a norm: g is what a step of the variable adds, a block of all
+    kinds untied, a loop of all blocks tied."""
     depth, loops = arch.sizes.get("L", 1), arch.sizes.get("N", 1)
     if branch is None or pattern is None or (pattern == UNTIED and loops > 1):
         return Found({}, at, why or {"": "no law: slots of several kinds of growth"})
     square = read.writes[0].square
-    here = float(square.subs({LOOPS: loops, DEPTH: depth}))  # what the numbers of this network, and so the branch's gain, hold of it
+    # what the numbers of this network, and so the branch's gain, hold of it
+    here = float(square.subs({LOOPS: loops, DEPTH: depth}))
     added = float(read.added[0].subs({LOOPS: loops, DEPTH: depth}))
     slots = len(arch.sub_blocks) * (depth if pattern == TIED else 1)
     gain = _constant(arch, square, 2 * at[ALPHA], size) / here * added**2 * branch.gain
@@ -158,21 +226,44 @@ def _multiplied(arch: Architecture, read: Writes, at: Values, pattern: str | Non
     return Found(_read_out(laws.multiplied(pattern, at, slots == 1), arch, at), at)
 
 
-def _damped(kept: Any, added: Any, at: Values, found: tuple[Count, ...], size: Any, branch: BranchMap | None, rule: ResidualRule, arch: Architecture) -> Found:
-    """h' = lambda h + eps f with lambda < 1: writes count for a memory of 1/(1 - lambda) applications."""
-    here = float(evaluate(rule.kept, {name: table[0] for name, table in arch.number_tables.items()}))
+def _damped(
+    kept: Any,
+    added: Any,
+    at: Values,
+    found: tuple[Count, ...],
+    size: Any,
+    branch: BranchMap | None,
+    rule: ResidualRule,
+    arch: Architecture,
+) -> Found:
+    """h' = lambda h + eps f with lambda < 1: writes count for a memory of 1/(1 - lambda)
+    applications."""
+    here = float(
+        evaluate(rule.kept, {name: table[0] for name, table in arch.number_tables.items()})
+    )
     if kept.has(BLOCK, APPLICATION) or abs(here) >= 1 or rule.homogeneity != 0:
-        return _none("lambda h + eps f with lambda >= 1, or with writes that are not behind a norm", at)
+        return _none(
+            "lambda h + eps f with lambda >= 1, or with writes that are not behind a norm", at
+        )
     memory = min(sympy.Integer(1), -degree(1 - kept**2, size))
     fades, pairs = memory < 1, pair_power(found) * memory
     grown = pairs / 2 - ALPHA
     states = {"residual_rms": laws.settled(grown if fades else laws.positive(grown), at)}
     # at unit gain a fixed point of variance 1, whatever the memory
-    if _pattern(found) == UNTIED and branch is not None and abs(branch.gain - 1) < 1e-6 and sympy.simplify(kept**2 + added**2 - 1) == 0:
+    if (
+        _pattern(found) == UNTIED
+        and branch is not None
+        and abs(branch.gain - 1) < 1e-6
+        and sympy.simplify(kept**2 + added**2 - 1) == 0
+    ):
         states = {"residual_rms": Law(laws.BOUNDED, laws.ZERO)}
     steady = not fades and grown.subs(at) <= 0
     rest = {"gradient": Law(laws.BOUNDED, laws.ZERO)} if steady else {}
-    return Found(_read_out(states | rest, arch, at), at, {} if steady else {"": "no law of gradients where lambda < 1 and writes add up"})
+    return Found(
+        _read_out(states | rest, arch, at),
+        at,
+        {} if steady else {"": "no law of gradients where lambda < 1 and writes add up"},
+    )
 
 
 def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) -> Found:
@@ -181,7 +272,11 @@ def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) 
         return _none("a learned modulator's gain is a random number of order one")
     if len(set(read.added)) > 1:
         return _none("gains that differ between kinds of sub-blocks")
-    added = read.added[0].subs(BLOCK, APPLICATION) if arch.depth == arch.sizes.get("L") else read.added[0]
+    added = (
+        read.added[0].subs(BLOCK, APPLICATION)
+        if arch.depth == arch.sizes.get("L")
+        else read.added[0]
+    )
     if added.has(BLOCK):
         return _none("a gain that depends on the block, of several applications each")
     power, rest = place_power(added.subs(APPLICATION, BLOCK), 1)
@@ -194,5 +289,9 @@ def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) 
     each = arch.depth // (arch.sizes.get("L", 1) if size == DEPTH else arch.sizes.get("N", 1))
     at |= {POWER: power, MODULATOR: exact(fixed), ALPHA_0: exact(gain / fixed if fixed else 0.0)}
     at[CHI] = _whole(branch.chi) if branch is not None else sympy.Integer(1)
-    missing = {} if pattern == UNTIED else {"": "no law of gradients: one slot at several rotations"}
-    return Found(laws.rotation(at, pattern if branch is not None else None, each), at, missing or why)
+    missing = (
+        {} if pattern == UNTIED else {"": "no law of gradients: one slot at several rotations"}
+    )
+    return Found(
+        laws.rotation(at, pattern if branch is not None else None, each), at, missing or why
+    )

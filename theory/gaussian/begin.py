@@ -1,7 +1,9 @@
-"""What the recursion begins with: the stem's Gram as mantissas in float64's range, and gaps from its exact determinants.
+"""What the recursion begins with: the stem's Gram as mantissas in float64's range, and gaps from
+its exact determinants.
 
-The given numbers are taken as they are: qa qb - c^2 is formed from sums of two floats that hold every product exactly
-(Dekker 1971; Knuth's two-sum), so that 1 - rho^2 keeps its digits where c is next to sqrt(qa qb).
+The given numbers are taken as they are: qa qb - c^2 is formed from sums of two floats that hold
+every product exactly (Dekker 1971; Knuth's two-sum), so that 1 - rho^2 keeps its digits where c is
+next to sqrt(qa qb).
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ SPLIT = 2.0**27 + 1
 
 
 class Begin(NamedTuple):
-    """The stem's output: gram [T, T] of mantissas, log [T] of their scales, gap [T, T] = 1 - rho^2 between tokens."""
+    """The stem's output: gram [T, T] of mantissas, log [T] of their scales, gap [T, T] = 1 -
+    rho^2 between tokens."""
 
     gram: np.ndarray
     log: np.ndarray
@@ -35,13 +38,17 @@ class _Double(NamedTuple):
 
 
 def begin(parts: Mapping[str, Part]) -> Begin:
-    """Return what the recursion begins with, from the stem's independent parts (a variance and a Gram [T, T] each)."""
+    """Return what the recursion begins with, from the stem's independent parts (a variance and a
+    Gram [T, T] each)."""
     gram = np.asarray(sum(variance * gram for variance, gram in parts.values()), dtype=np.float64)
     power = _powers(np.diag(gram))
     products = [_product(*_moderate(variance, gram, power)) for variance, gram in parts.values()]
     exact = functools.reduce(_sum, products)
     diagonal = np.diag(exact.high), np.diag(exact.low)
-    left, right = (_Double(*(np.broadcast_to(d[axis], gram.shape) for d in diagonal)) for axis in (np.s_[:, None], np.s_[None, :]))
+    left, right = (
+        _Double(*(np.broadcast_to(d[axis], gram.shape) for d in diagonal))
+        for axis in (np.s_[:, None], np.s_[None, :])
+    )
     square = _times(exact, exact)
     whole = _times(left, right)
     apart = _sum(whole, _Double(-square.high, -square.low))
@@ -59,8 +66,11 @@ def _powers(variances: np.ndarray) -> np.ndarray:
     return np.where((np.abs(exponent) > MODERATE) & (variances > 0), exponent // 2, 0)
 
 
-def _moderate(variance: float, gram: np.ndarray, power: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A part's variance and Gram in units of 2^power, neither beyond what products of floats can hold."""
+def _moderate(
+    variance: float, gram: np.ndarray, power: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A part's variance and Gram in units of 2^power, neither beyond what products of floats can
+    hold."""
     mantissa, exponent = math.frexp(variance)
     shifted = np.ldexp(gram, exponent - (power[:, None] + power[None, :]))
     return np.full_like(gram, mantissa), shifted

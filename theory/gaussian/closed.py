@@ -1,8 +1,10 @@
-"""Closed forms of V_phi(qa, c, qb) = E[phi(x) phi(y)], (x, y) ~ N(0, [[qa, c], [c, qb]]), and of V_phi' (order 1).
+"""Closed forms of V_phi(qa, c, qb) = E[phi(x) phi(y)], (x, y) ~ N(0, [[qa, c], [c, qb]]), and of
+V_phi' (order 1).
 
-Every rule takes (qa, c, qb), sympy expressions or arrays of one broadcastable shape, and on arrays ``gap`` = 1 - rho^2 where
-that is known to more digits than c holds, and ``units``, ``ONE`` elsewhere; each is checked against quadrature in the tests. Arc-cosine kernels: Cho, Saul
-2009; erf: Williams 1997; gelu: Tsuchida et al. 2020, derived below.
+Every rule takes (qa, c, qb), sympy expressions or arrays of one broadcastable shape, and on arrays
+``gap`` = 1 - rho^2 where that is known to more digits than c holds, and ``units``, ``ONE``
+elsewhere; each is checked against quadrature in the tests. Arc-cosine kernels: Cho, Saul 2009; erf:
+Williams 1997; gelu: Tsuchida et al. 2020, derived below.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from sigprop.theory.calculus.algebra import atan, determinant, one, pi, rational
 Rule = Callable[..., Any]
 Units = tuple[Any, Any]
 ONE: Units = (1, 1)
-"""What the number 1 is next to qa and to qb: e^-2s where these leave out a scale e^s; V is in units of both sides' e^s."""
+"""What the number 1 is next to qa and to qb: e^-2s where these leave out a scale e^s; V is in
+units of both sides' e^s."""
 
 
 def linear(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
@@ -32,8 +35,11 @@ def linear_1(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> A
 
 
 def relu(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
-    """V = sqrt(qa qb) (sin theta + (pi - theta) cos theta) / (2 pi), cos theta = c / sqrt(qa qb)."""
-    return (sqrt(determinant(qa, c, qb, gap)) + supplement(qa, c, qb, gap) * c) / (2 * pi(qa, c, qb))
+    """V = sqrt(qa qb) (sin theta + (pi - theta) cos theta) / (2 pi), cos theta = c / sqrt(qa
+    qb)."""
+    return (sqrt(determinant(qa, c, qb, gap)) + supplement(qa, c, qb, gap) * c) / (
+        2 * pi(qa, c, qb)
+    )
 
 
 def relu_1(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
@@ -42,7 +48,8 @@ def relu_1(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any
 
 
 def leaky_relu(slope: float) -> dict[int, Rule]:
-    """V = s c + (1 - s)^2 V_relu, V' = s + (1 - s)^2 V'_relu: phi = s x + (1 - s) relu, and E[x relu(y)] = c/2, E 1{x > 0} = 1/2."""
+    """V = s c + (1 - s)^2 V_relu, V' = s + (1 - s)^2 V'_relu: phi = s x + (1 - s) relu, and E[x
+    relu(y)] = c/2, E 1{x > 0} = 1/2."""
     ratio = Fraction(str(slope)).as_integer_ratio()
 
     def value(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
@@ -57,7 +64,8 @@ def leaky_relu(slope: float) -> dict[int, Rule]:
 
 
 def erf(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
-    """V = (2/pi) asin(2 c / sqrt((1 + 2 qa)(1 + 2 qb))), as an arctangent (stable at large variances)."""
+    """V = (2/pi) asin(2 c / sqrt((1 + 2 qa)(1 + 2 qb))), as an arctangent (stable at large
+    variances)."""
     value = 2 / pi(qa, c, qb) * atan(2 * c / sqrt(_erf_determinant(qa, c, qb, gap, units)))
     return value * _root(units)
 
@@ -68,7 +76,9 @@ def erf_1(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
 
 
 def _erf_determinant(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
-    return units[0] * units[1] + 2 * (qa * units[1] + qb * units[0]) + 4 * determinant(qa, c, qb, gap)
+    return (
+        units[0] * units[1] + 2 * (qa * units[1] + qb * units[0]) + 4 * determinant(qa, c, qb, gap)
+    )
 
 
 def _root(units: Units) -> Any:
@@ -77,29 +87,40 @@ def _root(units: Units) -> Any:
 
 
 def gelu(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
-    """V = c A + P (qa qb - c^2 + c^2 / (1 + qa) + c^2 / (1 + qb)), with the A and P of ``_gelu_parts``.
+    """V = c A + P (qa qb - c^2 + c^2 / (1 + qa) + c^2 / (1 + qb)), with the A and P of
+    ``_gelu_parts``.
 
-    Stein's lemma on x, then on y: E[x y Phi(x) Phi(y)] = c A + qa E[y p(x) Phi(y)] + c E[y p(y) Phi(x)], where p = Phi',
-    E[y p(y) Phi(x)] = c P / (1 + qb) and E[y p(x) Phi(y)] = qb P - c^2 P / (1 + qa).
+    Stein's lemma on x, then on y: E[x y Phi(x) Phi(y)] = c A + qa E[y p(x) Phi(y)] + c E[y p(y)
+    Phi(x)], where p = Phi', E[y p(y) Phi(x)] = c P / (1 + qb) and E[y p(x) Phi(y)] = qb P - c^2 P /
+    (1 + qa).
     """
     both, density, _ = _gelu_parts(qa, c, qb, gap, units)
     a, b = units
-    return c * both + density * (determinant(qa, c, qb, gap) + c**2 * a / (a + qa) + c**2 * b / (b + qb))
+    return c * both + density * (
+        determinant(qa, c, qb, gap) + c**2 * a / (a + qa) + c**2 * b / (b + qb)
+    )
 
 
 def gelu_1(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> Any:
-    """V' = A + c P (1 / (1 + qa) + 1 / (1 + qb) + 1 / Delta): phi' = Phi(x) + x p(x), E[x y p(x) p(y)] = c P / Delta."""
+    """V' = A + c P (1 / (1 + qa) + 1 / (1 + qb) + 1 / Delta): phi' = Phi(x) + x p(x), E[x y p(x)
+    p(y)] = c P / Delta."""
     both, density, delta = _gelu_parts(qa, c, qb, gap, units)
     a, b = units
     return both + c * density * (a / (a + qa) + b / (b + qb) + a * b / delta)
 
 
-def _gelu_parts(qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE) -> tuple[Any, Any, Any]:
-    """A = E[Phi(x) Phi(y)] = 1/4 + asin(c / sqrt((1 + qa)(1 + qb))) / (2 pi), P = E[p(x) p(y)] = 1 / (2 pi sqrt(Delta)),
-    Delta = (1 + qa)(1 + qb) - c^2; the arcsine as atan(c / sqrt(Delta))."""
+def _gelu_parts(
+    qa: Any, c: Any, qb: Any, gap: Any = None, units: Units = ONE
+) -> tuple[Any, Any, Any]:
+    """A = E[Phi(x) Phi(y)] = 1/4 + asin(c / sqrt((1 + qa)(1 + qb))) / (2 pi), P = E[p(x) p(y)] =
+    1 / (2 pi sqrt(Delta)), Delta = (1 + qa)(1 + qb) - c^2; the arcsine as atan(c / sqrt(Delta))."""
     delta = units[0] * units[1] + qa * units[1] + qb * units[0] + determinant(qa, c, qb, gap)
     root = sqrt(delta)
-    return rational(1, 4, qa, c, qb) + atan(c / root) / (2 * pi(qa, c, qb)), 1 / (2 * pi(qa, c, qb) * root), delta
+    return (
+        rational(1, 4, qa, c, qb) + atan(c / root) / (2 * pi(qa, c, qb)),
+        1 / (2 * pi(qa, c, qb) * root),
+        delta,
+    )
 
 
 CLOSED: dict[str, dict[int, Rule]] = {
@@ -111,16 +132,21 @@ CLOSED: dict[str, dict[int, Rule]] = {
 
 
 def rules(activation: Activation) -> dict[int, Rule] | None:
-    """Order -> rule, or None where there is no closed form: a table about functions, not about a user's one that has such a name, or took it over."""
+    """Order -> rule, or None where there is no closed form: a table about functions, not about a
+    user's one that has such a name, or took it over."""
     if isinstance(activation.function, activations.LeakyRelu):
         return leaky_relu(activation.function.slope)
-    known = activation.name in CLOSED and activation.function is getattr(activations, activation.name)
+    known = activation.name in CLOSED and activation.function is getattr(
+        activations, activation.name
+    )
     return CLOSED[activation.name] if known else None
 
 
 def homogeneous(activation: Activation) -> bool:
     """phi(r x) = r phi(x) for r > 0: a log scale drops out exactly."""
-    return isinstance(activation.function, activations.LeakyRelu) or (rules(activation) is not None and activation.name in ("linear", "relu"))
+    return isinstance(activation.function, activations.LeakyRelu) or (
+        rules(activation) is not None and activation.name in ("linear", "relu")
+    )
 
 
 def has_closed_form(activation: Activation) -> bool:

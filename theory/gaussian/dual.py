@@ -1,8 +1,10 @@
-"""Gaussian expectations (dual activations): V_phi(qa, c, qb) = E[phi(x) phi(y)], (x, y) ~ N(0, [[qa, c], [c, qb]]).
+"""Gaussian expectations (dual activations): V_phi(qa, c, qb) = E[phi(x) phi(y)], (x, y) ~ N(0,
+[[qa, c], [c, qb]]).
 
-``dual(phi, 0, features(phi, qa), c, features(phi, qb))`` is V_phi, order 1 is V_phi', the same of the derivative phi'.
-On sympy expressions it is the derivation, on jax arrays (under ``jax.enable_x64``) the prediction. Closed forms where
-there are any (``closed``), else a Hermite series (``series``). Growth of phi at infinity: at most linear.
+``dual(phi, 0, features(phi, qa), c, features(phi, qb))`` is V_phi, order 1 is V_phi', the same of
+the derivative phi'. On sympy expressions it is the derivation, on jax arrays (under
+``jax.enable_x64``) the prediction. Closed forms where there are any (``closed``), else a Hermite
+series (``series``). Growth of phi at infinity: at most linear.
 """
 
 from __future__ import annotations
@@ -18,20 +20,24 @@ from sigprop.theory.gaussian import series, symbols
 from sigprop.theory.gaussian.closed import ONE, Units, has_closed_form, homogeneous, rules
 
 LOWEST, HIGHEST, LARGEST = -300.0, 100.0, 300.0
-"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated (closed forms: up to ``LARGEST``). At either end it has become its limit to
-rounding (phi's homogeneous part above, phi'(0) x below), while x^3 inside phi and e^(-2 s) stay finite. Rounding is
-meant relative to e^s: a bounded phi gives e^-2s = 1e-87 at most, not less; phi(0) != 0 gives e^600 at most, not more."""
+"""Log scales s are clipped to this range where phi(e^s x) e^-s is evaluated (closed forms: up to
+``LARGEST``). At either end it has become its limit to rounding (phi's homogeneous part above,
+phi'(0) x below), while x^3 inside phi and e^(-2 s) stay finite. Rounding is meant relative to
+e^s: a bounded phi gives e^-2s = 1e-87 at most, not less; phi(0) != 0 gives e^600 at most, not
+more."""
 
 
 class Features(NamedTuple):
-    """What V_phi needs to know about one side: a pytree whose leaves all begin with [..., T] (``None``: no leaf)."""
+    """What V_phi needs to know about one side: a pytree whose leaves all begin with [..., T]
+    (``None``: no leaf)."""
 
     variance: Any
     """Mantissa of the variance, [..., T]; or a sympy expression."""
     log: Any = None
     """s, [..., T]: the vector is e^s times one of variance ``variance``; None: s = 0."""
     value: Any = None
-    """Series of phi: Hermite coefficients and tails, [..., T, degree + 3]; None where there is a closed form."""
+    """Series of phi: Hermite coefficients and tails, [..., T, degree + 3]; None where there is a
+    closed form."""
     slope: Any = None
     """Series of phi', likewise."""
 
@@ -41,13 +47,21 @@ def status(activation: str | Activation) -> str:
     return "exact" if has_closed_form(find(activation)) else "quadrature"
 
 
-def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree: int = 128, order: int = 16, keep: Any = None) -> Features:
+def features(
+    activation: str | Activation,
+    variance: Any,
+    log: Any = 0.0,
+    degree: int = 128,
+    order: int = 16,
+    keep: Any = None,
+) -> Features:
     """a_k(q) of phi and phi' for a series activation; for a closed form only (q, s).
 
-    variance: mantissa of the pre-activation's variance, [..., T], true variance = variance e^(2 log); or a sympy
-    expression. log: [..., T] or broadcastable to it; the python number 0 or None: no scale anywhere. degree: last term of
-    the series, of which a traced ``keep`` uses fewer; order: quadrature nodes a panel (``sigprop.language.activation.gaussian_nodes``).
-    Variances between 1e-150 and 1e150 (or 0): what is outside belongs into ``log``.
+    variance: mantissa of the pre-activation's variance, [..., T], true variance = variance e^(2
+    log); or a sympy expression. log: [..., T] or broadcastable to it; the python number 0 or None:
+    no scale anywhere. degree: last term of the series, of which a traced ``keep`` uses fewer;
+    order: quadrature nodes a panel (``sigprop.language.activation.gaussian_nodes``). Variances
+    between 1e-150 and 1e150 (or 0): what is outside belongs into ``log``.
     """
     activation = find(activation)
     scaled = log is not None and not (isinstance(log, (int, float)) and log == 0)
@@ -64,10 +78,22 @@ def features(activation: str | Activation, variance: Any, log: Any = 0.0, degree
     deviation = sqrt(variance)
     if s is None:
         value = series.coefficients(activation.function, deviation, degree, order, keep)
-        return Features(variance, s, value, series.coefficients(activation.derivative, deviation, degree, order, keep))
+        return Features(
+            variance,
+            s,
+            value,
+            series.coefficients(activation.derivative, deviation, degree, order, keep),
+        )
     scale = _scale(s)
-    value = series.coefficients(activation.function, deviation * scale, degree, order, keep) / jnp.expand_dims(scale, -1)
-    return Features(variance, s, value, series.coefficients(activation.derivative, deviation * scale, degree, order, keep))
+    value = series.coefficients(
+        activation.function, deviation * scale, degree, order, keep
+    ) / jnp.expand_dims(scale, -1)
+    return Features(
+        variance,
+        s,
+        value,
+        series.coefficients(activation.derivative, deviation * scale, degree, order, keep),
+    )
 
 
 def dual(
@@ -82,11 +108,12 @@ def dual(
 ) -> Any:
     """V_phi (order 0) or V_phi' (order 1) of every pair of a left and a right pre-activation.
 
-    fa: features of the left vectors, leaves [..., T]; fb: of the right ones, [..., T']; cross: [..., T, T'], mantissa of
-    the covariances, the true ones being cross e^(s_a + s_b). Leading dimensions broadcast (missing ones count as 1).
-    gap [..., T, T']: 1 - rho^2 of the pairs, where it is known to more digits than ``cross`` holds; nudge: what a gap that is
-    read off ``cross`` is moved by; tail: of ``series.evaluate`` where the series is not exact. Result [..., T, T'];
-    order 0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
+    fa: features of the left vectors, leaves [..., T]; fb: of the right ones, [..., T']; cross:
+    [..., T, T'], mantissa of the covariances, the true ones being cross e^(s_a + s_b). Leading
+    dimensions broadcast (missing ones count as 1). gap [..., T, T']: 1 - rho^2 of the pairs, where
+    it is known to more digits than ``cross`` holds; nudge: what a gap that is read off ``cross`` is
+    moved by; tail: of ``series.evaluate`` where the series is not exact. Result [..., T, T']; order
+    0: the mantissa V e^(-s_a - s_b); order 1: V_phi' itself. Sympy in, sympy out.
     """
     activation = find(activation)
     if order not in (0, 1):
@@ -105,7 +132,9 @@ def dual(
         gap = jnp.minimum(squared_sine(cosine(qa, c, qb)) + nudge, 1.0)
     if closed:
         ea, eb, units = (1.0, 1.0, ONE) if homogeneous(activation) else _scales(fa, fb, rank)
-        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (ea * eb if order == 0 else 1.0)
+        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (
+            ea * eb if order == 0 else 1.0
+        )
     else:
         rho = cosine(qa, c, qb)
         gap = squared_sine(rho) if gap is None else gap
@@ -114,14 +143,18 @@ def dual(
         a, b = (fa.value, fb.value) if order == 0 else (fa.slope, fb.slope)
         a, b = jnp.moveaxis(a, -1, 0)[..., :, None], jnp.moveaxis(b, -1, 0)[..., None, :]
         exact = (gap == 0) & (qa == qb)
-        value = series.evaluate(_pad(a, rank, 1), rho, _pad(b, rank, 1), jnp.where(exact, 1.0, tail))
+        value = series.evaluate(
+            _pad(a, rank, 1), rho, _pad(b, rank, 1), jnp.where(exact, 1.0, tail)
+        )
     return jnp.broadcast_to(value, jnp.broadcast_shapes(qa.shape, c.shape, qb.shape))
 
 
 def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0) -> Any:
-    """Return 1 - rho^2 of phi(x), phi(y) within one set of vectors, or None where phi has no closed form.
+    """Return 1 - rho^2 of phi(x), phi(y) within one set of vectors, or None where phi has no closed
+    form.
 
-    fa: their features; pair: a ``gaps.Pair`` of the mantissas [..., T, T]; nudge: as ``gaps.activated``.
+    fa: their features; pair: a ``gaps.Pair`` of the mantissas [..., T, T]; nudge: as
+    ``gaps.activated``.
     """
     from sigprop.theory.gaussian import gaps
 
@@ -136,11 +169,17 @@ def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0)
 def _aligned(fa: Features, cross: Any, fb: Features) -> tuple[Any, Any, Any, int]:
     """Variances and covariances with as many axes each, and how many."""
     rank = max(fa.variance.ndim + 1, fb.variance.ndim + 1, cross.ndim)
-    return _pad(fa.variance[..., :, None], rank), _pad(cross, rank), _pad(fb.variance[..., None, :], rank), rank
+    return (
+        _pad(fa.variance[..., :, None], rank),
+        _pad(cross, rank),
+        _pad(fb.variance[..., None, :], rank),
+        rank,
+    )
 
 
 def _scales(fa: Features, fb: Features, rank: int) -> tuple[Any, Any, Units]:
-    """e^s of both sides, of ``rank`` axes, where s < 0, and their ``Units`` where s > 0: neither overflows."""
+    """e^s of both sides, of ``rank`` axes, where s < 0, and their ``Units`` where s > 0: neither
+    overflows."""
     if fa.log is None and fb.log is None:
         return 1.0, 1.0, ONE
     import jax.numpy as jnp
@@ -161,12 +200,14 @@ def _scale(log: Any) -> Any:
 
 
 def _pad(x: Any, rank: int, keep: int = 0) -> Any:
-    """``x`` with axes of length 1 inserted after its first ``keep`` axes until it has ``rank`` + ``keep`` of them."""
+    """``x`` with axes of length 1 inserted after its first ``keep`` axes until it has ``rank`` +
+    ``keep`` of them."""
     return x.reshape(x.shape[:keep] + (1,) * (rank + keep - x.ndim) + x.shape[keep:])
 
 
 def numeric(activation: str | Activation, order: int = 0) -> Callable[[float, float, float], float]:
-    """The plain function (qa, c, qb) -> float; under the name ``symbols.name(activation, order)`` a ``lambdify`` module entry."""
+    """The plain function (qa, c, qb) -> float; under the name ``symbols.name(activation,
+    order)`` a ``lambdify`` module entry."""
     return _numeric(find(activation), order)
 
 
@@ -181,7 +222,10 @@ def _numeric(activation: Activation, order: int) -> Callable[[float, float, floa
 
     def value(qa: float, c: float, qb: float) -> float:
         with jax.enable_x64(True):
-            arrays = [jnp.full(shape, float(v), dtype=jnp.float64) for shape, v in (((1,), qa), ((1, 1), c), ((1,), qb))]
+            arrays = [
+                jnp.full(shape, float(v), dtype=jnp.float64)
+                for shape, v in (((1,), qa), ((1, 1), c), ((1,), qb))
+            ]
             return float(compiled(*arrays)[0, 0])
 
     return value

@@ -1,8 +1,11 @@
-"""Modulators' scores: a Gaussian field over tokens and applications that does not average out as the width grows.
+"""Modulators' scores: a Gaussian field over tokens and applications that does not average out as
+the width grows.
 
-Scores z_a[t] = w . r_a[t], w ~ N(0, 1/n), are jointly Gaussian given the reads, with covariance R_ab = <r_a, r_b> wherever a and b share
-w. A scan meets the applications in order, so z = L u, u independent standard normals, L the Cholesky factor that grows by
-one block of rows a step; dependent reads (equal tokens, a converged loop) add zero columns. Predictions are means over u (``draws``).
+Scores z_a[t] = w . r_a[t], w ~ N(0, 1/n), are jointly Gaussian given the reads, with covariance
+R_ab = <r_a, r_b> wherever a and b share w. A scan meets the applications in order, so z = L u, u
+independent standard normals, L the Cholesky factor that grows by one block of rows a step;
+dependent reads (equal tokens, a converged loop) add zero columns. Predictions are means over u
+(``draws``).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of
 
 
 def draws(arch: Architecture, steps: int, seed: int) -> np.ndarray | None:
-    """u [SAMPLES, steps, C, T], scrambled Sobol points as normals, seeded; None without modulators."""
+    """u [SAMPLES, steps, C, T], scrambled Sobol points as normals, seeded; None without
+    modulators."""
     if not arch.modulators:
         return None
     shape = (steps, max(node.directions for node in arch.modulators.values()), arch.tokens)
@@ -36,16 +40,20 @@ def draws(arch: Architecture, steps: int, seed: int) -> np.ndarray | None:
 
 
 def skip_rate(arch: Architecture, application: int) -> float:
-    """Probability that an application skips a token: every token's scores, alone, are N(0, variance), for its direction has unit length."""
-    (node,) = arch.sub_blocks[arch.kinds[application]].modulators.values()  # type: ignore[index]
+    """Probability that an application skips a token: every token's scores, alone, are N(0,
+    variance), for its direction has unit length."""
+    (node,) = arch.sub_blocks[arch.kind_table[application]].modulators.values()
     numbers = {name: table[application] for name, table in arch.number_tables.items()}
-    variance, power, least = (float(evaluate(scalar, numbers)) for scalar in (node.variance, node.power, node.skip_below))
+    variance, power, least = (
+        float(evaluate(scalar, numbers)) for scalar in (node.variance, node.power, node.skip_below)
+    )
     return float(Modulator(node.directions, power, variance).below(least))
 
 
 def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:
-    """(z [C, T] of step p, factor with its rows). u [P, C, T]; own R_pp [T, T]; row [P, T, T]: R_pq of earlier steps with this modulator, 0
-    elsewhere; factor [P, T, P, T]: L, rows of later steps 0. row, factor: None where nothing is shared."""
+    """(z [C, T] of step p, factor with its rows). u [P, C, T]; own R_pp [T, T]; row [P, T, T]:
+    R_pq of earlier steps with this modulator, 0 elsewhere; factor [P, T, P, T]: L, rows of later
+    steps 0. row, factor: None where nothing is shared."""
     if row is None:
         return u[p] @ cholesky(own).T, None
     steps, tokens = u.shape[0], own.shape[0]
@@ -54,7 +62,10 @@ def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:
     empty = jnp.diagonal(lower) == 0
     lower = lower + jnp.diag(jnp.where(empty, 1.0, 0.0))
     across = jnp.swapaxes(row, 1, 2).reshape(size, tokens)  # <r_q[s], r_p[t]>
-    known = jnp.where(empty[:, None], 0.0, jax.scipy.linalg.solve_triangular(lower, across, lower=True)).T  # [T, P T]
+    # [T, P T]
+    known = jnp.where(
+        empty[:, None], 0.0, jax.scipy.linalg.solve_triangular(lower, across, lower=True)
+    ).T
     block = cholesky(own - known @ known.T, jnp.diagonal(own))
     z = jnp.einsum("tqs,qcs->ct", known.reshape(tokens, steps, tokens), u) + u[p] @ block.T
     rows = known.reshape(tokens, steps, tokens).at[:, p].add(block)
@@ -62,7 +73,8 @@ def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:
 
 
 def cholesky(gram: Any, size: Any = None) -> Any:
-    """L with L L^T = gram [T, T]; a column of zeros where a row depends on those before. size [T]: what its diagonal was."""
+    """L with L L^T = gram [T, T]; a column of zeros where a row depends on those before. size
+    [T]: what its diagonal was."""
     size = jnp.diagonal(gram) if size is None else size
     tokens = gram.shape[0]
 

@@ -1,8 +1,10 @@
-"""How far from parallel two vectors are: gap = 1 - rho^2, carried beside their Gram, from which it cannot be read.
+"""How far from parallel two vectors are: gap = 1 - rho^2, carried beside their Gram, from which it
+cannot be read.
 
-A Gram's entries are rounded, so that 1 - |rho| below 1e-16 is lost in them, while V' of a kink moves as its square root.
-Each map here is a sum of terms of one sign, or of squares of differences, so that the angle between two vectors
-keeps an absolute error of rounding. Variances are of arrays of one broadcastable shape; all is symmetric in a and b.
+A Gram's entries are rounded, so that 1 - |rho| below 1e-16 is lost in them, while V' of a kink
+moves as its square root. Each map here is a sum of terms of one sign, or of squares of differences,
+so that the angle between two vectors keeps an absolute error of rounding. Variances are of arrays
+of one broadcastable shape; all is symmetric in a and b.
 """
 
 from __future__ import annotations
@@ -32,14 +34,20 @@ class Pair(NamedTuple):
 def joined(pairs: Sequence[Pair]) -> Pair:
     """Return the pair of the sums of independent vectors.
 
-    pairs: one for each summand. With a and b their shares of the variances, the gap is the sum of a_j b_j gap_j, and each two
-    summands j, k bring (sqrt(a_j b_k) - sqrt(a_k b_j))^2 + 2 sqrt(a_j b_j a_k b_k) (1 - rho_j rho_k) more.
+    pairs: one for each summand. With a and b their shares of the variances, the gap is the sum of
+    a_j b_j gap_j, and each two summands j, k bring (sqrt(a_j b_k) - sqrt(a_k b_j))^2 + 2 sqrt(a_j
+    b_j a_k b_k) (1 - rho_j rho_k) more.
     """
     total = pairs[0]
     for pair in pairs[1:]:
         qa, qb = total.qa + pair.qa, total.qb + pair.qb
         over_a, over_b = (1 / jnp.where(q == 0, 1.0, q) for q in (qa, qb))
-        a, b, other_a, other_b = total.qa * over_a, total.qb * over_b, pair.qa * over_a, pair.qb * over_b
+        a, b, other_a, other_b = (
+            total.qa * over_a,
+            total.qb * over_b,
+            pair.qa * over_a,
+            pair.qb * over_b,
+        )
         left, right = jnp.sqrt(a * other_b), jnp.sqrt(other_a * b)
         apart = left * right * _one_minus_product(total, pair)
         gap = a * b * total.gap + other_a * other_b * pair.gap + (left - right) ** 2 + 2 * apart
@@ -49,7 +57,8 @@ def joined(pairs: Sequence[Pair]) -> Pair:
 
 def _one_minus_product(x: Pair, y: Pair) -> Array:
     """1 - rho_x rho_y."""
-    cosines = [over(p.c, jnp.sqrt(p.qa) * jnp.sqrt(p.qb)) for p in (x, y)]  # roots first: of bounded functions a share may be 1e-200
+    # roots first: of bounded functions a share may be 1e-200
+    cosines = [over(p.c, jnp.sqrt(p.qa) * jnp.sqrt(p.qb)) for p in (x, y)]
     product = cosines[0] * cosines[1]
     return jnp.where(product > 0, multiplied(x.gap, y.gap) / (1 + product), 1 - product)
 
@@ -59,10 +68,13 @@ def multiplied(gap: Array, other: Array) -> Array:
     return gap + (1 - gap) * other
 
 
-def activated(activation: Activation, pair: Pair, units: Units, nudge: Array | float) -> Array | None:
+def activated(
+    activation: Activation, pair: Pair, units: Units, nudge: Array | float
+) -> Array | None:
     """Return the gap of phi(x), phi(y) from that of x and y; None where phi has no closed form.
 
-    units: as ``closed`` has them; nudge: of relative size 1, what differences that do cancel are moved by (0: as they are).
+    units: as ``closed`` has them; nudge: of relative size 1, what differences that do cancel are
+    moved by (0: as they are).
     """
     if rules(activation) is None:
         return None
@@ -80,7 +92,8 @@ def _relu(pair: Pair, units: Units, nudge: Array | float) -> Array:
 
 
 def _leaky(slope: float, pair: Pair) -> Array:
-    """phi = (1 + s)/2 x + (1 - s)/2 |x|, the two parts orthogonal; |x|: 1 - cos theta - 2/pi (sin theta - theta cos theta)."""
+    """phi = (1 + s)/2 x + (1 - s)/2 |x|, the two parts orthogonal; |x|: 1 - cos theta - 2/pi
+    (sin theta - theta cos theta)."""
     odd, even = ((1 + slope) / 2) ** 2, ((1 - slope) / 2) ** 2
     rho = cosine(pair.qa, pair.c, pair.qb)
     size = jnp.abs(rho)
@@ -112,7 +125,8 @@ def _share(q: Array, unit: Any) -> _Share:
 
 
 class _Arc(NamedTuple):
-    """beta = asin(|rho| sqrt(part_a part_b)) as its complement, the same at |rho| = 1, and the squares of their cosines."""
+    """beta = asin(|rho| sqrt(part_a part_b)) as its complement, the same at |rho| = 1, and the
+    squares of their cosines."""
 
     complement: Array
     least: Array
@@ -130,7 +144,8 @@ def _arc(a: _Share, size: Array | float, b: _Share, gap: Array | float) -> _Arc:
 
 
 def _erf(pair: Pair, units: Units, nudge: Array | float) -> Array:
-    """|V| = 2/pi beta at doubled variances: what parallel vectors of two lengths differ by, and the turn of beta."""
+    """|V| = 2/pi beta at doubled variances: what parallel vectors of two lengths differ by, and
+    the turn of beta."""
     a, b = _share(2 * pair.qa, units[0]), _share(2 * pair.qb, units[1])
     arc = _arc(a, jnp.abs(cosine(pair.qa, pair.c, pair.qb)), b, pair.gap)
     sides = [jnp.sqrt(s.rest * (1 + s.part)) for s in (a, b)]
@@ -140,7 +155,9 @@ def _erf(pair: Pair, units: Units, nudge: Array | float) -> Array:
     split = arc.least - (own[0] + own[1]) / 2 - (jnp.sqrt(angles[0]) - jnp.sqrt(angles[1])) ** 2 / 2
     whole = norm - jnp.arctan2(jnp.sqrt(a.part * b.part), jnp.sqrt(arc.delta_1))
     large = jnp.minimum(a.part, b.part) > 0.5
-    parallel = _lengths(jnp.where(large, split, whole), a, b, nudge * jnp.where(large, arc.least, norm))
+    parallel = _lengths(
+        jnp.where(large, split, whole), a, b, nudge * jnp.where(large, arc.least, norm)
+    )
     return _from_one(over(parallel + arc.turned, norm))
 
 
@@ -151,17 +168,23 @@ def _gelu(pair: Pair, units: Units, nudge: Array | float) -> Array:
 
 
 def _even_gelu(pair: Pair, units: Units, nudge: Array | float) -> Pair:
-    """The pair of x erf(x / sqrt 2)/2, whose covariance is R w/(2 pi), R^2 = (1 + qa)(1 + qb), w of ``_w``.
+    """The pair of x erf(x / sqrt 2)/2, whose covariance is R w/(2 pi), R^2 = (1 + qa)(1 + qb), w of
+    ``_w``.
 
-    At given variances w falls from parallel vectors by F(beta_1) - F(beta), F = beta sin beta + cos beta, and two more
-    terms of that sign.
+    At given variances w falls from parallel vectors by F(beta_1) - F(beta), F = beta sin beta + cos
+    beta, and two more terms of that sign.
     """
     a, b = _share(pair.qa, units[0]), _share(pair.qb, units[1])
     size = jnp.abs(cosine(pair.qa, pair.c, pair.qb))
-    arc, ends = _arc(a, size, b, pair.gap), [_w(s.part, s.rest * (1 + s.part), 0.0, 2 * s.rest) for s in (a, b)]
+    arc, ends = (
+        _arc(a, size, b, pair.gap),
+        [_w(s.part, s.rest * (1 + s.part), 0.0, 2 * s.rest) for s in (a, b)],
+    )
     norm, c_1 = jnp.sqrt(ends[0] * ends[1]), jnp.sqrt(a.part * b.part)
     mean, half = (arc.complement + arc.least) / 2, arc.turned / 2
-    rising = 2 * (math.pi / 2 - mean) * jnp.sin(mean) * jnp.sin(half) - 2 * jnp.cos(mean) * _lag(half)
+    rising = 2 * (math.pi / 2 - mean) * jnp.sin(mean) * jnp.sin(half) - 2 * jnp.cos(mean) * _lag(
+        half
+    )
     more = a.rest + b.rest + a.rest * b.rest / (jnp.sqrt(arc.delta) * jnp.sqrt(arc.delta_1))
     rest = 2 * jnp.cos(mean) * jnp.sin(half) * more
     whole = over(norm - _w(c_1, arc.delta_1, 0.0, a.rest + b.rest), norm)
@@ -170,7 +193,11 @@ def _even_gelu(pair: Pair, units: Units, nudge: Array | float) -> Pair:
     rounding = nudge * jnp.where(large, jnp.abs(short), 1.0)
     apart = _lengths(jnp.where(large, split, whole), a, b, rounding) + over(rising + rest, norm)
     qa, qb = (pair.qa + units[0]) / (2 * math.pi), (pair.qb + units[1]) / (2 * math.pi)
-    covariance = jnp.sqrt(qa) * jnp.sqrt(qb) * _w(size * c_1, arc.delta, c_1 * c_1 * pair.gap, a.rest + b.rest)
+    covariance = (
+        jnp.sqrt(qa)
+        * jnp.sqrt(qb)
+        * _w(size * c_1, arc.delta, c_1 * c_1 * pair.gap, a.rest + b.rest)
+    )
     return Pair(qa * ends[0], covariance, qb * ends[1], _from_one(apart))
 
 
@@ -181,12 +208,17 @@ def _w(c: Array, delta: Array, determinant: Array | float, rests: Array) -> Arra
 
 
 def _parallel(a: _Share, b: _Share, arc: _Arc) -> tuple[Array, Array]:
-    """(h, 1 - w/sqrt(w_a w_b)) of parallel vectors; R w/sqrt(qa qb) = pi/2 - h, where h is small at large variances."""
+    """(h, 1 - w/sqrt(w_a w_b)) of parallel vectors; R w/sqrt(qa qb) = pi/2 - h, where h is small
+    at large variances."""
     both = _short(arc.delta_1, jnp.sqrt(a.part * b.part), a.rest * b.rest) * 2 / math.pi
-    own_a, own_b = (_short(s.rest * (1 + s.part), s.part, s.rest * s.rest) * 2 / math.pi for s in (a, b))
+    own_a, own_b = (
+        _short(s.rest * (1 + s.part), s.part, s.rest * s.rest) * 2 / math.pi for s in (a, b)
+    )
     left, right = 1 - own_a, 1 - own_b
     roots = jnp.sqrt(left) + jnp.sqrt(right)
-    return both, (both - (own_a + own_b) / 2 - ((own_a - own_b) / roots) ** 2 / 2) / jnp.sqrt(left * right)
+    return both, (both - (own_a + own_b) / 2 - ((own_a - own_b) / roots) ** 2 / 2) / jnp.sqrt(
+        left * right
+    )
 
 
 def _short(delta: Array, c: Array, rests: Array) -> Array:
@@ -200,7 +232,8 @@ def _short(delta: Array, c: Array, rests: Array) -> Array:
 
 
 def _lengths(parallel: Array, a: _Share, b: _Share, rounding: Array) -> Array:
-    """What vectors of one direction differ by through their lengths: exactly 0 where these are equal."""
+    """What vectors of one direction differ by through their lengths: exactly 0 where these are
+    equal."""
     equal = (a.part == b.part) & (a.rest == b.rest)
     return jnp.where(equal, 0.0, jnp.maximum(parallel, 0.0) + rounding)
 
@@ -211,7 +244,12 @@ def _from_one(apart: Array) -> Array:
     return apart * (2 - apart)
 
 
-MAPS: dict[str, Callable[[Pair, Units, Array | float], Array]] = {"linear": _linear, "relu": _relu, "erf": _erf, "gelu": _gelu}
+MAPS: dict[str, Callable[[Pair, Units, Array | float], Array]] = {
+    "linear": _linear,
+    "relu": _relu,
+    "erf": _erf,
+    "gelu": _gelu,
+}
 
 
 def from_values(qa: Any, c: Any, qb: Any) -> Any:

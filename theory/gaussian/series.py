@@ -1,8 +1,9 @@
-"""V_phi(qa, c, qb) = sum_k a_k(qa) a_k(qb) rho^k for any phi: a Hermite series, one set of coefficients a variance.
+"""V_phi(qa, c, qb) = sum_k a_k(qa) a_k(qb) rho^k for any phi: a Hermite series, one set of
+coefficients a variance.
 
-a_k(q) = E[phi(sqrt(q) z) he_k(z)], z ~ N(0, 1), he_k = He_k / sqrt(k!); rho = c / sqrt(qa qb) (Mehler's formula). What
-lies beyond the last degree P is added at degrees P + 1 and P + 2, one for each parity, so that the value is
-exact at rho = 1 and rho = -1 when qa = qb.
+a_k(q) = E[phi(sqrt(q) z) he_k(z)], z ~ N(0, 1), he_k = He_k / sqrt(k!); rho = c / sqrt(qa qb)
+(Mehler's formula). What lies beyond the last degree P is added at degrees P + 1 and P + 2, one for
+each parity, so that the value is exact at rho = 1 and rho = -1 when qa = qb.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ def hermite(degree: int, order: int) -> np.ndarray:
     return np.ascontiguousarray(table.T)
 
 
-def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, order: int, keep: Any = None) -> Any:
-    """a_0 .. a_P of ``function``(deviation z), and the square roots of the two tails as a_{P+1}, a_{P+2}.
+def coefficients(
+    function: Callable[[Any], Any], deviation: Any, degree: int, order: int, keep: Any = None
+) -> Any:
+    """a_0 .. a_P of ``function``(deviation z), and the square roots of the two tails as a_{P+1},
+    a_{P+2}.
 
-    deviation: [..., T], the pre-activation's standard deviation; result [..., T, degree + 3]. The tail of one parity is
-    E[f^2] - sum_k a_k^2 over that parity's part f of the function and its degrees k <= P. keep: a traced number of degrees,
-    the rest go to the tails (a coarser series from the same program).
+    deviation: [..., T], the pre-activation's standard deviation; result [..., T, degree + 3]. The
+    tail of one parity is E[f^2] - sum_k a_k^2 over that parity's part f of the function and its
+    degrees k <= P. keep: a traced number of degrees, the rest go to the tails (a coarser series
+    from the same program).
     """
     import jax.numpy as jnp
 
@@ -53,7 +58,9 @@ def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, or
         known = 2 * jnp.tensordot(part, table[:, parity::2], 1)
         if keep is not None:
             kept = jnp.arange(parity, degree + 1, 2) <= keep
-            known = jnp.where(kept.reshape((1,) * deviation.ndim + kept.shape), known, jnp.zeros_like(known))
+            known = jnp.where(
+                kept.reshape((1,) * deviation.ndim + kept.shape), known, jnp.zeros_like(known)
+            )
         tail = sqrt(2 * jnp.tensordot(part**2, weight[half:], 1) - jnp.sum(known**2, axis=-1))
         parities.append(jnp.concatenate([known, jnp.expand_dims(tail, -1)], axis=-1))
     even, odd = parities
@@ -63,19 +70,27 @@ def coefficients(function: Callable[[Any], Any], deviation: Any, degree: int, or
 
 
 def evaluate(a: Any, rho: Any, b: Any, tail: Any = 1.0) -> Any:
-    """sum_k a_k b_k rho^k by Horner's scheme. a: [K, ..., T, 1], rho: [..., T, T'], b: [K, ..., 1, T'].
+    """sum_k a_k b_k rho^k by Horner's scheme. a: [K, ..., T, 1], rho: [..., T, T'], b: [K, ..., 1,
+    T'].
 
-    tail: the weight of the last two degrees, which stand for all that is left out.
-    A scan over degrees in blocks: unrolled in full it would take longer to compile than everything else.
+    tail: the weight of the last two degrees, which stand for all that is left out. A scan over
+    degrees in blocks: unrolled in full it would take longer to compile than everything else.
     """
     import jax
 
     start = (a[-1] * b[-1] * rho + a[-2] * b[-2]) * tail
-    return jax.lax.scan(lambda total, k: (total * rho + k[0] * k[1], None), start, (a[:-2], b[:-2]), reverse=True, unroll=UNROLL)[0]
+    return jax.lax.scan(
+        lambda total, k: (total * rho + k[0] * k[1], None),
+        start,
+        (a[:-2], b[:-2]),
+        reverse=True,
+        unroll=UNROLL,
+    )[0]
 
 
 def bound(a: Any, rho: Any, b: Any) -> Any:
-    """What truncation can be wrong by: 2 sum over both tails of a_k b_k |rho|^k (half of it if a = b). Shapes as ``evaluate``."""
+    """What truncation can be wrong by: 2 sum over both tails of a_k b_k |rho|^k (half of it if a
+    = b). Shapes as ``evaluate``."""
     import jax.numpy as jnp
 
     small = jnp.abs(rho)

@@ -1,4 +1,5 @@
-"""V_phi and V_phi' of an activation without a closed form, as unevaluated sympy functions of (qa, c, qb)."""
+"""V_phi and V_phi' of an activation without a closed form, as unevaluated sympy functions of
+(qa, c, qb)."""
 
 from __future__ import annotations
 
@@ -10,13 +11,15 @@ from sigprop.language.activation import Activation
 
 
 def name(activation: Activation, order: int) -> str:
-    """'V_tanh' (order 0), 'dV_tanh' (order 1): the key under which ``lambdify`` finds ``sigprop.theory.gaussian.dual.numeric``."""
+    """'V_tanh' (order 0), 'dV_tanh' (order 1): the key under which ``lambdify`` finds
+    ``sigprop.theory.gaussian.dual.numeric``."""
     return ("V_", "dV_")[order] + re.sub(r"\W", "_", activation.name)
 
 
 @functools.cache
 def unevaluated(activation: Activation, order: int) -> Any:
-    """The sympy function class of that name; LaTeX V_{phi}(qa, c, qb), for order 1 V_{phi'}(qa, c, qb)."""
+    """The sympy function class of that name; LaTeX V_{phi}(qa, c, qb), for order 1 V_{phi'}(qa,
+    c, qb)."""
     from sympy.core.function import AppliedUndef, UndefinedFunction
 
     head = f"V_{{{activation.latex}{chr(39) * order}}}"
@@ -25,4 +28,6 @@ def unevaluated(activation: Activation, order: int) -> Any:
         power = "" if exp is None else f"^{{{exp}}}"
         return rf"{head}{power}\left({', '.join(printer._print(arg) for arg in self.args)}\right)"
 
-    return UndefinedFunction(name(activation, order), bases=(AppliedUndef,), __dict__={"_latex": latex, "nargs": 3})
+    return UndefinedFunction(
+        name(activation, order), bases=(AppliedUndef,), __dict__={"_latex": latex, "nargs": 3}
+    )

@@ -1,7 +1,9 @@
-"""One coordinate of a branch's vectors over the uses of a slot: elementwise expressions evaluated on jointly Gaussian leaves.
+"""One coordinate of a branch's vectors over the uses of a slot: elementwise expressions evaluated
+on jointly Gaussian leaves.
 
-In the limit the coordinates of W x are independent draws of a Gaussian vector over uses, whose covariance is the calculus' <W x_a, W x_b>;
-leaves of different matrices are independent. So E f(coordinates) is an expectation over few Gaussians, taken on scrambled Sobol points.
+In the limit the coordinates of W x are independent draws of a Gaussian vector over uses, whose
+covariance is the calculus' <W x_a, W x_b>; leaves of different matrices are independent. So E
+f(coordinates) is an expectation over few Gaussians, taken on scrambled Sobol points.
 """
 
 from __future__ import annotations
@@ -24,12 +26,20 @@ FLOOR = 1e-12  # relative to the largest eigenvalue
 
 
 def coordinates(
-    arch: Architecture, branch: Vector, u: Vector, used: Sequence[int], reads: np.ndarray, cotangents: np.ndarray, points: int, seed: tuple[int, ...]
+    arch: Architecture,
+    branch: Vector,
+    u: Vector,
+    used: Sequence[int],
+    reads: np.ndarray,
+    cotangents: np.ndarray,
+    points: int,
+    seed: tuple[int, ...],
 ) -> np.ndarray:
     """[points, uses] draws of one coordinate of u at the uses of a slot.
 
-    reads, cotangents [uses, uses]: <r_a, r_b>, <delta_a, delta_b>; used: the applications, for numbers; seed: of the points. Raises ``NoRule``
-    for expressions that are not elementwise functions of matrix products.
+    reads, cotangents [uses, uses]: <r_a, r_b>, <delta_a, delta_b>; used: the applications, for
+    numbers; seed: of the points. Raises ``NoRule`` for expressions that are not elementwise
+    functions of matrix products.
     """
     leaves = list(dict.fromkeys(_leaves(u)))
     normals = _normals(len(leaves) * len(used), points, seed)
@@ -55,17 +65,22 @@ def _leaves(u: Vector) -> list[Vector]:
             return _leaves(value)
         case AttendTransposed(of=of, leg=leg):
             return _leaves(of) if leg == "value" else []
-    raise no_rule(u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs")
+    raise no_rule(
+        u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs"
+    )
 
 
 def _value(u: Vector, leaves: dict[Vector, Any], numbers: dict[str, np.ndarray]) -> Any:
-    """u on draws [points, uses]; attention of one token is its value, and its scores have no gradient."""
+    """u on draws [points, uses]; attention of one token is its value, and its scores have no
+    gradient."""
     if u in leaves:
         return leaves[u]
     match u:
         case Activate(activation, of, order):
             x = np.asarray(_value(of, leaves, numbers), dtype=np.float32)
-            return np.asarray(activation.function(x) if order == 0 else activation.derivative(x), dtype=np.float64)
+            return np.asarray(
+                activation.function(x) if order == 0 else activation.derivative(x), dtype=np.float64
+            )
         case Scale(factor, of):
             return evaluate(factor, numbers) * _value(of, leaves, numbers)
         case Product(left, right):
@@ -75,17 +90,30 @@ def _value(u: Vector, leaves: dict[Vector, Any], numbers: dict[str, np.ndarray])
         case Attend(value=value):
             return _value(value, leaves, numbers)
         case AttendTransposed(of=of, leg=leg):
-            return _value(of, leaves, numbers) if leg == "value" else np.zeros((1, len(next(iter(numbers.values())))))
-    raise no_rule(u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs")
+            return (
+                _value(of, leaves, numbers)
+                if leg == "value"
+                else np.zeros((1, len(next(iter(numbers.values())))))
+            )
+    raise no_rule(
+        u, "no rule for one coordinate of it", "elementwise functions of matrices' outputs"
+    )
 
 
-def _covariance(arch: Architecture, leaf: Vector, used: Sequence[int], reads: np.ndarray, cotangents: np.ndarray) -> np.ndarray:
+def _covariance(
+    arch: Architecture, leaf: Vector, used: Sequence[int], reads: np.ndarray, cotangents: np.ndarray
+) -> np.ndarray:
     """<leaf_a, leaf_b> over uses, by the calculus."""
     count = len(used)
     a, b = (index.ravel() for index in np.indices((count, count)))
     at = np.asarray(used)
-    numbers = {place: {n: t[at[index]] for n, t in arch.number_tables.items()} for place, index in (("a", a), ("b", b))}
-    blocks = [np.stack([gram[i, j] for i, j in ((a, a), (a, b), (b, b))]) for gram in (reads, cotangents)]
+    numbers = {
+        place: {n: t[at[index]] for n, t in arch.number_tables.items()}
+        for place, index in (("a", a), ("b", b))
+    }
+    blocks = [
+        np.stack([gram[i, j] for i, j in ((a, a), (a, b), (b, b))]) for gram in (reads, cotangents)
+    ]
     return np.asarray(_inner(leaf)(*blocks, numbers)).reshape(count, count)
 
 
@@ -104,15 +132,33 @@ def _inner(leaf: Vector) -> Any:
     def compiled(reads: Any, cotangents: Any, numbers: Any) -> Any:
         pairs = reads.shape[1]
         places = (("a", "a"), ("a", "b"), ("b", "b"))
-        held, turned = (dict(zip(places, x[:, :, None, None], strict=True)) for x in (reads, cotangents))
-        logs = {(kind, place): jnp.zeros((pairs, 1), dtype=jnp.float64) for kind in (Read, Cotangent) for place in "ab"}
-        env = ArrayEnvironment(held, turned, numbers, lambda weight: jnp.ones(pairs, dtype=jnp.float64), logs, Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)))
-        return jnp.broadcast_to(env.block(inner(leaf, "a", leaf, "b", env), "a", "b")[:, 0, 0], (pairs,))
+        held, turned = (
+            dict(zip(places, x[:, :, None, None], strict=True)) for x in (reads, cotangents)
+        )
+        logs = {
+            (kind, place): jnp.zeros((pairs, 1), dtype=jnp.float64)
+            for kind in (Read, Cotangent)
+            for place in "ab"
+        }
+        env = ArrayEnvironment(
+            held,
+            turned,
+            numbers,
+            lambda weight: jnp.ones(pairs, dtype=jnp.float64),
+            logs,
+            Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)),
+        )
+        return jnp.broadcast_to(
+            env.block(inner(leaf, "a", leaf, "b", env), "a", "b")[:, 0, 0], (pairs,)
+        )
 
     def call(reads: np.ndarray, cotangents: np.ndarray, numbers: Any) -> np.ndarray:
         pairs = reads.shape[1]
         more = -pairs % PAIRS
-        filled = jax.tree.map(lambda x: np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)], mode="edge"), (reads, cotangents, numbers))
+        filled = jax.tree.map(
+            lambda x: np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)], mode="edge"),
+            (reads, cotangents, numbers),
+        )
         with jax.enable_x64(True):
             return np.asarray(compiled(*filled))[:pairs]
 

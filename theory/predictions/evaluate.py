@@ -1,4 +1,5 @@
-"""``evaluate``: rows read off the kernels, at resolutions whose disagreement is the stated numerical error."""
+"""``evaluate``: rows read off the kernels, at resolutions whose disagreement is the stated
+numerical error."""
 
 from __future__ import annotations
 
@@ -23,14 +24,16 @@ from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK, WEIGHTS
 from sigprop.theory.recursion.program import Room
 
 LARGEST = 1e300  # beyond it a value is given by its logarithm only
-REPLICATES = 16  # independent sets of sampled heads, whose mean is the value and whose scatter is its error
+# independent sets of sampled heads, whose mean is the value and whose scatter is its error
+REPLICATES = 16
 CONFIDENCE = 0.99  # of the error stated for sampled heads
 EPSILON = 2.0**-52
 MOVED = 4  # a square root moves by up to 2.4 times as much inwards of its end as outwards
 
 
 def status(arch: Architecture) -> str:
-    """'exact' where every activation has a closed form and attention is uniform, else 'quadrature'."""
+    """'exact' where every activation has a closed form and attention is uniform, else
+    'quadrature'."""
     return "quadrature" if _series(arch) or sampled(arch) or arch.modulators else "exact"
 
 
@@ -52,12 +55,17 @@ def unscaled(value: float, log: float) -> float | None:
     """The plain number, or None beyond 1e300, and where it is no number."""
     if value == 0 and not math.isnan(log):
         return 0.0
-    return math.copysign(math.exp(log + math.log(abs(value))), value) if log + math.log(abs(value)) < math.log(LARGEST) else None
+    return (
+        math.copysign(math.exp(log + math.log(abs(value))), value)
+        if log + math.log(abs(value)) < math.log(LARGEST)
+        else None
+    )
 
 
 class Evaluated(NamedTuple):
-    """Of the rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2), errors, and with learned modulators the standard
-    deviations between networks (of forward rows; else None); statuses, and remarks that say why a value is not there."""
+    """Of the rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2),
+    errors, and with learned modulators the standard deviations between networks (of forward
+    rows; else None); statuses, and remarks that say why a value is not there."""
 
     values: list[Scaled]
     scales: list[Scaled]
@@ -69,7 +77,10 @@ class Evaluated(NamedTuple):
     def required(self) -> Evaluated:
         """Return it as it is; raise ``InputError`` where a value is no number."""
         if self.remarks:
-            raise InputError(f"theory has no value: {self.remarks[0]}; accepted: parameters at which every value is finite")
+            raise InputError(
+                f"theory has no value: {self.remarks[0]}; accepted: parameters at which every "
+                f"value is finite"
+            )
         return self
 
 
@@ -83,8 +94,20 @@ class _Reader(NamedTuple):
     approximation: str | None
     room: Room
 
-    def draws(self, seed: int = 0, degree: int = DEGREE, nudge: float = 0.0, tail: float = 1.0) -> list[Values]:
-        found = sampled_kernels(self.arch, self.columns, degree, seed, self.reach, self.approximation, self.room, nudge, tail)
+    def draws(
+        self, seed: int = 0, degree: int = DEGREE, nudge: float = 0.0, tail: float = 1.0
+    ) -> list[Values]:
+        found = sampled_kernels(
+            self.arch,
+            self.columns,
+            degree,
+            seed,
+            self.reach,
+            self.approximation,
+            self.room,
+            nudge,
+            tail,
+        )
         return [Values(self.arch, one, nudge) for one in found]
 
     def means(self, draws: Sequence[Values]) -> list[Scaled]:
@@ -98,18 +121,24 @@ def evaluate(
     room: Room = Room(),  # noqa: B008 (a tuple)
     sets: int = REPLICATES,
 ) -> Evaluated:
-    """The rows' wide limits; room: ``program.Room``; sets: of sampled heads or modulators' scores, where there are any.
+    """The rows' wide limits; room: ``program.Room``; sets: of sampled heads or modulators' scores,
+    where there are any.
 
-    errors, which add: rounding, relative to the row's diagonals; four times what the rows move by when every 1 - cos^2 that was read
-    from rounded Grams is moved by its rounding, and what series leave out is left out; where a Hermite series is used, the
-    difference of two degrees; where heads or modulators' scores are sampled, the half-width of a 99 % interval (Student's t)
-    over ``REPLICATES`` independent sets, whose mean is the value.
+    errors, which add: rounding, relative to the row's diagonals; four times what the rows move by
+    when every 1 - cos^2 that was read from rounded Grams is moved by its rounding, and what series
+    leave out is left out; where a Hermite series is used, the difference of two degrees; where
+    heads or modulators' scores are sampled, the half-width of a 99 % interval (Student's t) over
+    ``REPLICATES`` independent sets, whose mean is the value.
     """
     reader = _reader(arch, rows, approximation, room)
     seeds = range(sets if (sampled(arch) or arch.modulators) and approximation is None else 1)
     draws = [reader.draws(seed) for seed in seeds]
     every = [[[one.value(row) for one in each] for row in rows] for each in draws]
-    known = {r: (field.skip_rate(arch, row.application or 0), 0.0) for r, row in enumerate(rows) if row.quantity == "skip_rate"}
+    known = {
+        r: (field.skip_rate(arch, row.application or 0), 0.0)
+        for r, row in enumerate(rows)
+        if row.quantity == "skip_rate"
+    }
     found = [[known.get(r) or _mean(each) for r, each in enumerate(own)] for own in every]
     values = [_mean([values[r] for values in found]) for r in range(len(rows))]
     statuses, remarks = explain([one.k for one in draws[0]], rows, values, status(arch))
@@ -117,26 +146,54 @@ def evaluate(
     others = _numerical(reader, draws[0], found[0])
     if len(draws) > 1:
         width = float(student.ppf((1 + CONFIDENCE) / 2, len(draws) - 1)) / math.sqrt(len(draws))
-        others.append([_spread([values[r] for values in found], values[r][1], width) for r in range(len(rows))])
+        others.append(
+            [
+                _spread([values[r] for values in found], values[r][1], width)
+                for r in range(len(rows))
+            ]
+        )
     for other in others:
-        errors = [None if own is None or more is None else own + more for own, more in zip(errors, other, strict=True)]
+        errors = [
+            None if own is None or more is None else own + more
+            for own, more in zip(errors, other, strict=True)
+        ]
     sds = [
-        _spread([v for own in every for v in own[r]], values[r][1], 1.0) if arch.modulators and not QUANTITIES[row.quantity].backward else None
+        _spread([v for own in every for v in own[r]], values[r][1], 1.0)
+        if arch.modulators and not QUANTITIES[row.quantity].backward
+        else None
         for r, row in enumerate(rows)
     ]
     scales = [_scale(draws[0], row, value) for row, value in zip(rows, values, strict=True)]
     return Evaluated(values, scales, errors, sds, statuses, remarks)
 
 
-def _reader(arch: Architecture, rows: Sequence[Row], approximation: str | None, room: Room) -> _Reader:
-    seen = {row.application for row in rows if row.application_2 is not None and row.application is not None}
-    seen |= set(range(max((row.application or 0 for row in rows if row.quantity == "rotation"), default=0)))
-    columns = tuple(sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)) or (0,)
-    return _Reader(arch, rows, columns, max((_reach(row.quantity) for row in rows), default=FORWARD), approximation, room)
+def _reader(
+    arch: Architecture, rows: Sequence[Row], approximation: str | None, room: Room
+) -> _Reader:
+    seen = {
+        row.application
+        for row in rows
+        if row.application_2 is not None and row.application is not None
+    }
+    seen |= set(
+        range(max((row.application or 0 for row in rows if row.quantity == "rotation"), default=0))
+    )
+    columns = tuple(
+        sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)
+    ) or (0,)
+    return _Reader(
+        arch,
+        rows,
+        columns,
+        max((_reach(row.quantity) for row in rows), default=FORWARD),
+        approximation,
+        room,
+    )
 
 
 def _rounding(values: Values, row: Row, value: Scaled) -> float | None:
-    """Of the arithmetic, relative to the row's magnitude; a logarithm's rounding is relative to itself."""
+    """Of the arithmetic, relative to the row's magnitude; a logarithm's rounding is relative to
+    itself."""
     if unscaled(*value) is None:
         return None
     size, log = values.magnitude(row, value)
@@ -144,14 +201,23 @@ def _rounding(values: Values, row: Row, value: Scaled) -> float | None:
     return unscaled(relative * abs(size), log)
 
 
-def _numerical(reader: _Reader, draws: Sequence[Values], found: Sequence[Scaled]) -> list[list[float | None]]:
-    """The errors that other runs of the same program tell: moved by rounding, and of fewer degrees."""
+def _numerical(
+    reader: _Reader, draws: Sequence[Values], found: Sequence[Scaled]
+) -> list[list[float | None]]:
+    """The errors that other runs of the same program tell: moved by rounding, and of fewer
+    degrees."""
     arch, series = reader.arch, _series(reader.arch)
     nudge = 8 * EPSILON * math.sqrt(16 + arch.depth)
     again = (arch.tokens > 1 or arch.tied) and (_nodes(arch, Activate) or _nodes(arch, Attend))
-    moved = reader.draws(nudge=nudge, tail=0.0 if series else 1.0) if again else [Values(arch, one.k, nudge) for one in draws]
+    moved = (
+        reader.draws(nudge=nudge, tail=0.0 if series else 1.0)
+        if again
+        else [Values(arch, one.k, nudge) for one in draws]
+    )
     pairs = zip(found, reader.means(moved), strict=True)
-    others: list[list[float | None]] = [[None if (d := _difference(*pair)) is None else MOVED * d for pair in pairs]]
+    others: list[list[float | None]] = [
+        [None if (d := _difference(*pair)) is None else MOVED * d for pair in pairs]
+    ]
     if series:
         coarse = reader.means(reader.draws(degree=COARSE))
         others.append([_difference(*pair) for pair in zip(found, coarse, strict=True)])
@@ -166,7 +232,11 @@ def _reach(quantity: str) -> int:
 
 def _scale(sets: Sequence[Values], row: Row, value: Scaled) -> Scaled:
     """As ``Values.scale``; of a covariance from the means of its two ends."""
-    return sets[0].scale(row, value) if len(sets) == 1 else _mean([one.scale(row, value) for one in sets])
+    return (
+        sets[0].scale(row, value)
+        if len(sets) == 1
+        else _mean([one.scale(row, value) for one in sets])
+    )
 
 
 def _mean(values: Sequence[Scaled]) -> Scaled:
@@ -177,7 +247,9 @@ def _mean(values: Sequence[Scaled]) -> Scaled:
 
 
 def _spread(values: Sequence[Scaled], log: float, width: float) -> float | None:
-    return unscaled(width * float(np.std([v * math.exp(own - log) for v, own in values], ddof=1)), log)
+    return unscaled(
+        width * float(np.std([v * math.exp(own - log) for v, own in values], ddof=1)), log
+    )
 
 
 def _difference(value: Scaled, other: Scaled) -> float | None:

@@ -1,13 +1,16 @@
-"""The change of a wide network's output by its first Adam step: every entry moves by its rate, with the gradient's sign.
+"""The change of a wide network's output by its first Adam step: every entry moves by its rate, with
+the gradient's sign.
 
     dz = sum over groups G of eta_G sum over entries |dz/dtheta|
 
-Maximal update, z = v . h/n: for a matrix with inputs x_a and output cotangents d_a (sqrt(n) dz'/d, z' = n^-1/2 v . h) and eta = c/n,
+Maximal update, z = v . h/n: for a matrix with inputs x_a and output cotangents d_a (sqrt(n) dz'/d,
+z' = n^-1/2 v . h) and eta = c/n,
 
     dz = c (n_out/n) (n_in/n) sum over slots of E|sum_a d_a x_a|,
 
-a the slot's uses; x and d are elementwise functions of jointly Gaussian coordinates whose Grams over uses the recursion gives, and
-independent of each other. Stem: c E|g_0|; read-out: c E|h_D|, both Gaussian. Source: derived (exponents page, section 3;
+a the slot's uses; x and d are elementwise functions of jointly Gaussian coordinates whose Grams
+over uses the recursion gives, and independent of each other. Stem: c E|g_0|; read-out: c E|h_D|,
+both Gaussian. Source: derived (exponents page, section 3;
 tests/theory/predictions/test_first_step.py).
 """
 
@@ -26,7 +29,13 @@ from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, no_rule
 from sigprop.language.expression import Bias, Linear, Scale, Vector
 from sigprop.language.traversal import rows_of
-from sigprop.theory.calculus.transpose import AttendTransposed, Divide, Gradient, Transposed, transpose
+from sigprop.theory.calculus.transpose import (
+    AttendTransposed,
+    Divide,
+    Gradient,
+    Transposed,
+    transpose,
+)
 from sigprop.theory.predictions.coordinates import coordinates
 from sigprop.theory.predictions.uses import Uses, uses
 from sigprop.theory.recursion.program import Room
@@ -42,36 +51,61 @@ class Change(NamedTuple):
     error: float
 
 
-def adam(arch: Architecture, rates: Mapping[str, float] | None = None, seed: int = 0, room: Room = Room()) -> dict[str, Change]:  # noqa: B008 (a tuple)
-    """group -> dz. rates {group: c}, 1 where not named: entries of matrices and of the read-out move by c/n, of biases and the stem by c.
+def adam(
+    arch: Architecture,
+    rates: Mapping[str, float] | None = None,
+    seed: int = 0,
+    room: Room = Room(),  # noqa: B008 (a tuple)
+) -> dict[str, Change]:
+    """group -> dz. rates {group: c}, 1 where not named: entries of matrices and of the read-out
+    move by c/n, of biases and the stem by c.
 
-    One input (``arch.tokens`` = 1), no modulators; raises ``InputError``, and ``NoRule`` where cotangents are no Gaussian vectors
-    (branches that begin with an activation, one matrix).
+    One input (``arch.tokens`` = 1), no modulators; raises ``InputError``, and ``NoRule`` where
+    cotangents are no Gaussian vectors (branches that begin with an activation, one matrix).
     """
     if arch.tokens != 1 or arch.modulators:
-        raise InputError(f"tokens={arch.tokens}: the first step is predicted for one input and without learned modulators; accepted: tokens=1")
-    rate = lambda group: 1.0 if rates is None else float(rates.get(group, 1.0))  # noqa: E731
+        raise InputError(
+            f"tokens={arch.tokens}: the first step is predicted for one input and without learned "
+            f"modulators; accepted: tokens=1"
+        )
+
+    def rate(group):
+        return 1.0 if rates is None else float(rates.get(group, 1.0))
+
     grams, found = uses(arch, room), {}
     for block in arch.sub_blocks:
         gradient = transpose(block.branch)
         if any(not _gaussian(term) for term in gradient.read):
-            raise no_rule(block.branch, "gradients past it are no Gaussian vectors", "a branch that begins with a matrix")
+            raise no_rule(
+                block.branch,
+                "gradients past it are no Gaussian vectors",
+                "a branch that begins with a matrix",
+            )
         for weight, node in block.weights.items():
             if not isinstance(node, (Linear, Bias)):
                 raise no_rule(node, "no rule for its first step", "matrices and biases")
             size = float(node.rows) * (float(rows_of(node.of)) if isinstance(node, Linear) else 1.0)
-            found[weight] = _scaled(rate(weight) * size, _slots(arch, block.branch, gradient, weight, grams, seed))
+            found[weight] = _scaled(
+                rate(weight) * size, _slots(arch, block.branch, gradient, weight, grams, seed)
+            )
     found[READOUT] = Change(rate(READOUT) * MEAN * math.sqrt(grams.last), 0.0)
     variance = {part: variance for part, (variance, _) in arch.stem_parts.items()}
-    return found | {part: Change(rate(part) * MEAN * math.sqrt(grams.stem), 0.0) for part in variance}
+    return found | {
+        part: Change(rate(part) * MEAN * math.sqrt(grams.stem), 0.0) for part in variance
+    }
 
 
 def total(changes: Mapping[str, Change]) -> Change:
     """The sum over groups."""
-    return Change(sum(change.value for change in changes.values()), math.hypot(*(change.error for change in changes.values())))
+    return Change(
+        sum(change.value for change in changes.values()),
+        math.hypot(*(change.error for change in changes.values())),
+    )
 
 
-def _slots(arch: Architecture, branch: Vector, gradient: Gradient, weight: str, grams: Uses, seed: int) -> Change:
+def _slots(
+    arch: Architecture, branch: Vector, gradient: Gradient, weight: str, grams: Uses, seed: int
+) -> Change:
     """sum over a weight's slots of E|sum_a d_a x_a|."""
     pairs = gradient.uses.get(weight, [])
     if len(pairs) != 1:
@@ -79,10 +113,21 @@ def _slots(arch: Architecture, branch: Vector, gradient: Gradient, weight: str, 
     ((x, d),) = pairs
     values = np.zeros(REPLICATES)
     for used in arch.applications_of(weight).values():
-        draw = functools.partial(coordinates, arch, branch, used=used, reads=grams.reads[np.ix_(used, used)], cotangents=grams.cotangents[np.ix_(used, used)])
+        draw = functools.partial(
+            coordinates,
+            arch,
+            branch,
+            used=used,
+            reads=grams.reads[np.ix_(used, used)],
+            cotangents=grams.cotangents[np.ix_(used, used)],
+        )
         for k in range(REPLICATES):
-            inputs = np.ones((1, len(used))) if x is None else draw(x, points=POINTS, seed=(seed, k, 0))  # [points, uses]
-            values[k] += np.abs(draw(d, points=POINTS, seed=(seed, k, 1)) @ inputs.T).mean()  # over all pairs
+            # [points, uses]
+            inputs = (
+                np.ones((1, len(used))) if x is None else draw(x, points=POINTS, seed=(seed, k, 0))
+            )
+            # over all pairs
+            values[k] += np.abs(draw(d, points=POINTS, seed=(seed, k, 1)) @ inputs.T).mean()
     return Change(float(values.mean()), float(stats.sem(values)))
 
 
@@ -90,7 +135,9 @@ def _gaussian(term: Vector) -> bool:
     """Whether a term of (df/dr)^T delta ends with a transposed matrix (numbers and norms aside)."""
     while isinstance(term, (Scale, Divide)):
         term = term.of
-    return isinstance(term, Transposed) or (isinstance(term, AttendTransposed) and _gaussian(term.of))
+    return isinstance(term, Transposed) or (
+        isinstance(term, AttendTransposed) and _gaussian(term.of)
+    )
 
 
 def _scaled(factor: float, change: Change) -> Change:

@@ -1,4 +1,5 @@
-"""What a head says of a network's last state: the contact of a word with its own embedding, and the initial cross-entropy."""
+"""What a head says of a network's last state: the contact of a word with its own embedding, and
+the initial cross-entropy."""
 
 from __future__ import annotations
 
@@ -14,10 +15,12 @@ POINTS, REACH = 4001, 10.0  # of the Gaussian average, in standard deviations
 
 
 def cross_entropy(variance: float, vocabulary: int) -> float:
-    """E log sum_w e^(zeta_w) over V iid zeta ~ N(0, variance): the loss of a target that the weights know nothing of.
+    """E log sum_w e^(zeta_w) over V iid zeta ~ N(0, variance): the loss of a target that the
+    weights know nothing of.
 
-    = int (e^(-e^y) - phi(e^y)^V) dy over y = log u, phi(u) = E e^(-u e^zeta); log V + variance/2 while variance << 2 log V.
-    Source: derived (Frullani's integral for log; tests/theory/predictions/test_head.py).
+    = int (e^(-e^y) - phi(e^y)^V) dy over y = log u, phi(u) = E e^(-u e^zeta); log V + variance/2
+    while variance << 2 log V. Source: derived (Frullani's integral for log;
+    tests/theory/predictions/test_head.py).
     """
     s = math.sqrt(variance)
     z = np.linspace(-REACH, REACH, POINTS)
@@ -33,4 +36,8 @@ def check_contact(arch: Architecture) -> None:
     readout = arch.readout
     read = readout.read.of if isinstance(readout.read, Normalise) else readout.read
     if read != State(0) or readout.branch != Read() or readout.at != (arch.depth,):
-        raise no_rule("logit_contact", f"no rule for a read-out of {readout.branch} at {read}", "that of the last state, or of its norm")
+        raise no_rule(
+            "logit_contact",
+            f"no rule for a read-out of {readout.branch} at {read}",
+            "that of the last state, or of its norm",
+        )

@@ -1,4 +1,5 @@
-"""Mean field of feed-forward networks: fixed points and depth scales of the derived kernel map (1611.01232, eqs 3-9)."""
+"""Mean field of feed-forward networks: fixed points and depth scales of the derived kernel map
+(1611.01232, eqs 3-9)."""
 
 from __future__ import annotations
 
@@ -15,15 +16,25 @@ LARGEST, MOST_STEPS = 1e12, 5000
 
 
 def mean_field(arch: Architecture) -> dict[str, float] | None:
-    """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*); None unless untied, skipless and without
-    attention (which mixes tokens: no map of one cosine).
+    """q*, c*, chi_1, and the depth scales xi_q = -1/ln(dq'/dq), xi_c = -1/ln(dc'/dc) at (q*, c*);
+    None unless untied, skipless and without attention (which mixes tokens: no map of one cosine).
 
-    K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the stem's variance, inf where it
-    diverges; c* is the attracting fixed point: 1 where chi_1 <= 1 (the map of cosines is convex), else the root below 1.
-    chi_1 = dc'/dc at c = 1. A depth scale is inf at criticality.
+    K(q, c): the branch's kernel for two tokens of variance q and cosine c. q* is reached from the
+    stem's variance, inf where it diverges; c* is the attracting fixed point: 1 where chi_1 <= 1
+    (the map of cosines is convex), else the root below 1. chi_1 = dc'/dc at c = 1. A depth scale is
+    inf at criticality.
     """
-    skipless = len(arch.sub_blocks) == 1 and arch.sub_blocks[0].rule == (Write(),) and arch.sub_blocks[0].read == State(0)
-    if not skipless or arch.sub_blocks[0].attention or arch.tied or any(not (t == t[0]).all() for t in arch.number_tables.values()):
+    skipless = (
+        len(arch.sub_blocks) == 1
+        and arch.sub_blocks[0].rule == (Write(),)
+        and arch.sub_blocks[0].read == State(0)
+    )
+    if (
+        not skipless
+        or arch.sub_blocks[0].attention
+        or arch.tied
+        or any(not (t == t[0]).all() for t in arch.number_tables.values())
+    ):
         return None
     kernel = _kernel(arch)
     q = float(arch.input_gram[0, 0])
@@ -36,13 +47,30 @@ def mean_field(arch: Architecture) -> dict[str, float] | None:
     if not 0 < q < math.inf:
         return {"q_star": q}
     chi_1 = kernel(q, 1.0)[2]
-    gap = lambda c: kernel(q, c)[1] / kernel(q, c)[0] - c  # noqa: E731
-    c = 1.0 if chi_1 <= 1 + 1e-9 else 0.0 if gap(0.0) <= 1e-14 else float(optimize.brentq(gap, 0.0, 1 - 1e-9, xtol=1e-14))  # pyright: ignore[reportArgumentType]
+
+    def gap(c):
+        return kernel(q, c)[1] / kernel(q, c)[0] - c
+
+    if chi_1 <= 1 + 1e-9:
+        c = 1.0
+    elif gap(0.0) <= 1e-14:
+        c = 0.0
+    else:
+        c = float(optimize.brentq(gap, 0.0, 1 - 1e-9, xtol=1e-14))  # pyright: ignore[reportArgumentType]
     step = 1e-6
     slope_c = kernel(q, c)[2] / kernel(q, c)[0] * q
     slope_q = (kernel(q * (1 + step), 1.0)[0] - kernel(q * (1 - step), 1.0)[0]) / (2 * step * q)
-    depth = lambda slope: math.inf if abs(slope - 1) < 1e-6 else -1 / math.log(abs(slope)) if slope else 0.0  # noqa: E731
-    return {"q_star": q, "c_star": c, "chi_1": chi_1, "depth_scale_q": depth(slope_q), "depth_scale_c": depth(slope_c)}
+
+    def depth(slope):
+        return math.inf if abs(slope - 1) < 1e-6 else -1 / math.log(abs(slope)) if slope else 0.0
+
+    return {
+        "q_star": q,
+        "c_star": c,
+        "chi_1": chi_1,
+        "depth_scale_q": depth(slope_q),
+        "depth_scale_c": depth(slope_c),
+    }
 
 
 def _kernel(arch: Architecture) -> Any:
@@ -60,14 +88,23 @@ def _kernel(arch: Architecture) -> Any:
     def compiled(block: Any, given: Any) -> Any:
         zero = jnp.zeros((1, 2), dtype=jnp.float64)
         ones = jnp.ones((1, 2, 2), dtype=jnp.float64)
-        env = ArrayEnvironment({("a", "a"): block}, {("a", "a"): ones}, {"a": given}, lambda weight: 1, {(Read, "a"): zero, (Cotangent, "a"): zero})
+        env = ArrayEnvironment(
+            {("a", "a"): block},
+            {("a", "a"): ones},
+            {"a": given},
+            lambda weight: 1,
+            {(Read, "a"): zero, (Cotangent, "a"): zero},
+        )
         y = transpose(branch).total
         assert y is not None
         return inner(branch, "a", branch, "a", env), inner(y, "a", y, "a", env)
 
     def kernel(q: float, c: float) -> tuple[float, float, float]:
         with jax.enable_x64(True):
-            given = {name: jnp.asarray(table[:1], dtype=jnp.float64) for name, table in arch.number_tables.items()}
+            given = {
+                name: jnp.asarray(table[:1], dtype=jnp.float64)
+                for name, table in arch.number_tables.items()
+            }
             f, y = compiled(jnp.asarray(np.array([[[q, c * q], [c * q, q]]])), given)
             return float(f[0, 0, 0]), float(f[0, 0, 1]), float(y[0, 0, 1])
 

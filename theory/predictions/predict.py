@@ -32,17 +32,24 @@ APPROXIMATED = (
 )
 
 
-def predict(arch: Architecture, quantities: Sequence[str] | None = None, applications: Sequence[int] | None = None, approximation: str | None = None) -> Table:
-    """The wide limit of every selected row: value, log_value, error (absolute, numerical), status, assumes, and the
-    ``scale`` that a deviation from it is measured in; with a learned modulator also sd, the standard deviation between networks
-    that it makes of a forward row (it does not average out: the value is the mean).
+def predict(
+    arch: Architecture,
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    approximation: str | None = None,
+) -> Table:
+    """The wide limit of every selected row: value, log_value, error (absolute, numerical), status,
+    assumes, and the ``scale`` that a deviation from it is measured in; with a learned modulator
+    also sd, the standard deviation between networks that it makes of a forward row (it does not
+    average out: the value is the mean).
 
     arch: the description; quantities, applications: see ``rows.select``; approximation: a name of
-    ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at every application, each
-    with its ``reference``, the wide limit itself, and ``deviation`` = (value - reference)/scale. status 'exact': closed-form kernels, error is
-    rounding; 'quadrature': Hermite series or sampled heads, error as ``numerics.evaluate`` states it; 'diverged', 'undefined':
-    no value, and the note ``remarks`` says where. Raises ``InputError``, and ``NoRule`` for a network that the calculus cannot
-    expand. Source: docs/theory.md.
+    ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at
+    every application, each with its ``reference``, the wide limit itself, and ``deviation`` =
+    (value - reference)/scale. status 'exact': closed-form kernels, error is rounding; 'quadrature':
+    Hermite series or sampled heads, error as ``numerics.evaluate`` states it; 'diverged',
+    'undefined': no value, and the note ``remarks`` says where. Raises ``InputError``, and
+    ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """
     if approximation is not None:
         return _approximated(arch, quantities, applications, check_approximation(approximation))
@@ -54,11 +61,25 @@ def predict(arch: Architecture, quantities: Sequence[str] | None = None, applica
 def _table(arch: Architecture, rows: Sequence[Row]) -> Table:
     found = evaluate(arch, rows)
     table = []
-    for row, value, scale, error, spread, state in zip(rows, found.values, found.scales, found.errors, found.sds, found.statuses, strict=True):
-        shown = {"value": unscaled(*value), "log_value": _log(value), "error": error, "status": state, "assumes": ASSUMES}
+    for row, value, scale, error, spread, state in zip(
+        rows, found.values, found.scales, found.errors, found.sds, found.statuses, strict=True
+    ):
+        shown = {
+            "value": unscaled(*value),
+            "log_value": _log(value),
+            "error": error,
+            "status": state,
+            "assumes": ASSUMES,
+        }
         more = {} if spread is None else {"sd": spread}
         table.append(row.to_dict() | shown | {"scale": unscaled(*scale)} | more)
-    return Table(arch.name, dict(arch.parameters), table, "predict", notes={"remarks": found.remarks} if found.remarks else None)
+    return Table(
+        arch.name,
+        dict(arch.parameters),
+        table,
+        "predict",
+        notes={"remarks": found.remarks} if found.remarks else None,
+    )
 
 
 def _log(value: Scaled) -> float | None:
@@ -67,17 +88,39 @@ def _log(value: Scaled) -> float | None:
     return size if math.isfinite(size) else None
 
 
-def _approximated(arch: Architecture, quantities: Sequence[str] | None, applications: Sequence[int] | None, name: str) -> Table:
+def _approximated(
+    arch: Architecture,
+    quantities: Sequence[str] | None,
+    applications: Sequence[int] | None,
+    name: str,
+) -> Table:
     """The forward rows under an approximation, beside the wide limit's."""
     if quantities is not None and (backward := [q for q in quantities if q not in APPROXIMATED]):
-        raise InputError(f"quantity={backward[0]} at approximation={name}; accepted: {', '.join(APPROXIMATED)}")
-    rows = select(arch, APPROXIMATED if quantities is None else known(arch, quantities), applications)
+        raise InputError(
+            f"quantity={backward[0]} at approximation={name}; accepted: {', '.join(APPROXIMATED)}"
+        )
+    rows = select(
+        arch, APPROXIMATED if quantities is None else known(arch, quantities), applications
+    )
     require_rows(arch, quantities, rows)
     reference, found = _table(arch, rows), evaluate(arch, rows, name)
     table = []
     for row, value, state in zip(reference, found.values, found.statuses, strict=True):
         state = state if state in (DIVERGED, UNDEFINED) else "approximation"
-        true, own = unscaled(*value), {"status": state, "approximation": name, "reference": row["value"]}
-        off = (true - row["value"]) / row["scale"] if true is not None and row["value"] is not None and row["scale"] else None
+        true, own = (
+            unscaled(*value),
+            {"status": state, "approximation": name, "reference": row["value"]},
+        )
+        off = (
+            (true - row["value"]) / row["scale"]
+            if true is not None and row["value"] is not None and row["scale"]
+            else None
+        )
         table.append({**row, "value": true, "log_value": _log(value), **own, "deviation": off})
-    return Table(arch.name, dict(arch.parameters), table, "predict", notes={"remarks": found.remarks} if found.remarks else None)
+    return Table(
+        arch.name,
+        dict(arch.parameters),
+        table,
+        "predict",
+        notes={"remarks": found.remarks} if found.remarks else None,
+    )

@@ -1,4 +1,5 @@
-"""Why a row has no value: the network diverges, or the value is undefined, each with a remark that says where."""
+"""Why a row has no value: the network diverges, or the value is undefined, each with a remark
+that says where."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ DIVERGED, UNDEFINED = "diverged", "undefined"
 MOST_VARIANCES = 16  # of an activation's arguments, at which it is looked at
 
 
-def explain(kernels: Sequence[Kernels], rows: Sequence[Row], values: Sequence[Scaled], usual: str) -> tuple[list[str], list[str]]:
+def explain(
+    kernels: Sequence[Kernels], rows: Sequence[Row], values: Sequence[Scaled], usual: str
+) -> tuple[list[str], list[str]]:
     """Return the status of every row and remarks on those that have no value.
 
-    kernels: what the values were read off; usual: the status of a row that has one ('exact' or 'quadrature'). 'diverged': a
-    state or gradient is beyond float64; 'undefined': an activation returned no number, or the row is 0/0.
+    kernels: what the values were read off; usual: the status of a row that has one ('exact' or
+    'quadrature'). 'diverged': a state or gradient is beyond float64; 'undefined': an activation
+    returned no number, or the row is 0/0.
     """
     lost = [not all(map(math.isfinite, value)) for value in values]
     if not any(lost):
@@ -36,7 +40,10 @@ def explain(kernels: Sequence[Kernels], rows: Sequence[Row], values: Sequence[Sc
     if remark is not None:
         return [DIVERGED if gone else usual for gone in lost], [remark]
     names = dict.fromkeys(row.quantity for row in gone_rows)
-    remarks = [f"{name} is undefined where a state or an update is zero, or beyond what a float holds" for name in names]
+    remarks = [
+        f"{name} is undefined where a state or an update is zero, or beyond what a float holds"
+        for name in names
+    ]
     return [UNDEFINED if gone else usual for gone in lost], remarks
 
 
@@ -48,7 +55,9 @@ def _diverged(kernels: Sequence[Kernels], backward: bool) -> str | None:
         return f"diverged at application {min(found)}"
     if not backward:
         return None
-    back = [_first(k.gradients[::-1], k.gradient_log[::-1]) for k in kernels if k.gradients is not None]
+    back = [
+        _first(k.gradients[::-1], k.gradient_log[::-1]) for k in kernels if k.gradients is not None
+    ]
     found = [len(kernels[0].states) - 1 - a for a in back if a is not None]
     return f"gradients diverged at application {max(found)}" if found else None
 
@@ -63,7 +72,9 @@ def _activation(k: Kernels) -> str | None:
     """What an activation returned that is no number, at an argument of a variance that occurs."""
     for kind, block in enumerate(k.program.structure.blocks):
         steps = k.program.kinds == kind
-        for activation, (variance, log) in zip(activations(block.branch), k.arguments[kind], strict=True):
+        for activation, (variance, log) in zip(
+            activations(block.branch), k.arguments[kind], strict=True
+        ):
             scaled = np.zeros_like(variance) if log is None else np.clip(log, LOWEST, HIGHEST)
             with np.errstate(all="ignore"):
                 deviations = np.sqrt(variance[steps].ravel()) * np.exp(scaled[steps].ravel())
@@ -76,12 +87,21 @@ def _activation(k: Kernels) -> str | None:
 def _no_number(activation: Activation, deviations: np.ndarray) -> str | None:
     import jax
 
-    some = deviations[np.unique(np.linspace(0, len(deviations) - 1, min(len(deviations), MOST_VARIANCES)).round().astype(int))]
+    some = deviations[
+        np.unique(
+            np.linspace(0, len(deviations) - 1, min(len(deviations), MOST_VARIANCES))
+            .round()
+            .astype(int)
+        )
+    ]
     x = np.unique(np.outer(some, gaussian_nodes()[0]))
     if not len(x):
         return None
     x = x[np.argsort(np.abs(x), kind="stable")]
-    for what, function in (("", activation.function), ("the derivative of ", activation.derivative)):
+    for what, function in (
+        ("", activation.function),
+        ("the derivative of ", activation.derivative),
+    ):
         with jax.enable_x64(True):
             value = np.asarray(function(jax.numpy.asarray(x)))
         bad = np.flatnonzero(~np.isfinite(value))

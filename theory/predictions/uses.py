@@ -1,4 +1,5 @@
-"""Grams over all uses of a slot: what its matrices read, and the cotangents that come back to its branch, application by application."""
+"""Grams over all uses of a slot: what its matrices read, and the cotangents that come back to
+its branch, application by application."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from sigprop.theory.recursion.program import Program, Room, shared_program
 
 
 class Uses(NamedTuple):
-    """reads, cotangents [D, D]: <r_a, r_b> and <delta_a, delta_b>, zero where a and b share no slot; last, stem: <h_D, h_D>, <g_0, g_0>."""
+    """reads, cotangents [D, D]: <r_a, r_b> and <delta_a, delta_b>, zero where a and b share no
+    slot; last, stem: <h_D, h_D>, <g_0, g_0>."""
 
     reads: np.ndarray
     cotangents: np.ndarray
@@ -26,22 +28,53 @@ class Uses(NamedTuple):
 
 
 def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tuple)
-    """The Grams of a network of one token (sums over the stem's parts for ``stem``). Raises ``NoRule`` as ``kernels`` does."""
+    """The Grams of a network of one token (sums over the stem's parts for ``stem``). Raises
+    ``NoRule`` as ``kernels`` does."""
     program = shared_program(arch, room)
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     with jax.enable_x64(True):
         points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
-        fineness, start = Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)), begin(arch.stem_parts)
-        given = (fineness, points, tables, arch.stem_parts, start, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
-        out = jax.device_get(run(program.structure, program.coupled, USES, None, modulator_draws(arch, program, room, 0), *given))
+        fineness, start = (
+            Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)),
+            begin(arch.stem_parts),
+        )
+        given = (
+            fineness,
+            points,
+            tables,
+            arch.stem_parts,
+            start,
+            np.array(arch.bands),
+            boundaries,
+            arch.readout.gram(arch.tokens),
+        )
+        out = jax.device_get(
+            run(
+                program.structure,
+                program.coupled,
+                USES,
+                None,
+                modulator_draws(arch, program, room, 0),
+                *given,
+            )
+        )
     steps = np.flatnonzero(~program.taps)[: arch.depth]
-    reads, cotangents = _table(program, out["reads"], program.partners), _table(program, out["cotangents"], program.later)
+    reads, cotangents = (
+        _table(program, out["reads"], program.partners),
+        _table(program, out["cotangents"], program.later),
+    )
     last = out["states"][-1, 0, 0] * np.exp(2 * out["state_log"][-1, 0])
-    return Uses(reads[np.ix_(steps, steps)], cotangents[np.ix_(steps, steps)], float(last), float(out["stem"][0, 0] * np.exp(2 * out["stem_log"][0])))
+    return Uses(
+        reads[np.ix_(steps, steps)],
+        cotangents[np.ix_(steps, steps)],
+        float(last),
+        float(out["stem"][0, 0] * np.exp(2 * out["stem_log"][0])),
+    )
 
 
 def _table(program: Program, grams: Any, partners: np.ndarray) -> np.ndarray:
-    """[P, P] of the first token, from each step's own Gram, its log, and the Grams with its partners."""
+    """[P, P] of the first token, from each step's own Gram, its log, and the Grams with its
+    partners."""
     own, log, pairs = grams
     found = np.diag(own[:, 0, 0])
     if pairs is not None:

@@ -23,7 +23,8 @@ TINY = 1e-300  # a gradient of zero has this exponent's logarithm
 
 
 class Values:
-    """Rows read off the kernels; nudge: what is added to 1 - cos^2 where it is read from rounded Grams."""
+    """Rows read off the kernels; nudge: what is added to 1 - cos^2 where it is read from rounded
+    Grams."""
 
     def __init__(self, arch: Architecture, k: Kernels, nudge: float = 0.0):
         self.arch, self.k, self.nudge = arch, k, nudge
@@ -48,9 +49,21 @@ class Values:
             case "gradient_variance" | "gradient_covariance":
                 return self._entry(self.k.gradients, self.k.gradient_log, (a,), t, s)
             case "band_variance" | "band_covariance":
-                return self._entry(self.k.bands[:, self.arch.band_names.index(row.group or "")], self.k.state_log, (a,), t, s)
+                return self._entry(
+                    self.k.bands[:, self.arch.band_names.index(row.group or "")],
+                    self.k.state_log,
+                    (a,),
+                    t,
+                    s,
+                )
             case "band_gradient":
-                return self._entry(self.k.gradient_bands[:, self.arch.band_names.index(row.group or "")], self.k.gradient_log, (a,), t, s)
+                return self._entry(
+                    self.k.gradient_bands[:, self.arch.band_names.index(row.group or "")],
+                    self.k.gradient_log,
+                    (a,),
+                    t,
+                    s,
+                )
             case "matrix_entropy":
                 return self._entropy(a), 0.0
             case "state_cosine":
@@ -73,7 +86,9 @@ class Values:
                 return math.log(self._apart(a + 1, t, s) / self._apart(a, t, s)), 0.0
             case "gradient_exponent":
                 totals = [self._total(at) for at in (0, self.arch.depth)]
-                return (math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]) / self.arch.depth, 0.0
+                return (
+                    math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]
+                ) / self.arch.depth, 0.0
             case "logit_variance":
                 value, log = self._outputs(t)
                 return self.arch.head.variance * value, log + 2 * self._temperature(t)
@@ -81,7 +96,10 @@ class Values:
                 return self._contact(t)
             case "cross_entropy":
                 value, log = self._outputs(t)
-                return cross_entropy(self.arch.head.variance * value * math.exp(log + 2 * self._temperature(t)), self.arch.head.vocabulary or 0), 0.0
+                return cross_entropy(
+                    self.arch.head.variance * value * math.exp(log + 2 * self._temperature(t)),
+                    self.arch.head.vocabulary or 0,
+                ), 0.0
             case "ntk":
                 return self._ntk(row.group, t, s)
         raise KeyError(row.quantity)
@@ -93,12 +111,18 @@ class Values:
             return 1.0, 0.0
         if kind == "value" or row.token == row.token_2:
             return abs(value[0]), value[1]
-        ends = [self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group)) for t in (row.token, row.token_2)]
+        ends = [
+            self.value(Row(row.quantity, row.application, token=t, token_2=t, group=row.group))
+            for t in (row.token, row.token_2)
+        ]
         # of sampled heads a variance that is zero may come out below
-        return math.sqrt(max(ends[0][0], 0.0)) * math.sqrt(max(ends[1][0], 0.0)), (ends[0][1] + ends[1][1]) / 2
+        return math.sqrt(max(ends[0][0], 0.0)) * math.sqrt(max(ends[1][0], 0.0)), (
+            ends[0][1] + ends[1][1]
+        ) / 2
 
     def magnitude(self, row: Row, value: Scaled) -> Scaled:
-        """What rounding is relative to: the scale, and of sums whose terms can cancel the sum of their sizes."""
+        """What rounding is relative to: the scale, and of sums whose terms can cancel the sum of
+        their sizes."""
         with np.errstate(all="ignore"):
             if row.quantity == "weight_gradient":
                 return self._weight_gradient(row.group or "", row.application or 0, np.abs)
@@ -108,7 +132,9 @@ class Values:
                 if row.quantity == "logit_variance":
                     return self.arch.head.variance * size, log
                 part = self.arch.stem_parts[EMBEDDING]
-                return math.sqrt(size * part.variance * float(part.gram[row.token or 0, row.token or 0])), log / 2
+                return math.sqrt(
+                    size * part.variance * float(part.gram[row.token or 0, row.token or 0])
+                ), log / 2
             return self.scale(row, value)
 
     @staticmethod
@@ -125,9 +151,14 @@ class Values:
         found = np.flatnonzero(self.k.program.partners[late] == early)
         if not len(found) or self.k.write_pairs is None:
             return 0.0  # no weight in common: the writes are independent
-        return float(self.k.write_pairs[late, found[0], t, t] / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t]))
+        return float(
+            self.k.write_pairs[late, found[0], t, t]
+            / math.sqrt(self.k.writes[early, t, t] * self.k.writes[late, t, t])
+        )
 
-    def _weight_gradient(self, group: str, a: int, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Scaled:
+    def _weight_gradient(
+        self, group: str, a: int, of: Callable[[np.ndarray], np.ndarray] = np.asarray
+    ) -> Scaled:
         """Of the slot whose first application is a, of the terms as they are or of their sizes.
 
         The read-out's taps are one slot, a part of the stem another.
@@ -136,14 +167,19 @@ class Values:
             gram, own = self.k.stem
             mantissa, log = (gram * self.arch.stem_parts[group].gram)[None], own[None]
         else:
-            slot = [] if group == READOUT else next(u for u in self.arch.applications_of(group).values() if u[0] == a)
+            slot = (
+                []
+                if group == READOUT
+                else next(u for u in self.arch.applications_of(group).values() if u[0] == a)
+            )
             used = np.flatnonzero(self.k.program.taps) if group == READOUT else self.steps[slot]
             mantissa, log = (table[used] for table in self.k.groups[group])
         found = _sum(of(mantissa.ravel()), (log[:, :, None] + log[:, None, :]).ravel())
         return (math.nan, 0.0) if found[0] == 0 and self._lost(group) else found
 
     def _lost(self, group: str) -> bool:
-        """Whether the state outgrows an update of the group's by more than a float holds, and its gradient with it."""
+        """Whether the state outgrows an update of the group's by more than a float holds, and
+        its gradient with it."""
         if group not in self.arch.weights:
             return False
         used = [a for slot in self.arch.applications_of(group).values() for a in slot]
@@ -154,12 +190,15 @@ class Values:
         """-sum p log p / log T over the spectrum p of the read coordinates' Gram, of trace 1."""
         own = np.cumsum(self.arch.bands) <= self.arch.owned[a] + BAND
         log = self.k.state_log[a] - self.k.state_log[a].max()
-        gram = np.tensordot(np.array(self.arch.bands) * own, self.k.bands[a], 1) * np.exp(log[:, None] + log)
+        gram = np.tensordot(np.array(self.arch.bands) * own, self.k.bands[a], 1) * np.exp(
+            log[:, None] + log
+        )
         p = np.clip(np.linalg.eigvalsh(gram / np.trace(gram)), TINY, None)
         return float(-(p * np.log(p)).sum() / math.log(len(p)))
 
     def _apart(self, a: int, t: int, s: int) -> float:
-        """1 - cos of two tokens at state a; where no gap is carried, at least the rounding of a cosine."""
+        """1 - cos of two tokens at state a; where no gap is carried, at least the rounding of a
+        cosine."""
         gram = self.k.states[a]
         cosine = float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s]))
         if self.k.gaps is not None and cosine > 0:
@@ -168,28 +207,41 @@ class Values:
 
     def _angle(self, a: int, t: int) -> float:
         """Degrees between h_a and h_{a+1}."""
-        x, y, cross = self.k.states[a, t, t], self.k.states[a + 1, t, t], self.k.crossed[a + 1, self.column[a], t, t]
-        return math.degrees(math.atan2(math.sqrt(max(x * y - cross * cross, 0.0) + self.nudge * x * y), cross))
+        x, y, cross = (
+            self.k.states[a, t, t],
+            self.k.states[a + 1, t, t],
+            self.k.crossed[a + 1, self.column[a], t, t],
+        )
+        return math.degrees(
+            math.atan2(math.sqrt(max(x * y - cross * cross, 0.0) + self.nudge * x * y), cross)
+        )
 
     def _total(self, a: int) -> Scaled:
         """sum over tokens of <g_a, g_a>."""
         return _sum(np.diag(self.k.gradients[a]), 2 * self.k.gradient_log[a])
 
     def _outputs(self, t: int, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Scaled:
-        """<o_t, o_t> of the read-out's output (of: as ``_weight_gradient``): each tap's with itself and twice with every later one."""
+        """<o_t, o_t> of the read-out's output (of: as ``_weight_gradient``): each tap's with
+        itself and twice with every later one."""
         k, taps = self.k, np.flatnonzero(self.k.program.taps)
         found = [(k.writes[p, t, t], 2 * k.write_log[p, t]) for p in taps]
         if k.write_pairs is not None:
             for p in taps:
                 for u, q in enumerate(k.program.partners[p]):
                     if q in taps:
-                        found.append((2 * k.write_pairs[p, u, t, t], k.write_log[p, t] + k.write_log[q, t]))
+                        found.append(
+                            (2 * k.write_pairs[p, u, t, t], k.write_log[p, t] + k.write_log[q, t])
+                        )
         mantissa, log = np.array(found).T
         return _sum(of(mantissa), log)
 
     def _temperature(self, t: int) -> float:
         """log of what the head multiplies token t's logits by."""
-        return float(self.k.log_norm[self.arch.depth, t]) if self.arch.head.inverse_temperature else 0.0
+        return (
+            float(self.k.log_norm[self.arch.depth, t])
+            if self.arch.head.inverse_temperature
+            else 0.0
+        )
 
     def _contact(self, t: int) -> Scaled:
         """The embedding's coefficient in o_t, which is what w_0 has, times its variance."""
@@ -197,8 +249,15 @@ class Values:
         part, (output, log) = self.arch.stem_parts[EMBEDDING], self._outputs(t)
         last, log_last = self._entry(self.k.states, self.k.state_log, (self.arch.depth,), t, t)
         cross = self.k.crossed[self.arch.depth, self.column[0], t, t] / self.arch.input_gram[t, t]
-        own_log = self.k.state_log[self.arch.depth, t] + self.k.state_log[0, t] + (log - log_last) / 2 + self._temperature(t)
-        return float(math.sqrt(output / last) * cross * part.variance * part.gram[t, t]), float(own_log)
+        own_log = (
+            self.k.state_log[self.arch.depth, t]
+            + self.k.state_log[0, t]
+            + (log - log_last) / 2
+            + self._temperature(t)
+        )
+        return float(math.sqrt(output / last) * cross * part.variance * part.gram[t, t]), float(
+            own_log
+        )
 
     def _ntk(self, group: str | None, t: int, s: int) -> Scaled:
         if group is None:
@@ -208,7 +267,9 @@ class Values:
         rows = float(self.arch.weights[group].rows) if group in self.arch.weights else 1.0
         if mantissa[t, s] == 0 and self._lost(group):
             return math.nan, 0.0
-        return self.arch.sgd_factors.get(group, 1.0) * rows * float(mantissa[t, s]), float(log[t, s])
+        return self.arch.sgd_factors.get(group, 1.0) * rows * float(mantissa[t, s]), float(
+            log[t, s]
+        )
 
 
 def _sum(mantissa: np.ndarray, log: np.ndarray) -> Scaled:

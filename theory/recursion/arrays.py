@@ -1,4 +1,5 @@
-"""The calculus on arrays: Grams of one step and of its partners as blocks [B, T, T], logs of their scales, numbers by place."""
+"""The calculus on arrays: Grams of one step and of its partners as blocks [B, T, T], logs of
+their scales, numbers by place."""
 
 from __future__ import annotations
 
@@ -22,8 +23,9 @@ from sigprop.theory.recursion import gaps as recursion_gaps
 class ArrayEnvironment(NumericEnvironment):
     """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
 
-    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U, T]; numbers are
-    [1] at a and [U] at b; ties [U]; gaps {place: 1 - rho^2 of the read [1, T, T]} where it is known beside the Gram.
+    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U,
+    T]; numbers are [1] at a and [U] at b; ties [U]; gaps {place: 1 - rho^2 of the read [1, T, T]}
+    where it is known beside the Gram.
     """
 
     def __init__(
@@ -69,19 +71,32 @@ class ArrayEnvironment(NumericEnvironment):
         return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
-        return matrix @ value(self) if side == "left" else value(self) @ jnp.swapaxes(matrix, -1, -2)
+        return (
+            matrix @ value(self) if side == "left" else value(self) @ jnp.swapaxes(matrix, -1, -2)
+        )
 
     def log(self, leaf: Vector, i: str) -> Any:
         return self.logs[type(leaf), i]
 
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        return self.once((activation, of, i), lambda: dual.features(activation, self.variance(of, i), log_scale(of, i, self), keep=self.resolution.degree))
+        return self.once(
+            (activation, of, i),
+            lambda: dual.features(
+                activation,
+                self.variance(of, i),
+                log_scale(of, i, self),
+                keep=self.resolution.degree,
+            ),
+        )
 
     def variance(self, of: Vector, i: str) -> Any:
         return self.once((None, of, i), lambda: variance(of, i, self))
 
-    def dual(self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None) -> Any:
-        nudge = None if cross.shape[-1] == 1 and left is right else self.resolution.nudge  # one token with itself
+    def dual(
+        self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None
+    ) -> Any:
+        # one token with itself
+        nudge = None if cross.shape[-1] == 1 and left is right else self.resolution.nudge
         return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, nudge)
 
     def tokens_alone(self, i: str) -> bool:
@@ -94,13 +109,21 @@ class ArrayEnvironment(NumericEnvironment):
         return recursion_gaps.gap(u, i, self)
 
     def block(self, value: Any, i: str, j: str) -> Any:
-        return jnp.broadcast_to(value, self.reads[i, j].shape) if not hasattr(value, "shape") else value
+        return (
+            jnp.broadcast_to(value, self.reads[i, j].shape)
+            if not hasattr(value, "shape")
+            else value
+        )
 
     def ones(self, i: str, j: str) -> Any:
         return jnp.ones_like(self.reads[i, j])
 
     def same(self, i: str, j: str) -> Any:
-        return jnp.eye(self.logs[next(iter(self.logs))].shape[-1], dtype=jnp.float64)[None] if i == j else 0.0
+        return (
+            jnp.eye(self.logs[next(iter(self.logs))].shape[-1], dtype=jnp.float64)[None]
+            if i == j
+            else 0.0
+        )
 
     @staticmethod
     def left(value: Any) -> Any:
@@ -118,7 +141,9 @@ class ArrayEnvironment(NumericEnvironment):
     def widest(log: Any) -> Any:
         return jnp.broadcast_to(jnp.max(log, axis=-1, keepdims=True), log.shape)
 
-    def attention(self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None) -> dict[str, Any]:
+    def attention(
+        self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None
+    ) -> dict[str, Any]:
         return expectation.attention(self, node, i, j, values, cotangents, of)
 
     @staticmethod

@@ -1,9 +1,11 @@
-"""Backward steps of the Gram scan: the same recursion run in reverse, with the transposed rule and the transposed branch.
+"""Backward steps of the Gram scan: the same recursion run in reverse, with the transposed rule and
+the transposed branch.
 
-With S' = M S + B w and x = rho . S, the gradient by the states is g = M^T g' + rho y, where y = (df/dr)^T delta and
-delta = B . g': the read of the backward step has the forward step's write coefficients and the other way round. All
-cotangents are by *mantissas* of the forward states, so that neither pass overflows: sqrt(n) dz/dh = exp(-log_h) times
-them. One more lane holds the read-out vector v, which the taps read.
+With S' = M S + B w and x = rho . S, the gradient by the states is g = M^T g' + rho y, where y =
+(df/dr)^T delta and delta = B . g': the read of the backward step has the forward step's write
+coefficients and the other way round. All cotangents are by *mantissas* of the forward states, so
+that neither pass overflows: sqrt(n) dz/dh = exp(-log_h) times them. One more lane holds the
+read-out vector v, which the taps read.
 """
 
 from __future__ import annotations
@@ -28,9 +30,12 @@ from sigprop.theory.recursion.summary import recall
 
 
 class BackwardKind:
-    """One kind of sub-block, transposed; weights: whether the gradient products of every group are wanted."""
+    """One kind of sub-block, transposed; weights: whether the gradient products of every group
+    are wanted."""
 
-    def __init__(self, index: int, structure: Structure, resolution: Resolution, weights: bool = True):
+    def __init__(
+        self, index: int, structure: Structure, resolution: Resolution, weights: bool = True
+    ):
         self.index, self.structure, self.resolution = index, structure, resolution
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
@@ -41,14 +46,18 @@ class BackwardKind:
         return x["back_into"], log + x["back_unit"][None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
-        """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later steps."""
+        """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later
+        steps."""
         reads = {("a", "a"): x["forward_read"][None]}
         cotangents = {("a", "a"): own}
         logs = {(Read, "a"): x["forward_log"][None], (Cotangent, "a"): log - x["delta_log"][None]}
         if partners is not None:
             forward = x["partner"]
             reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
-            logs[Read, "b"], logs[Cotangent, "b"] = forward["logs"], partners.logs - forward["delta_log"]
+            logs[Read, "b"], logs[Cotangent, "b"] = (
+                forward["logs"],
+                partners.logs - forward["delta_log"],
+            )
         gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
         numbers = partners.numbers if partners is not None else None
         env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
@@ -61,30 +70,55 @@ class BackwardKind:
             gram = inner(y, "a", y, "a", env)
             pairs = inner(y, "a", y, "b", env) if partners is not None else None
         log_y = log_scale(y, "a", env) + x["forward_log"][None] if y is not None else log
-        blank = lambda i, j: jnp.zeros_like(cotangents[i, j])  # noqa: E731
+
+        def blank(i, j):
+            return jnp.zeros_like(cotangents[i, j])
+
         own_gram = env.block(gram, "a", "a") if gram is not None else blank("a", "a")
-        pair_gram = (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b")) if partners is not None else None
+        pair_gram = (
+            (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b"))
+            if partners is not None
+            else None
+        )
         if self.block.modulators:
             own_gram = own_gram + self._modulated(x, own, log + x["forward_log"][None] - log_y)
-        return Written(own_gram, pair_gram, log_y, (), {group: self._weight(env, group, partners is not None) for group in self.groups})
+        return Written(
+            own_gram,
+            pair_gram,
+            log_y,
+            (),
+            {group: self._weight(env, group, partners is not None) for group in self.groups},
+        )
 
     @staticmethod
     def _modulated(x: Any, own: Any, log: Any) -> Any:
-        """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm> is of order one at every width. [1, T, T]; own:
-        <delta, delta> with delta = B g'."""
-        return jnp.diag(over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2) * jnp.exp(2 * log[0]))[None]
+        """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm>
+        is of order one at every width. [1, T, T]; own: <delta, delta> with delta = B g'."""
+        return jnp.diag(
+            over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2)
+            * jnp.exp(2 * log[0])
+        )[None]
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale where nothing else is left."""
+    def rule(
+        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale
+        where nothing else is left."""
         common = jnp.where(x["only_tap"], write_log, jnp.maximum(log, write_log))
-        keep, add = jnp.exp(jnp.minimum(log - common, 0.0))[None, None], jnp.exp(write_log - common)[None]
+        keep, add = (
+            jnp.exp(jnp.minimum(log - common, 0.0))[None, None],
+            jnp.exp(write_log - common)[None],
+        )
         return x["back_transition"] * keep, x["back_reads"] * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
-        """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one weight."""
+        """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one
+        weight."""
         zero = jnp.zeros_like(env.cotangent("a", "a")[0])
         uses: list[tuple[Vector | None, Vector]] = (
-            [(self.block.branch, Cotangent())] if group == READOUT and self.index == len(self.structure.blocks) - 1 else self.gradient.uses.get(group, [])
+            [(self.block.branch, Cotangent())]
+            if group == READOUT and self.index == len(self.structure.blocks) - 1
+            else self.gradient.uses.get(group, [])
         )
         if not uses:
             return zero, zero[0]
@@ -96,7 +130,9 @@ class BackwardKind:
             amount = amount + jnp.sum(amounts + jnp.swapaxes(amounts, -1, -2), axis=0)
         return amount, log[0]
 
-    def _products(self, env: ArrayEnvironment, uses: list[tuple[Vector | None, Vector]], j: str, log: Any) -> Any:
+    def _products(
+        self, env: ArrayEnvironment, uses: list[tuple[Vector | None, Vector]], j: str, log: Any
+    ) -> Any:
         result = jnp.zeros_like(env.cotangent("a", j))
         for x, d in uses:
             for x2, d2 in uses:
@@ -105,11 +141,15 @@ class BackwardKind:
                     continue  # proved zero
                 inputs = env.ones("a", j) if x is None else inner(x, "a", x2, j, env)  # type: ignore[arg-type]
                 left = env.left(jnp.exp(self._use_log(env, (x, d), "a") - log))
-                right = env.right(jnp.exp(jnp.minimum(self._use_log(env, (x2, d2), j) - log, 600.0)))
+                right = env.right(
+                    jnp.exp(jnp.minimum(self._use_log(env, (x2, d2), j) - log, 600.0))
+                )
                 result = result + inputs * cotangents * left * right
         return result
 
     @staticmethod
     def _use_log(env: ArrayEnvironment, use: tuple[Vector | None, Vector], i: str) -> Any:
         x, d = use
-        return log_scale(d, i, env) + (0 * log_scale(d, i, env) if x is None else log_scale(x, i, env))
+        return log_scale(d, i, env) + (
+            0 * log_scale(d, i, env) if x is None else log_scale(x, i, env)
+        )

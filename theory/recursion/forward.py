@@ -1,4 +1,5 @@
-"""Forward steps of the Gram scan: reads, branches and rules of the description, with numbers from the calculus."""
+"""Forward steps of the Gram scan: reads, branches and rules of the description, with numbers
+from the calculus."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from sigprop.theory.recursion.summary import recall, summarise
 
 def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
     """(m, <dm/dr, dm/dr> n) [1, T] of a step, from its scores: 0 where it skips."""
-    variance, power, least = (evaluate(scalar, x["numbers"]) for scalar in (node.variance, node.power, node.skip_below))
+    variance, power, least = (
+        evaluate(scalar, x["numbers"]) for scalar in (node.variance, node.power, node.skip_below)
+    )
 
     def of(scores: Any) -> Any:
         m = jnp.mean(jax.nn.sigmoid(jnp.sqrt(variance) * scores), axis=0) ** power
@@ -37,7 +40,9 @@ def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
     return m[None], jnp.sum(slopes**2, axis=0, keepdims=True)
 
 
-def numeric_form(x: Any, gram: Callable[[int, int], Any], log: Callable[[int], Any], stem: int | None, bands: Any) -> Form:
+def numeric_form(
+    x: Any, gram: Callable[[int, int], Any], log: Callable[[int], Any], stem: int | None, bands: Any
+) -> Form:
     """A ``Form`` on arrays: Gram entries [K, T], logs [1, T]."""
     return Form(
         gram,
@@ -58,20 +63,40 @@ def within(bands: Any, fraction: Any) -> Any:
 
 def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:
     """Coefficients as an array [len(leaves), K, T]."""
-    return jnp.stack([jnp.broadcast_to(jnp.asarray(form.get(leaf, 0.0), dtype=jnp.float64), shape) for leaf in leaves])
+    return jnp.stack(
+        [
+            jnp.broadcast_to(jnp.asarray(form.get(leaf, 0.0), dtype=jnp.float64), shape)
+            for leaf in leaves
+        ]
+    )
 
 
 class ForwardKind:
     """One kind of sub-block (or the read-out tap, whose rule leaves the state alone)."""
 
-    def __init__(self, index: int, structure: Structure, resolution: Resolution, bands: Any, blank: list[Any] | None = None):
-        self.index, self.structure, self.resolution, self.bands, self.blank = index, structure, resolution, bands, blank
+    def __init__(
+        self,
+        index: int,
+        structure: Structure,
+        resolution: Resolution,
+        bands: Any,
+        blank: list[Any] | None = None,
+    ):
+        self.index, self.structure, self.resolution, self.bands, self.blank = (
+            index,
+            structure,
+            resolution,
+            bands,
+            blank,
+        )
         self.block: SubBlock = structure.blocks[index]
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """rho and log of r_a = read(states)."""
         form, read_log = self._form(x, gram, log)(self.block.read)
-        return dense(form, list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])), jnp.broadcast_to(jnp.asarray(read_log, dtype=jnp.float64), log.shape)
+        return dense(
+            form, list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
+        ), jnp.broadcast_to(jnp.asarray(read_log, dtype=jnp.float64), log.shape)
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
@@ -80,38 +105,76 @@ class ForwardKind:
         if partners is not None:
             reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
         gaps = {"a": x["gap"][None]} if x.get("gap") is not None else {}
-        env = environment(x, self.resolution, reads, {}, logs, "ties", partners.numbers if partners is not None else None, gaps)
+        env = environment(
+            x,
+            self.resolution,
+            reads,
+            {},
+            logs,
+            "ties",
+            partners.numbers if partners is not None else None,
+            gaps,
+        )
         for node in self.block.attention:
             if node.kept_by and x.get("scores") is not None:
-                env.known["kept", node, "a"] = (modulator(self.block.modulators[node.kept_by], x)[0] > 0).astype(jnp.float64)
+                env.known["kept", node, "a"] = (
+                    modulator(self.block.modulators[node.kept_by], x)[0] > 0
+                ).astype(jnp.float64)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
-        pairs = env.block(inner(branch, "a", branch, "b", env), "a", "b") if partners is not None else None
+        pairs = (
+            env.block(inner(branch, "a", branch, "b", env), "a", "b")
+            if partners is not None
+            else None
+        )
         summary = summarise(env, branch, "a")
-        every = tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank)) if self.blank is not None else summary
+        every = (
+            tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank))
+            if self.blank is not None
+            else summary
+        )
         tokens = jnp.zeros(gram.shape[1:2], dtype=jnp.float64)
-        participation = tokens if env.participation is None or not self.block.attention else env.participation[0]
+        participation = (
+            tokens
+            if env.participation is None or not self.block.attention
+            else env.participation[0]
+        )
         gap = jnp.broadcast_to(gap_of(branch, "a", env), own.shape) if gaps else None
-        return Written(gram, pairs, log_scale(branch, "a", env), every, {"participation": participation}, gap)
+        return Written(
+            gram, pairs, log_scale(branch, "a", env), every, {"participation": participation}, gap
+        )
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """M, B and the common log of the next lanes (the stem's lane, if there is one, stays), lane 0's gain, and of modulators."""
+    def rule(
+        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """M, B and the common log of the next lanes (the stem's lane, if there is one, stays),
+        lane 0's gain, and of modulators."""
         transition, into, common, gain = self._rule(x, gram, log, cross, own, write_log)
         told = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
         for node in self.block.modulators.values():
             m, slope = modulator(node, x)
-            rule: Callable[[Any], Any] = lambda m, name=node.weight: self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2]  # noqa: E731
+
+            def rule(m: Any, name: str = node.weight) -> Any:
+                return self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2]
+
             by_m, by_m_into = jax.jvp(rule, (m,), (jnp.ones_like(m),))[1]
-            told |= {"modulator": m, "sensitivity": slope * self._square(by_m, by_m_into, gram, cross, own)}
+            told |= {
+                "modulator": m,
+                "sensitivity": slope * self._square(by_m, by_m_into, gram, cross, own),
+            }
         return transition, into, common, told
 
     def _square(self, transition: Any, into: Any, gram: Any, cross: Any, own: Any) -> Any:
         """<u, u> [1, T] of lane 0's u = M S + B w."""
         lane = dict(zip([*range(gram.shape[0]), WRITE], [*transition[0], into[0]], strict=True))
-        return jnp.einsum("k,kt->t", self.bands, overlap(lane, lane, self._entry(gram, cross, own)))[None]
+        return jnp.einsum(
+            "k,kt->t", self.bands, overlap(lane, lane, self._entry(gram, cross, own))
+        )[None]
 
-    def _rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, Any]:
+    def _rule(
+        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
+    ) -> tuple[Any, Any, Any, Any]:
         """M, B, the common log and lane 0's gain."""
         lanes, shape = list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
         form = self._form(x, gram, log, cross, own, write_log)
@@ -122,9 +185,17 @@ class ForwardKind:
         for _, own_log in results[1:]:
             common = jnp.maximum(common, own_log)
         common = jnp.broadcast_to(jnp.asarray(common, dtype=jnp.float64), log.shape)
-        scaled = [{leaf: c * jnp.exp(own_log - common) for leaf, c in coefficients.items()} for coefficients, own_log in results]
+        scaled = [
+            {leaf: c * jnp.exp(own_log - common) for leaf, c in coefficients.items()}
+            for coefficients, own_log in results
+        ]
         gain = jnp.broadcast_to(form.gain(self.block.rule[0]), log.shape)
-        return jnp.stack([dense(c, lanes, shape) for c in scaled]), jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]), common, gain
+        return (
+            jnp.stack([dense(c, lanes, shape) for c in scaled]),
+            jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]),
+            common,
+            gain,
+        )
 
     @staticmethod
     def _entry(gram: Any, cross: Any, own: Any) -> Callable[[int, int], Any]:
@@ -138,13 +209,33 @@ class ForwardKind:
 
         return entry
 
-    def _form(self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None) -> Form:
-        return numeric_form(x, self._entry(gram, cross, own), lambda leaf: write_log if leaf == WRITE else log, self.structure.stem_lane, self.bands)
+    def _form(
+        self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None
+    ) -> Form:
+        return numeric_form(
+            x,
+            self._entry(gram, cross, own),
+            lambda leaf: write_log if leaf == WRITE else log,
+            self.structure.stem_lane,
+            self.bands,
+        )
 
 
-def environment(x: Any, resolution: Resolution, reads: Any, cotangents: Any, logs: Any, ties: str, numbers: Any, gaps: Mapping[str, Any]) -> ArrayEnvironment:
-    """The array environment of one step ('a') and, where ``numbers`` of its partners are given, of those ('b')."""
+def environment(
+    x: Any,
+    resolution: Resolution,
+    reads: Any,
+    cotangents: Any,
+    logs: Any,
+    ties: str,
+    numbers: Any,
+    gaps: Mapping[str, Any],
+) -> ArrayEnvironment:
+    """The array environment of one step ('a') and, where ``numbers`` of its partners are given,
+    of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers
-    return ArrayEnvironment(reads, cotangents, at, lambda weight: x[ties][weight], logs, resolution, gaps)
+    return ArrayEnvironment(
+        reads, cotangents, at, lambda weight: x[ties][weight], logs, resolution, gaps
+    )

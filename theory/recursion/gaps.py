@@ -1,7 +1,9 @@
-"""Gaps of expressions: 1 - rho^2 between the tokens of one application, by recursion beside ``log_scale`` wherever nothing cancels.
+"""Gaps of expressions: 1 - rho^2 between the tokens of one application, by recursion beside
+``log_scale`` wherever nothing cancels.
 
-``gap(u, i, env)`` follows ``inner(u, i, u, i, env)``: a matrix, a norm and a factor leave the cosine as it is, sums of
-independent vectors and activations have maps of their own (``dual.gaps``). What mixes tokens is read from its Gram.
+``gap(u, i, env)`` follows ``inner(u, i, u, i, env)``: a matrix, a norm and a factor leave the
+cosine as it is, sums of independent vectors and activations have maps of their own (``dual.gaps``).
+What mixes tokens is read from its Gram.
 """
 
 from __future__ import annotations
@@ -9,7 +11,19 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from sigprop.language.expression import Activate, Bias, Dropout, Linear, Normalise, Product, Read, Rescale, Scale, Sum, Vector
+from sigprop.language.expression import (
+    Activate,
+    Bias,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Truncate
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import shift
@@ -19,7 +33,8 @@ from sigprop.theory.gaussian.gaps import Pair, from_values, joined, multiplied
 
 
 def gap(u: Vector, i: str, env: NumericEnvironment) -> Array:
-    """Return 1 - rho^2 [B, T, T] of the cosines rho between tokens of u at one place, 0 on the diagonal."""
+    """Return 1 - rho^2 [B, T, T] of the cosines rho between tokens of u at one place, 0 on the
+    diagonal."""
     key = ("gap", u, i)
     if key not in env.memo:
         known = _structural(u, i, env)
@@ -40,10 +55,19 @@ def _structural(u: Vector, i: str, env: NumericEnvironment) -> Array | None:
             return env.gaps.get(i)
         case Bias():
             return jnp.zeros_like(env.ones(i, i))
-        case Linear(of=of) | Scale(of=of) | Gate(of=of) | Normalise(of=of) | Rescale(of=of) | Truncate(of=of):
+        case (
+            Linear(of=of)
+            | Scale(of=of)
+            | Gate(of=of)
+            | Normalise(of=of)
+            | Rescale(of=of)
+            | Truncate(of=of)
+        ):
             return gap(of, i, env)
         case Activate(activation, of, 0):
-            return dual.gap(activation, env.features(activation, of, i), _pair(of, i, env), env.resolution.nudge)
+            return dual.gap(
+                activation, env.features(activation, of, i), _pair(of, i, env), env.resolution.nudge
+            )
         case Product(left, right):
             return multiplied(gap(left, i, env), gap(right, i, env))
         case Dropout(of=of, rate=rate):
@@ -62,7 +86,8 @@ def _independent(terms: tuple[Vector, ...], i: str, env: NumericEnvironment) -> 
 
 
 def _own(u: Vector, i: str, env: NumericEnvironment) -> tuple[Array, Array]:
-    """Variances [1, T] and Gram [1, T, T]; those of a step's own summary come without the first axis."""
+    """Variances [1, T] and Gram [1, T, T]; those of a step's own summary come without the first
+    axis."""
     cross, variance = env.block(inner(u, i, u, i, env), i, i), env.variance(u, i)
     return (variance if variance.ndim == cross.ndim - 1 else variance[None]), cross
 

@@ -1,15 +1,18 @@
-"""The Gram scan: one recursion over steps that serves the forward pass, and read backwards the backward pass.
+"""The Gram scan: one recursion over steps that serves the forward pass, and read backwards the
+backward pass.
 
     read    x_p = rho_p . S_p                      R_pq  = <x_p, x_q>
-    write   w_p = F(x_p)                           Gamma_pq = <w_p, w_q>, zero unless p and q share a weight
+    write   w_p = F(x_p)                           Gamma_pq = <w_p, w_q>, zero unless p and q share
+            a weight
     rule    S_{p+1} = M_p S_p + B_p w_p            S: m lanes
 
     <w_p, S_{q+1}> = M_q <w_p, S_q> + B_q Gamma_pq         <w_p, S_0> = 0
     <S_{p+1}, S_q> = M_p <S_p, S_q> + B_p <w_p, S_q>
 
-Lanes, bands and tokens are axes: Grams [m, m, K, T, T], coefficients [m, m, K, T]. Every state carries one log scale
-a token, and all arrays are mantissas relative to it (true <S_p[t], S_q[s]> = exp(log_p[t] + log_q[s]) * mantissa).
-Cost: O(P) steps of vector work where no weight is shared, O(P) steps over all P columns where some is.
+Lanes, bands and tokens are axes: Grams [m, m, K, T, T], coefficients [m, m, K, T]. Every state
+carries one log scale a token, and all arrays are mantissas relative to it (true <S_p[t], S_q[s]> =
+exp(log_p[t] + log_q[s]) * mantissa). Cost: O(P) steps of vector work where no weight is shared,
+O(P) steps over all P columns where some is.
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ BEYOND = 200  # powers of two
 
 
 class Written(NamedTuple):
-    """What a step's write tells: own [1, T, T] and pair [U, T, T] Grams, log [1, T], summary and extra outputs, and where the
-    scan carries gaps its own [1, T, T]."""
+    """What a step's write tells: own [1, T, T] and pair [U, T, T] Grams, log [1, T], summary and
+    extra outputs, and where the scan carries gaps its own [1, T, T]."""
 
     own: Any
     pairs: Any
@@ -41,7 +44,8 @@ class Written(NamedTuple):
 
 
 class Partners(NamedTuple):
-    """The U partners of a step: read Grams R_pq [U, T, T], read logs [U, T], their summaries, numbers {name: [U]}."""
+    """The U partners of a step: read Grams R_pq [U, T, T], read logs [U, T], their summaries,
+    numbers {name: [U]}."""
 
     reads: Any
     logs: Any
@@ -60,21 +64,26 @@ class Kind(Protocol):
         """Grams of the write, from <x_p, x_p> [1, T, T]."""
         ...
 
-    def rule(self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """(M [m, m, K, T], B [m, K, T], log [1, T], what else is told by name [1, T]) from Grams of the states, <S, w> [m, K, T, T] and <w, w>."""
+    def rule(
+        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
+    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        """(M [m, m, K, T], B [m, K, T], log [1, T], what else is told by name [1, T]) from Grams
+        of the states, <S, w> [m, K, T, T] and <w, w>."""
         ...
 
 
 class Gaps(NamedTuple):
-    """gap [T, T]: 1 - rho^2 between tokens of the only lane, which nothing but its Gram tells otherwise; nudge: what a step's
-    angles are moved by (0: not at all), so that a second run says how much they matter."""
+    """gap [T, T]: 1 - rho^2 between tokens of the only lane, which nothing but its Gram tells
+    otherwise; nudge: what a step's angles are moved by (0: not at all), so that a second run
+    says how much they matter."""
 
     gap: Any
     nudge: Any
 
 
 class Carry(NamedTuple):
-    """gram, log: the state's own; rows [C, m, m, K, T, T]: <S_p, S_c> for tracked boundaries c; tables so far; gap, or None."""
+    """gram, log: the state's own; rows [C, m, m, K, T, T]: <S_p, S_c> for tracked boundaries c;
+    tables so far; gap, or None."""
 
     gram: Any
     log: Any
@@ -97,14 +106,18 @@ def gram_scan(
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P.
 
-    tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is ``x``); start:
-    [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with every later state is wanted
-    (coupled: all P + 1); bands [K]: widths; summary: zeros of the summaries, for partners (empty: none kept);
-    draws [P, C, T]: of modulators' scores, where there are any; gaps: of the start, of one lane in one band, no weight shared.
+    tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is
+    ``x``); start: [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with
+    every later state is wanted (coupled: all P + 1); bands [K]: widths; summary: zeros of the
+    summaries, for partners (empty: none kept); draws [P, C, T]: of modulators' scores, where there
+    are any; gaps: of the start, of one lane in one band, no weight shared.
     """
     steps = tables["step"].shape[0]
     lanes, _, n_bands, tokens, _ = start.shape
-    zeros = lambda *shape: jnp.zeros(shape, dtype=jnp.float64)  # noqa: E731
+
+    def zeros(*shape):
+        return jnp.zeros(shape, dtype=jnp.float64)
+
     kept = {
         "reads": zeros(steps, lanes, n_bands, tokens),
         "logs": zeros(steps, tokens),
@@ -114,7 +127,11 @@ def gram_scan(
     }
     if draws is not None and coupled:
         kept["factor"] = zeros(steps, tokens, steps, tokens)
-    rows = zeros(columns.shape[0], *start.shape).at[...].set(jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0))
+    rows = (
+        zeros(columns.shape[0], *start.shape)
+        .at[...]
+        .set(jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0))
+    )
 
     def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
         p = x["step"]
@@ -124,36 +141,66 @@ def gram_scan(
         scores, factor = _scores(carry, x, own[0], read_log[0], partners, draws)
         x = x | {"scores": scores, "gap": carry.gap}
         written = _switch(kinds, x, "write", own, read_log, partners)
-        cross_rows: Any = _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None  # <w_p, S_c> [P + 1, m, K, T, T]
+        # <w_p, S_c> [P + 1, m, K, T, T]
+        cross_rows: Any = (
+            _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None
+        )
         cross = cross_rows[p] if coupled else jnp.zeros(start.shape[1:], dtype=jnp.float64)
-        m, b, log, told = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log)
+        m, b, log, told = _switch(
+            kinds, x, "rule", carry.gram, carry.log, cross, written.own[0], written.log
+        )
         m, b, log = _moderate(m, b, log)
-        m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0]))
+        m, b, log, gram = _normalised(
+            m, b, log, _next_gram(m, b, carry.gram, cross, written.own[0])
+        )
         gap = None if gaps is None else _next_gap(m, b, carry, written, gaps.nudge)
         new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
         new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
         kept = dict(carry.tables)
         if coupled:
             updates = {"reads": rho, "logs": read_log[0], "transition": m, "into": b}
-            updates["summary"] = jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()
-            kept = kept | jax.tree.map(lambda table, value: table.at[p].set(value), {name: kept[name] for name in updates}, updates)
+            updates["summary"] = (
+                jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()
+            )
+            kept = kept | jax.tree.map(
+                lambda table, value: table.at[p].set(value),
+                {name: kept[name] for name in updates},
+                updates,
+            )
             kept |= {} if factor is None else {"factor": factor}
         out = {
-            "gram": gram, "log": log[0], "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]), "read": own[0], "read_log": read_log[0],
-            "reads": rho, "write": written.own[0], "write_log": written.log[0], "told": {name: value[0] for name, value in told.items()},
-            "pairs": partners.reads if partners else None, "write_pairs": written.pairs,
-            "transition": m, "into": b, "summary": jax.tree.map(lambda leaf: leaf[0], written.summary), "extra": written.extra,
-            "read_gap": carry.gap, "gap": gap,
-        }  # fmt: skip
+            "gram": gram,
+            "log": log[0],
+            "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]),
+            "read": own[0],
+            "read_log": read_log[0],
+            "reads": rho,
+            "write": written.own[0],
+            "write_log": written.log[0],
+            "told": {name: value[0] for name, value in told.items()},
+            "pairs": partners.reads if partners else None,
+            "write_pairs": written.pairs,
+            "transition": m,
+            "into": b,
+            "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
+            "extra": written.extra,
+            "read_gap": carry.gap,
+            "gap": gap,
+        }
         return Carry(gram, log, new, kept, gap), out
 
-    return jax.lax.scan(step, Carry(start, start_log, rows, kept, None if gaps is None else gaps.gap), tables)[1]
+    return jax.lax.scan(
+        step, Carry(start, start_log, rows, kept, None if gaps is None else gaps.gap), tables
+    )[1]
 
 
 def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any:
     """Of m h + b w, w being independent of h."""
     pairs = []
-    for factor, gram, gap in ((m[0, 0, 0], carry.gram[0, 0, 0], carry.gap), (b[0, 0], written.own[0], written.gap[0])):
+    for factor, gram, gap in (
+        (m[0, 0, 0], carry.gram[0, 0, 0], carry.gap),
+        (b[0, 0], written.own[0], written.gap[0]),
+    ):
         q = factor * factor * jnp.diagonal(gram)
         pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
     gap, same = joined(pairs).gap, jnp.eye(carry.gap.shape[-1], dtype=bool)
@@ -161,8 +208,14 @@ def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any
 
 
 def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
-    branches: list[Callable[..., Any]] = [lambda *given, kind=kind: getattr(kind, method)(*given) for kind in kinds]
-    return branches[0](x, *operands) if len(branches) == 1 else jax.lax.switch(x["kind"], branches, x, *operands)
+    branches: list[Callable[..., Any]] = [
+        lambda *given, kind=kind: getattr(kind, method)(*given) for kind in kinds
+    ]
+    return (
+        branches[0](x, *operands)
+        if len(branches) == 1
+        else jax.lax.switch(x["kind"], branches, x, *operands)
+    )
 
 
 def _contract(left: Any, right: Any, gram: Any, bands: Any) -> Any:
@@ -172,38 +225,66 @@ def _contract(left: Any, right: Any, gram: Any, bands: Any) -> Any:
 
 def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partners:
     q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
-    reads = jnp.einsum("k,ikt,ujks,uijkts->uts", bands, rho, carry.tables["reads"][q], carry.rows[q])
+    reads = jnp.einsum(
+        "k,ikt,ujks,uijkts->uts", bands, rho, carry.tables["reads"][q], carry.rows[q]
+    )
     summary = jax.tree.map(lambda table: table[q], carry.tables["summary"])
-    return Partners(reads, carry.tables["logs"][q], summary, {name: table[q] for name, table in numbers.items()})
+    return Partners(
+        reads, carry.tables["logs"][q], summary, {name: table[q] for name, table in numbers.items()}
+    )
 
 
-def _scores(carry: Carry, x: Any, own: Any, log: Any, partners: Partners | None, draws: Any) -> tuple[Any, Any]:
+def _scores(
+    carry: Carry, x: Any, own: Any, log: Any, partners: Partners | None, draws: Any
+) -> tuple[Any, Any]:
     """The modulators' scores of a step, and the factor of all scores so far."""
     if draws is None:
         return None, None
     scale = jnp.exp(log)
     row = None
     if partners is not None:
-        blocks = partners.reads * scale[None, :, None] * jnp.exp(partners.logs)[:, None, :] * x["modulated"][:, None, None]
-        row = jnp.zeros((draws.shape[0], *own.shape), dtype=jnp.float64).at[x["partners"]].set(blocks, mode="drop")
-    return field.scores(x["step"], draws, own * scale[:, None] * scale[None, :], row, carry.tables.get("factor"))
+        blocks = (
+            partners.reads
+            * scale[None, :, None]
+            * jnp.exp(partners.logs)[:, None, :]
+            * x["modulated"][:, None, None]
+        )
+        row = (
+            jnp.zeros((draws.shape[0], *own.shape), dtype=jnp.float64)
+            .at[x["partners"]]
+            .set(blocks, mode="drop")
+        )
+    return field.scores(
+        x["step"], draws, own * scale[:, None] * scale[None, :], row, carry.tables.get("factor")
+    )
 
 
 def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:
-    """<w_p, S_c> for every boundary c: the write's overlaps with earlier writes, carried through the rules since."""
+    """<w_p, S_c> for every boundary c: the write's overlaps with earlier writes, carried through
+    the rules since."""
     steps = tables["logs"].shape[0]
-    row = jnp.zeros((steps, *pairs.shape[1:]), dtype=jnp.float64).at[partners].set(pairs, mode="drop")  # [P, T, T]
-    drive = tables["into"][:, :, :, None, :] * row[:, None, None]  # [P, m, K, T, T]: B_q on q's token
+    # [P, T, T]
+    row = (
+        jnp.zeros((steps, *pairs.shape[1:]), dtype=jnp.float64).at[partners].set(pairs, mode="drop")
+    )
+    # [P, m, K, T, T]: B_q on q's token
+    drive = tables["into"][:, :, :, None, :] * row[:, None, None]
 
     def double(level: Any, prefix: Any) -> Any:
         m, v = prefix  # of the 2^level steps that end at each step
         earlier_m, earlier_v = (jnp.roll(table, 2**level, axis=0) for table in prefix)
         there = (jnp.arange(steps) >= 2**level)[:, None, None, None, None]
-        joined = jnp.einsum("pijks,pjlks->pilks", m, earlier_m), v + jnp.einsum("pijks,pjkts->pikts", m, earlier_v)
+        joined = (
+            jnp.einsum("pijks,pjlks->pilks", m, earlier_m),
+            v + jnp.einsum("pijks,pjkts->pikts", m, earlier_v),
+        )
         return jnp.where(there, joined[0], m), jnp.where(there, joined[1], v)
 
-    # a loop over levels, not associative_scan: that one unrolls them, and the program would grow with log(P)
-    states = jax.lax.fori_loop(0, (steps - 1).bit_length(), double, (tables["transition"], drive))[1]
+    # a loop over levels, not associative_scan: that one unrolls them, and the program would grow
+    # with log(P)
+    states = jax.lax.fori_loop(0, (steps - 1).bit_length(), double, (tables["transition"], drive))[
+        1
+    ]
     return jnp.concatenate([jnp.zeros_like(states[:1]), states])
 
 
@@ -216,24 +297,43 @@ def _lanes_first(m: Any, b: Any, rows: Any, cross: Any) -> Any:
 
 
 def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
-    """<S', S'> from <S, S> [m, m, K, T, T], <w, S> [m, K, T, T] and <w, w> [T, T]: ``advance`` on one side, then on the other."""
+    """<S', S'> from <S, S> [m, m, K, T, T], <w, S> [m, K, T, T] and <w, w> [T, T]: ``advance``
+    on one side, then on the other."""
     half = _lanes_first(m, b, gram[None], cross[None])[0]  # <S', S_j>
     lanes = range(m.shape[0])
     own = jnp.broadcast_to(own[None], cross.shape[1:])
     transition = {(i, j): m[i, j][:, :, None] for i in lanes for j in lanes}
-    with_write = jnp.stack(advance(transition, {i: b[i][:, :, None] for i in lanes}, [jnp.swapaxes(cross[j], -1, -2) for j in lanes], own))  # <S', w>
+    # <S', w>
+    with_write = jnp.stack(
+        advance(
+            transition,
+            {i: b[i][:, :, None] for i in lanes},
+            [jnp.swapaxes(cross[j], -1, -2) for j in lanes],
+            own,
+        )
+    )
     second = {(i, j): m[i, j][None, :, None, :] for i in lanes for j in lanes}
-    return jnp.stack(advance(second, {i: b[i][None, :, None, :] for i in lanes}, [half[:, j] for j in lanes], with_write), axis=1)
+    return jnp.stack(
+        advance(
+            second,
+            {i: b[i][None, :, None, :] for i in lanes},
+            [half[:, j] for j in lanes],
+            with_write,
+        ),
+        axis=1,
+    )
 
 
 def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
-    """Coefficients whose squares floats could not hold, in units of a power of two (others as they are)."""
+    """Coefficients whose squares floats could not hold, in units of a power of two (others as
+    they are)."""
     scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1))))
     return m / scale[None, None, None], b / scale[None, None], log + more[None]
 
 
 def unit(size: Any) -> tuple[Any, Any]:
-    """The power of two next to sizes whose squares floats could not hold, else 1; and its logarithm."""
+    """The power of two next to sizes whose squares floats could not hold, else 1; and its
+    logarithm."""
     size = jax.lax.stop_gradient(size)
     power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
     power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)
@@ -241,7 +341,14 @@ def unit(size: Any) -> tuple[Any, Any]:
 
 
 def _normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:
-    """Move the state's size into its log scale, so that its largest lane has unit variance per token."""
-    size = jax.lax.stop_gradient(jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1)))  # a choice of units, not a function of the Gram
+    """Move the state's size into its log scale, so that its largest lane has unit variance per
+    token."""
+    # a choice of units, not a function of the Gram
+    size = jax.lax.stop_gradient(jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1)))
     scale = jnp.where(size > 0, jnp.sqrt(jnp.where(size > 0, size, 1.0)), 1.0)
-    return m / scale[None, None, None, :], b / scale[None, None, :], log + jnp.log(scale)[None], gram / (scale[:, None] * scale[None, :])[None, None, None]
+    return (
+        m / scale[None, None, None, :],
+        b / scale[None, None, :],
+        log + jnp.log(scale)[None],
+        gram / (scale[:, None] * scale[None, :])[None, None, None],
+    )

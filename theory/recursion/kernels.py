@@ -1,4 +1,5 @@
-"""Kernels of an architecture: state, write and gradient Grams, weight gradients and NTK; one compilation a structure."""
+"""Kernels of an architecture: state, write and gradient Grams, weight gradients and NTK; one
+compilation a structure."""
 
 from __future__ import annotations
 
@@ -24,18 +25,21 @@ COARSE = 64  # the second resolution, whose difference is the stated numerical e
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
-    """Grams in the wide limit, as mantissas with log scales: true <u[t], v[s]> = exp(log_u[t] + log_v[s]) * mantissa.
+    """Grams in the wide limit, as mantissas with log scales: true <u[t], v[s]> = exp(log_u[t] +
+    log_v[s]) * mantissa.
 
-    states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked states ``columns`` [C];
-    writes [P, T, T], write_log [P, T]: of every step, a tap's being its output; write_pairs [P, U, T, T] by ``program.partners``;
-    gradients [D+1, T, T], gradient_log [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None);
-    stem (mantissa [T, T], log [T]): gradient products at the stem, all lanes together;
-    groups {group: (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later partners;
-    participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of what norms have divided lane 0 by so far;
-    modulators [P, T]: of every step (1 without one, 0 where it skips); gaps [D+1, T, T]: 1 - rho^2 of states, where the scan
-    carries them; arguments: of activations, by kind of sub-block, (variance, log) [P, T]; bands, gradient_bands [D+1, K, T, T]: states and gradients, a
-    coordinate of each band;
-    ntk {group, or part of the stem: (mantissa [T, T], log [T, T])} between outputs t and s. What lies beyond the passes' reach is None.
+    states [D+1, T, T], state_log [D+1, T]; crossed [D+1, C, T, T]: <h_a, h_c> for the tracked
+    states ``columns`` [C]; writes [P, T, T], write_log [P, T]: of every step, a tap's being its
+    output; write_pairs [P, U, T, T] by ``program.partners``; gradients [D+1, T, T], gradient_log
+    [D+1, T]; gradients_crossed [D+1, D+1, T, T]: <g_a, g_b> for b >= a (tied only, else None); stem
+    (mantissa [T, T], log [T]): gradient products at the stem, all lanes together; groups {group:
+    (mantissa [P, T, T], log [P, T])}: per step, gradient products with itself and its later
+    partners; participation [P, T]: of a step's attention (0 elsewhere); log_norm [D+1, T]: log of
+    what norms have divided lane 0 by so far; modulators [P, T]: of every step (1 without one, 0
+    where it skips); gaps [D+1, T, T]: 1 - rho^2 of states, where the scan carries them; arguments:
+    of activations, by kind of sub-block, (variance, log) [P, T]; bands, gradient_bands [D+1, K, T,
+    T]: states and gradients, a coordinate of each band; ntk {group, or part of the stem: (mantissa
+    [T, T], log [T, T])} between outputs t and s. What lies beyond the passes' reach is None.
     """
 
     program: Program
@@ -62,13 +66,20 @@ class Kernels:
 
 
 def kernels(
-    arch: Architecture, columns: tuple[int, ...] = (), degree: int = DEGREE, seed: int = 0, reach: int = NTK, approximation: str | None = None
+    arch: Architecture,
+    columns: tuple[int, ...] = (),
+    degree: int = DEGREE,
+    seed: int = 0,
+    reach: int = NTK,
+    approximation: str | None = None,
 ) -> Kernels:
-    """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is wanted (tied: all come
-    anyway); degree, seed: of Hermite series, and of the heads that attention is averaged over; reach: how far the passes go (``passes``);
-    approximation: of attention forward, by name.
+    """All Grams of ``arch`` in the wide limit. columns: states whose overlap with every other is
+    wanted (tied: all come anyway); degree, seed: of Hermite series, and of the heads that attention
+    is averaged over; reach: how far the passes go (``passes``); approximation: of attention
+    forward, by name.
 
-    Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with independent recursions.
+    Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with
+    independent recursions.
     """
     (found,) = sampled_kernels(arch, columns, degree, seed, reach, approximation)
     return found
@@ -85,39 +96,85 @@ def sampled_kernels(
     nudge: float = 0.0,
     tail: float = 1.0,
 ) -> list[Kernels]:
-    """``kernels``, for each draw of the modulators' scores where there are any (``field.draws``), else one. room: of the program;
-    nudge, tail: as ``Resolution`` has them."""
+    """``kernels``, for each draw of the modulators' scores where there are any
+    (``field.draws``), else one. room: of the program; nudge, tail: as ``Resolution`` has them."""
     check_writes(arch)
     program = shared_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
     most, backward = program.partners.shape[1], 0 if reach == FORWARD else 2 if reach == NTK else 1
-    footprint.require(arch, footprint.pass_bytes(arch, program.steps, most, len(boundaries), backward) + footprint.draw_bytes(arch))
+    footprint.require(
+        arch,
+        footprint.pass_bytes(arch, program.steps, most, len(boundaries), backward)
+        + footprint.draw_bytes(arch),
+    )
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(degree), np.float64(nudge), np.float64(tail))
-        given = (fineness, points, tables, arch.stem_parts, begin(arch.stem_parts), np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
-        out = jax.device_get(run(program.structure, program.coupled, reach, approximation, modulator_draws(arch, program, room, seed), *given))
-    each = [out] if not arch.modulators else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
+        given = (
+            fineness,
+            points,
+            tables,
+            arch.stem_parts,
+            begin(arch.stem_parts),
+            np.array(arch.bands),
+            boundaries,
+            arch.readout.gram(arch.tokens),
+        )
+        out = jax.device_get(
+            run(
+                program.structure,
+                program.coupled,
+                reach,
+                approximation,
+                modulator_draws(arch, program, room, seed),
+                *given,
+            )
+        )
+    each = (
+        [out]
+        if not arch.modulators
+        else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
+    )
     return [_read(one, program, columns) for one in each]
 
 
-def modulator_draws(arch: Architecture, program: Program, room: Room, seed: int) -> np.ndarray | None:
-    """Draws of the modulators' scores (``field.draws``): of the steps that there are, whatever the program is rounded up to."""
+def modulator_draws(
+    arch: Architecture, program: Program, room: Room, seed: int
+) -> np.ndarray | None:
+    """Draws of the modulators' scores (``field.draws``): of the steps that there are, whatever
+    the program is rounded up to."""
     steps = needed(arch, room).steps
     found = field.draws(arch, steps, seed)
-    return None if found is None else np.pad(found, ((0, 0), (0, program.steps - steps), (0, 0), (0, 0)))
+    return (
+        None
+        if found is None
+        else np.pad(found, ((0, 0), (0, program.steps - steps), (0, 0), (0, 0)))
+    )
 
 
-def scan_tables(arch: Architecture, program: Program, columns: tuple[int, ...]) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...]]:
-    """What every step of the passes is given, the tracked boundaries, and the states that those are (tied: all)."""
+def scan_tables(
+    arch: Architecture, program: Program, columns: tuple[int, ...]
+) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...]]:
+    """What every step of the passes is given, the tracked boundaries, and the states that those
+    are (tied: all)."""
     columns = tuple(range(arch.depth + 1)) if program.coupled else columns or (0,)
     tracked = [*columns, *columns[:1] * (shared(len(columns)) - len(columns))]
     boundaries = np.arange(program.steps + 1) if program.coupled else program.boundary[tracked]
     tables = {
-        "kind": program.kinds, "step": np.arange(program.steps), "partners": program.partners, "later": program.later, "row": program.row,
-        "column": program.column, "ties": program.ties, "ties_later": program.ties_later, "numbers": program.numbers, "taps": program.taps,
-        "modulated": sum((program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)),
-    }  # fmt: skip
+        "kind": program.kinds,
+        "step": np.arange(program.steps),
+        "partners": program.partners,
+        "later": program.later,
+        "row": program.row,
+        "column": program.column,
+        "ties": program.ties,
+        "ties_later": program.ties_later,
+        "numbers": program.numbers,
+        "taps": program.taps,
+        "modulated": sum(
+            (program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)
+        ),
+    }
     return tables, boundaries, columns
 
 
@@ -125,18 +182,45 @@ def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Ke
     at = program.boundary
     seen = at if program.coupled else np.arange(len(columns))
     names = ("states", "state_log", "log_norm", "bands")
-    forward = {name: out[name][at] for name in names} | {name: out[name] for name in ("writes", "write_log", "write_pairs", "participation", "modulators")}
-    forward |= {"gaps": None if out["gaps"] is None else out["gaps"][at], "arguments": out["arguments"]}
-    return Kernels(program, columns=columns, crossed=out["crossed"][at][:, seen], **forward, **_backward(out, program))
+    forward = {name: out[name][at] for name in names} | {
+        name: out[name]
+        for name in ("writes", "write_log", "write_pairs", "participation", "modulators")
+    }
+    forward |= {
+        "gaps": None if out["gaps"] is None else out["gaps"][at],
+        "arguments": out["arguments"],
+    }
+    return Kernels(
+        program,
+        columns=columns,
+        crossed=out["crossed"][at][:, seen],
+        **forward,
+        **_backward(out, program),
+    )
 
 
 def _backward(out: dict[str, Any], program: Program) -> dict[str, Any]:
     if "gradients" not in out:
-        return dict.fromkeys(("gradients", "gradient_log", "gradients_crossed", "stem", "groups", "gradient_bands", "ntk"))
+        return dict.fromkeys(
+            (
+                "gradients",
+                "gradient_log",
+                "gradients_crossed",
+                "stem",
+                "groups",
+                "gradient_bands",
+                "ntk",
+            )
+        )
     at, reverse = program.boundary, program.steps - program.boundary
     return {
-        "gradients": out["gradients"][reverse], "gradient_log": out["gradient_log"][reverse] - out["state_log"][at],
-        "gradients_crossed": out["gradient_rows"][reverse][:, reverse] if program.coupled else None, "stem": (out["stem"], out["stem_log"]),
-        "groups": {name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()},
-        "gradient_bands": out["gradient_bands"][reverse], "ntk": out.get("ntk"),
-    }  # fmt: skip
+        "gradients": out["gradients"][reverse],
+        "gradient_log": out["gradient_log"][reverse] - out["state_log"][at],
+        "gradients_crossed": out["gradient_rows"][reverse][:, reverse] if program.coupled else None,
+        "stem": (out["stem"], out["stem_log"]),
+        "groups": {
+            name: (amount[::-1], log[::-1]) for name, (amount, log) in out["groups"].items()
+        },
+        "gradient_bands": out["gradient_bands"][reverse],
+        "ntk": out.get("ntk"),
+    }

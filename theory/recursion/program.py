@@ -1,7 +1,9 @@
-"""The steps that a Gram scan runs over: applications and read-out taps in order, and which steps share a weight.
+"""The steps that a Gram scan runs over: applications and read-out taps in order, and which steps
+share a weight.
 
-A read-out tap is a step like any other whose rule leaves the state alone and whose output meets the read-out vector
-v; so taps at several depths share the slot "readout", and the backward scan meets v at each of them.
+A read-out tap is a step like any other whose rule leaves the state alone and whose output meets the
+read-out vector v; so taps at several depths share the slot "readout", and the backward scan meets v
+at each of them.
 """
 
 from __future__ import annotations
@@ -25,18 +27,22 @@ from sigprop.theory.recursion import footprint
 
 
 class Room(NamedTuple):
-    """Steps and partners that a program has at least: members of a family then have one shape, and compile once. What is left over does nothing."""
+    """Steps and partners that a program has at least: members of a family then have one shape,
+    and compile once. What is left over does nothing."""
 
     steps: int = 0
     partners: int = 0
 
 
-FINE = 256  # up to here sizes are rounded up to powers of two, beyond to multiples of COARSE: what is left over takes time there
+# up to here sizes are rounded up to powers of two, beyond to multiples of COARSE: what is left over
+# takes time there
+FINE = 256
 COARSE = 64
 
 
 def shared(size: int) -> int:
-    """Return the size that programs of ``size`` are compiled at, so that depths 5 to 8 (9 to 16, ...) are one program; 0 stays 0."""
+    """Return the size that programs of ``size`` are compiled at, so that depths 5 to 8 (9 to 16,
+    ...) are one program; 0 stays 0."""
     if size > FINE:
         return -(-size // COARSE) * COARSE
     return 1 << (size - 1).bit_length() if size else 0
@@ -44,7 +50,8 @@ def shared(size: int) -> int:
 
 @dataclass(frozen=True)
 class Structure:
-    """What one compilation depends on: the expressions, never the numbers. ``blocks[-1]`` is the read-out tap."""
+    """What one compilation depends on: the expressions, never the numbers. ``blocks[-1]`` is the
+    read-out tap."""
 
     blocks: tuple[SubBlock, ...]
     initial: tuple[Vector, ...]
@@ -59,18 +66,38 @@ class Structure:
     @cached_property
     def injects(self) -> bool:
         """Whether the stem enters after application 0."""
-        return any(isinstance(node, Stem) for b in self.blocks for e in (b.read, *b.rule) for node in walk(e))
+        return any(
+            isinstance(node, Stem)
+            for b in self.blocks
+            for e in (b.read, *b.rule)
+            for node in walk(e)
+        )
 
     @cached_property
     def scores(self) -> tuple[Scores, ...]:
         """The kinds of attention scores that occur."""
-        return tuple(dict.fromkeys(node.scores for b in self.blocks for node in walk(b.branch) if isinstance(node, Attend)))
+        return tuple(
+            dict.fromkeys(
+                node.scores
+                for b in self.blocks
+                for node in walk(b.branch)
+                if isinstance(node, Attend)
+            )
+        )
 
     @cached_property
     def kinked(self) -> bool:
-        """Whether an activation has a closed form that, at some scale, moves as the root of 1 - rho^2."""
-        found = (node.activation for b in self.blocks for node in walk(b.branch) if isinstance(node, Activate))
-        return any(has_closed_form(activation) and activation.name != "linear" for activation in found)
+        """Whether an activation has a closed form that, at some scale, moves as the root of 1 -
+        rho^2."""
+        found = (
+            node.activation
+            for b in self.blocks
+            for node in walk(b.branch)
+            if isinstance(node, Activate)
+        )
+        return any(
+            has_closed_form(activation) and activation.name != "linear" for activation in found
+        )
 
     @property
     def stem_lane(self) -> int | None:
@@ -82,9 +109,10 @@ class Structure:
 class Program:
     """An architecture as P steps.
 
-    kinds [P]; application [P] (the tap at state a: a); boundary [D+1]: the step boundary at which state a is found;
-    taps [P] bool; partners [P, U]: earlier steps that share a weight, ascending, padded with P; row, column [P, U]:
-    for the *later* partners of step p, in order, where the pair stands in the forward tables; ties {weight: [P, U]}.
+    kinds [P]; application [P] (the tap at state a: a); boundary [D+1]: the step boundary at which
+    state a is found; taps [P] bool; partners [P, U]: earlier steps that share a weight, ascending,
+    padded with P; row, column [P, U]: for the *later* partners of step p, in order, where the pair
+    stands in the forward tables; ties {weight: [P, U]}.
     """
 
     structure: Structure
@@ -113,16 +141,21 @@ class Program:
 
 def needed(arch: Architecture, room: Room = Room()) -> Room:  # noqa: B008 (a tuple)
     """Steps and partners that the architecture has, or ``room`` where that is more."""
-    return Room(max(arch.depth + len(arch.readout.at), room.steps), max(footprint.partners(arch), room.partners))
+    return Room(
+        max(arch.depth + len(arch.readout.at), room.steps),
+        max(footprint.partners(arch), room.partners),
+    )
 
 
 def shared_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa: B008 (a tuple)
-    """``compile_program`` with sizes rounded up as ``shared`` says: the same numbers (tests/theory/recursion/test_program_size.py)."""
+    """``compile_program`` with sizes rounded up as ``shared`` says: the same numbers
+    (tests/theory/recursion/test_program_size.py)."""
     return compile_program(arch, Room(*map(shared, needed(arch, room))))
 
 
 def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa: B008 (a tuple)
-    """The step table of an architecture; steps left over in ``room`` leave the state alone and are seen by nothing.
+    """The step table of an architecture; steps left over in ``room`` leave the state alone and are
+    seen by nothing.
 
     Raises ``InputError`` where the tables of a tied network need more memory than there is.
     """
@@ -141,17 +174,30 @@ def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa
             kinds.append(len(arch.sub_blocks))
             application.append(a)
         if a < arch.depth:
-            kinds.append(arch.kinds[a])  # type: ignore[index]
+            kinds.append(arch.kind_table[a])
             application.append(a)
     idle = max(room.steps - len(kinds), 0)
-    kind, at = np.array(kinds + [len(arch.sub_blocks)] * idle), np.array(application + [arch.depth] * idle)
+    kind, at = (
+        np.array(kinds + [len(arch.sub_blocks)] * idle),
+        np.array(application + [arch.depth] * idle),
+    )
     taps = (kind == len(arch.sub_blocks)) & (np.arange(len(kind)) < len(kinds))
-    slots = {w: np.where(kind == len(arch.sub_blocks), -1, np.append(table, 0)[at]) for w, table in arch.slots.items()}  # type: ignore[union-attr]
-    held = {w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names]) for w in (*arch.drawn, READOUT)}
+    slots = {
+        w: np.where(kind == len(arch.sub_blocks), -1, np.append(table, 0)[at])
+        for w, table in arch.slot_tables.items()
+    }
+    held = {
+        w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names])
+        for w in (*arch.drawn, READOUT)
+    }
     slots[READOUT] = np.where(taps, 0, -1 - np.arange(len(kind)))
     tables = arch.number_tables | arch.tables_by_application
     numbers = {name: np.concatenate([table, table[-1:]])[at] for name, table in tables.items()}
-    pairs: tuple[Any, ...] = _pairs(slots, held, room.partners) if arch.tied or taps.sum() > 1 else _no_pairs(len(kind), held)
+    pairs: tuple[Any, ...] = (
+        _pairs(slots, held, room.partners)
+        if arch.tied or taps.sum() > 1
+        else _no_pairs(len(kind), held)
+    )
     return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers=numbers)
 
 
@@ -161,10 +207,16 @@ def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple[Any, ...]:
     return none, none, none, none, empty, empty
 
 
-def _pairs(slots: dict[str, np.ndarray], held: dict[str, np.ndarray], least: int) -> tuple[Any, ...]:
-    """Partner tables from 'same slot of some weight', earlier and later, with each pair's place in the forward table."""
+def _pairs(
+    slots: dict[str, np.ndarray], held: dict[str, np.ndarray], least: int
+) -> tuple[Any, ...]:
+    """Partner tables from 'same slot of some weight', earlier and later, with each pair's place
+    in the forward table."""
     steps = len(next(iter(held.values())))
-    same = {w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :] for w in held}
+    same = {
+        w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :]
+        for w in held
+    }
     shared = np.any(list(same.values()), axis=0)
     earlier, place = np.tril(shared, -1), np.cumsum(np.tril(shared, -1), axis=1) - 1
     most = max(int(earlier.sum(axis=1).max()), least)
@@ -188,4 +240,6 @@ def _listed(mask: np.ndarray, most: int, steps: int) -> np.ndarray:
 def _looked_up(same: np.ndarray, partners: np.ndarray) -> np.ndarray:
     steps = len(same)
     inside = np.minimum(partners, steps - 1)
-    return np.where(partners < steps, same[np.arange(steps)[:, None], inside], False).astype(np.float64)
+    return np.where(partners < steps, same[np.arange(steps)[:, None], inside], False).astype(
+        np.float64
+    )

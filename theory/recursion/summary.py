@@ -1,4 +1,5 @@
-"""What a step must know of an earlier one that shares its weights, beside their mutual Gram: found once, kept by the scan."""
+"""What a step must know of an earlier one that shares its weights, beside their mutual Gram:
+found once, kept by the scan."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
-    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend, query or key): its own Gram;
-    ('kept', an attention node): which keys are seen."""
+    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend,
+    query or key): its own Gram; ('kept', an attention node): which keys are seen."""
     facts: dict[tuple[Any, Vector], None] = {}
     for node in walk(branch):
         match node:
@@ -43,8 +44,12 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
 
 
 def arguments(summary: Any) -> tuple[tuple[tuple[Any, Any], ...], ...]:
-    """(variance, log) of every activation's argument, by kind of sub-block, in ``activations``' order."""
-    return tuple(tuple((fact.variance, fact.log) for fact in facts if isinstance(fact, Features)) for facts in summary)
+    """(variance, log) of every activation's argument, by kind of sub-block, in ``activations``'
+    order."""
+    return tuple(
+        tuple((fact.variance, fact.log) for fact in facts if isinstance(fact, Features))
+        for facts in summary
+    )
 
 
 def activations(branch: Vector) -> list[Activation]:
@@ -56,6 +61,7 @@ def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
     """Give the environment what ``summarise`` found at that place."""
     for (kind, of), known in zip(_facts(branch), summary, strict=True):
         if kind is Attend:
-            env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]  # [B, T, T]; a step's own comes without B
+            # [B, T, T]; a step's own comes without B
+            env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]
         else:
             env.known[kind, of, i] = known

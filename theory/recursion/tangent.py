@@ -1,8 +1,10 @@
-"""The tangent kernel from the backward pass: Theta_ts = sum over a group of <dz_t/dtheta, dz_s/dtheta>.
+"""The tangent kernel from the backward pass: Theta_ts = sum over a group of <dz_t/dtheta,
+dz_s/dtheta>.
 
-A backward pass that starts from a read-out Gram P gives sum_ts P_ts Theta_ts as the sum of its gradient products, linear
-in P. Where tokens never mix, entry [t, s] of one pass with P = 1 1^T belongs to outputs t and s alone. Where attention
-mixes them, Theta is the derivative of that sum by P: one reverse sweep over the pass gives all pairs of outputs.
+A backward pass that starts from a read-out Gram P gives sum_ts P_ts Theta_ts as the sum of its
+gradient products, linear in P. Where tokens never mix, entry [t, s] of one pass with P = 1 1^T
+belongs to outputs t and s alone. Where attention mixes them, Theta is the derivative of that sum by
+P: one reverse sweep over the pass gives all pairs of outputs.
 """
 
 from __future__ import annotations
@@ -18,8 +20,12 @@ Products = dict[str, tuple[Any, Any]]
 
 
 def products(found: dict[str, Any], stem: dict[str, Any]) -> Products:
-    """What a backward pass says of every group, the parts of the stem {part: (variance, Gram of its inputs [T, T])} included."""
-    return found["groups"] | {part: ((found["stem"] * gram)[None], found["stem_log"][None]) for part, (_, gram) in stem.items()}
+    """What a backward pass says of every group, the parts of the stem {part: (variance, Gram of
+    its inputs [T, T])} included."""
+    return found["groups"] | {
+        part: ((found["stem"] * gram)[None], found["stem_log"][None])
+        for part, (_, gram) in stem.items()
+    }
 
 
 def apart(found: Products) -> dict[str, tuple[Any, Any]]:
@@ -34,7 +40,8 @@ def apart(found: Products) -> dict[str, tuple[Any, Any]]:
 
 
 def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, Any]]:
-    """group -> (Theta [T, T], log [T, T]) where tokens mix: the derivative of every group's sum by the read-out Gram."""
+    """group -> (Theta [T, T], log [T, T]) where tokens mix: the derivative of every group's sum
+    by the read-out Gram."""
 
     def totals(gram: Any) -> tuple[Any, Any]:
         sums, tops = [], []
@@ -49,7 +56,10 @@ def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, A
     sums, pull, tops = jax.vjp(totals, start, has_aux=True)
     theta = jax.vmap(lambda unit: pull(unit)[0])(jnp.eye(len(sums), dtype=jnp.float64))
     theta = (theta + jnp.swapaxes(theta, -1, -2)) / 2
-    return {name: (theta[k], jnp.broadcast_to(tops[k], (tokens, tokens))) for k, name in enumerate(names)}
+    return {
+        name: (theta[k], jnp.broadcast_to(tops[k], (tokens, tokens)))
+        for k, name in enumerate(names)
+    }
 
 
 def _top(log: Any, amount: Any, axis: int | None) -> Any:

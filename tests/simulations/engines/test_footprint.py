@@ -1,4 +1,5 @@
-"""The bytes that one network is said to take, against its compiled program: within a factor of three, and refused where there are fewer."""
+"""The bytes that one network is said to take, against its compiled program: within a factor of
+three, and refused where there are fewer."""
 
 from __future__ import annotations
 
@@ -36,7 +37,10 @@ def test_one_network(name: str, engine: str, quantities: list[str], sizes: dict[
 def test_refused_where_there_is_less(engine: str, monkeypatch: pytest.MonkeyPatch):
     arch: Any = sp.architectures.looped_mlp(depth=2, loops=50)
     monkeypatch.setattr(memory, "available", lambda: 2**20)
-    with pytest.raises(InputError, match="depth=2, loops=50, width=512, engine=.*: needs about .*; accepted: smaller sizes"):
+    with pytest.raises(
+        InputError,
+        match="depth=2, loops=50, width=512, engine=.*: needs about .*; accepted: smaller sizes",
+    ):
         sp.measure(arch, width=512, samples=4, engine=engine)
 
 

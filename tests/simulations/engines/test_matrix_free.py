@@ -1,4 +1,5 @@
-"""The two engines sample the same law: rows of whole networks, forward and backward, also with more queries than width."""
+"""The two engines sample the same law: rows of whole networks, forward and backward, also with
+more queries than width."""
 
 from __future__ import annotations
 
@@ -23,13 +24,31 @@ QUANTITIES = ["residual_variance", "token_covariance", "gradient_variance", "wei
 JOBS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
     "untied": ("residual_mlp", {"depth": 3, "tokens": 2, "token_cosine": 0.3}, QUANTITIES),
     "tied": ("looped_mlp", {"depth": 1, "loops": 4}, QUANTITIES),
-    "more queries than width": ("looped_mlp", {"depth": 1, "loops": 16, "tokens": 3, "matrices": 1, "activation": "tanh"}, QUANTITIES),
-    "looped": ("looped_mlp", {"depth": 2, "loops": 3, "tokens": 2, "activation": "tanh"}, [*QUANTITIES, "ntk"]),
+    "more queries than width": (
+        "looped_mlp",
+        {"depth": 1, "loops": 16, "tokens": 3, "matrices": 1, "activation": "tanh"},
+        QUANTITIES,
+    ),
+    "looped": (
+        "looped_mlp",
+        {"depth": 2, "loops": 3, "tokens": 2, "activation": "tanh"},
+        [*QUANTITIES, "ntk"],
+    ),
     "orthogonal": ("looped_mlp", {"depth": 2, "loops": 3, "weights": "orthogonal"}, QUANTITIES),
-    "transformer": ("looped_transformer", {"loops": 2, "tokens": 2, "mlp_ratio": 2, "head_dim": 4}, QUANTITIES),
+    "transformer": (
+        "looped_transformer",
+        {"loops": 2, "tokens": 2, "mlp_ratio": 2, "head_dim": 4},
+        QUANTITIES,
+    ),
 }
 WIDER = ("untied", "tied", "looped", "transformer")
-LONG = [pytest.param(job, width, marks=pytest.mark.long) for width in (64, 512) for job in WIDER if (job, width) != ("looped", 64)]  # run with -m long
+# run with -m long
+LONG = [
+    pytest.param(job, width, marks=pytest.mark.long)
+    for width in (64, 512)
+    for job in WIDER
+    if (job, width) != ("looped", 64)
+]
 
 
 def drawn(job: str, width: int, engine: str, seed: int) -> np.ndarray:
@@ -39,17 +58,24 @@ def drawn(job: str, width: int, engine: str, seed: int) -> np.ndarray:
 
 
 def differences(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
-    """(smallest p-value that a row has one distribution, largest difference of means and covariances in standard errors) of rows that vary."""
+    """(smallest p-value that a row has one distribution, largest difference of means and
+    covariances in standard errors) of rows that vary."""
     vary = two.std(axis=0) > 1e-4 * np.abs(two).mean(axis=0)
     one, two = one[:, vary], two[:, vary]
     p = min(stats.ks_2samp(a, b).pvalue for a, b in zip(one.T, two.T, strict=True))
-    middle, scale = np.median(two, axis=0), np.quantile(np.abs(two - np.median(two, axis=0)), 0.9, axis=0)
-    one, two = (np.tanh((rows - middle) / scale) for rows in (one, two))  # bounded: narrow networks have heavy tails
+    middle, scale = (
+        np.median(two, axis=0),
+        np.quantile(np.abs(two - np.median(two, axis=0)), 0.9, axis=0),
+    )
+    # bounded: narrow networks have heavy tails
+    one, two = (np.tanh((rows - middle) / scale) for rows in (one, two))
     worst = 0.0
     for power in (lambda u: u, lambda u: (u[:, :, None] * u[:, None, :]).reshape(len(u), -1)):
         a, b = power(one), power(two)
         error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / SAMPLES)
-        worst = max(worst, float((np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-9)).max()))
+        worst = max(
+            worst, float((np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-9)).max())
+        )
     return p, worst
 
 
@@ -61,7 +87,8 @@ def test_engines_agree_in_law(job: str, width: int):
 
 
 def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.MonkeyPatch):
-    """The companion: a gradient whose images ignore what the forward pass asked differs at n = 8."""
+    """The companion: a gradient whose images ignore what the forward pass asked differs at n =
+    8."""
     ask = conditional.Gaussian.ask
 
     def forgetful(own: Any, other: Any, x: Any, fresh: Any, used: Any) -> Any:
@@ -69,7 +96,9 @@ def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.M
             return ask(own, other, x, fresh, used)
         a, b, r = directions.extend([] if own is None else [(own.directions, used)], x)
         images = fresh + directions.times(directions.products(b, other.images), other.directions)
-        return directions.times(r, images) + (0 if own is None else directions.times(a[0], own.images)), conditional.Seen(b, images)
+        return directions.times(r, images) + (
+            0 if own is None else directions.times(a[0], own.images)
+        ), conditional.Seen(b, images)
 
     monkeypatch.setattr(conditional.Gaussian, "ask", staticmethod(forgetful))
     monkeypatch.setitem(JOBS, "mistaken", (*JOBS["untied"][:2], ["gradient_variance"]))
@@ -90,7 +119,8 @@ def test_rows_do_not_depend_on_the_chunk_or_what_runs_beside():
 
 
 def test_memory_stays_below_the_ceiling():
-    """What the compiled program of a batch holds, times the batches in flight, is within the MiB that were allowed."""
+    """What the compiled program of a batch holds, times the batches in flight, is within the MiB
+    that were allowed."""
     arch = sp.architectures.looped_mlp(depth=1, loops=16, matrices=1)
     engine = MatrixFreeEngine(arch, select(arch, ["gradient_variance"]), 4096, 32 * 2**20)
     held = program(engine, engine.batch_size).memory_analysis()
@@ -99,15 +129,23 @@ def test_memory_stays_below_the_ceiling():
 
 def test_auto_takes_the_cheaper_engine_and_says_which():
     tied, rows = sp.architectures.looped_mlp(depth=1, loops=64, tokens=2), ["residual_variance"]
-    chosen = {width: sp.measure(tied, width=width, samples=2, quantities=rows).rows[0]["engine"] for width in (16, 2048)}
+    chosen = {
+        width: sp.measure(tied, width=width, samples=2, quantities=rows).rows[0]["engine"]
+        for width in (16, 2048)
+    }
     assert chosen == {16: "dense", 2048: "matrix-free"}
 
 
 def test_where_it_does_not_apply_the_dense_engine_is_named():
     arch = sp.architectures.looped_mlp(weights="uniform")
-    with pytest.raises(InputError, match="engine=matrix-free at weights=uniform; accepted: engine=dense"):
+    with pytest.raises(
+        InputError, match="engine=matrix-free at weights=uniform; accepted: engine=dense"
+    ):
         sp.measure(arch, engine="matrix-free", samples=2, width=8)
-    assert sp.measure(arch, samples=2, width=1024, quantities=["residual_variance"]).rows[0]["engine"] == "dense"
+    assert (
+        sp.measure(arch, samples=2, width=1024, quantities=["residual_variance"]).rows[0]["engine"]
+        == "dense"
+    )
 
 
 def test_every_engine_is_offered():

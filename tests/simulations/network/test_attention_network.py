@@ -1,4 +1,5 @@
-"""Attention in one finite network, against the same network written out with explicit matrices and jax.grad."""
+"""Attention in one finite network, against the same network written out with explicit matrices
+and jax.grad."""
 
 from __future__ import annotations
 
@@ -22,8 +23,15 @@ CASES: dict[str, dict[str, Any]] = {
     "causal, grouped": {"mask": "causal", "heads": HEADS, "kv_heads": KV},
     "rotary, capped": {"positions": "rotary", "rope_base": 5.0, "softcap": 0.7},
     "normalised": {"qk_norm": True},
-    "biased, rescaled": {"attention_bias": np.arange(9.0).reshape(3, 3) / 4, "attention_rescale": [1.0, 0.5, 2.0]},
-    "table, linear": {"mask": np.array([[1.0, 0, 1], [1, 1, 0], [0, 1, 1]]), "score_scale": "linear", "heads": HEADS},
+    "biased, rescaled": {
+        "attention_bias": np.arange(9.0).reshape(3, 3) / 4,
+        "attention_rescale": [1.0, 0.5, 2.0],
+    },
+    "table, linear": {
+        "mask": np.array([[1.0, 0, 1], [1, 1, 0], [0, 1, 1]]),
+        "score_scale": "linear",
+        "heads": HEADS,
+    },
 }
 
 
@@ -39,31 +47,55 @@ def attention(theta: dict[str, Any], r: Any, given: dict[str, Any]) -> Any:
         if "positions" not in given:
             return x
         first, second = x[:, : D // 2], x[:, D // 2 :]
-        return jnp.concatenate([first * np.cos(angle) - second * np.sin(angle), first * np.sin(angle) + second * np.cos(angle)], axis=1)
+        return jnp.concatenate(
+            [
+                first * np.cos(angle) - second * np.sin(angle),
+                first * np.sin(angle) + second * np.cos(angle),
+            ],
+            axis=1,
+        )
 
     outputs = []
     for h in range(HEADS):
         own, shared = slice(h * D, (h + 1) * D), slice(h // group * D, (h // group + 1) * D)
-        unit = lambda x: x / jnp.sqrt((x**2).mean(axis=1, keepdims=True)) if given.get("qk_norm") else x  # noqa: E731
-        s = turned(unit(q[:, own])) @ turned(unit(k[:, shared])).T / (D if given.get("score_scale") == "linear" else np.sqrt(D))
+
+        def unit(x):
+            return x / jnp.sqrt((x**2).mean(axis=1, keepdims=True)) if given.get("qk_norm") else x
+
+        s = (
+            turned(unit(q[:, own]))
+            @ turned(unit(k[:, shared])).T
+            / (D if given.get("score_scale") == "linear" else np.sqrt(D))
+        )
         s = 0.7 * jnp.tanh(s / 0.7) if "softcap" in given else s
         e = jnp.exp(s + given.get("attention_bias", 0.0)) * allowed
         outputs.append(e / e.sum(1, keepdims=True) @ v[:, shared])
-    return np.array(given.get("attention_rescale", np.ones(TOKENS)))[:, None] * jnp.concatenate(outputs, axis=1) @ theta["u"].T
+    return (
+        np.array(given.get("attention_rescale", np.ones(TOKENS)))[:, None]
+        * jnp.concatenate(outputs, axis=1)
+        @ theta["u"].T
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_rows_are_those_of_explicit_heads(name: str):
     given = CASES[name]
-    arch = sp.architectures.transformer(block="attention", tokens=TOKENS, head_dim=D, c_q=4, residual_scale=0.6, **given)
-    rows = tuple(row for row in select(arch, ["token_covariance", "gradient_covariance", "weight_gradient"]) if row.group in (None, *arch.weights))
+    arch = sp.architectures.transformer(
+        block="attention", tokens=TOKENS, head_dim=D, c_q=4, residual_scale=0.6, **given
+    )
+    rows = tuple(
+        row
+        for row in select(arch, ["token_covariance", "gradient_covariance", "weight_gradient"])
+        if row.group in (None, *arch.weights)
+    )
     measured = rows_of(engine(arch, WIDTH, rows), 1, 1)[0]
     key = jax.random.fold_in(base_key(arch, WIDTH, 3, 0), np.uint32(0))
     keys = [jax.random.fold_in(key, i) for i in range(6)]
     normal = [np.asarray(random.normal(k, (TOKENS, WIDTH)), dtype=np.float64) for k in keys[:2]]
     variance = {"q": 4.0, "k": 1.0, "v": 1.0, "u": 1.0}
     theta = {
-        s.name: np.asarray(draw(k, s, np.uint32(0)), dtype=np.float64) * np.sqrt(variance[s.name] / WIDTH)
+        s.name: np.asarray(draw(k, s, np.uint32(0)), dtype=np.float64)
+        * np.sqrt(variance[s.name] / WIDTH)
         for s, k in zip(shapes(arch, WIDTH), keys[2:], strict=True)
     }
     values, vectors = np.linalg.eigh(arch.input_gram)
@@ -75,7 +107,9 @@ def test_rows_are_those_of_explicit_heads(name: str):
         return h + 0.6 * attention(theta, r, given)
 
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        by_weight, by_state = jax.grad(lambda theta, h: jnp.sum(readout * out(theta, h)), argnums=(0, 1))(theta, stem)
+        by_weight, by_state = jax.grad(
+            lambda theta, h: jnp.sum(readout * out(theta, h)), argnums=(0, 1)
+        )(theta, stem)
         last = np.asarray(out(theta, stem))
     states, gradients = [stem, last], [np.asarray(by_state), readout]
     for row, value in zip(rows, measured, strict=True):
@@ -91,7 +125,12 @@ def test_rows_are_those_of_explicit_heads(name: str):
 
 def test_explicit_heads_of_other_positions_are_not_these():
     """The companion: leaving out the rotation changes the rows by far more than rounding."""
-    make = lambda **given: sp.architectures.transformer(block="attention", tokens=TOKENS, head_dim=D, c_q=4, **given)  # noqa: E731
+
+    def make(**given):
+        return sp.architectures.transformer(
+            block="attention", tokens=TOKENS, head_dim=D, c_q=4, **given
+        )
+
     turned, plain = make(positions="rotary", rope_base=5.0), make()
     rows = select(plain, ["weight_gradient"])
     one, other = (rows_of(engine(arch, WIDTH, rows), 1, 1)[0] for arch in (turned, plain))

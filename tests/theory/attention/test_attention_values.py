@@ -27,7 +27,12 @@ def test_twelve_sub_blocks_of_a_layer_norm_transformer(head_dim: float):
     arch = sp.architectures.transformer(depth=6, tokens=8, c_x=1, mlp_ratio=1, head_dim=head_dim)
     table = sp.predict(arch, STREAM, [1, 2, 6, 12])
     values = found(table)
-    for a, own, cross in [(1, 1.4414, 0.7016), (2, 1.8666, 0.9244), (6, 3.981, 2.726), (12, 7.569, 6.006)]:
+    for a, own, cross in [
+        (1, 1.4414, 0.7016),
+        (2, 1.8666, 0.9244),
+        (6, 3.981, 2.726),
+        (12, 7.569, 6.006),
+    ]:
         assert values["residual_variance", a, None] == pytest.approx(own, rel=1e-3)
         assert values["token_covariance", a, None] == pytest.approx(cross, rel=1e-3)
     assert all(0 < row["error"] < 2e-3 * row["value"] for row in table)
@@ -47,16 +52,31 @@ def test_tied_attention(head_dim: float):
     states, gradient = TIED[head_dim]
     for a, (own, cross) in states.items():
         assert values["residual_variance", a, None] == pytest.approx(own, abs=1e-3)
-        assert cross is None or values["token_covariance", a, None] == pytest.approx(cross, abs=1e-3)
+        assert cross is None or values["token_covariance", a, None] == pytest.approx(
+            cross, abs=1e-3
+        )
     assert values["gradient_variance", 0, None] == pytest.approx(gradient[0], abs=5e-3)
     assert values["gradient_covariance", 0, None] == pytest.approx(gradient[1], abs=5e-3)
 
 
-ATTENTION: dict[str, Any] = {"block": "attention", "tokens": 4, "token_cosine": 0.2, "c_q": 4, "norm_kind": "rms", "residual_scale": 0.5}
+ATTENTION: dict[str, Any] = {
+    "block": "attention",
+    "tokens": 4,
+    "token_cosine": 0.2,
+    "c_q": 4,
+    "norm_kind": "rms",
+    "residual_scale": 0.5,
+}
 
 
 def test_untied_attention_is_another_network():
-    values = found(sp.predict(sp.architectures.transformer(**ATTENTION, depth=4, head_dim=INF), STREAM + GRADIENT, [0, 1, 2, 4]))
+    values = found(
+        sp.predict(
+            sp.architectures.transformer(**ATTENTION, depth=4, head_dim=INF),
+            STREAM + GRADIENT,
+            [0, 1, 2, 4],
+        )
+    )
     assert values["residual_variance", 2, None] == pytest.approx(1.3223, abs=1e-3)
     assert values["residual_variance", 4, None] == pytest.approx(1.6646, abs=1e-3)
     assert values["token_covariance", 4, None] == pytest.approx(0.7162, abs=1e-3)
@@ -64,63 +84,119 @@ def test_untied_attention_is_another_network():
     assert values["gradient_covariance", 0, None] == pytest.approx(0.043, abs=5e-3)
 
 
-# Three blocks, T = 6, read-out Gram of cosine 1/2 = (each + T^2 mean)/2, as gradients are linear in it.
+# Three blocks, T = 6, read-out Gram of cosine 1/2 = (each + T^2 mean)/2, as gradients are linear in
+# it.
 BLOCKS: dict[str, Any] = {"depth": 3, "tokens": 6, "norm_kind": "rms", "mlp_ratio": 2}
 BLOCKS_TABLE = {
     INF: {
-        "own": [1.4801, 2.4801, 3.1038, 4.1038, 4.7972, 5.7972], "cross": [0.7336, 1.2647, 1.8717, 2.4916, 3.1764, 3.8476],
-        "g": [9.0083, 4.6731, 2.7101, 1.9904, 1.4794, 1.2235], "g_cross": [4.5038, 2.1207, 1.3749, 0.9551, 0.7491, 0.5920],
-        "q": [3.2044, 0.8986], "k": [3.2044, 0.8986], "v": [41.050, 24.840, 17.250], "u": [41.050, 24.840, 17.250],
+        "own": [1.4801, 2.4801, 3.1038, 4.1038, 4.7972, 5.7972],
+        "cross": [0.7336, 1.2647, 1.8717, 2.4916, 3.1764, 3.8476],
+        "g": [9.0083, 4.6731, 2.7101, 1.9904, 1.4794, 1.2235],
+        "g_cross": [4.5038, 2.1207, 1.3749, 0.9551, 0.7491, 0.5920],
+        "q": [3.2044, 0.8986],
+        "k": [3.2044, 0.8986],
+        "v": [41.050, 24.840, 17.250],
+        "u": [41.050, 24.840, 17.250],
     },
     32: {
-        "own": [1.4795, 2.4795, 3.1031, 4.1031, 4.7967, 5.7967], "cross": [0.7336, 1.2649, 1.8720, 2.4921, 3.1771, 3.8485],
-        "g": [9.0081, 4.6745, 2.7105, 1.9906, 1.4795, 1.2235], "g_cross": [4.5036, 2.1213, 1.3750, 0.9552, 0.7491, 0.5920],
-        "q": [3.1744, 0.8910], "k": [3.2247, 0.9014], "v": [41.044, 24.847, 17.255], "u": [41.044, 24.847, 17.255],
-        "w": [33.859 / 2], "x": [16.233],
+        "own": [1.4795, 2.4795, 3.1031, 4.1031, 4.7967, 5.7967],
+        "cross": [0.7336, 1.2649, 1.8720, 2.4921, 3.1771, 3.8485],
+        "g": [9.0081, 4.6745, 2.7105, 1.9906, 1.4795, 1.2235],
+        "g_cross": [4.5036, 2.1213, 1.3750, 0.9552, 0.7491, 0.5920],
+        "q": [3.1744, 0.8910],
+        "k": [3.2247, 0.9014],
+        "v": [41.044, 24.847, 17.255],
+        "u": [41.044, 24.847, 17.255],
+        "w": [33.859 / 2],
+        "x": [16.233],
     },
-}  # fmt: skip
+}
 
 
 @functools.cache
 def blocks(readout: str, head_dim: float, **more: Any) -> dict[Any, float]:
-    return found(sp.predict(sp.architectures.transformer(**BLOCKS, **more, head_dim=head_dim, readout=readout), [*STREAM, *GRADIENT, "weight_gradient"]))
+    return found(
+        sp.predict(
+            sp.architectures.transformer(**BLOCKS, **more, head_dim=head_dim, readout=readout),
+            [*STREAM, *GRADIENT, "weight_gradient"],
+        )
+    )
 
 
 @pytest.mark.parametrize("head_dim", [INF, 32])
 def test_untied_transformer(head_dim: float):
-    """The stream to 0.1 %, gradients to 0.3 %, dQ and dK to 0.5 %: the tables' own inner errors, and ours."""
+    """The stream to 0.1 %, gradients to 0.3 %, dQ and dK to 0.5 %: the tables' own inner errors,
+    and ours."""
     each, mean, table = blocks("each", head_dim), blocks("mean", head_dim), BLOCKS_TABLE[head_dim]
-    g = lambda *key: (each[key] + 36 * mean[key]) / 2  # noqa: E731
+
+    def g(*key):
+        return (each[key] + 36 * mean[key]) / 2
+
     for a in range(6):
         assert each["residual_variance", a + 1, None] == pytest.approx(table["own"][a], rel=1e-3)
         assert each["token_covariance", a + 1, None] == pytest.approx(table["cross"][a], rel=1e-3)
         assert g("gradient_variance", a, None) == pytest.approx(table["g"][a], rel=1e-3)
         assert g("gradient_covariance", a, None) == pytest.approx(table["g_cross"][a], rel=1e-3)
-    for group, first, rel in [("q", 0, 5e-3), ("k", 0, 5e-3), ("v", 0, 3e-3), ("u", 0, 3e-3), ("w", 1, 3e-3), ("x", 1, 3e-3)]:
+    for group, first, rel in [
+        ("q", 0, 5e-3),
+        ("k", 0, 5e-3),
+        ("v", 0, 3e-3),
+        ("u", 0, 3e-3),
+        ("w", 1, 3e-3),
+        ("x", 1, 3e-3),
+    ]:
         for i, value in enumerate(table.get(group, ())):
-            assert g("weight_gradient", first + 2 * i, group) == pytest.approx(value, rel=rel), (group, i)
+            assert g("weight_gradient", first + 2 * i, group) == pytest.approx(value, rel=rel), (
+                group,
+                i,
+            )
 
 
 LOOPS = {
-    "1/N": ([1.0318, 1.0943, 1.1869, 1.3690, 1.5201, 1.8119, 2.0228, 2.4172], [0.3287, 0.3534, 0.4379, 0.5148, 0.6552, 0.7889, 0.9886, 1.1843],
-            [2.9719, 2.3997, 1.8934, 1.5913, 1.3223, 1.1898, 1.0672, 1.0331], {(1, 3): 0.931, (2, 4): 0.957, (1, 7): 0.643, (2, 8): 0.768}),
-    "1/sqrt(N)": ([1.1271, 1.3771, 1.7247, 2.4141, 2.9941, 4.0744, 4.9250, 6.3909], None,
-                  [8.684, 5.480, 3.364, 2.351, 1.638, 1.3497, 1.1125, 1.0544], {(1, 3): 0.781, (2, 4): 0.879, (1, 7): 0.381, (2, 8): 0.599}),
-}  # fmt: skip
+    "1/N": (
+        [1.0318, 1.0943, 1.1869, 1.3690, 1.5201, 1.8119, 2.0228, 2.4172],
+        [0.3287, 0.3534, 0.4379, 0.5148, 0.6552, 0.7889, 0.9886, 1.1843],
+        [2.9719, 2.3997, 1.8934, 1.5913, 1.3223, 1.1898, 1.0672, 1.0331],
+        {(1, 3): 0.931, (2, 4): 0.957, (1, 7): 0.643, (2, 8): 0.768},
+    ),
+    "1/sqrt(N)": (
+        [1.1271, 1.3771, 1.7247, 2.4141, 2.9941, 4.0744, 4.9250, 6.3909],
+        None,
+        [8.684, 5.480, 3.364, 2.351, 1.638, 1.3497, 1.1125, 1.0544],
+        {(1, 3): 0.781, (2, 4): 0.879, (1, 7): 0.381, (2, 8): 0.599},
+    ),
+}
 
 
 @pytest.mark.parametrize("scale", list(LOOPS))
 def test_looped_transformer(scale: str):
-    """N = 4 loops of (attention, MLP), T = 5, head_dim 32; gradients are of the read-out Gram of cosine 1/2."""
+    """N = 4 loops of (attention, MLP), T = 5, head_dim 32; gradients are of the read-out Gram of
+    cosine 1/2."""
     own, cross, gradient, cosines = LOOPS[scale]
-    make = functools.partial(sp.architectures.looped_transformer, loops=4, tokens=5, norm_kind="rms", mlp_ratio=2, head_dim=32, residual_scale=scale)
-    each, mean = (found(sp.predict(make(readout=readout), STREAM + GRADIENT)) for readout in ("each", "mean"))
+    make = functools.partial(
+        sp.architectures.looped_transformer,
+        loops=4,
+        tokens=5,
+        norm_kind="rms",
+        mlp_ratio=2,
+        head_dim=32,
+        residual_scale=scale,
+    )
+    each, mean = (
+        found(sp.predict(make(readout=readout), STREAM + GRADIENT)) for readout in ("each", "mean")
+    )
     for a in range(8):
         assert each["residual_variance", a + 1, None] == pytest.approx(own[a], rel=3e-3)
-        assert cross is None or each["token_covariance", a + 1, None] == pytest.approx(cross[a], rel=3e-3)
+        assert cross is None or each["token_covariance", a + 1, None] == pytest.approx(
+            cross[a], rel=3e-3
+        )
         g = (each["gradient_variance", a, None] + 25 * mean["gradient_variance", a, None]) / 2
         assert g == pytest.approx(gradient[a], rel=3e-3)
     table = sp.predict(make(), ["write_cosine"], list(range(9)))
-    pairs = {(row["application"], row["application_2"]): row["value"] for row in table if row["token"] == 0}
+    pairs = {
+        (row["application"], row["application_2"]): row["value"]
+        for row in table
+        if row["token"] == 0
+    }
     for pair, value in cosines.items():
         assert pairs[pair] == pytest.approx(value, abs=3e-3)

@@ -1,4 +1,5 @@
-"""Normalised queries and keys: against jax's gradients of sampled heads, at head_dim = inf, and laws."""
+"""Normalised queries and keys: against jax's gradients of sampled heads, at head_dim = inf, and
+laws."""
 
 from __future__ import annotations
 
@@ -34,26 +35,43 @@ def turn(base: float) -> np.ndarray:
     return np.block([[cos, -sin], [sin, cos]])
 
 
-@pytest.mark.parametrize(("normal", "base"), [(True, None), (False, None), (True, 3.0), (False, 3.0)])
+@pytest.mark.parametrize(
+    ("normal", "base"), [(True, None), (False, None), (True, 3.0), (False, 3.0)]
+)
 def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None):
-    """One given head at two places: products of jax's gradients by q and k, summed over a basis of values and cotangents, to 1e-11."""
+    """One given head at two places: products of jax's gradients by q and k, summed over a basis
+    of values and cotangents, to 1e-11."""
     joint, r, delta = gram(2 * T), gram(T), gram(T)
-    leg = Leg(*(jnp.asarray(x[None]) for x in (joint[:T, :T], joint[:T, T:], joint[T:, T:])), jnp.zeros(1), jnp.zeros(1))
-    scores, z = Scores(D, qk_norm=normal, rotary=base is not None), RNG.normal(size=(1, 2 * T, 2, D))
-    sums = lambda h: mixing.backward(h, jnp.asarray(r[None]), jnp.asarray(delta[None]))  # noqa: E731
+    leg = Leg(
+        *(jnp.asarray(x[None]) for x in (joint[:T, :T], joint[:T, T:], joint[T:, T:])),
+        jnp.zeros(1),
+        jnp.zeros(1),
+    )
+    scores, z = (
+        Scores(D, qk_norm=normal, rotary=base is not None),
+        RNG.normal(size=(1, 2 * T, 2, D)),
+    )
+
+    def sums(h):
+        return mixing.backward(h, jnp.asarray(r[None]), jnp.asarray(delta[None]))
+
     form = Form(base=None if base is None else jnp.full((1, 1, 1), base))
     turns = np.broadcast_to(np.eye(D), (T, D, D)) if base is None else turn(base)
     ours = expectation(scores, form, jnp.asarray(z), leg, leg, False, sums)
     q, k = (np.asarray(factor(leg, False))[0] @ z[0, :, x] for x in (0, 1))
 
     def output(q: Any, k: Any, v: Any, d: Any) -> Any:
-        unit = lambda x: jnp.einsum("tij,tj->ti", turns, normalised(x[:, None])[:, 0] if normal else x)  # noqa: E731
+        def unit(x):
+            return jnp.einsum("tij,tj->ti", turns, normalised(x[:, None])[:, 0] if normal else x)
+
         return d @ (jax.nn.softmax(unit(q) @ unit(k).T / math.sqrt(D), axis=-1) @ v)
 
     gradient = jax.jit(jax.grad(output, argnums=(0, 1)))
     query, key = np.zeros((T, T)), np.zeros((T, T))
     for v, d in itertools.product(np.linalg.cholesky(r).T, np.linalg.cholesky(delta).T):
-        (qa, ka), (qb, kb) = (gradient(q[part], k[part], v, d) for part in (slice(0, T), slice(T, 2 * T)))
+        (qa, ka), (qb, kb) = (
+            gradient(q[part], k[part], v, d) for part in (slice(0, T), slice(T, 2 * T))
+        )
         query, key = query + qa @ qb.T, key + ka @ kb.T
     np.testing.assert_allclose(ours["query"][0] * delta, query, atol=1e-11)
     np.testing.assert_allclose(ours["key"][0], key, atol=1e-11)
@@ -61,13 +79,23 @@ def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None):
 
 
 def gradients(**given: Any) -> dict[Any, float]:
-    arch = sp.architectures.transformer(**{"block": "attention", "tokens": T, "qk_norm": True, "depth": 1} | given)
-    table = sp.predict(arch, ["residual_variance", "token_covariance", "gradient_variance", "weight_gradient"])
-    return {(r["quantity"], r.get("application"), r.get("token"), r.get("token_2"), r.get("group")): r["value"] for r in table}
+    arch = sp.architectures.transformer(
+        **{"block": "attention", "tokens": T, "qk_norm": True, "depth": 1} | given
+    )
+    table = sp.predict(
+        arch, ["residual_variance", "token_covariance", "gradient_variance", "weight_gradient"]
+    )
+    return {
+        (r["quantity"], r.get("application"), r.get("token"), r.get("token_2"), r.get("group")): r[
+            "value"
+        ]
+        for r in table
+    }
 
 
 def test_the_size_of_queries_does_not_matter_but_divides_their_gradient():
-    distinct = np.diag([1.0, 2.0, 3.0]) + 0.5  # equal tokens' Gram has no order of directions, and heads are sampled by direction
+    # equal tokens' Gram has no order of directions, and heads are sampled by direction
+    distinct = np.diag([1.0, 2.0, 3.0]) + 0.5
     one, other = gradients(c_q=1.0, input_gram=distinct), gradients(c_q=9.0, input_gram=distinct)
     for key, value in one.items():
         factor = 1 / 9 if key[-1] == "q" else 1.0
@@ -75,14 +103,19 @@ def test_the_size_of_queries_does_not_matter_but_divides_their_gradient():
 
 
 def test_many_coordinates_are_the_limit():
-    """At equal queries' sizes the limit is plain Gaussian attention of unit scores (RMS-normalised stream, c_q = c_k = 1)."""
-    wide, plain = gradients(head_dim="inf", norm_kind="rms"), gradients(head_dim="inf", norm_kind="rms", qk_norm=False)
+    """At equal queries' sizes the limit is plain Gaussian attention of unit scores
+    (RMS-normalised stream, c_q = c_k = 1)."""
+    wide, plain = (
+        gradients(head_dim="inf", norm_kind="rms"),
+        gradients(head_dim="inf", norm_kind="rms", qk_norm=False),
+    )
     large = gradients(head_dim=64, norm_kind="rms")
     for key, value in plain.items():
         assert wide[key] == pytest.approx(value, rel=1e-9)
         assert large[key] == pytest.approx(value, rel=0.1)
     small = gradients(head_dim=2, norm_kind="rms")
-    assert any(abs(small[key] / value - 1) > 0.1 for key, value in plain.items())  # the companion: at few coordinates it differs
+    # the companion: at few coordinates it differs
+    assert any(abs(small[key] / value - 1) > 0.1 for key, value in plain.items())
 
 
 def test_bad_input():

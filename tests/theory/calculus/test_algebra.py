@@ -1,4 +1,5 @@
-"""theory/calculus/algebra.py: one function on expressions and on arrays; finite at the edges; NaN is passed on."""
+"""theory/calculus/algebra.py: one function on expressions and on arrays; finite at the edges;
+NaN is passed on."""
 
 from __future__ import annotations
 
@@ -17,7 +18,11 @@ from sigprop.theory.calculus import algebra
 
 @pytest.fixture(autouse=True)
 def double() -> Iterator[None]:
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
         yield
 
 
@@ -25,7 +30,9 @@ def double() -> Iterator[None]:
 def test_same_value_on_expressions_and_arrays(name: str) -> None:
     x = 0.3
     symbolic = getattr(algebra, name)(sympy.Symbol("x")).subs("x", x)
-    assert float(symbolic) == pytest.approx(float(getattr(algebra, name)(jnp.asarray(x))), rel=1e-14)
+    assert float(symbolic) == pytest.approx(
+        float(getattr(algebra, name)(jnp.asarray(x))), rel=1e-14
+    )
 
 
 @pytest.mark.parametrize("name", ["cosine", "determinant", "angle"])
@@ -33,7 +40,9 @@ def test_same_value_on_expressions_and_arrays(name: str) -> None:
 def test_gram_functions_agree(name: str, point: tuple[float, float, float]) -> None:
     symbols = sympy.symbols("q_a c q_b")
     symbolic = getattr(algebra, name)(*symbols).subs(dict(zip(symbols, point, strict=True)))
-    assert float(symbolic) == pytest.approx(float(getattr(algebra, name)(*map(jnp.asarray, point))), rel=1e-13, abs=1e-15)
+    assert float(symbolic) == pytest.approx(
+        float(getattr(algebra, name)(*map(jnp.asarray, point))), rel=1e-13, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("name", ["acos", "asin", "sqrt"])
@@ -50,11 +59,14 @@ def test_nan_is_passed_on(name: str) -> None:
 
 
 def test_acos_is_clipped() -> None:
-    np.testing.assert_array_equal(algebra.acos(jnp.asarray([1.5, 1.0, -1.0, -1.5])), [0, 0, np.pi, np.pi])
+    np.testing.assert_array_equal(
+        algebra.acos(jnp.asarray([1.5, 1.0, -1.0, -1.5])), [0, 0, np.pi, np.pi]
+    )
 
 
 def test_diagonal_is_exact() -> None:
-    """rho = 1, determinant = 0 and theta = 0 to the last bit where qa = c = qb, also when q is computed in the same kernel."""
+    """rho = 1, determinant = 0 and theta = 0 to the last bit where qa = c = qb, also when q is
+    computed in the same kernel."""
 
     @jax.jit
     def diagonal(q: jax.Array) -> tuple[jax.Array, ...]:
@@ -69,7 +81,9 @@ def test_diagonal_is_exact() -> None:
 
 
 @pytest.mark.parametrize("name", ["cosine", "determinant", "angle"])
-@pytest.mark.parametrize("point", [(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1 + 2**-52, 1.0), (2.0, -2.0, 2.0)])
+@pytest.mark.parametrize(
+    "point", [(0.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1 + 2**-52, 1.0), (2.0, -2.0, 2.0)]
+)
 def test_gram_functions_are_finite(name: str, point: tuple[float, float, float]) -> None:
     value, slopes = jax.value_and_grad(getattr(algebra, name), argnums=(0, 1, 2))(*point)
     assert np.isfinite([value, *slopes]).all()
@@ -86,5 +100,8 @@ def test_constants() -> None:
 
 
 def test_asking_does_not_import_sympy() -> None:
-    code = "import sys; from sigprop.theory.calculus.algebra import is_symbolic; assert not is_symbolic(1.0, 'x'); assert 'sympy' not in sys.modules"
+    code = (
+        "import sys; from sigprop.theory.calculus.algebra import is_symbolic; assert not "
+        "is_symbolic(1.0, 'x'); assert 'sympy' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

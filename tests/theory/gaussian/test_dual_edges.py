@@ -1,4 +1,5 @@
-"""Dual activations at the edges: cosines of 1 and -1, zero variance, any log scale, any shape; and the laws they obey."""
+"""Dual activations at the edges: cosines of 1 and -1, zero variance, any log scale, any shape;
+and the laws they obey."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def test_exact_at_both_ends(name: str, q: float, degree: int) -> None:
     for order, phi in enumerate((activation.function, activation.derivative)):
         for sign in (1, -1):
             expected = float(np.sum(weight * np.asarray(phi(x)) * np.asarray(phi(sign * x))))
-            assert at(activation, order, (q, sign * q, q), degree=degree) == pytest.approx(expected, rel=1e-13, abs=1e-14 * q)
+            assert at(activation, order, (q, sign * q, q), degree=degree) == pytest.approx(
+                expected, rel=1e-13, abs=1e-14 * q
+            )
 
 
 @pytest.mark.parametrize("name", [*CLOSED, "leaky-relu", *SERIES])
@@ -50,13 +53,18 @@ def test_zero_variance(name: str) -> None:
 
 
 def test_zero_variance_with_a_constant() -> None:
-    assert at(Activation("softplus", soft_plus), 0, (0.0, 0.0, 0.0)) == pytest.approx(np.log(2) ** 2, rel=1e-14)
+    assert at(Activation("softplus", soft_plus), 0, (0.0, 0.0, 0.0)) == pytest.approx(
+        np.log(2) ** 2, rel=1e-14
+    )
 
 
 @pytest.mark.parametrize("name", [*CLOSED, "leaky-relu", *SERIES])
 def test_finite_on_the_diagonal_and_price(name: str) -> None:
-    """dV_phi/dc = V_phi' (Price), inside and where rho is 1 or -1 up to rounding; every value and gradient is finite."""
-    edges: list[Point] = [(1.0, c, 1.0) for c in (1.0, 1 + 2**-52, 1 - 2**-53, 1 + 1e-12, -1 - 2**-52)]
+    """dV_phi/dc = V_phi' (Price), inside and where rho is 1 or -1 up to rounding; every value
+    and gradient is finite."""
+    edges: list[Point] = [
+        (1.0, c, 1.0) for c in (1.0, 1 + 2**-52, 1 - 2**-53, 1 + 1e-12, -1 - 2**-52)
+    ]
     _, slopes = gradients(name, 0, POINTS + edges)
     values, more = gradients(name, 1, POINTS + edges)
     assert np.isfinite(values).all()
@@ -74,7 +82,9 @@ def test_log_scale_law(name: str, order: int, logs: tuple[float, float]) -> None
     sa, sb = logs
     value = at(name, order, (qa, c, qb), sa, sb)
     plain = at(name, order, (qa * np.exp(2 * sa), c * np.exp(sa + sb), qb * np.exp(2 * sb)))
-    assert value == pytest.approx(plain * (np.exp(-sa - sb) if order == 0 else 1), rel=1e-12, abs=1e-14)
+    assert value == pytest.approx(
+        plain * (np.exp(-sa - sb) if order == 0 else 1), rel=1e-12, abs=1e-14
+    )
 
 
 @pytest.mark.parametrize("name", [*CLOSED, "leaky-relu", *SERIES])
@@ -97,7 +107,8 @@ def test_extreme_log_scales(name: str, s: float) -> None:
 
 
 def test_extreme_diagonal_is_exact() -> None:
-    """gelu and erf at s = 5000 on the diagonal: rho stays exactly 1, V' is 1/2 and about 0 (at the largest scale that is held)."""
+    """gelu and erf at s = 5000 on the diagonal: rho stays exactly 1, V' is 1/2 and about 0 (at
+    the largest scale that is held)."""
     q, s = jnp.asarray([0.37, 1.9]), jnp.asarray([5000.0, 90.0])
 
     @functools.partial(jax.jit, static_argnums=0)
@@ -106,13 +117,16 @@ def test_extreme_diagonal_is_exact() -> None:
         return jnp.diagonal(dual(name, order, f, jnp.diag(q), f))
 
     np.testing.assert_allclose(diagonal("gelu"), 0.5, rtol=1e-14)
-    np.testing.assert_allclose(diagonal("erf"), 2 / np.pi / np.sqrt(np.asarray(q) * np.exp([600.0, 180.0])), rtol=1e-12)
+    np.testing.assert_allclose(
+        diagonal("erf"), 2 / np.pi / np.sqrt(np.asarray(q) * np.exp([600.0, 180.0])), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["gelu", "tanh"])
 @pytest.mark.parametrize("scaled", [False, True])
 def test_broadcasting(name: str, scaled: bool) -> None:
-    """Left [T], right [U, T'], cross [U, T, T'] is the loop over U; also through jit and vmap; result [U, T, T']."""
+    """Left [T], right [U, T'], cross [U, T, T'] is the loop over U; also through jit and vmap;
+    result [U, T, T']."""
     rng = np.random.default_rng(1)
     qa, qb = jnp.asarray(rng.uniform(0.5, 2, 3)), jnp.asarray(rng.uniform(0.5, 2, (4, 2)))
     rho = jnp.asarray(rng.uniform(-1, 1, (4, 3, 2)))
@@ -137,7 +151,9 @@ def _law(name: str) -> Callable[..., np.ndarray]:
     def values(qa: Any, c: Any, qb: Any, step: Any) -> Any:
         fa, fb = features(name, qa[None]), features(name, qb[None])
         pairs = [(fa, c, fb), (fb, c, fa), (fa, qa, fa), (fb, qb, fb), (fa, c + step, fb)]
-        return jnp.stack([dual(name, 0, left, cross[None, None], right)[0, 0] for left, cross, right in pairs])
+        return jnp.stack(
+            [dual(name, 0, left, cross[None, None], right)[0, 0] for left, cross, right in pairs]
+        )
 
     return lambda *v: np.asarray(values(*(jnp.asarray(float(x)) for x in v)))
 

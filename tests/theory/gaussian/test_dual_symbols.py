@@ -44,25 +44,39 @@ def test_derivation_of_the_diagonal() -> None:
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_unevaluated(order: int) -> None:
-    """An activation without closed form: an unevaluated function with LaTeX, evaluated by lambdify with ``numeric``."""
+    """An activation without closed form: an unevaluated function with LaTeX, evaluated by
+    lambdify with ``numeric``."""
     qa, c, qb = sympy.symbols("q_a c q_b")
     expression = dual("tanh", order, features("tanh", qa), c, features("tanh", qb))
     assert expression == dual("tanh", order, features("tanh", qa), c, features("tanh", qb))
     assert str(expression) == ("V_tanh(q_a, c, q_b)", "dV_tanh(q_a, c, q_b)")[order]
-    assert sympy.latex(expression) == (r"V_{\tanh}\left(q_{a}, c, q_{b}\right)", r"V_{\tanh'}\left(q_{a}, c, q_{b}\right)")[order]
+    assert (
+        sympy.latex(expression)
+        == (r"V_{\tanh}\left(q_{a}, c, q_{b}\right)", r"V_{\tanh'}\left(q_{a}, c, q_{b}\right)")[
+            order
+        ]
+    )
     assert symbols.name(find("gelu-tanh"), 0) == "V_gelu_tanh"
-    function = sympy.lambdify((qa, c, qb), 2 * expression, modules=[{symbols.name(find("tanh"), order): numeric("tanh", order)}, "math"])
+    function = sympy.lambdify(
+        (qa, c, qb),
+        2 * expression,
+        modules=[{symbols.name(find("tanh"), order): numeric("tanh", order)}, "math"],
+    )
     assert function(*POINTS[1]) == pytest.approx(2 * at("tanh", order, POINTS[1]), rel=1e-14)
 
 
 def test_numeric_leaves_the_configuration_alone() -> None:
     with jax.enable_x64(False):
-        assert numeric("relu")(1.0, 0.5, 1.0) == pytest.approx((np.sqrt(0.75) + np.pi / 3) / (2 * np.pi), rel=1e-15)
+        assert numeric("relu")(1.0, 0.5, 1.0) == pytest.approx(
+            (np.sqrt(0.75) + np.pi / 3) / (2 * np.pi), rel=1e-15
+        )
         assert not jax.config.jax_enable_x64
 
 
 def test_a_closed_form_only_for_the_registered_function() -> None:
-    assert [status(name) for name in (*CLOSED, "leaky-relu", "tanh")] == ["exact"] * 5 + ["quadrature"]
+    assert [status(name) for name in (*CLOSED, "leaky-relu", "tanh")] == ["exact"] * 5 + [
+        "quadrature"
+    ]
     mine = Activation("relu", hard_tanh)
     assert status(mine) == "quadrature"
     assert at(mine, 0, POINTS[0]) != pytest.approx(at("relu", 0, POINTS[0]), abs=1e-3)

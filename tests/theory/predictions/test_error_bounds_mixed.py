@@ -1,4 +1,5 @@
-"""Stated errors where gaps are read off Grams: loops of one weight, and tokens that attention mixes, next to recursions in 50 digits."""
+"""Stated errors where gaps are read off Grams: loops of one weight, and tokens that attention
+mixes, next to recursions in 50 digits."""
 
 from __future__ import annotations
 
@@ -25,10 +26,14 @@ def moderate(rng: np.random.Generator) -> np.ndarray:
     return given / size[:, None] / size[None, :]
 
 
-def deviations(arch: sp.Architecture, rows: tuple[Row, ...], expected: dict[Row, Any]) -> tuple[float, float]:
+def deviations(
+    arch: sp.Architecture, rows: tuple[Row, ...], expected: dict[Row, Any]
+) -> tuple[float, float]:
     """The worst deviation over stated error, and the worst stated error over the row's scale."""
     found, ratio, stated = evaluate(arch, rows), 0.0, 0.0
-    for row, value, scale, error in zip(rows, found.values, found.scales, found.errors, strict=True):
+    for row, value, scale, error in zip(
+        rows, found.values, found.scales, found.errors, strict=True
+    ):
         off = abs(float(mp.mpf(value[0]) * mp.exp(mp.mpf(value[1])) - expected[row]))
         assert error
         ratio, stated = max(ratio, off / error), max(stated, error / (unscaled(*scale) or 1.0))
@@ -45,24 +50,52 @@ def looped(activation: str, c_w: float, scale: float, given: np.ndarray) -> dict
     for a in range(LOOPS):
         for b in range(a + 1):
             for t, s in tokens:
-                v = KERNELS[activation](states[a, a, t, t], states[a, b, t, s], states[b, b, s, s], 0)
+                v = KERNELS[activation](
+                    states[a, a, t, t], states[a, b, t, s], states[b, b, s, s], 0
+                )
                 writes[a, b, t, s] = writes[b, a, s, t] = c_w * v
-        cross = {(b, t, s): scale * sum((writes[a, q, t, s] for q in range(b)), mp.mpf(0)) for b in range(a + 2) for t, s in tokens}
+        cross = {
+            (b, t, s): scale * sum((writes[a, q, t, s] for q in range(b)), mp.mpf(0))
+            for b in range(a + 2)
+            for t, s in tokens
+        }
         for b in range(a + 1):
             for t, s in tokens:
-                states[a + 1, b, t, s] = states[b, a + 1, s, t] = states[a, b, t, s] + scale * cross[b, t, s]
+                states[a + 1, b, t, s] = states[b, a + 1, s, t] = (
+                    states[a, b, t, s] + scale * cross[b, t, s]
+                )
         for t, s in tokens:
-            own = states[a, a, t, s] + scale * (cross[a, t, s] + cross[a, s, t]) + scale**2 * writes[a, a, t, s]
+            own = (
+                states[a, a, t, s]
+                + scale * (cross[a, t, s] + cross[a, s, t])
+                + scale**2 * writes[a, a, t, s]
+            )
             states[a + 1, a + 1, t, s] = own
-    return {Row("token_covariance", a, token=0, token_2=1): states[a, a, 0, 1] for a in range(1, LOOPS + 1)}
+    return {
+        Row("token_covariance", a, token=0, token_2=1): states[a, a, 0, 1]
+        for a in range(1, LOOPS + 1)
+    }
 
 
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_loops_of_one_weight(activation: str):
     rng = np.random.default_rng(0)
     for _ in range(10):
-        given, c_w, scale = moderate(rng), float(10 ** rng.uniform(-1, 0.5)), float(10 ** rng.uniform(-2, 0))
-        arch = A.looped_mlp(depth=1, loops=LOOPS, matrices=1, norm="none", activation=activation, c_w=c_w, residual_scale=scale, input_gram=given)
+        given, c_w, scale = (
+            moderate(rng),
+            float(10 ** rng.uniform(-1, 0.5)),
+            float(10 ** rng.uniform(-2, 0)),
+        )
+        arch = A.looped_mlp(
+            depth=1,
+            loops=LOOPS,
+            matrices=1,
+            norm="none",
+            activation=activation,
+            c_w=c_w,
+            residual_scale=scale,
+            input_gram=given,
+        )
         with mp.workdps(50):
             expected = looped(activation, c_w, scale, given)
             ratio, stated = deviations(arch, tuple(expected), expected)
@@ -70,7 +103,8 @@ def test_loops_of_one_weight(activation: str):
 
 
 def causal(given: np.ndarray, c: dict[str, float], scale: float, activation: str) -> dict[Row, Any]:
-    """Pre-norm blocks of causal attention with queries zero (token 1 sees the mean of both) and an MLP."""
+    """Pre-norm blocks of causal attention with queries zero (token 1 sees the mean of both) and
+    an MLP."""
     gram = mp.matrix(given.tolist())
     mixing = mp.matrix([[1, 0], [mp.mpf(1) / 2, mp.mpf(1) / 2]])
     rows: dict[Row, Any] = {}
@@ -86,7 +120,9 @@ def causal(given: np.ndarray, c: dict[str, float], scale: float, activation: str
             write = mp.matrix(2, 2)
             for t in range(2):
                 for s in range(2):
-                    write[t, s] = mp.mpf(c["c_x"]) * KERNELS[activation](hidden[t, t], hidden[t, s], hidden[s, s], 0)
+                    write[t, s] = mp.mpf(c["c_x"]) * KERNELS[activation](
+                        hidden[t, t], hidden[t, s], hidden[s, s], 0
+                    )
         gram = gram + mp.mpf(scale) ** 2 * write
         rows[Row("token_covariance", a + 1, token=0, token_2=1)] = gram[0, 1]
     return rows
@@ -98,7 +134,15 @@ def test_causal_attention(activation: str):
     for _ in range(10):
         given, scale = moderate(rng), float(10 ** rng.uniform(-1.5, 0.3))
         c = {name: float(10 ** rng.uniform(-0.5, 0.5)) for name in ("c_v", "c_u", "c_w", "c_x")}
-        arch = A.transformer(depth=BLOCKS, mask="causal", score_scale="zero_query", activation=activation, residual_scale=scale, input_gram=given, **c)
+        arch = A.transformer(
+            depth=BLOCKS,
+            mask="causal",
+            score_scale="zero_query",
+            activation=activation,
+            residual_scale=scale,
+            input_gram=given,
+            **c,
+        )
         with mp.workdps(50):
             expected = causal(given, c, scale, activation)
             ratio, stated = deviations(arch, tuple(expected), expected)

@@ -1,4 +1,5 @@
-"""Values that two independent programs computed and finite networks confirmed (docs/theory.md and the papers' pages)."""
+"""Values that two independent programs computed and finite networks confirmed (docs/theory.md
+and the papers' pages)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ A = sp.architectures
 
 def value(arch, quantity, application=None, **keys):
     rows = sp.predict(arch, [quantity]).filter(**keys) if keys else sp.predict(arch, [quantity])
-    return next(row["value"] for row in rows if application is None or row["application"] == application)
+    return next(
+        row["value"] for row in rows if application is None or row["application"] == application
+    )
 
 
 def last(arch):
@@ -25,7 +28,10 @@ def test_unit_gain_pre_norm_relu():
     assert last(A.looped_mlp(depth=2, loops=4)) == pytest.approx(1.95295, abs=5e-6)
 
 
-@pytest.mark.parametrize(("alpha", "variance", "gradient"), [(0, 3732.7, 6213), (0.5, 57.179, 63.99), (1, 1.9532, 0.5587)])
+@pytest.mark.parametrize(
+    ("alpha", "variance", "gradient"),
+    [(0, 3732.7, 6213), (0.5, 57.179, 63.99), (1, 1.9532, 0.5587)],
+)
 def test_tied_relu_by_residual_exponent(alpha: float, variance: float, gradient: float):
     arch = A.looped_mlp(depth=1, loops=64, matrices=1, c_w=2, residual_scale=64.0**-alpha)
     assert last(arch) == pytest.approx(variance, rel=2e-5)
@@ -33,7 +39,9 @@ def test_tied_relu_by_residual_exponent(alpha: float, variance: float, gradient:
 
 
 def test_one_application_has_the_plain_gradient():
-    assert value(A.looped_mlp(depth=1, loops=1, matrices=1, c_w=2, residual_scale=1), "weight_gradient") == pytest.approx(0.5, abs=1e-12)
+    assert value(
+        A.looped_mlp(depth=1, loops=1, matrices=1, c_w=2, residual_scale=1), "weight_gradient"
+    ) == pytest.approx(0.5, abs=1e-12)
 
 
 @pytest.mark.parametrize("blocks", [1, 12, 48])
@@ -51,14 +59,19 @@ def test_linear_stack_without_norm():
     assert pytest.approx(2.677, abs=5e-4) == (1 + 1 / 32) ** 32
 
 
-@pytest.mark.parametrize(("activation", "expected", "tolerance"), [("relu", 1, 1e-12), ("gelu", 1.3272, 5e-5), ("tanh", 1.9766, 5e-5)])
+@pytest.mark.parametrize(
+    ("activation", "expected", "tolerance"),
+    [("relu", 1, 1e-12), ("gelu", 1.3272, 5e-5), ("tanh", 1.9766, 5e-5)],
+)
 def test_post_norm_stem_gradient(activation: str, expected: float, tolerance: float):
     arch = A.residual_mlp(depth=8, norm="post", residual_scale=1, activation=activation)
     assert value(arch, "gradient_variance", 0) == pytest.approx(expected, abs=tolerance)
 
 
 def test_post_norm_stem_gradient_tied():
-    assert value(A.looped_mlp(depth=1, loops=8, norm="post", residual_scale=0.5), "gradient_variance", 0) == pytest.approx(0.629, abs=5e-4)
+    assert value(
+        A.looped_mlp(depth=1, loops=8, norm="post", residual_scale=0.5), "gradient_variance", 0
+    ) == pytest.approx(0.629, abs=5e-4)
 
 
 @pytest.mark.parametrize("loops", [1, 4, 32])
@@ -71,9 +84,15 @@ def test_pre_norm_gradient_of_untied_relu(loops: int):
 
 def test_ten_thousand_applications_stay_finite():
     arch = A.residual_mlp(depth=10000, norm="none", residual_scale=1)
-    table = sp.predict(arch, ["residual_variance", "gradient_variance", "state_cosine"], [0, 1, 9999, 10000])
+    table = sp.predict(
+        arch, ["residual_variance", "gradient_variance", "state_cosine"], [0, 1, 9999, 10000]
+    )
     rows = {(r["quantity"], r["application"], r.get("application_2")): r for r in table}
     assert rows["residual_variance", 10000, None]["value"] is None
-    assert rows["residual_variance", 10000, None]["log_value"] == pytest.approx(10000 * math.log(2), rel=1e-12)
-    assert rows["gradient_variance", 0, None]["log_value"] == pytest.approx(10000 * math.log(2), rel=1e-12)
+    assert rows["residual_variance", 10000, None]["log_value"] == pytest.approx(
+        10000 * math.log(2), rel=1e-12
+    )
+    assert rows["gradient_variance", 0, None]["log_value"] == pytest.approx(
+        10000 * math.log(2), rel=1e-12
+    )
     assert rows["state_cosine", 9999, 10000]["value"] == pytest.approx(2**-0.5, rel=1e-12)

@@ -1,4 +1,5 @@
-"""The bytes that a prediction is said to take, against what is allocated: within a factor of three, and refused where there are fewer."""
+"""The bytes that a prediction is said to take, against what is allocated: within a factor of
+three, and refused where there are fewer."""
 
 from __future__ import annotations
 
@@ -25,7 +26,14 @@ from sigprop.theory.recursion.program import compile_program
 FACTOR = 3.0
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("looped-mlp", {"loops": 700}), ("looped-mlp", {"loops": 200, "depth": 4}), ("looped-nag", {"loops": 500})])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("looped-mlp", {"loops": 700}),
+        ("looped-mlp", {"loops": 200, "depth": 4}),
+        ("looped-nag", {"loops": 500}),
+    ],
+)
 def test_tables_of_tied_networks(name: str, sizes: dict[str, int]):
     arch = entry(name).build(**sizes)
     assert arch.tied
@@ -34,7 +42,11 @@ def test_tables_of_tied_networks(name: str, sizes: dict[str, int]):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert program.partners.shape[1] == footprint.partners(arch)
-    assert 1 / FACTOR < footprint.table_bytes(arch, program.steps, footprint.partners(arch)) / peak < FACTOR
+    assert (
+        1 / FACTOR
+        < footprint.table_bytes(arch, program.steps, footprint.partners(arch)) / peak
+        < FACTOR
+    )
 
 
 def compiled_bytes(arch: Architecture, reach: int) -> int:
@@ -45,8 +57,20 @@ def compiled_bytes(arch: Architecture, reach: int) -> int:
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(128), np.float64(0.0), np.float64(1.0))
         stem = (arch.stem_parts, begin(arch.stem_parts))
-        given = (fineness, points, tables, *stem, np.array(arch.bands), boundaries, arch.readout.gram(arch.tokens))
-        return compiling.needs(passes.run.compiled().lower(program.structure, program.coupled, reach, None, None, *given).compile())
+        given = (
+            fineness,
+            points,
+            tables,
+            *stem,
+            np.array(arch.bands),
+            boundaries,
+            arch.readout.gram(arch.tokens),
+        )
+        return compiling.needs(
+            passes.run.compiled()
+            .lower(program.structure, program.coupled, reach, None, None, *given)
+            .compile()
+        )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +86,9 @@ def compiled_bytes(arch: Architecture, reach: int) -> int:
 def test_passes(name: str, sizes: dict[str, int], reach: int):
     arch = entry(name).build(**sizes)
     steps, most = arch.depth + 1, footprint.partners(arch)
-    said = footprint.pass_bytes(arch, steps, most, steps + 1 if most else 1, 2 if reach == NTK else 0)
+    said = footprint.pass_bytes(
+        arch, steps, most, steps + 1 if most else 1, 2 if reach == NTK else 0
+    )
     assert 1 / FACTOR < said / compiled_bytes(arch, reach) < FACTOR
 
 
@@ -75,7 +101,9 @@ def test_passes(name: str, sizes: dict[str, int], reach: int):
         ("transformer", {"depth": 2, "tokens": 30}, "depth=2, tokens=30: needs about"),
     ],
 )
-def test_refused_where_there_is_less(name: str, sizes: dict[str, int], names: str, monkeypatch: pytest.MonkeyPatch):
+def test_refused_where_there_is_less(
+    name: str, sizes: dict[str, int], names: str, monkeypatch: pytest.MonkeyPatch
+):
     """And nothing is compiled for it."""
     arch = entry(name).build(**sizes)
     monkeypatch.setattr(memory, "available", lambda: 4 * 2**20)
@@ -94,5 +122,9 @@ def test_a_compiled_program_is_asked_what_it_needs(monkeypatch: pytest.MonkeyPat
     need = 2 * 4 * 1000
     monkeypatch.setattr(memory, "available", lambda: need)
     assert float(double(np.ones(1000, dtype=np.float32)).sum()) == 2000
-    with pytest.raises(InputError, match="a compiled program of these sizes: needs about 7.82 KiB of memory, 7.81 KiB are available"):
+    with pytest.raises(
+        InputError,
+        match="a compiled program of these sizes: needs about 7.82 KiB of memory, 7.81 KiB are "
+        "available",
+    ):
         double(np.ones(1001, dtype=np.float32))

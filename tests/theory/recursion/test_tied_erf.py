@@ -1,7 +1,9 @@
-"""The published tied-weight kernels (Tensor Programs reference code, papers page more.md 5.1): an RNN with one input.
+"""The published tied-weight kernels (Tensor Programs reference code, papers page more.md 5.1): an
+RNN with one input.
 
-h^i = W erf(h^{i-1}) + U x, <Ux, Ux> = 1/2, s_w^2 = 3/2, s_v = 1, T = 6 steps, read-out v . mean_i erf(h^i). U x is one more
-constant write in the rule; a bias of variance 0 enters wherever the stem does, so its NTK is the stem's over <Ux, Ux>.
+h^i = W erf(h^{i-1}) + U x, <Ux, Ux> = 1/2, s_w^2 = 3/2, s_v = 1, T = 6 steps, read-out v . mean_i
+erf(h^i). U x is one more constant write in the rule; a bias of variance 0 enters wherever the stem
+does, so its NTK is the stem's over <Ux, Ux>.
 """
 
 from __future__ import annotations
@@ -24,14 +26,26 @@ NTK = {"w": 0.21462485, "stem": 0.48747849, "readout": 0.37473256, None: 2.05179
 def network() -> sp.Architecture:
     branch = Linear("w", Activate("erf", Read()), Number("c_w", "C_W"))
     pooled = Readout(at=tuple(range(STEPS)), branch=Activate("erf", Read()))
-    return sp.Architecture("rnn", (SubBlock(State(0), branch, (Write() + Stem(),)),), [0] * (STEPS - 1), {"c_w": 1.5}, input_gram=0.5, readout=pooled)
+    return sp.Architecture(
+        "rnn",
+        (SubBlock(State(0), branch, (Write() + Stem(),)),),
+        [0] * (STEPS - 1),
+        {"c_w": 1.5},
+        input_gram=0.5,
+        readout=pooled,
+    )
 
 
 def test_forward_kernel():
     k = kernels(network())
     q = k.states[:, 0, 0] * np.exp(2 * k.state_log[:, 0])
-    cross = np.array([k.crossed[j, 0, 0, 0] for j in range(STEPS)]) * np.exp(k.state_log[:, 0] + k.state_log[0, 0])
-    dual = lambda a, c, b: 2 / np.pi * np.arcsin(2 * c / np.sqrt((1 + 2 * a) * (1 + 2 * b)))  # noqa: E731
+    cross = np.array([k.crossed[j, 0, 0, 0] for j in range(STEPS)]) * np.exp(
+        k.state_log[:, 0] + k.state_log[0, 0]
+    )
+
+    def dual(a, c, b):
+        return 2 / np.pi * np.arcsin(2 * c / np.sqrt((1 + 2 * a) * (1 + 2 * b)))
+
     assert dual(q, q, q) == pytest.approx(S_DIAGONAL, abs=1e-6)
     assert dual(q[0], cross, q) == pytest.approx(S_ROW, abs=1e-6)
 
@@ -40,8 +54,13 @@ def test_backward_kernel():
     """g = phi'(h) times the gradient by phi(h), so <g_i, g_j> = V_phi' D_ij/T^2."""
     k = kernels(network())
     q = k.states[:, 0, 0] * np.exp(2 * k.state_log[:, 0])
-    cross = np.array([k.crossed[j, 0, 0, 0] for j in range(STEPS)]) * np.exp(k.state_log[:, 0] + k.state_log[0, 0])
-    slope = lambda a, c, b: 4 / np.pi / np.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c)  # noqa: E731
+    cross = np.array([k.crossed[j, 0, 0, 0] for j in range(STEPS)]) * np.exp(
+        k.state_log[:, 0] + k.state_log[0, 0]
+    )
+
+    def slope(a, c, b):
+        return 4 / np.pi / np.sqrt((1 + 2 * a) * (1 + 2 * b) - 4 * c * c)
+
     log = k.gradient_log[:, 0]
     g = k.gradients[:, 0, 0] * np.exp(2 * log)
     assert k.gradients_crossed is not None

@@ -1,4 +1,5 @@
-"""Variable-width networks: the paper's integers, band recursions written out by hand, laws, and what is refused."""
+"""Variable-width networks: the paper's integers, band recursions written out by hand, laws, and
+what is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +17,15 @@ from sigprop.paper_figures._released import RELEASED
 
 A = sp.architectures
 WIDTHS, REFERENCE = (24, 16, 8, 16, 32), 16
-PLAIN: dict[str, Any] = {"depth": 5, "schedule": WIDTHS, "reference_width": REFERENCE, "block": "mlp", "gated": False, "activation": "relu", "tokens": 2}
+PLAIN: dict[str, Any] = {
+    "depth": 5,
+    "schedule": WIDTHS,
+    "reference_width": REFERENCE,
+    "block": "mlp",
+    "gated": False,
+    "activation": "relu",
+    "tokens": 2,
+}
 EDGES = (0, 8, 16, 24, 32)
 
 
@@ -44,7 +53,8 @@ def test_parameters_are_matched_before_rounding():
 
 @pytest.mark.parametrize("resize", ["carry", "zero"])
 def test_bands_count_the_blocks_that_write_to_them(resize: str):
-    """q_i = 1[i <= d] + number of blocks l with d_l >= i; zero-padding forgets what was before the last that did not."""
+    """q_i = 1[i <= d] + number of blocks l with d_l >= i; zero-padding forgets what was before
+    the last that did not."""
     found = banded("band_variance", resize=resize)
     for k, low in enumerate(EDGES[:-1]):
         q = [float(low < REFERENCE)]
@@ -53,12 +63,14 @@ def test_bands_count_the_blocks_that_write_to_them(resize: str):
         np.testing.assert_allclose(found[:, k], q, rtol=1e-12)
     if resize == "carry":
         shares = np.diff(EDGES) / EDGES[-1]
-        assert (found[-1] - found[0]) @ shares == pytest.approx(sum(WIDTHS) / EDGES[-1], rel=1e-12)  # mean write count = width budget
+        # mean write count = width budget
+        assert (found[-1] - found[0]) @ shares == pytest.approx(sum(WIDTHS) / EDGES[-1], rel=1e-12)
 
 
 @pytest.mark.parametrize("resize", ["carry", "zero"])
 def test_covariances_of_bands_by_hand(resize: str):
-    """C_i += f(c) 1[i <= d_l], c the cosine over the coordinates that block l reads, f relu's arc-cosine kernel."""
+    """C_i += f(c) 1[i <= d_l], c the cosine over the coordinates that block l reads, f relu's
+    arc-cosine kernel."""
     cosine = 0.3
     c, q = (np.where(np.array(EDGES[:-1]) < REFERENCE, start, 0.0) for start in (cosine, 1.0))
     rows = [c]
@@ -66,13 +78,19 @@ def test_covariances_of_bands_by_hand(resize: str):
         own, shares = np.array(EDGES[1:]) <= d, np.diff(EDGES)
         x = (c * shares)[own].sum() / (q * shares)[own].sum()
         write = (math.sqrt(1 - x * x) + (math.pi - math.acos(x)) * x) / math.pi
-        c, q = (np.where(own, old + new, old if resize == "carry" else 0.0) for old, new in ((c, write), (q, 1.0)))
+        c, q = (
+            np.where(own, old + new, old if resize == "carry" else 0.0)
+            for old, new in ((c, write), (q, 1.0))
+        )
         rows.append(c)
-    np.testing.assert_allclose(banded("band_covariance", resize=resize, token_cosine=cosine), rows, rtol=1e-10)
+    np.testing.assert_allclose(
+        banded("band_covariance", resize=resize, token_cosine=cosine), rows, rtol=1e-10
+    )
 
 
 def test_gradients_pass_by_blocks_that_do_not_own_the_coordinates():
-    """Written by block 1 and next read by block 5: coordinates 16..24 carry one gradient through all that is between."""
+    """Written by block 1 and next read by block 5: coordinates 16..24 carry one gradient through
+    all that is between."""
     found = banded("band_gradient")
     np.testing.assert_allclose(found[1:5, 2], found[1, 2], rtol=1e-14)
     assert found[0, 2] > found[1, 2]
@@ -82,28 +100,62 @@ def test_gradients_pass_by_blocks_that_do_not_own_the_coordinates():
 
 def test_equal_widths_are_the_transformer():
     """A law: every block as wide as the reference is the pre-norm transformer."""
-    same = {"tokens": 2, "score_scale": "linear", "heads": 4, "activation": "silu", "gated": True, "mlp_ratio": 2, "final_norm": True}
+    same = {
+        "tokens": 2,
+        "score_scale": "linear",
+        "heads": 4,
+        "activation": "silu",
+        "gated": True,
+        "mlp_ratio": 2,
+        "final_norm": True,
+    }
     arch = A.variable_width(depth=2, schedule=[16, 16], reference_width=16, **same)
     other = A.transformer(depth=2, norm_kind="rms", **same)
     assert arch.bands == (1.0,)
-    for quantity in ("residual_variance", "token_covariance", "gradient_variance", "weight_gradient", "ntk"):
+    for quantity in (
+        "residual_variance",
+        "token_covariance",
+        "gradient_variance",
+        "weight_gradient",
+        "ntk",
+    ):
         mine, plain = ([row["value"] for row in sp.predict(a, [quantity])] for a in (arch, other))
         assert mine == pytest.approx(plain, rel=1e-12)
 
 
 def test_the_derived_recursion_is_the_papers():
-    """c^l = sum_k width_k theta C_k / sqrt(sum q sum q), read by block l; C_k += eps^2 Gamma theta."""
+    """c^l = sum_k width_k theta C_k / sqrt(sum q sum q), read by block l; C_k += eps^2 Gamma
+    theta."""
     d = sp.derive(A.variable_width(**{**PLAIN, "final_norm": False}))
     a, b, t, s, k = (next(x for x in d["state"].free_symbols if x.name == name) for name in "abtsk")
     nu, theta, width = (sympy.Function(name) for name in ("nu", "theta", "width"))
-    own = lambda p: next(f for f in d["read"].atoms(sympy.Function) if f.func.__name__ == "theta" and f.args[0] == nu(p)).func(nu(p), k)  # noqa: E731
+
+    def own(p):
+        return next(
+            f
+            for f in d["read"].atoms(sympy.Function)
+            if f.func.__name__ == "theta" and f.args[0] == nu(p)
+        ).func(nu(p), k)
+
     g = sympy.Function("G")
-    total = lambda term: sympy.Sum(term, (k, 1, 4))  # noqa: E731
-    norm = lambda p, u: sympy.sqrt(total(g(p, p, u, u, k) * width(k) * own(p) / nu(p)))  # noqa: E731
+
+    def total(term):
+        return sympy.Sum(term, (k, 1, 4))
+
+    def norm(p, u):
+        return sympy.sqrt(total(g(p, p, u, u, k) * width(k) * own(p) / nu(p)))
+
     expected = total(g(a, b, t, s, k) * width(k) * own(a) * own(b) / (norm(a, t) * norm(b, s)))
     assert d["read"].rhs == expected
     eps = sympy.Symbol("residual_scale", positive=True)
-    assert sympy.expand(d["state"].rhs - g(a, b, t, s, k) - eps * sympy.Function("X")(a + 1, b, t, s, k) * own(a)) == 0
+    assert (
+        sympy.expand(
+            d["state"].rhs
+            - g(a, b, t, s, k)
+            - eps * sympy.Function("X")(a + 1, b, t, s, k) * own(a)
+        )
+        == 0
+    )
     assert theta(nu(a), k).func.__name__ == own(a).func.__name__ and own(a) ** 2 == own(a)
 
 
