@@ -7,6 +7,7 @@ import copy
 import functools
 import inspect
 import math
+import textwrap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from sigprop.description.family import Family
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate
 from sigprop.language.traversal import walk
+from sigprop.registry.parameters import PARAMETERS
 from sigprop.registry.reading import read_parameters
 
 
@@ -132,6 +134,7 @@ class Rebuilt:
         )
 
 
+COLUMNS = 92  # of a builder's documentation
 _ENTRIES: dict[str, Entry] = {}
 _FUNCTIONS: dict[str, Callable[..., Architecture]] = {}
 
@@ -169,10 +172,35 @@ def register(
         def build(**given: Any) -> Architecture:
             return entry.build(**given)
 
+        build.__signature__ = signature(entry.defaults)  # pyright: ignore[reportAttributeAccessIssue]
+        build.__doc__ = documented(builder, entry.defaults)
         _FUNCTIONS[name] = build
         return build
 
     return add
+
+
+def signature(defaults: Mapping[str, Any]) -> inspect.Signature:
+    """What ``help`` shows of a builder: every parameter, those that it shares with others too."""
+    shown = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=PARAMETERS[name].type
+        )
+        for name, default in defaults.items()
+    ]
+    return inspect.Signature(shown, return_annotation=Architecture)
+
+
+def documented(builder: Callable[..., Any], defaults: Mapping[str, Any]) -> str:
+    """The builder's docstring and a line for each of its parameters."""
+    size = max(map(len, defaults), default=0)
+    lines = []
+    for name in defaults:
+        said = f"{name:<{size}}  {PARAMETERS[name].help}: {PARAMETERS[name].accepts}"
+        lines += textwrap.wrap(
+            said, COLUMNS, subsequent_indent=" " * (size + 4), break_on_hyphens=False
+        )
+    return "\n".join([inspect.getdoc(builder) or "", "", *lines])
 
 
 def _alike(like: str | Callable[..., Architecture]) -> Entry:

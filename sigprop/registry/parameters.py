@@ -8,6 +8,7 @@ from typing import Any
 
 from sigprop.blocks.variances import INITIALISATIONS, named
 from sigprop.description.checks import ENSEMBLES
+from sigprop.language.activation import Activation
 from sigprop.language.activations import find
 from sigprop.language.scores import SCALES
 from sigprop.registry import readers
@@ -22,6 +23,14 @@ class Parameter:
     accepts: str
     read: Callable[[Any], Any]
 
+    @property
+    def type(self) -> Any:
+        """What Python callers pass."""
+        return readers.TYPES[self.read]
+
+
+readers.of_type(str | Activation)(find)
+readers.of_type(str)(named)
 
 _ANY_SCALE = (
     "a finite number, an expression in N, L, S, l, a, n such as 1/(N*sqrt(L)), or a list of these"

@@ -6,13 +6,27 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable
-from typing import IO, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 
 from sigprop.language.formula import formula
 from sigprop.language.scores import MASKS, as_mask
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
+TYPES: dict[Callable[[Any], Any], Any] = {}
+"""What Python callers pass to a reader, as a type: what ``help`` of an architecture shows."""
+
+
+def of_type(given: Any) -> Callable[[Reader], Reader]:
+    """Decorate a reader: values of this type are what it is for."""
+
+    def add(read: Reader) -> Reader:
+        TYPES[read] = given
+        return read
+
+    return add
 
 
 class Trouble(ValueError):
@@ -20,6 +34,7 @@ class Trouble(ValueError):
 
 
 def integer(low: int, high: int) -> Callable[[Any], int]:
+    @of_type(int)
     def read(value: Any) -> int:
         number = float(value) if not isinstance(value, bool) else math.nan
         if not number.is_integer() or not low <= number <= high:
@@ -30,6 +45,7 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    @of_type(float)
     def read(value: Any) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
         if (
@@ -49,6 +65,7 @@ def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
     """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they
     are: their values depend on sizes and places)."""
 
+    @of_type(float | str | Sequence[float | str])
     def read(value: Any) -> Any:
         if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
             entries = tuple(read(entry) for entry in value)
@@ -82,12 +99,17 @@ def _numeric(text: str) -> bool:
 
 
 def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: (
-        None if value is None or (isinstance(value, str) and value == "none") else read(value)
-    )
+    @of_type(TYPES[read] | None)
+    def read_or_none(value: Any) -> Any:
+        return (
+            None if value is None or (isinstance(value, str) and value == "none") else read(value)
+        )
+
+    return read_or_none
 
 
 def choice(*names: str) -> Callable[[Any], str]:
+    @of_type(Literal[names])  # pyright: ignore[reportInvalidTypeForm]
     def read(value: Any) -> str:
         if value not in names:
             raise ValueError
@@ -101,6 +123,7 @@ def text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
     return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
 
 
+@of_type(np.ndarray | str | None)
 def gram(value: Any) -> np.ndarray | None:
     """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
     if value is None:
@@ -123,12 +146,14 @@ def gram(value: Any) -> np.ndarray | None:
     return np.atleast_2d(np.asarray(value, dtype=np.float64))
 
 
+@of_type(np.ndarray | str)
 def mask(value: Any) -> Any:
     if isinstance(value, (str, os.PathLike)) and value not in MASKS:
         value = gram(value)
     return as_mask(value)
 
 
+@of_type(Sequence[int])
 def words(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = (
@@ -142,6 +167,7 @@ def words(value: Any) -> tuple[int, ...]:
     return tuple(int(word) for word in found)
 
 
+@of_type(Sequence[float])
 def numbers(value: Any) -> np.ndarray:
     if isinstance(value, str):
         value = (
@@ -152,6 +178,7 @@ def numbers(value: Any) -> np.ndarray:
     return np.asarray(value, dtype=np.float64).ravel()
 
 
+@of_type(Literal["vee"] | Sequence[int])
 def widths(value: Any) -> Any:
     if isinstance(value, str) and value == "vee":
         return value
@@ -161,10 +188,12 @@ def widths(value: Any) -> Any:
     return found
 
 
+@of_type(int | float)
 def head_dim(value: Any) -> float:
     return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
 
 
+@of_type(Mapping[str, float])
 def factors(value: Any) -> dict[str, float]:
     pairs = (
         [pair.split("=") for pair in value.split(",")]
@@ -174,6 +203,7 @@ def factors(value: Any) -> dict[str, float]:
     return {str(name).strip(): number(0)(factor) for name, factor in pairs}
 
 
+@of_type(float)
 def share(value: Any) -> float:
     """From 0 to below 1: a network that skips everything computes nothing."""
     found = number(0, 1)(value)
@@ -182,10 +212,12 @@ def share(value: Any) -> float:
     return found
 
 
+@of_type(float | Literal["learned"])
 def modulator(value: Any) -> float | str:
     return "learned" if value == "learned" else number(0, 1)(value)
 
 
+@of_type(bool)
 def boolean(value: Any) -> bool:
     if str(value).lower() not in ("true", "false"):
         raise ValueError

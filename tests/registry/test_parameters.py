@@ -3,8 +3,10 @@ parameter."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigprop.architectures import entries, entry
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
+from sigprop.registry.entries import functions
 from sigprop.registry.parameters import PARAMETERS
 from sigprop.registry.reading import read_parameter, read_parameters
 
@@ -145,3 +149,32 @@ def test_a_gram_that_is_no_covariance_is_bad_input(
 def test_too_many_applications_are_refused():
     with pytest.raises(InputError, match="depth=1000000 x loops=8"):
         entry("looped-mlp").build(depth=10**6)
+
+
+@pytest.mark.parametrize("name", sorted(entries()))
+def test_help_shows_types_defaults_and_a_line_a_parameter(name: str):
+    """Those that a builder shares with others too; nothing is typed ``Any``."""
+    build, defaults = functions()[name], entry(name).defaults
+    shown = inspect.signature(build)
+    assert {key: one.default for key, one in shown.parameters.items()} == dict(defaults)
+    assert shown.return_annotation is Architecture
+    assert all(
+        one.annotation not in (Any, inspect.Parameter.empty) for one in shown.parameters.values()
+    )
+    text = " ".join((build.__doc__ or "").split())
+    for key in defaults:
+        said = f"{key} {PARAMETERS[key].help}: {PARAMETERS[key].accepts}"
+        assert " ".join(said.split()) in text, key
+    assert max(map(len, (build.__doc__ or "").splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", sorted(PARAMETERS))
+def test_types_are_those_of_the_defaults(name: str):
+    """A default of the wrong type would be a lie of ``help``."""
+    types = {"float": (int, float), "int": (int,), "bool": (bool,)}
+    for owner in entries().values():
+        default = owner.defaults.get(name)
+        if default is not None and (
+            kinds := types.get(getattr(PARAMETERS[name].type, "__name__", ""))
+        ):
+            assert isinstance(default, kinds), (owner.name, default)
