@@ -13,7 +13,7 @@ from scipy import stats
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family
 from sigprop.description.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 from sigprop.simulations.measure import check_sizes

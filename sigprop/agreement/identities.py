@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 
 FORWARD = ("residual_variance", "token_covariance", "band_variance", "band_covariance", "log_norm")
 BACKWARD = ("gradient_variance", "gradient_covariance", "band_gradient")

@@ -12,7 +12,8 @@ import numpy as np
 from sigprop.agreement.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import Row, judged, require_rows
+from sigprop.description.rows import judged, require_rows
+from sigprop.description.shapes import Row
 from sigprop.errors import Diverged, InputError
 from sigprop.simulations.engines.monte_carlo import ENGINES, TYPICAL, engine_for, sample
 from sigprop.simulations.measure import check_sizes

@@ -4,7 +4,7 @@ networks fill the same ones."""
 from __future__ import annotations
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.language.expression import Linear
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sigprop.description import shapes
+from sigprop.description.architecture import Architecture
+from sigprop.description.shapes import Shape
+
 
 @dataclass(frozen=True)
 class Quantity:
-    """One kind of row. scale: what a deviation is divided by ('value', 'diagonal' or 'one',
-    docs/verdict.md); judged: whether a verdict looks at it unasked; event: whether it is 0 or 1
-    in a network, so that a few networks all alike prove nothing; predicted: whether theory has
-    it."""
+    """One kind of row.
 
+    shape     which rows a network has (``shapes``)
+    help      what it is, in a line
+    scale     what a deviation is divided by: 'value', 'diagonal' or 'one' (docs/verdict.md)
+    backward  whether it needs the backward pass
+    judged    whether a verdict looks at it unasked
+    event     whether it is 0 or 1 in a network, so that a few networks all alike prove nothing
+    predicted whether theory has it
+    """
+
+    shape: Shape
     help: str
     scale: str
     backward: bool
@@ -19,36 +30,55 @@ class Quantity:
     event: bool = False
     predicted: bool = True
 
+    def paired(self, arch: Architecture, applications: int) -> int:
+        """How many rows every pair of tokens has, at that many applications."""
+        if self.shape is shapes.kernels:
+            return len(arch.groups) + 1
+        return applications if self.shape in PAIRED else 0
+
+
+BANDED_STATES, BANDED_PAIRS = shapes.banded(shapes.states), shapes.banded(shapes.pairs)
+PAIRED = (shapes.pairs, BANDED_PAIRS, shapes.angles)
+"""Shapes with a row a pair of tokens."""
 
 QUANTITIES: dict[str, Quantity] = {
-    "residual_variance": Quantity("<h_a, h_a> of a token", "value", False),
-    "token_covariance": Quantity("<h_a[t], h_a[s]> between tokens", "diagonal", False),
-    "state_cosine": Quantity("cosine of h_a and h_b", "one", False),
+    "residual_variance": Quantity(shapes.states, "<h_a, h_a> of a token", "value", False),
+    "token_covariance": Quantity(
+        shapes.pairs, "<h_a[t], h_a[s]> between tokens", "diagonal", False
+    ),
+    "state_cosine": Quantity(shapes.with_stem, "cosine of h_a and h_b", "one", False),
     "write_cosine": Quantity(
-        "cosine of the increments w_a and w_b (w_a: written by application a - 1)", "one", False
+        shapes.neighbours,
+        "cosine of the increments w_a and w_b (w_a: written by application a - 1)",
+        "one",
+        False,
     ),
     "log_norm": Quantity(
+        shapes.norms,
         "log of all that norms have divided h by (networks that keep h normalised): the residual "
         "is exp(log_norm) h_a",
         "one",
         False,
     ),
     "rotation": Quantity(
+        shapes.written_states,
         "sum over applications before a of the angle between h and the next h, in degrees",
         "value",
         False,
         False,
     ),
     "band_variance": Quantity(
+        BANDED_STATES,
         "<h_a, h_a> over the coordinates of a band, those that the same blocks own (networks of "
         "several widths)",
         "value",
         False,
     ),
     "band_covariance": Quantity(
-        "<h_a[t], h_a[s]> over the coordinates of a band", "diagonal", False
+        BANDED_PAIRS, "<h_a[t], h_a[s]> over the coordinates of a band", "diagonal", False
     ),
     "matrix_entropy": Quantity(
+        shapes.spectra,
         "entropy of the spectrum of the T x T Gram of what application a reads before norms, over "
         "log T",
         "one",
@@ -56,6 +86,7 @@ QUANTITIES: dict[str, Quantity] = {
         False,
     ),
     "participation_ratio": Quantity(
+        shapes.hidden_units,
         "(sum_j e_j)^2 / (m sum_j e_j^2), e_j = mean over tokens of the squares of a branch's m "
         "hidden units",
         "one",
@@ -64,15 +95,23 @@ QUANTITIES: dict[str, Quantity] = {
         predicted=False,
     ),
     "modulator": Quantity(
-        "m of an application with a learned modulator, 0 where the token is skipped", "one", False
+        shapes.modulators,
+        "m of an application with a learned modulator, 0 where the token is skipped",
+        "one",
+        False,
     ),
     "skip_rate": Quantity(
-        "probability that an application skips a token", "one", False, event=True
+        shapes.skipping, "probability that an application skips a token", "one", False, event=True
     ),
-    "gradient_variance": Quantity("<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
-    "gradient_covariance": Quantity("<g_a[t], g_a[s]> between tokens", "diagonal", True),
-    "band_gradient": Quantity("<g_a, g_a> over the coordinates of a band", "value", True),
+    "gradient_variance": Quantity(shapes.states, "<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
+    "gradient_covariance": Quantity(
+        shapes.pairs, "<g_a[t], g_a[s]> between tokens", "diagonal", True
+    ),
+    "band_gradient": Quantity(
+        BANDED_STATES, "<g_a, g_a> over the coordinates of a band", "value", True
+    ),
     "logit_variance": Quantity(
+        shapes.outputs,
         "variance of a logit n^-1/2 e . o_t: C_head <o_t, o_t>, times e^(2 s_t) with an inverse "
         "temperature (tied: of an absent word)",
         "value",
@@ -80,6 +119,7 @@ QUANTITIES: dict[str, Quantity] = {
         False,
     ),
     "logit_contact": Quantity(
+        shapes.own_words,
         "<e, o_t>, e token t's embedding: a tied head's logit at t's own word has sqrt(n) times "
         "it as mean",
         "value",
@@ -87,34 +127,42 @@ QUANTITIES: dict[str, Quantity] = {
         False,
     ),
     "cross_entropy": Quantity(
+        shapes.losses,
         "mean of log sum_w exp(logit_w) over a vocabulary: the initial loss of token t",
         "one",
         False,
         False,
     ),
     "participation": Quantity(
+        shapes.attending,
         "sum over s of Omega_ts^2, mean over the heads of an attention application",
         "value",
         False,
         False,
     ),
     "angle_exponent": Quantity(
+        shapes.angles,
         "log of (1 - cos)/(1 - cos) of two tokens, after an application over before it",
         "one",
         False,
         False,
     ),
     "gradient_exponent": Quantity(
+        shapes.one,
         "log of sum over tokens of <g_0, g_0> over that of the last state, per application",
         "one",
         True,
         False,
     ),
     "weight_gradient": Quantity(
-        "n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first", "value", True
+        shapes.slots,
+        "n |dz/dW|^2 / (n_in n_out), by group; application: the slot's first",
+        "value",
+        True,
     ),
     # one backward pass a token
     "ntk": Quantity(
+        shapes.kernels,
         "sum over a group of <dz_t/dtheta, dz_s/dtheta> / n_in; no group: the total",
         "diagonal",
         True,

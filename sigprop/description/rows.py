@@ -3,47 +3,17 @@ compared one by one."""
 
 from __future__ import annotations
 
-from bisect import bisect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.checks import EMBEDDING
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.structure import READOUT
-from sigprop.description.sub_block import SubBlock
+from sigprop.description.shapes import Asked, Row
 from sigprop.errors import InputError, near_miss
-from sigprop.language.expression import Activate, Linear
-from sigprop.language.scalar import Constant
-from sigprop.language.traversal import walk
 from sigprop.runtime import memory
 
-PAIRED = ("token_covariance", "gradient_covariance", "band_covariance", "angle_exponent")
 ROW_BYTES = 1000  # of a row, from its keys to its line of a table
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a number is: quantity, application (0: the stem's output), and where they apply the
-    others."""
-
-    quantity: str
-    application: int | None = None
-    application_2: int | None = None
-    token: int | None = None
-    token_2: int | None = None
-    group: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row's keys that apply."""
-        return {key: value for key, value in self.__dict__.items() if value is not None}
-
-    def __str__(self) -> str:
-        keys = self.to_dict()
-        return f"{keys.pop('quantity')}[{', '.join(f'{k}={v}' for k, v in keys.items())}]"
 
 
 def check_quantities(quantities: Sequence[str] | None) -> tuple[str, ...]:
@@ -123,7 +93,7 @@ def judged(
     rows = [
         row
         for name in names
-        for row in _rows(arch, name, at[:-1] if QUANTITIES[name].backward else at[1:], False)
+        for row in _rows(Asked(arch, at[:-1] if QUANTITIES[name].backward else at[1:], False), name)
     ]
     # other rows say what stem and read-out would
     return tuple(
@@ -146,7 +116,12 @@ def select(
     names = check_quantities(quantities)
     at = default_applications(arch.depth) if applications is None else _asked(arch, applications)
     _require(arch, names, at)
-    return tuple(row for name in names for row in _rows(arch, name, at, applications is not None))
+    asked = Asked(arch, at, applications is not None)
+    return tuple(row for name in names for row in _rows(asked, name))
+
+
+def _rows(asked: Asked, name: str) -> list[Row]:
+    return QUANTITIES[name].shape(name, asked)
 
 
 def _asked(arch: Architecture, applications: Sequence[int]) -> tuple[int, ...]:
@@ -173,147 +148,8 @@ def require_rows(arch: Architecture, quantities: Sequence[str] | None, rows: Seq
 def _require(arch: Architecture, names: Sequence[str], at: tuple[int, ...]) -> None:
     """Raise ``InputError`` where the rows of token pairs are more than memory holds."""
     pairs = arch.tokens * (arch.tokens - 1) // 2
-    of = {"ntk": len(arch.groups) + 1, **dict.fromkeys(PAIRED, len(at))}
     for name in names:
         memory.require(
-            ROW_BYTES * pairs * of.get(name, 0),
+            ROW_BYTES * pairs * QUANTITIES[name].paired(arch, len(at)),
             f"tokens={arch.tokens}, quantity={name}: rows of {pairs} pairs of tokens",
         )
-
-
-def _rows(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
-    """The rows of one quantity."""
-    tokens = range(arch.tokens)
-    if name in ("residual_variance", "gradient_variance"):
-        return [Row(name, a, token=t) for a in at for t in tokens]
-    if name in ("token_covariance", "gradient_covariance"):
-        return [
-            Row(name, a, token=t, token_2=s) for a in at for t in tokens for s in tokens if t < s
-        ]
-    if name in BANDED:
-        bands = arch.band_names if len(arch.bands) > 1 else ()
-        return [
-            replace(row, quantity=name, group=band)
-            for row in _rows(arch, BANDED[name], at, asked)
-            for band in bands
-        ]
-    if name == "matrix_entropy":
-        return [Row(name, a) for a in at] if arch.tokens > 1 else []
-    if name == "participation_ratio":
-        return [
-            Row(name, a, group=w)
-            for w in hidden(arch)
-            for a in _held(arch, lambda block, w=w: w in block.weights, at, asked)
-        ]
-    if name == "log_norm":
-        return [Row(name, a, token=t) for a in at for t in tokens] if arch.norm_lane else []
-    if name in ("modulator", "skip_rate"):
-
-        def shows(block):
-            return any(
-                name == "modulator" or node.skip_below != Constant(0)
-                for node in block.modulators.values()
-            )
-
-        return [Row(name, a, token=t) for a in _held(arch, shows, at, asked) for t in tokens]
-    if name == "rotation":
-        return [Row(name, a, token=t) for a in at for t in tokens if a > 0]
-    if name in ("state_cosine", "write_cosine"):
-        return _cosines(arch, name, at, asked)
-    if name == "weight_gradient":
-        return _weights(arch, at, asked)
-    if name in ("logit_variance", "logit_contact", "cross_entropy"):
-        if (name == "logit_contact" and EMBEDDING not in arch.stem_parts) or (
-            name == "cross_entropy" and arch.head.vocabulary is None
-        ):
-            return []
-        return [Row(name, token=t) for t in tokens]
-    if name == "participation":
-        return [
-            Row(name, a, token=t)
-            for a in _held(arch, lambda block: block.attention, at, asked)
-            for t in tokens
-        ]
-    if name == "angle_exponent":
-        g = arch.input_gram
-        # equal tokens stay equal
-        pairs = [
-            (t, s) for t in tokens for s in tokens if t < s and g[t, s] ** 2 < g[t, t] * g[s, s]
-        ]
-        return [Row(name, a, token=t, token_2=s) for a in at if a < arch.depth for t, s in pairs]
-    if name == "gradient_exponent":
-        return [Row(name)]
-    return [
-        Row(name, group=g, token=t, token_2=s)
-        for g in (*arch.groups, None)
-        for t in tokens
-        for s in tokens
-        if t <= s
-    ]
-
-
-BANDED = {
-    "band_variance": "residual_variance",
-    "band_covariance": "token_covariance",
-    "band_gradient": "gradient_variance",
-}
-"""Rows of a band, and what they are over all coordinates."""
-
-
-def hidden(arch: Architecture) -> tuple[str, ...]:
-    """The matrices that are applied to hidden units: activations that come from another matrix."""
-
-    def activated(of):
-        return any(isinstance(node, Activate) for node in walk(of)) and any(
-            isinstance(node, Linear) for node in walk(of)
-        )
-
-    return tuple(
-        name
-        for name, node in arch.weights.items()
-        if isinstance(node, Linear) and activated(node.of)
-    )
-
-
-def _held(
-    arch: Architecture, shows: Callable[[SubBlock], Any], at: tuple[int, ...], asked: bool
-) -> list[int]:
-    """The applications whose sub-block shows it; when applications are asked for, the nearest to
-    them."""
-    shown = [bool(shows(block)) for block in arch.sub_blocks]
-    found = [a for a, kind in enumerate(arch.kind_table or ()) if shown[kind]]
-    return nearest(found, at) if found and (asked or len(found) > len(at)) else found
-
-
-def nearest(found: Sequence[int], at: Sequence[int]) -> list[int]:
-    """Of ascending numbers those nearest to each of ``at``, the lower of two, each once."""
-    lower = [max(bisect(found, a) - 1, 0) for a in at]
-    sides = [found[i : i + 2] for i in lower]
-    return sorted(
-        {min(two, key=lambda f, a=a: abs(f - a)) for two, a in zip(sides, at, strict=True)}
-    )
-
-
-def _cosines(arch: Architecture, name: str, at: tuple[int, ...], asked: bool) -> list[Row]:
-    if name == "write_cosine":
-        at = tuple(a for a in at if a > 0)
-    if asked:
-        pairs = [(a, b) for i, a in enumerate(at) for b in at[i + 1 :]]
-    elif name == "state_cosine":
-        pairs = [(0, a) for a in at if a > 0]
-    else:
-        pairs = list(zip(at[:-1], at[1:], strict=True))
-    return [Row(name, a, b, token=t) for a, b in pairs for t in range(arch.tokens)]
-
-
-def _weights(arch: Architecture, at: tuple[int, ...], asked: bool) -> list[Row]:
-    """One row a weight and slot (when applications are asked for, the slots nearest to them);
-    the read-out; the stem's parts."""
-    rows = []
-    for weight in arch.weights:
-        firsts = [used[0] for used in arch.applications_of(weight).values()]
-        if asked or len(firsts) > len(at):
-            firsts = nearest(sorted(firsts), at)
-        rows += [Row("weight_gradient", a, group=weight) for a in firsts]
-    rows += [Row("weight_gradient", arch.readout.at[0], group=READOUT)]
-    return rows + [Row("weight_gradient", 0, group=part) for part in arch.stem_parts]

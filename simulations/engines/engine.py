@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.runtime import memory
 from sigprop.runtime.compiling import LIGHT, OUT_OF_CACHE, jit
 from sigprop.runtime.memory import LONG

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.errors import Diverged, InputError, near_miss
 from sigprop.runtime import memory
 from sigprop.simulations.engines.dense import DenseEngine

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.trace import Trace
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.checks import EMBEDDING
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.simulations.network import random
 from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.trace import Trace

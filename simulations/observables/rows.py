@@ -12,7 +12,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.language.expression import Linear
 from sigprop.language.nodes import Gate
@@ -54,7 +54,7 @@ def network_rows(
     diverged = jnp.where(trace.finite.all(), arch.depth + 1, jnp.argmin(trace.finite))
     for name in dict.fromkeys(row.quantity for row in rows):
         own = [row for row in rows if row.quantity == name]
-        values[name] = _MEASURE[name](
+        values[name] = MEASURED[name](
             own, arch, shapes, trace, gradients, tables | {"parts": parts, "key": key}
         )
     order = [(name, i) for name in values for i, row in enumerate(rows) if row.quantity == name]
@@ -268,7 +268,7 @@ def _banded(measured: Any) -> Any:
     return entries
 
 
-_MEASURE = {
+MEASURED = {
     "residual_variance": _state_gram,
     "token_covariance": _state_gram,
     "state_cosine": geometry.state_cosine,
@@ -293,3 +293,4 @@ _MEASURE = {
     "modulator": geometry.modulator,
     "skip_rate": geometry.skip_rate,
 }
+"""What each quantity is in one network."""

@@ -27,7 +27,8 @@ from sigprop import (
 )
 from sigprop.agreement import verify as comparison
 from sigprop.agreement.against import theory_of
-from sigprop.description.rows import Row, select
+from sigprop.description.rows import select
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 from sigprop.simulations.network.weights import least_width, shapes

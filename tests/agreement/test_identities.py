@@ -12,7 +12,8 @@ import sigprop as sp
 from sigprop import Activate, Linear, Normalise, Number, Read, State, SubBlock, Write
 from sigprop.agreement.identities import Origins, origin, unmoved
 from sigprop.cli import run
-from sigprop.description.rows import Row, judged
+from sigprop.description.rows import judged
+from sigprop.description.shapes import Row
 from sigprop.tables.table import Table
 
 BRANCHES, GAMMA = 24, 1e-5  # a LayerScale network: its states' variance ends at 1 + 2.4e-9

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import sigprop as sp
-from sigprop.description.rows import Row, select
+from sigprop.description.rows import select
+from sigprop.description.shapes import Row
 from sigprop.simulations.engines import monte_carlo
 from sigprop.simulations.engines.dense import DenseEngine
 

@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate, Attend
 from sigprop.language.traversal import walk

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import Row, known, require_rows, select
+from sigprop.description.rows import known, require_rows, select
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.attention.approximations import check_approximation

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.language.activation import Activation, gaussian_nodes
 from sigprop.theory.gaussian.dual import HIGHEST, LOWEST
 from sigprop.theory.predictions.values import Scaled

@@ -10,7 +10,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.checks import BAND, EMBEDDING
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.theory.predictions.logits import check_contact, cross_entropy
 from sigprop.theory.recursion.kernels import Kernels
@@ -36,73 +36,9 @@ class Values:
         """(mantissa, log) of a row; NaN where it is no number (0/0, or what has overflowed)."""
         with np.errstate(all="ignore"):
             try:
-                return self._value(row)
+                return PREDICTED[row.quantity](self, row)
             except (ValueError, ArithmeticError):
                 return math.nan, 0.0
-
-    def _value(self, row: Row) -> Scaled:
-        a, b, t = row.application or 0, row.application_2, row.token or 0
-        s = t if row.token_2 is None else row.token_2
-        match row.quantity:
-            case "residual_variance" | "token_covariance":
-                return self._entry(self.k.states, self.k.state_log, (a,), t, s)
-            case "gradient_variance" | "gradient_covariance":
-                return self._entry(self.k.gradients, self.k.gradient_log, (a,), t, s)
-            case "band_variance" | "band_covariance":
-                return self._entry(
-                    self.k.bands[:, self.arch.band_names.index(row.group or "")],
-                    self.k.state_log,
-                    (a,),
-                    t,
-                    s,
-                )
-            case "band_gradient":
-                return self._entry(
-                    self.k.gradient_bands[:, self.arch.band_names.index(row.group or "")],
-                    self.k.gradient_log,
-                    (a,),
-                    t,
-                    s,
-                )
-            case "matrix_entropy":
-                return self._entropy(a), 0.0
-            case "state_cosine":
-                return self._state_cosine(a, b or 0, t), 0.0
-            case "write_cosine":
-                return self._write_cosine(a - 1, (b or 0) - 1, t), 0.0
-            case "weight_gradient":
-                return self._weight_gradient(row.group or "", a)
-            case "participation":
-                return float(self.k.participation[self.steps[a], t]), 0.0
-            case "log_norm":
-                return float(self.k.log_norm[a, t]), 0.0
-            case "modulator":
-                return float(self.k.modulators[self.steps[a], t]), 0.0
-            case "skip_rate":
-                return float(self.k.modulators[self.steps[a], t] == 0), 0.0
-            case "rotation":
-                return sum(self._angle(b, t) for b in range(a)), 0.0
-            case "angle_exponent":
-                return math.log(self._apart(a + 1, t, s) / self._apart(a, t, s)), 0.0
-            case "gradient_exponent":
-                totals = [self._total(at) for at in (0, self.arch.depth)]
-                return (
-                    math.log(max(totals[0][0], TINY) / totals[1][0]) + totals[0][1] - totals[1][1]
-                ) / self.arch.depth, 0.0
-            case "logit_variance":
-                value, log = self._outputs(t)
-                return self.arch.head.variance * value, log + 2 * self._temperature(t)
-            case "logit_contact":
-                return self._contact(t)
-            case "cross_entropy":
-                value, log = self._outputs(t)
-                return cross_entropy(
-                    self.arch.head.variance * value * math.exp(log + 2 * self._temperature(t)),
-                    self.arch.head.vocabulary or 0,
-                ), 0.0
-            case "ntk":
-                return self._ntk(row.group, t, s)
-        raise KeyError(row.quantity)
 
     def scale(self, row: Row, value: Scaled) -> Scaled:
         """|value| for variances, sqrt of the two diagonals for covariances, 1 for cosines."""
@@ -279,3 +215,111 @@ def _sum(mantissa: np.ndarray, log: np.ndarray) -> Scaled:
         return 0.0, 0.0
     top = float(log.max())
     return float(np.sum(mantissa * np.exp(log - top))), top
+
+
+def _tokens(row: Row) -> tuple[int, int]:
+    """(t, s): the row's tokens, twice the same where it names one or none."""
+    t = row.token or 0
+    return t, t if row.token_2 is None else row.token_2
+
+
+def _state(values: Values, row: Row) -> Scaled:
+    return values._entry(
+        values.k.states, values.k.state_log, (row.application or 0,), *_tokens(row)
+    )
+
+
+def _gradient(values: Values, row: Row) -> Scaled:
+    at = (row.application or 0,)
+    return values._entry(values.k.gradients, values.k.gradient_log, at, *_tokens(row))
+
+
+def _band_state(values: Values, row: Row) -> Scaled:
+    bands = values.k.bands[:, values.arch.band_names.index(row.group or "")]
+    return values._entry(bands, values.k.state_log, (row.application or 0,), *_tokens(row))
+
+
+def _band_gradient(values: Values, row: Row) -> Scaled:
+    bands = values.k.gradient_bands[:, values.arch.band_names.index(row.group or "")]
+    return values._entry(bands, values.k.gradient_log, (row.application or 0,), *_tokens(row))
+
+
+def _state_cosine(values: Values, row: Row) -> Scaled:
+    a, b = row.application or 0, row.application_2 or 0
+    return values._state_cosine(a, b, row.token or 0), 0.0
+
+
+def _write_cosine(values: Values, row: Row) -> Scaled:
+    a, b = row.application or 0, row.application_2 or 0
+    return values._write_cosine(a - 1, b - 1, row.token or 0), 0.0
+
+
+def _slot(values: Values, row: Row) -> Scaled:
+    return values._weight_gradient(row.group or "", row.application or 0)
+
+
+def _participation(values: Values, row: Row) -> Scaled:
+    return float(values.k.participation[values.steps[row.application or 0], row.token or 0]), 0.0
+
+
+def _log_norm(values: Values, row: Row) -> Scaled:
+    return float(values.k.log_norm[row.application or 0, row.token or 0]), 0.0
+
+
+def _modulator(values: Values, row: Row) -> Scaled:
+    return float(values.k.modulators[values.steps[row.application or 0], row.token or 0]), 0.0
+
+
+def _skip_rate(values: Values, row: Row) -> Scaled:
+    return float(_modulator(values, row)[0] == 0), 0.0
+
+
+def _rotation(values: Values, row: Row) -> Scaled:
+    return sum(values._angle(a, row.token or 0) for a in range(row.application or 0)), 0.0
+
+
+def _angle_exponent(values: Values, row: Row) -> Scaled:
+    a, (t, s) = row.application or 0, _tokens(row)
+    return math.log(values._apart(a + 1, t, s) / values._apart(a, t, s)), 0.0
+
+
+def _gradient_exponent(values: Values, row: Row) -> Scaled:
+    (first, log), (last, log_last) = (values._total(at) for at in (0, values.arch.depth))
+    return (math.log(max(first, TINY) / last) + log - log_last) / values.arch.depth, 0.0
+
+
+def _logit_variance(values: Values, row: Row) -> Scaled:
+    value, log = values._outputs(row.token or 0)
+    return values.arch.head.variance * value, log + 2 * values._temperature(row.token or 0)
+
+
+def _cross_entropy(values: Values, row: Row) -> Scaled:
+    value, log = _logit_variance(values, row)
+    return cross_entropy(value * math.exp(log), values.arch.head.vocabulary or 0), 0.0
+
+
+PREDICTED: dict[str, Callable[[Values, Row], Scaled]] = {
+    "residual_variance": _state,
+    "token_covariance": _state,
+    "state_cosine": _state_cosine,
+    "write_cosine": _write_cosine,
+    "log_norm": _log_norm,
+    "rotation": _rotation,
+    "band_variance": _band_state,
+    "band_covariance": _band_state,
+    "matrix_entropy": lambda values, row: (values._entropy(row.application or 0), 0.0),
+    "modulator": _modulator,
+    "skip_rate": _skip_rate,
+    "gradient_variance": _gradient,
+    "gradient_covariance": _gradient,
+    "band_gradient": _band_gradient,
+    "logit_variance": _logit_variance,
+    "logit_contact": lambda values, row: values._contact(row.token or 0),
+    "cross_entropy": _cross_entropy,
+    "participation": _participation,
+    "angle_exponent": _angle_exponent,
+    "gradient_exponent": _gradient_exponent,
+    "weight_gradient": _slot,
+    "ntk": lambda values, row: values._ntk(row.group, *_tokens(row)),
+}
+"""(values, row) -> (mantissa, log) of every quantity that theory has."""

@@ -12,7 +12,8 @@ import pytest
 from engine_rows import SIZES, engine, rows_of
 
 import sigprop as sp
-from sigprop.description.rows import Row, select
+from sigprop.description.rows import select
+from sigprop.description.shapes import Row
 from sigprop.simulations.engines.engine import base_key
 from sigprop.simulations.network import random
 from sigprop.simulations.network.weights import draw, shapes

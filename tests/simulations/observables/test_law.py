@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import sigprop as sp
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 from sigprop.theory.predictions.evaluate import evaluate, unscaled
 

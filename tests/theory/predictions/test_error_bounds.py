@@ -13,7 +13,7 @@ from edge_grams import LARGEST, gram
 from many_digits import KERNELS, Gram, Kernel, Network, recursion, trapezoid
 
 import sigprop as sp
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.theory.predictions.evaluate import Evaluated, evaluate, unscaled
 
 A = sp.architectures

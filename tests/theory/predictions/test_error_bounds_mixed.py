@@ -12,7 +12,7 @@ from edge_grams import LARGEST, gram
 from many_digits import KERNELS
 
 import sigprop as sp
-from sigprop.description.rows import Row
+from sigprop.description.shapes import Row
 from sigprop.theory.predictions.evaluate import evaluate, unscaled
 
 A = sp.architectures

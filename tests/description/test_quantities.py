@@ -1,0 +1,54 @@
+"""Quantities: what they are stands in one place; theory and networks have a function for each."""
+
+from __future__ import annotations
+
+import pytest
+
+import sigprop as sp
+from sigprop.architectures import entries
+from sigprop.description.quantities import QUANTITIES
+from sigprop.description.rows import select
+from sigprop.description.shapes import Row
+from sigprop.simulations.observables.rows import MEASURED
+from sigprop.theory.predictions.values import PREDICTED
+
+
+def test_every_quantity_is_predicted_and_measured():
+    assert set(MEASURED) == set(QUANTITIES)
+    assert set(PREDICTED) == {name for name, quantity in QUANTITIES.items() if quantity.predicted}
+
+
+@pytest.mark.parametrize("name", sorted(entries()))
+def test_rows_are_of_their_quantity_and_each_once(name: str):
+    """At the defaults, and at applications that are named."""
+    arch = entries()[name].build()
+    for applications in (None, [0, arch.depth]):
+        for quantity in QUANTITIES:
+            rows = select(arch, [quantity], applications)
+            assert {row.quantity for row in rows} <= {quantity}
+            assert len(set(rows)) == len(rows)
+
+
+def test_a_quantity_is_one_object_and_two_functions(monkeypatch: pytest.MonkeyPatch):
+    """The root mean square of a token's state, added from outside; predicted and measured."""
+    import jax.numpy as jnp
+
+    variance = QUANTITIES["residual_variance"]
+    monkeypatch.setitem(
+        QUANTITIES, "rms", type(variance)(variance.shape, "rms of h_a", "value", False)
+    )
+
+    def predicted(values: object, row: Row) -> tuple[float, float]:
+        value, log = PREDICTED["residual_variance"](values, row)  # type: ignore[arg-type]
+        return value**0.5, log / 2
+
+    monkeypatch.setitem(PREDICTED, "rms", predicted)
+    monkeypatch.setitem(
+        MEASURED, "rms", lambda *args: jnp.sqrt(MEASURED["residual_variance"](*args))
+    )
+    arch = sp.architectures.mlp(depth=2)
+    rows = sp.predict(arch, ["rms", "residual_variance"])
+    assert [row["value"] ** 2 for row in rows.filter(quantity="rms")] == pytest.approx(
+        [row["value"] for row in rows.filter(quantity="residual_variance")], rel=1e-14
+    )
+    assert sp.verify(arch, tolerance=0.05, quantities=["rms"]).verdict == "confirmed"
