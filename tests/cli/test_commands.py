@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import sigprop
+from sigprop import agreement
 from sigprop.agreement.cases import Case
 from sigprop.architectures import entry
 from sigprop.cli import run
@@ -27,7 +28,7 @@ def fake_cases(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         STRICT=0.01,
     )
     monkeypatch.setitem(sys.modules, "sigprop.agreement.cases", module)
-    monkeypatch.setattr(sigprop, "cases", module, raising=False)
+    monkeypatch.setattr(agreement, "cases", module, raising=False)
 
 
 def test_set_wins_over_the_file_and_the_file_may_name_the_architecture(
