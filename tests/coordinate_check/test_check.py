@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import sigprop as sp
-from sigprop import coordinate_check as checking
 from sigprop.cli.check import check as command
 from sigprop.cli.options import Chosen
+from sigprop.coordinate_check import check as checking
 from sigprop.coordinate_check.check import check
 from sigprop.coordinate_check.ladder import Members, variables_of
 from sigprop.coordinate_check.plot import plot
