@@ -4,6 +4,7 @@ written at build time."""
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -159,6 +160,27 @@ def generate(app: object) -> None:
         (out / f"{name}-verdicts.md").write_text(verdicts(prefix))
 
 
+def columns(app, what, name, obj, options, lines: list[str]) -> None:
+    """Write docstrings' lists of ``name   what it is`` as fields; lines that go on are indented."""
+    found: list[str] = []
+    listed = False
+    for line in lines:
+        item = re.match(r"(\S+(?:, \S+)*) {2,}(\S.*)", line)
+        if item:
+            found += [
+                *([""] if not listed and found and found[-1] else []),
+                f":{item[1]}: {item[2]}",
+            ]
+            listed = True
+        elif listed and line.startswith(" "):
+            found.append(f"    {line.strip()}")
+        else:
+            found += [*([""] if listed and line else []), line]
+            listed = False
+    lines[:] = found
+
+
 def setup(app) -> None:
     """Hook into the build."""
     app.connect("builder-inited", generate)
+    app.connect("autodoc-process-docstring", columns, priority=400)

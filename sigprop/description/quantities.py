@@ -13,13 +13,13 @@ from sigprop.description.shapes import Shape
 class Quantity:
     """One kind of row.
 
-    shape     which rows a network has (``shapes``)
-    help      what it is, in a line
-    scale     what a deviation is divided by: 'value', 'diagonal' or 'one' (docs/verdict.md)
-    backward  whether it needs the backward pass
-    judged    whether a verdict looks at it unasked
-    event     whether it is 0 or 1 in a network, so that a few networks all alike prove nothing
-    predicted whether theory has it
+    shape      which rows a network has (``shapes``)
+    help       what it is, in a line
+    scale      what a deviation is divided by: 'value', 'diagonal' or 'one' (docs/verdict.md)
+    backward   whether it needs the backward pass
+    judged     whether a verdict looks at it unasked
+    event      whether it is 0 or 1 in a network, so that a few networks all alike prove nothing
+    predicted  whether theory has it
     """
 
     shape: Shape

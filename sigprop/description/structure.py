@@ -36,8 +36,8 @@ class Structure:
                  or a list for every block or application; kept as floats and length-D tables
     formulas     of every number (``sigprop.language.formula``): what exponents, prescriptions and
                  families read; those of numbers that are replaced are dropped
-    token_tables value of every named ``TokenTable``: of its token shape [T] or [T, T], or with one
-    for each application in front
+    token_tables  value of every named ``TokenTable``: of its token shape [T] or [T, T], or with
+                  one for each application in front
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of
                  independent embeddings, which add
     stem_parts   these parts (one named 'stem' of a Gram alone); where both are given and the parts

@@ -4,9 +4,8 @@ sigprop reads.
 A *sub-block* is three expressions (what it reads, its branch, its residual rule); the theory
 expands inner products of them, the simulation evaluates them on vectors. Leaves:
 
-    Stem()     w_0, the stem's output                State(j)   lane j of the state (lane 0 is the
-               residual stream)
-    Read()     the branch's input                    Write()    the branch's output f_a
+    Stem()    w_0, the stem's output    State(j)  lane j of the state (0: the residual stream)
+    Read()    the branch's input        Write()   the branch's output f_a
 
 Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``,
 ``Dropout``, ``Attend``, ``Rescale``; of rules that rotate a state: ``sigprop.language.nodes``.

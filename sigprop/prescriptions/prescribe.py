@@ -65,13 +65,14 @@ def prescribe(
                                            given is 1, so that values are ratios
     multiplier       the base's residual multiplier, or {group: number}
     init             the base's stds: a name of ``sigprop.blocks.variances``, or {group: std} (the
-                     architecture's own ``init``, on the command line
-    --set init=NAME, says the base's stds too, and how they depend on depth)
+                     architecture's own ``init``, on the command line --set init=NAME, says the
+                     base's stds too, and how they depend on depth)
     base_carries_depth_factor   whether the stds of the base's output matrices hold 1/sqrt(2 L) and
-                                the target's will hold its own; depth then counts
-    once: the residual multiplier is residual_scale sqrt(2 L), or residual_scale where that does not
-    depend on L, and rates follow. None: read off a named initialisation; stds that look like it
-    must say (False: they are numbers that do not change with depth)
+                                the target's will hold its own; depth then counts once: the residual
+                                multiplier is residual_scale sqrt(2 L), or residual_scale where that
+                                does not depend on L, and rates follow. None: read off a named
+                                initialisation; stds that look like it must say (False: they are
+                                numbers that do not change with depth)
     parameters       of the architecture, for base and target
 
     Raises ``InputError``: unknown names, a width that is not whole heads or units, sizes that the

@@ -88,8 +88,8 @@ def rules(
     parametrisation  'standard': the read-out's power of n is its std; 'multiplier': it is a factor,
                      its std constant (always so with head=tied)
     output_factor    in N, L: what the std of each branch's last matrix carries, such as 1/sqrt(2
-                     L); depth then counts once: the residual multiplier
-    is eps over it, and where residual_scale does not depend on L, eps is residual_scale times it
+                     L); depth then counts once: the residual multiplier is eps over it, and where
+                     residual_scale does not depend on L, eps is residual_scale times it
     width_only   leave out what depth and loops change, where they stay the same
 
     Raises ``InputError``: unknown optimizer, s, decay or parametrisation; unless ``width_only``,

@@ -5,19 +5,22 @@ Two readings of one description, 'tt' (a token with itself) and 'ts' (two tokens
 entries alone, except attention's, which sees both. Its heads enter by four numbers of two
 applications a, b:
 
-    P_tt, P_ts = E sum_u Omega_tu Omega'_tu, E sum_u Omega_tu Omega'_su      participation of one
-    token, of two
-    J_tt, J_ts = E tr(J_t J'_t),             E tr(J_t J'_s)                  J_t = diag(Omega_t) -
-                                             Omega_t Omega_t^T
+    P_tt, P_ts  E sum_u Omega_tu Omega'_tu, E sum_u Omega_tu Omega'_su: participation of one
+                token, of two
+    J_tt, J_ts  E tr(J_t J'_t), E tr(J_t J'_s), J_t = diag(Omega_t) - Omega_t Omega_t^T
 
-With <v, v'> = c + (q - c) 1 etc.:   forward  c + (q - c) P;      value  delta_tt P_tt + (T - 1)
-delta_ts P_ts on the diagonal;
-query  delta (q_v - c_v)(q_k - c_k) J;      key  (q_v - c_v)(delta_tt q_q J_tt + (T - 1) delta_ts
-       c_q J_ts) on the diagonal,
-minus that over T - 1 off it. At a fixed head_dim J holds the head's own keys at the query (JQ) and
-its own queries at the key (JK), two numbers. Where values join attention's output the weights' mean
-enters, E Omega_tu = 1/T: given a query, keys are exchangeable. A soft cap's slope stands between J
-and the scores, so its rows do not sum to zero: no such form there. Source: derived here;
+With <v, v'> = c + (q - c) 1 etc.:
+
+    forward  c + (q - c) P
+    value    delta_tt P_tt + (T - 1) delta_ts P_ts on the diagonal
+    query    delta (q_v - c_v)(q_k - c_k) J
+    key      (q_v - c_v)(delta_tt q_q J_tt + (T - 1) delta_ts c_q J_ts) on the diagonal,
+             minus that over T - 1 off it
+
+At a fixed head_dim J holds the head's own keys at the query (JQ) and its own queries at the key
+(JK), two numbers. Where values join attention's output the weights' mean enters, E Omega_tu = 1/T:
+given a query, keys are exchangeable. A soft cap's slope stands between J and the scores, so its
+rows do not sum to zero: no such form there. Source: derived here;
 tests/theory/derivations/test_symmetric.py iterates the equations and compares with ``predict``.
 """
 

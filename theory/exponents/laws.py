@@ -146,8 +146,7 @@ def multiplied(pattern: str, at: Values, single: bool) -> dict[str, Law]:
     half of that for rms.
 
     untied  ln q ~ g N^(1 - 2 alpha);  tied  ln q ~ 2 sqrt(g) N^(1 - alpha); at alpha = 0 ln(1 + g)
-            and 2 ln(1 + sqrt g) a step of a ``single`` sub-block
-    (of several: no closed rate here).
+            and 2 ln(1 + sqrt g) a step of a ``single`` sub-block (of several: no closed rate here).
     """
     exponent = 1 - 2 * ALPHA if pattern == UNTIED else 1 - ALPHA
     rate = GAIN if pattern == UNTIED else 2 * sympy.sqrt(GAIN)
