@@ -18,14 +18,13 @@ import sympy
 from sympy.core.function import AppliedUndef
 
 import sigprop as sp
-import sigprop.prescriptions.prescribe
-import sigprop.registry.entries
-from sigprop.architectures import entries
+from sigprop.architectures import entries, entry
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import Dropout, Linear, Normalise, Read
 from sigprop.language.formula import formula
 from sigprop.language.nodes import Centre, Project, Truncate
 from sigprop.language.scalar import Number
+from sigprop.prescriptions.prescribe import prescribe_from
 from sigprop.scaling.sizes import N
 from sigprop.scaling.writes import Sizes
 from sigprop.theory.exponents.ladder import logarithms
@@ -118,7 +117,7 @@ NO_LAW = (
 
 
 def built(case: Case) -> tuple[Architecture, Found]:
-    arch = sp.registry.entry(case.name).build(**case.parameters)
+    arch = entry(case.name).build(**case.parameters)
     assert arch.family is not None
     arch.family.checked("loops" in arch.parameters, arch)
     return arch, laws_of(arch, arch.family, case.variable)
@@ -201,7 +200,7 @@ def test_laws_are_limits_of_slopes(case: Case) -> None:
 
 @pytest.mark.parametrize("name", NO_LAW)
 def test_no_law_is_said(name: str) -> None:
-    arch = sp.registry.entry(name).build()
+    arch = entry(name).build()
     assert arch.family is not None
     found = laws_of(arch, arch.family, "depth")
     assert not found.laws and found.why[""].startswith("no law: ")
@@ -253,7 +252,7 @@ def test_prescriptions_read_variances() -> None:
     }
     # an initialisation that the description has, and one that the base is said to have
     for optimizer in ("adamw", "sgd"):
-        own = sp.prescribing.prescribe_from(
+        own = prescribe_from(
             "transformer",
             {"init": "gpt2", "words": (0, 1)},
             tuple(sides.values()),
