@@ -67,6 +67,8 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
             raise InputError(
                 f"quantity={name} at modulator=learned: its own Jacobian has no rule here; {where}"
             )
+    if quantities is None and not arch.contact_known:  # who asks for it is told why
+        without = (*without, "logit_contact")
     return tuple(
         name
         for name in check_quantities(quantities)

@@ -13,7 +13,7 @@ import numpy as np
 from sigprop.description.logits import Head
 from sigprop.description.sub_block import Part, Readout, SubBlock
 from sigprop.errors import InputError
-from sigprop.language.expression import Bias, Linear, Normalise, Stem, Vector
+from sigprop.language.expression import Bias, Linear, Normalise, Read, State, Stem, Vector
 from sigprop.language.formula import Formula
 from sigprop.language.nodes import Gate, Modulate, Truncate
 from sigprop.language.scalar import Number, evaluate
@@ -136,6 +136,14 @@ class Structure:
             or self.readout.tokens != "each"
             or any(block.attention for block in self.sub_blocks)
         )
+
+    @property
+    def contact_known(self) -> bool:
+        """Whether theory has a word's contact with its own embedding: where the read-out sees the
+        last state, or that state normalised."""
+        readout = self.readout
+        read = readout.read.of if isinstance(readout.read, Normalise) else readout.read
+        return read == State(0) and readout.branch == Read() and readout.at == (self.depth,)
 
     @property
     def norm_lane(self) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import no_rule
-from sigprop.language.expression import Normalise, Read, State
 
 POINTS, REACH = 4001, 10.0  # of the Gaussian average, in standard deviations
 
@@ -34,10 +33,9 @@ def cross_entropy(variance: float, vocabulary: int) -> float:
 def check_contact(arch: Architecture) -> None:
     """Raise ``NoRule`` unless the read-out sees the last state, or that state normalised."""
     readout = arch.readout
-    read = readout.read.of if isinstance(readout.read, Normalise) else readout.read
-    if read != State(0) or readout.branch != Read() or readout.at != (arch.depth,):
+    if not arch.contact_known:
         raise no_rule(
             "logit_contact",
-            f"no rule for a read-out of {readout.branch} at {read}",
+            f"no rule for a read-out of {readout.branch} at {readout.read}",
             "that of the last state, or of its norm",
         )

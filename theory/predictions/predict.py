@@ -100,9 +100,8 @@ def _approximated(
         raise InputError(
             f"quantity={backward[0]} at approximation={name}; accepted: {', '.join(APPROXIMATED)}"
         )
-    rows = select(
-        arch, APPROXIMATED if quantities is None else known(arch, quantities), applications
-    )
+    every = [quantity for quantity in APPROXIMATED if quantity in known(arch)]
+    rows = select(arch, every if quantities is None else known(arch, quantities), applications)
     require_rows(arch, quantities, rows)
     reference, found = _table(arch, rows), evaluate(arch, rows, name)
     table = []

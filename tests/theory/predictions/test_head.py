@@ -114,3 +114,17 @@ def test_bad_input(given: dict[str, Any], says: str):
     with pytest.raises(InputError) as caught:
         make(**given)
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_contact_without_a_rule_takes_nothing_else_with_it():
+    """Blocks of several widths read part of the stream, so theory has no contact there: left out
+    where nothing was asked for, refused in one line where it was."""
+    arch = sp.architectures.variable_width(depth=2, block="mlp", words=(0, 1))
+    assert not arch.contact_known and "embedding" in arch.stem_parts
+    found = sp.predict(arch, applications=[0, 2])
+    assert len(found.filter(quantity="logit_variance")) == 2
+    assert "logit_contact" not in {row["quantity"] for row in found}
+    with pytest.raises(NoRule, match="logit_contact: no rule for a read-out of r"):
+        sp.predict(arch, ["logit_contact"])
+    for more in ({}, {"final_norm": True}):
+        assert sp.architectures.transformer(words=(0, 1), **more).contact_known
