@@ -117,7 +117,7 @@ def _end() -> None:
 
 def _end_processes() -> None:
     """Kill the worker processes, and remove what they were writing to the folder
-    (``table.write`` puts the process into the name)."""
+    (``files.write`` puts the process into the name)."""
     # not imported: an import may wait for the main thread
     multiprocessing = sys.modules.get("multiprocessing")
     processes = multiprocessing.active_children() if multiprocessing is not None else []

@@ -48,7 +48,7 @@ def predict(
     ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at
     every application, each with its ``reference``, the wide limit itself, and ``deviation`` =
     (value - reference)/scale. status 'exact': closed-form kernels, error is rounding; 'quadrature':
-    Hermite series or sampled heads, error as ``numerics.evaluate`` states it; 'diverged',
+    Hermite series or sampled heads, error as ``evaluate.evaluate`` states it; 'diverged',
     'undefined': no value, and the note ``remarks`` says where. Raises ``InputError``, and
     ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """
