@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sigprop.architectures.transformer import transformer
-from sigprop.blocks.residual import Residual, skip
+from sigprop.blocks.residual import Join, skip
 from sigprop.blocks.stems import stem_parts
 from sigprop.blocks.transformer import stack
 from sigprop.blocks.variances import resolved
@@ -40,12 +40,12 @@ def correlations(
     return found
 
 
-def joined(p: dict[str, Any], size: dict[str, int]) -> Residual:
+def joined(p: dict[str, Any], size: dict[str, int]) -> Join:
     """lambda^2 = 1 - 2/S, beta^2 = 2/S; c_v = c_u = sqrt((1 - p)/r_l), so that what attention
     averages away is put back."""
-    residual = skip(p, size)
+    plain = skip(p, size)
     if p["c_v"] is not None or p["c_u"] is not None or p["block"] == "mlp":
-        return residual
+        return plain
     gram = stem_parts(p)
     gram = np.asarray(
         gram
@@ -64,7 +64,7 @@ def joined(p: dict[str, Any], size: dict[str, int]) -> Residual:
         p["block"], ["attention", "mlp"]
     ) * size["L"]
     scales = np.broadcast_to(
-        resolved("residual_scale", residual.numbers["residual_scale"], size) ** 2, len(kinds)
+        resolved("residual_scale", plain.numbers["residual_scale"], size) ** 2, len(kinds)
     )
     found = correlations(kinds, scales, cosine, p["dropout"])
     gains = np.sqrt((1 - p["dropout"]) / np.array(found))
@@ -73,7 +73,7 @@ def joined(p: dict[str, Any], size: dict[str, int]) -> Residual:
         c: Formula(c, tuple(map(Constant, map(float, gains))), order=Constant(1))
         for c in ("c_v", "c_u")
     }
-    return residual._replace(numbers=residual.numbers | numbers)
+    return plain._replace(numbers={**plain.numbers, **numbers})
 
 
 @register("deepscalelm", reference="2403.09635", like=transformer)

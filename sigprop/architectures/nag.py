@@ -9,7 +9,7 @@ import numpy as np
 
 from sigprop.architectures.transformer import transformer
 from sigprop.blocks import rules
-from sigprop.blocks.residual import Residual
+from sigprop.blocks.residual import Join
 from sigprop.blocks.transformer import stack
 from sigprop.blocks.variances import resolved
 from sigprop.description.architecture import Architecture
@@ -45,7 +45,7 @@ def gains(p: dict[str, Any], size: dict[str, int]) -> np.ndarray:
     return found
 
 
-def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
+def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Join:
     """The direction h of the residual R = e^s h, unit at every token; s is what its norms have
     divided by (``log_norm``)."""
     numbers: dict[str, Any] = {"alpha": gain(p)}
@@ -67,14 +67,14 @@ def norm_agnostic(p: dict[str, Any], size: dict[str, int]) -> Residual:
                 rules.modulated(p["directions"], p["mod_rate"] > 0, rules.modulator(kind))
             )[0]
 
-        return Residual(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
+        return Join(State(0), join, Normalise(Stem()), numbers, inverse_temperature=True)
     if p["mod_rate"] > 0:
         raise InputError(
             f"mod_rate={p['mod_rate']:g} at modulator={p['modulator']:g}: every token has the "
             f"same; accepted: modulator=learned"
         )
     fixed = numbers | {"modulator": p["modulator"]}
-    return Residual(
+    return Join(
         State(0),
         lambda kind: rules.norm_agnostic()[0],
         Normalise(Stem()),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.blocks.residual import Residual
+from sigprop.blocks.residual import Join
 from sigprop.blocks.rules import weighted
 from sigprop.blocks.shaping import shaped_leaky_relu
 from sigprop.blocks.spa import attention, realised
@@ -79,7 +79,7 @@ def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None)
     return stack(name, join=_partial, **fixed | p | (tables or {}))
 
 
-def _partial(p: dict[str, Any], size: dict[str, int]) -> Residual:
+def _partial(p: dict[str, Any], size: dict[str, int]) -> Join:
     given = formula("skip_scale", p["skip_scale"])
     skip = np.atleast_1d(resolved("skip_scale", given, size))
     if not (skip.min() >= 0 and skip.max() < 1):
@@ -88,9 +88,9 @@ def _partial(p: dict[str, Any], size: dict[str, int]) -> Residual:
             f"skip_scale={p['skip_scale']!r}: {float(skip.max())} at these sizes; {accepted}"
         )
     if not skip.any():
-        return Residual(State(0), lambda kind: Write(), Stem(), {})
+        return Join(State(0), lambda kind: Write(), Stem(), {})
     branch = tuple((1 - entry**2) ** Fraction(1, 2) for entry in given.entries)
-    return Residual(
+    return Join(
         State(0),
         lambda kind: weighted()[0],
         Stem(),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sigprop.blocks import branches
-from sigprop.blocks.residual import Residual, residual_stack, skip
+from sigprop.blocks.residual import Join, residual_stack, skip
 from sigprop.blocks.rules import modulator
 from sigprop.blocks.variances import branch_numbers, initialised, resolved, variances
 from sigprop.description.architecture import Architecture
@@ -25,11 +25,11 @@ TOKENS = 3  # unless the inputs say
 def stack(
     name: str,
     loops: int | None = None,
-    join: Callable[[dict[str, Any], dict[str, int]], Residual] = skip,
+    join: Callable[[dict[str, Any], dict[str, int]], Join] = skip,
     **p: Any,
 ) -> Architecture:
     """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join:
-    (parameters, sizes) -> how writes join the state."""
+    (parameters, sizes) -> how branches meet the state (``Join``)."""
     p = initialised(p)
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
     p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
@@ -43,7 +43,7 @@ def stack(
         for name in ("bias", "rescale")
         if p[f"attention_{name}"] is not None
     }
-    built = []
+    joined, built = join(p, size), []
     for kind in kinds:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"], p["score_scale"])
@@ -93,9 +93,10 @@ def stack(
                 )
             )
             numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
+    built = [joined.branch(kind, branch) for kind, branch in zip(kinds, built, strict=True)]
     if p["block"] == "parallel":
         built = [built[0] + built[1]]
-    return residual_stack(name, built, numbers, size, p, join(p, size), tables)
+    return residual_stack(name, built, numbers, size, p, joined, tables)
 
 
 def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ block by block."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ from sigprop.language.expression import Attend, Linear, Normalise, Read, State, 
 from sigprop.language.formula import Formula
 from sigprop.language.nodes import Truncate
 from sigprop.language.scalar import Constant, Number
+from sigprop.language.traversal import mapped
 
 WIDTH, REFERENCE = Number("nu", r"\nu"), Number("nu_d", r"\nu_d")
 """d_l and d, as shares of the widest block's coordinates."""
@@ -95,7 +96,7 @@ def narrowed(
     return replace(
         arch,
         sub_blocks=tuple(
-            SubBlock(_resized(b.read), _narrow(b.branch), (_rule(b.rule[0], resize),))
+            SubBlock(tuple(map(_resized, b.reads)), _narrow(b.branch), (_rule(b.rule[0], resize),))
             for b in arch.sub_blocks
         ),
         initial=(Truncate(Stem(), REFERENCE),),
@@ -121,7 +122,7 @@ def _resized(read: Vector) -> Vector:
     """What a block reads: its coordinates, norms being means over them alone."""
     if isinstance(read, Normalise):
         return WIDTH**HALF * replace(read, of=_resized(read.of) / WIDTH**HALF)
-    return Truncate(read, WIDTH) if isinstance(read, State) else _inside(read, _resized)
+    return Truncate(read, WIDTH) if isinstance(read, State) else mapped(read, _resized)
 
 
 def _rule(rule: Vector, resize: str) -> Vector:
@@ -130,7 +131,7 @@ def _rule(rule: Vector, resize: str) -> Vector:
     return (
         Truncate(rule, WIDTH)
         if isinstance(rule, Write)
-        else _inside(rule, lambda u: _rule(u, resize))
+        else mapped(rule, lambda u: _rule(u, resize))
     )
 
 
@@ -145,27 +146,13 @@ def _narrow(branch: Vector) -> Vector:
         )
         return replace(branch, of=of, variance=branch.variance / WIDTH)
     if isinstance(branch, Attend) and _parts(branch) > 1:
-        inside: Any = _inside(branch, _narrow)
+        inside: Any = mapped(branch, _narrow)
         # scores are over the coordinates that are left
         return replace(inside, query=Truncate(inside.query, WIDTH, _parts(branch)) / WIDTH)
-    return _inside(branch, _narrow)
+    return mapped(branch, _narrow)
 
 
 def _parts(u: Vector) -> int:
     """In how many runs its coordinates are cut: heads whose number stays; one where whole heads
     go."""
     return u.scores.heads or 1 if isinstance(u, Attend) and u.scores.scale == "linear" else 1
-
-
-def _inside(u: Vector, change: Any) -> Vector:
-    """The same node with its parts changed."""
-    found = {f.name: getattr(u, f.name) for f in fields(u)}
-    new = {
-        name: change(v)
-        if isinstance(v, Vector)
-        else tuple(map(change, v))
-        if isinstance(v, tuple)
-        else v
-        for name, v in found.items()
-    }
-    return type(u)(**new)

@@ -11,7 +11,6 @@ from typing import Any
 from sigprop.architectures import entries
 from sigprop.blocks.variances import INITIALISATIONS, Initialisation
 from sigprop.description.quantities import QUANTITIES
-from sigprop.registry.parameters import PARAMETERS
 from sigprop.tables.cells import cell
 from sigprop.tables.plain import plain
 
@@ -29,8 +28,8 @@ def as_json() -> str:
             "parameters": {
                 name: {
                     "default": default,
-                    "help": PARAMETERS[name].help,
-                    "accepts": PARAMETERS[name].accepts,
+                    "help": entry.parameters[name].help,
+                    "accepts": entry.parameters[name].accepts,
                 }
                 for name, default in entry.defaults.items()
             },
@@ -72,10 +71,10 @@ def as_text() -> str:
             *_wrap("    " + entry.summary, width, "    "),
         ]
         out += _wrap("    " + defaults, width, "    ")
-    used = dict.fromkeys(name for entry in known.values() for name in entry.defaults)
+    used = {name: p for entry in known.values() for name, p in entry.parameters.items()}
     out += ["", "Parameters [accepted values]", ""]
     out += _entries(
-        {key: f"{PARAMETERS[key].help} [{PARAMETERS[key].accepts}]" for key in used}, width
+        {key: f"{parameter.help} [{parameter.accepts}]" for key, parameter in used.items()}, width
     )
     out += [
         "",

@@ -51,10 +51,12 @@ def check(arch: Structure) -> None:
         _leaves(lane, (Stem,), linear, "initial")
     _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
     for node in walk(arch.readout.branch):
-        if isinstance(node, (Linear, Bias, State, Stem, Write)):
+        if isinstance(node, (Linear, Bias, State, Stem, Write)) or (
+            isinstance(node, Read) and node != Read()
+        ):
             raise InputError(
                 f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations "
-                f"of Read"
+                f"of Read()"
             )
     if arch.readout.tokens not in READOUTS:
         raise InputError(
@@ -65,12 +67,18 @@ def check(arch: Structure) -> None:
     used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
     for block in arch.sub_blocks:
         dropouts: dict[str, Dropout] = {}
-        _leaves(block.read, (State, Stem), linear, "read")
+        for read in block.reads:
+            _leaves(read, (State, Stem), linear, "reads")
         for node in walk(block.branch):
             if isinstance(node, (State, Stem, Write)):
                 raise InputError(
                     f"branch: {type(node).__name__} cannot stand here; accepted: expressions in "
                     f"Read"
+                )
+            if isinstance(node, Read) and node.index >= len(block.reads):
+                raise InputError(
+                    f"branch: Read({node.index}) of {len(block.reads)} reads; accepted: an index "
+                    f"from 0 to {len(block.reads) - 1}"
                 )
             if isinstance(node, Dropout) and node is not dropouts.setdefault(node.name, node):
                 raise InputError(
@@ -85,7 +93,7 @@ def check(arch: Structure) -> None:
         for lane in block.rule:
             _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
         if block.modulators and (
-            not arch.norm_lane or block.read != State(0) or len(block.modulators) > 1
+            not arch.norm_lane or block.reads != (State(0),) or len(block.modulators) > 1
         ):
             raise InputError(
                 "rule: Modulate of a state that is not kept normalised; accepted: one, with read "
@@ -101,10 +109,10 @@ def check(arch: Structure) -> None:
                 f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one "
                 f"expression per lane"
             )
-        for expression in (block.read, block.branch, *block.rule):
+        for expression in (*block.reads, block.branch, *block.rule):
             used |= numbers_in(expression)
         states = [
-            n.lane for e in (block.read, *block.rule) for n in walk(e) if isinstance(n, State)
+            n.lane for e in (*block.reads, *block.rule) for n in walk(e) if isinstance(n, State)
         ]
         if any(not 0 <= lane < arch.lanes for lane in states):
             raise InputError(f"State({max(states)}): accepted: a lane from 0 to {arch.lanes - 1}")

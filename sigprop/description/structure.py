@@ -162,7 +162,7 @@ class Structure:
     def truncations(self) -> tuple[Truncate, ...]:
         """Every truncation, in reads, branches, rules, the first lanes and the read-out."""
         expressions = [
-            e for block in self.sub_blocks for e in (block.read, block.branch, *block.rule)
+            e for block in self.sub_blocks for e in (*block.reads, block.branch, *block.rule)
         ]
         every = (node for e in (*self.initial, *expressions, self.readout.read) for node in walk(e))
         return tuple(dict.fromkeys(node for node in every if isinstance(node, Truncate)))
@@ -173,7 +173,7 @@ class Structure:
         what the last application does)."""
         found = np.ones(self.depth)
         for kind, block in enumerate(self.sub_blocks):
-            for node in walk(block.read):
+            for node in (node for read in block.reads for node in walk(read)):
                 if isinstance(node, Truncate):
                     share = np.broadcast_to(
                         np.asarray(evaluate(node.fraction, self.number_tables), dtype=np.float64),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,19 +15,36 @@ from sigprop.language.nodes import Gate, Modulate
 from sigprop.language.traversal import walk
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SubBlock:
-    """One kind of sub-block: r_a = read(states), f_a = branch(r_a), next states = rule(states,
+    """One kind of sub-block: r_a = reads(states), f_a = branch(r_a), next states = rule(states,
     f_a).
 
-    read: expression in State(j), Stem(); branch: expression in Read(); rule: one expression per
-    lane in State(j), Stem(), Write(). read and rule hold no activation: they are linear, with
-    numbers that may depend on norms.
+    reads: expressions in State(j), Stem(), one for each Read(j); branch: expression in Read(j);
+    rule: one expression per lane in State(j), Stem(), Write(). One read, one lane: the expression
+    itself. reads and rule hold no activation: they are linear, with numbers that may depend on
+    norms.
     """
 
-    read: Vector
+    reads: tuple[Vector, ...]
     branch: Vector
     rule: tuple[Vector, ...]
+
+    def __init__(
+        self,
+        reads: Vector | Sequence[Vector],
+        branch: Vector,
+        rule: Vector | Sequence[Vector],
+    ):
+        for name, given in (("reads", reads), ("branch", branch), ("rule", rule)):
+            parts = (given,) if isinstance(given, Vector) else tuple(given)
+            wrong = next((part for part in parts if not isinstance(part, Vector)), None)
+            if not parts or wrong is not None:
+                raise InputError(
+                    f"{name}={wrong!r}: not an expression; accepted: vector expressions, one for "
+                    f"each {'Read(j)' if name == 'reads' else 'lane'}"
+                )
+            object.__setattr__(self, name, branch if name == "branch" else parts)
 
     @cached_property
     def weights(self) -> dict[str, Linear | Bias | Gate]:

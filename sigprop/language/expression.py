@@ -5,7 +5,7 @@ A *sub-block* is three expressions (what it reads, its branch, its residual rule
 expands inner products of them, the simulation evaluates them on vectors. Leaves:
 
     Stem()    w_0, the stem's output    State(j)  lane j of the state (0: the residual stream)
-    Read()    the branch's input        Write()   the branch's output f_a
+    Read(j)   what the branch reads     Write()   the branch's output f_a
 
 Nodes: ``u + v``, ``c * u``, ``Linear``, ``Bias``, ``Activate``, ``Product``, ``Normalise``,
 ``Dropout``, ``Attend``, ``Rescale``; of rules that rotate a state: ``sigprop.language.nodes``.
@@ -93,10 +93,15 @@ class Write(Vector):
 
 @dataclass(frozen=True)
 class Read(Vector):
-    """r_a, what the branch is applied to."""
+    """r_a, what the branch is applied to; ``index``: which of several reads."""
+
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        check_count(self, "index", 0)
 
     def __str__(self) -> str:
-        return "r"
+        return f"r_{self.index}" if self.index else "r"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ numbers it names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from fractions import Fraction
 
@@ -27,6 +27,27 @@ def walk(expression: Vector) -> Iterator[Vector]:
     yield expression
     for child in children(expression):
         yield from walk(child)
+
+
+def mapped(expression: Vector, change: Callable[[Vector], Vector]) -> Vector:
+    """The same node with ``change`` made to the vector expressions directly inside it."""
+
+    def new(value: object) -> object:
+        if isinstance(value, Vector):
+            return change(value)
+        return tuple(map(new, value)) if isinstance(value, tuple) else value
+
+    return type(expression)(
+        **{field.name: new(getattr(expression, field.name)) for field in fields(expression)}
+    )
+
+
+def replaced(expression: Vector, new: Mapping[Vector, Vector]) -> Vector:
+    """The expression with every occurrence of a key put in place of by its value (which is not
+    looked into)."""
+    if expression in new:
+        return new[expression]
+    return mapped(expression, lambda inside: replaced(inside, new))
 
 
 def rows_of(expression: Vector) -> Fraction:

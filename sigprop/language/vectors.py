@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from sigprop.errors import InputError, short
-from sigprop.language.scalar import Scalar, as_scalar
+from sigprop.language.scalar import Operation, Scalar, as_scalar
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ class Scale(Vector):
         check_vectors(self, "of")
 
     def __str__(self) -> str:
-        return f"{self.factor} {within(self.of)}"
+        sums = isinstance(self.factor, Operation) and self.factor.op in "+-"
+        return f"{f'({self.factor})' if sums else self.factor} {within(self.of)}"
 
 
 @dataclass(frozen=True)

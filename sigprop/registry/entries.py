@@ -8,6 +8,7 @@ import functools
 import inspect
 import math
 import textwrap
+import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from sigprop.description.family import Family
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate
 from sigprop.language.traversal import walk
-from sigprop.registry.parameters import PARAMETERS
+from sigprop.registry.parameters import PARAMETERS, Parameter
 from sigprop.registry.reading import read_parameters
 
 
@@ -33,11 +34,12 @@ class Entry:
     reference: str
     builder: Callable[..., Architecture]
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     def build(self, /, **given: Any) -> Architecture:
         """The architecture with these parameters (others at their defaults), which it records,
         and its family; raises ``InputError``."""
-        parameters = read_parameters(self.name, given, self.defaults)
+        parameters = read_parameters(self.name, given, self.defaults, self.parameters)
         check_inputs(parameters, self.defaults)
         arch = self.builder(**parameters)
         if any(parameters.get(name) is not None for name in ("words", "input_gram")):
@@ -148,6 +150,9 @@ def register(
     """Decorate a builder: its keyword-only defaults become the architecture's parameters, and it
     checks what it is given.
 
+    A parameter that other systems have too is known by its name; one of its own is declared where
+    it stands: ``strength: Annotated[float, Parameter(help, accepts, readers.number(0))] = 1.0``.
+
     name: how it is called everywhere; reference: where it is described; like: a registered builder
     (or its name) whose parameters and defaults what ``**rest`` takes has, ``without`` some. Returns
     the builder, which checks like every other way in (command line, TOML, ``entry.build``). Raises
@@ -166,41 +171,69 @@ def register(
             else {key: value for key, value in _alike(like).defaults.items() if key not in without}
         )
         summary = " ".join((inspect.getdoc(builder) or "").split("\n\n")[0].split())
-        entry = _ENTRIES[name] = Entry(name, summary, reference, builder, {**inherited, **own})
+        defaults = {**inherited, **own}
+        known = {**PARAMETERS, **({} if like is None else _alike(like).parameters)}
+        declared = {**known, **declarations(builder)}
+        if undeclared := [key for key in defaults if key not in declared]:
+            raise InputError(
+                f"{name}: parameter {undeclared[0]!r} is not declared; accepted: an annotation "
+                f"Annotated[type, Parameter(help, accepts, read)]"
+            )
+        entry = _ENTRIES[name] = Entry(
+            name, summary, reference, builder, defaults, {key: declared[key] for key in defaults}
+        )
 
         @functools.wraps(builder)
         def build(**given: Any) -> Architecture:
             return entry.build(**given)
 
-        build.__signature__ = signature(entry.defaults)  # pyright: ignore[reportAttributeAccessIssue]
-        build.__doc__ = documented(builder, entry.defaults)
+        build.__signature__ = signature(entry)  # pyright: ignore[reportAttributeAccessIssue]
+        build.__doc__ = documented(entry)
         _FUNCTIONS[name] = build
         return build
 
     return add
 
 
-def signature(defaults: Mapping[str, Any]) -> inspect.Signature:
+def declarations(builder: Callable[..., Any]) -> dict[str, Parameter]:
+    """The parameters that a builder's annotations declare."""
+    own = inspect.signature(builder).parameters
+    if not any("Annotated" in str(p.annotation) for p in own.values()):
+        return {}
+    hints = typing.get_type_hints(builder, include_extras=True)
+    return {name: said for name, hint in hints.items() if (said := _said(hint)) is not None}
+
+
+def _said(hint: Any) -> Parameter | None:
+    """The declaration in an annotation."""
+    said = getattr(hint, "__metadata__", ())
+    return next((part for part in said if isinstance(part, Parameter)), None)
+
+
+def signature(entry: Entry) -> inspect.Signature:
     """What ``help`` shows of a builder: every parameter, those that it shares with others too."""
     shown = [
         inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=PARAMETERS[name].type
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=entry.parameters[name].type,
         )
-        for name, default in defaults.items()
+        for name, default in entry.defaults.items()
     ]
     return inspect.Signature(shown, return_annotation=Architecture)
 
 
-def documented(builder: Callable[..., Any], defaults: Mapping[str, Any]) -> str:
+def documented(entry: Entry) -> str:
     """The builder's docstring and a line for each of its parameters."""
-    size = max(map(len, defaults), default=0)
-    lines = []
-    for name in defaults:
-        said = f"{name:<{size}}  {PARAMETERS[name].help}: {PARAMETERS[name].accepts}"
+    size = max(map(len, entry.defaults), default=0)
+    lines: list[str] = []
+    for name, parameter in entry.parameters.items():
+        said = f"{name:<{size}}  {parameter.help}: {parameter.accepts}"
         lines += textwrap.wrap(
             said, COLUMNS, subsequent_indent=" " * (size + 4), break_on_hyphens=False
         )
-    return "\n".join([inspect.getdoc(builder) or "", "", *lines])
+    return "\n".join([inspect.getdoc(entry.builder) or "", "", *lines])
 
 
 def _alike(like: str | Callable[..., Architecture]) -> Entry:

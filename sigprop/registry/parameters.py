@@ -26,7 +26,7 @@ class Parameter:
     @property
     def type(self) -> Any:
         """What Python callers pass."""
-        return readers.TYPES[self.read]
+        return readers.TYPES.get(self.read, Any)
 
 
 readers.of_type(str | Activation)(find)

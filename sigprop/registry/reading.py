@@ -7,7 +7,7 @@ from typing import Any
 
 from sigprop.errors import InputError, near_miss
 from sigprop.registry import readers
-from sigprop.registry.parameters import PARAMETERS
+from sigprop.registry.parameters import PARAMETERS, Parameter
 
 
 def _shown(value: Any) -> str:
@@ -19,10 +19,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def read_parameter(name: str, value: Any) -> Any:
-    """The checked value of parameter ``name``; raises ``InputError`` with what came and what
-    would be accepted."""
-    parameter = PARAMETERS[name]
+def read_parameter(name: str, value: Any, parameter: Parameter | None = None) -> Any:
+    """The checked value of parameter ``name`` (that of the table, unless declared otherwise);
+    raises ``InputError`` with what came and what would be accepted."""
+    parameter = parameter or PARAMETERS[name]
     try:
         return parameter.read(value)
     except InputError:
@@ -33,7 +33,10 @@ def read_parameter(name: str, value: Any) -> Any:
 
 
 def read_parameters(
-    owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]
+    owner: str,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    parameters: Mapping[str, Parameter] = PARAMETERS,
 ) -> dict[str, Any]:
     """Defaults overlaid with what was given, all checked; an unknown name raises with the
     nearest known one."""
@@ -43,6 +46,6 @@ def read_parameters(
     merged = {**defaults, **given}
     unset = {name for name, value in merged.items() if value is None and defaults[name] is None}
     return {
-        name: None if name in unset else read_parameter(name, value)
+        name: None if name in unset else read_parameter(name, value, parameters[name])
         for name, value in merged.items()
     }

@@ -60,17 +60,17 @@ def residual_rule(arch: Architecture) -> ResidualRule:
         return ResidualRule(OTHER, why="coordinates come and go")
     if arch.lanes > 1:
         return ResidualRule(OTHER, why="several lanes")
+    if any(len(block.reads) > 1 for block in arch.sub_blocks):
+        return ResidualRule(OTHER, why="several reads")
     found = [_rule(block.rule[0]) for block in arch.sub_blocks]
-    if any(rule is None for rule in found) or any(
-        isinstance(node, Write) for b in arch.sub_blocks for node in walk(b.read)
-    ):
+    if any(rule is None for rule in found):
         return ResidualRule(OTHER, why="the rule is neither h + eps f nor a rotation")
     rules = [rule for rule in found if rule is not None]
     if len({(rule[0], rule[1]) for rule in rules}) > 1:
         return ResidualRule(OTHER, why="different rules in one network")
     form, kept = rules[0][:2]
     powers = {
-        0 if rule[3] else homogeneity(block.branch, homogeneity(block.read, 1))
+        0 if rule[3] else homogeneity(block.branch, homogeneity(block.reads[0], 1))
         for rule, block in zip(rules, arch.sub_blocks, strict=True)
     }
     learned = any(

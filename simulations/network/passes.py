@@ -224,7 +224,8 @@ def run(
             Stem(): stem,
             **{State(i): lane for i, lane in enumerate(lanes)},
         }
-        read = _Evaluation(leaves, x["numbers"])(block.read)
+        states = _Evaluation(leaves, x["numbers"])
+        reads: dict[Vector, Any] = {Read(k): states(read) for k, read in enumerate(block.reads)}
         dropped = [
             node
             for node in walk(block.branch)
@@ -234,7 +235,7 @@ def run(
             getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m)
             for m, node in enumerate(dropped)
         }
-        branch = _Evaluation({Read(): read}, x["numbers"], matrices, local, x, x["probes"], masks)
+        branch = _Evaluation(reads, x["numbers"], matrices, local, x, x["probes"], masks)
         branch.modulators = {name: branch.modulate(node) for name, node in block.modulators.items()}
         write = branch(block.branch)
         rule = _Evaluation(leaves | {Write(): write}, x["numbers"])

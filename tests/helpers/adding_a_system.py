@@ -8,14 +8,14 @@ from typing import Any
 
 import sigprop as sp
 from sigprop.architectures.nag import SKIP, gains
-from sigprop.blocks.residual import Residual
+from sigprop.blocks.residual import Join
 from sigprop.blocks.transformer import stack
 from sigprop.errors import InputError
 
 ALPHA = sp.Number("alpha", r"\alpha")
 
 
-def normalised(p: dict[str, Any], size: dict[str, int]) -> Residual:
+def normalised(p: dict[str, Any], size: dict[str, int]) -> Join:
     """What branches read, the next state, the first one, and the numbers that these name."""
     alpha = gains(p, size)  # alpha_0 l^-p, one for each application
     if alpha.max() >= 1:
@@ -23,7 +23,7 @@ def normalised(p: dict[str, Any], size: dict[str, int]) -> Residual:
             f"alpha_0={p['alpha_0']}: nothing is left of the skip; accepted: a gain below 1"
         )
     rule = (1 - ALPHA**2) ** Fraction(1, 2) * sp.State(0) + ALPHA * sp.Write()
-    return Residual(sp.State(0), lambda kind: rule, sp.Stem(), {"alpha": alpha})
+    return Join(sp.State(0), lambda kind: rule, sp.Stem(), {"alpha": alpha})
 
 
 @sp.register(

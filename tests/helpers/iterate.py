@@ -122,8 +122,11 @@ def _walk(expression):
 
 
 def _swapped(name):
-    head, _, lanes = name.partition("_")
-    return f"{head}_{lanes[::-1]}" if lanes.isdigit() else name
+    """The transpose's name: lanes (G_01), reads (R_r01) the other way round."""
+    head, _, last = name.rpartition("_")
+    mark = "r" if last.startswith("r") else ""
+    pair = last.removeprefix("r")
+    return f"{head}_{mark}{pair[::-1]}" if pair.isdigit() else name
 
 
 def _solve(lhs, indices, depth):

@@ -23,7 +23,7 @@ def momentum(depth=6, slots=None):
     0."""
     velocity = MU * State(1) + (1 - MU) * Write()
     block = SubBlock(
-        read=Normalise(State(0)), branch=branch(), rule=(State(0) + EPS * velocity, velocity)
+        reads=Normalise(State(0)), branch=branch(), rule=(State(0) + EPS * velocity, velocity)
     )
     return sp.Architecture(
         "momentum",
@@ -37,7 +37,7 @@ def momentum(depth=6, slots=None):
 def second_order(depth=6, slots=None):
     """A wave equation: h_{a+1} = 2 h_a - h_{a-1} + eps^2 f(h_a), from rest; lanes h_a, h_{a-1}."""
     block = SubBlock(
-        read=State(0),
+        reads=State(0),
         branch=branch("tanh"),
         rule=(2 * State(0) - State(1) + EPS * EPS * Write(), State(0)),
     )
@@ -73,10 +73,30 @@ def half_tied_parallel(blocks=4):
     )
 
 
+def two_reads(depth=5, slots=None):
+    """X (phi(W r_0) * G r_1): units read the state behind a norm, their gates what it was before
+    (lane 1)."""
+    units = Activate("tanh", Linear("w", Read(), C_W))
+    block = SubBlock(
+        (Normalise(State(0)), MU * State(1)),
+        Linear("x", sp.Product(units, Linear("g", Read(1), C_W)), C_X),
+        (State(0) + EPS * Write(), State(0)),
+    )
+    return sp.Architecture(
+        "two-reads",
+        (block,),
+        slots or range(depth),
+        numbers={"epsilon": 0.5, "mu": 0.8} | UNIT,
+        initial=(Stem(), Stem()),
+        input_gram=[[1.0, 0.4], [0.4, 1.2]],
+    )
+
+
 NETWORKS = {
     "momentum": momentum,
     "second-order": second_order,
     "half-tied-parallel": half_tied_parallel,
+    "two-reads": two_reads,
 }
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.errors import no_rule
-from sigprop.language.expression import Attend, Linear, Scale, Vector
+from sigprop.language.expression import Attend, Linear, Scale, Sum, Vector
 from sigprop.language.nodes import Truncate
 from sigprop.language.traversal import group_of
 from sigprop.theory.calculus.environment import Environment
@@ -17,8 +17,8 @@ from sigprop.theory.calculus.transpose import AttendTransposed, Transposed
 
 @rule(Attend, Attend)
 def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
-    """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V of their own matrices, so
-    values and scores are independent."""
+    """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V (or several, whose outputs
+    add) are matrices of their own, so values and scores are independent."""
     _check(u, v)
     found = env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)
     if i == j and "participation" in found:
@@ -82,10 +82,12 @@ def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Env
 
 
 def _check(u: Attend, v: Attend) -> None:
-    legs: list[Vector] = [u.query, u.key, u.value]
     if u != v:
         raise unknown(u, v)
-    if not all(map(_projected, legs)) or len(frozenset().union(*map(roots, legs))) < 3:
+    values = u.value.terms if isinstance(u.value, Sum) else (u.value,)
+    legs = [frozenset(roots(leg)) for leg in (u.query, u.key, u.value)]
+    shared = len(frozenset().union(*legs)) < sum(map(len, legs))
+    if shared or not all(map(_projected, (u.query, u.key, *values))):
         raise no_rule(
             u,
             "queries, keys and values are not of matrices of their own",

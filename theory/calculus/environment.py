@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sigprop.language.activation import Activation
-from sigprop.language.expression import Attend, TokenTable, Vector
+from sigprop.language.expression import Attend, Read, TokenTable, Vector
 from sigprop.language.scalar import Scalar
 
 
 class Environment(ABC):
     """Values of one algebra at two places, 'a' and 'b'.
 
-    reads, cotangents: {(i, j): <r_i, r_j>}; numbers: {place: {name: value}}; ties: weight ->
+    reads: {(i, j): <r_i, r_j> [k][l] of read k at i and read l at j}; cotangents: {(i, j): <d_i,
+    d_j>}; numbers: {place: {name: value}}; ties: weight ->
     indicator that the two places use the same slot (1 within one place).
     """
 
@@ -41,9 +42,9 @@ class Environment(ABC):
             self.known[key] = value()
         return self.known[key]
 
-    def read(self, i: str, j: str) -> Any:
+    def read(self, u: Read, i: str, v: Read, j: str) -> Any:
         """<r_i, r_j> of what the branch reads."""
-        return self.reads[i, j]
+        return self.reads[i, j][u.index][v.index]
 
     def cotangent(self, i: str, j: str) -> Any:
         """<d_i, d_j> of the output's cotangents."""

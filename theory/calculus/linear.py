@@ -140,18 +140,22 @@ def total(terms: Any) -> Any:
 
 
 def advance(
-    transition: Mapping[tuple[int, int], Any], into: Mapping[int, Any], old: Sequence[Any], new: Any
+    transition: Mapping[tuple[int, int], Any],
+    into: Mapping[tuple[int, int], Any],
+    old: Sequence[Any],
+    new: Sequence[Any],
 ) -> list[Any]:
-    """<S'_i, y> = sum_j M_ij <S_j, y> + B_i <w, y> for every lane i, S' = M S + B w.
+    """<S'_i, y> = sum_j M_ij <S_j, y> + sum_k B_ik <w_k, y> for every lane i, S' = M S + B w.
 
-    transition: {(i, j): M_ij}; into: {i: B_i}; old: <S_j, y> by lane; new: <w, y>. The one step of
-    every recursion, forward and (with M, B from the transposed rule) backward.
+    transition: {(i, j): M_ij}; into: {(i, k): B_ik}; old: <S_j, y> by lane; new: <w_k, y> by
+    write. The one step of every recursion, forward (one write) and, with M, B from the transposed
+    rule, backward (one write for each read).
     """
     lanes = range(len(old))
     return [
         total(
             [transition[i, j] * old[j] for j in lanes if (i, j) in transition]
-            + ([into[i] * new] if i in into else [])
+            + [into[i, k] * value for k, value in enumerate(new) if (i, k) in into]
         )
         for i in lanes
     ]

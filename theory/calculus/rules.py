@@ -174,7 +174,7 @@ def rule(left: type, right: type) -> Callable[[Rule], Rule]:
 
 @rule(Read, Read)
 def _read(u: Read, i: str, v: Read, j: str, env: Environment) -> Any:
-    return env.read(i, j)
+    return env.read(u, i, v, j)
 
 
 @rule(Cotangent, Cotangent)

@@ -83,22 +83,16 @@ class AttendTransposed(Vector):
 
 @dataclass
 class Gradient:
-    """read: the terms of (df/dr)^T delta; uses: weight -> its (input x or None for a bias,
-    output cotangent d) pairs."""
+    """reads: index of a read -> the terms of (df/dr)^T delta; uses: weight -> its (input x or
+    None for a bias, output cotangent d) pairs."""
 
-    read: list[Vector] = field(default_factory=list)
+    reads: dict[int, list[Vector]] = field(default_factory=dict)
     uses: dict[str, list[tuple[Vector | None, Vector]]] = field(default_factory=dict)
 
-    @property
-    def total(self) -> Vector | None:
-        """(df/dr)^T delta, or None where the branch does not depend on its read."""
-        return (
-            None
-            if not self.read
-            else self.read[0]
-            if len(self.read) == 1
-            else Sum(tuple(self.read))
-        )
+    def by_read(self, index: int = 0) -> Vector | None:
+        """(df/dr)^T delta of one read, or None where the branch does not depend on it."""
+        terms = self.reads.get(index, [])
+        return Sum(tuple(terms)) if len(terms) > 1 else next(iter(terms), None)
 
 
 def transpose(branch: Vector) -> Gradient:
@@ -111,8 +105,8 @@ def transpose(branch: Vector) -> Gradient:
 
 def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
     match u:
-        case Read():
-            gradient.read.append(d)
+        case Read(index):
+            gradient.reads.setdefault(index, []).append(d)
         case Linear():
             gradient.uses.setdefault(u.weight, []).append((u.of, d))
             ratio = Constant(u.rows / rows_of(u.of))

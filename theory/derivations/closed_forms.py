@@ -15,8 +15,8 @@ Named = tuple[str, Any]  # a sympy.Eq
 
 
 def closed_form(deriver: Deriver) -> Iterator[Named]:
-    """(name, Eq) of every closed form found: one kind of sub-block, one lane, constant numbers,
-    one token (or its diagonal)."""
+    """(name, Eq) of every closed form found: one kind of sub-block, one lane, one read, constant
+    numbers, one token (or its diagonal)."""
     arch = deriver.arch
     # no token's variance is a recursion of its own
     if deriver.structure.scores and arch.tokens > 1:
@@ -24,6 +24,7 @@ def closed_form(deriver: Deriver) -> Iterator[Named]:
     if (
         len(arch.sub_blocks) > 1
         or deriver.structure.lanes > 1
+        or deriver.structure.reads > 1
         or any(not (t == t[0]).all() for t in arch.number_tables.values())
     ):
         return
@@ -122,7 +123,7 @@ def _tied(one: Deriver, found: dict[str, sympy.Eq]) -> Iterator[Named]:
     kappa, m, b = (
         sympy.simplify(write / cross),
         transition.get((0, 0), sympy.Integer(0)),
-        into.get(0, sympy.Integer(0)),
+        into.get((0, 0), sympy.Integer(0)),
     )
     plain = found["read"].rhs == one.function("G", A, B)
     constants = sympy.Integer(0) + kappa + m + b

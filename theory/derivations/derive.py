@@ -122,7 +122,7 @@ def derive(arch: Architecture) -> Derivation:
     names = {
         deriver.symbol(n.name): n.latex
         for b in arch.sub_blocks
-        for e in (b.read, b.branch, *b.rule)
+        for e in (*b.reads, b.branch, *b.rule)
         for n in numbers_in(e)
         if n.latex
     }

@@ -34,14 +34,15 @@ def equations(d: Deriver) -> Iterator[Named]:
 
 def forward(d: Deriver, kind: int) -> Iterator[Named]:
     """Read, write, the write's overlap with states, and the states, of one kind of sub-block."""
-    left, right = d.read(kind, A, T), d.read(kind, B, S)
-    yield (
-        d.label("read", kind),
-        sympy.Eq(
-            d.function(d.named("R", kind), A, B),
-            d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))),
-        ),
-    )
+    for k, left in enumerate(d.reads(kind, A, T)):
+        for m, right in enumerate(d.reads(kind, B, S)):
+            yield (
+                d.label(d.by_read("read", kind, k, m), kind),
+                sympy.Eq(
+                    d.function(d.by_read(d.named("R", kind), kind, k, m), A, B),
+                    d.over_bands(overlap(left, right, lambda i, j: d.state(i, j, A, B))),
+                ),
+            )
     branch = d.structure.blocks[kind].branch
     yield (
         d.label("write", kind),
@@ -53,7 +54,7 @@ def forward(d: Deriver, kind: int) -> Iterator[Named]:
     overlaps = [d.function(d.lane("X", i), A + 1, B) for i in d.lanes]
     transition, into = d.rule(kind, B, S)
     for i, value in enumerate(
-        advance(transition, into, overlaps, d.function("Gamma", A + 1, B + 1))
+        advance(transition, into, overlaps, [d.function("Gamma", A + 1, B + 1)])
     ):
         yield (
             d.label(d.lane("overlap", i), kind),
@@ -63,7 +64,7 @@ def forward(d: Deriver, kind: int) -> Iterator[Named]:
     for j in d.lanes:
         old = [d.state(i, j, A, B) for i in d.lanes]
         for i, value in enumerate(
-            advance(transition, into, old, d.function(d.lane("X", j), A + 1, B))
+            advance(transition, into, old, [d.function(d.lane("X", j), A + 1, B)])
         ):
             yield d.label(d.lane("state", i, j), kind), sympy.Eq(d.state(i, j, A + 1, B), value)
     if d.arch.norm_lane:
@@ -87,34 +88,50 @@ def backward(d: Deriver, kind: int) -> Iterator[Named]:
     """Cotangent, its way through the branch, and the gradients by the states, of one kind of
     sub-block."""
     (ma, ba), (mb, bb) = d.rule(kind, A, T), d.rule(kind, B, S)
-    ra, rb = d.read(kind, A, T), d.read(kind, B, S)
+    ra, rb = d.turned(kind, A, T), d.turned(kind, B, S)
+    reads = range(len(d.structure.blocks[kind].reads))
 
     def later(i, j):
         return d.function(d.lane("H", i, j), A + 1, B + 1)
 
     yield (
         d.label("cotangent", kind),
-        sympy.Eq(d.function(d.named("Delta", kind), A, B), d.over_bands(overlap(ba, bb, later))),
+        sympy.Eq(
+            d.function(d.named("Delta", kind), A, B),
+            d.over_bands(
+                overlap(
+                    {i: c for (i, _), c in ba.items()}, {i: c for (i, _), c in bb.items()}, later
+                )
+            ),
+        ),
     )
-    y = transpose(d.structure.blocks[kind].branch).total
-    value = (
-        d.masked(inner(y, "a", y, "b", d.environment(kind))) if y is not None else sympy.Integer(0)
-    )
-    yield (
-        d.label("backward_write", kind),
-        sympy.Eq(d.function("Y", A, B), value + _modulated(d, kind)),
-    )
+    gradient, environment = transpose(d.structure.blocks[kind].branch), d.environment(kind)
+    for k in reads:
+        for m in reads:
+            y, other = gradient.by_read(k), gradient.by_read(m)
+            value = (
+                sympy.Integer(0)
+                if y is None or other is None
+                else d.masked(inner(y, "a", other, "b", environment))
+            )
+            yield (
+                d.label(d.by_read("backward_write", kind, k, m), kind),
+                sympy.Eq(d.function(d.by_read("Y", kind, k, m), A, B), value + _modulated(d, kind)),
+            )
     turned = {(j, i): c for (i, j), c in mb.items()}
-    old = [d.function(d.lane("Z", i), A, B + 1) for i in d.lanes]
-    for i, value in enumerate(advance(turned, rb, old, d.function("Y", A, B))):
-        yield (
-            d.label(d.lane("backward_overlap", i), kind),
-            sympy.Eq(d.function(d.lane("Z", i), A, B), value),
-        )
+    for k in reads:
+        old = [d.function(d.by_read(d.lane("Z", i), kind, k), A, B + 1) for i in d.lanes]
+        new = [d.function(d.by_read("Y", kind, k, m), A, B) for m in reads]
+        for i, value in enumerate(advance(turned, rb, old, new)):
+            yield (
+                d.label(d.by_read(d.lane("backward_overlap", i), kind, k), kind),
+                sympy.Eq(d.function(d.by_read(d.lane("Z", i), kind, k), A, B), value),
+            )
     turned = {(j, i): c for (i, j), c in ma.items()}
     for j in d.lanes:
         rows = [d.function(d.lane("H", i, j), A + 1, B) for i in d.lanes]
-        for i, value in enumerate(advance(turned, ra, rows, d.function(d.lane("Z", j), A, B))):
+        new = [d.function(d.by_read(d.lane("Z", j), kind, k), A, B) for k in reads]
+        for i, value in enumerate(advance(turned, ra, rows, new)):
             yield (
                 d.label(d.lane("gradient", i, j), kind),
                 sympy.Eq(d.function(d.lane("H", i, j), A, B), value + d.tapped(i, j)),
@@ -128,7 +145,7 @@ def _modulated(d: Deriver, kind: int) -> Any:
     for node in d.structure.blocks[kind].modulators.values():
         m = form.modulate(node)
         turned = {j: sympy.diff(c, m) for (_, j), c in transition.items()} | {
-            WRITE: sympy.diff(into[0], m)
+            WRITE: sympy.diff(into[0, 0], m)
         }
         same = sympy.KroneckerDelta(A, B) * (sympy.KroneckerDelta(T, S) if d.arch.tokens > 1 else 1)
         mu, later = sympy.Function("mu")(*m.args), d.function("H", A + 1, A + 1, T, T)
@@ -140,7 +157,7 @@ def readout(d: Deriver) -> Iterator[Named]:
     """The gradient that the read-out hands to the states it sees; P(t, s): the Gram of its
     vectors; tap(a): 1 where it looks."""
     kind = len(d.arch.sub_blocks)
-    left, right = d.read(kind, A, T), d.read(kind, B, S)
+    (left,), (right,) = d.reads(kind, A, T), d.reads(kind, B, S)
     yield (
         "readout_read",
         sympy.Eq(
@@ -151,7 +168,7 @@ def readout(d: Deriver) -> Iterator[Named]:
     environment = d.environment(kind, tied=False)
     environment.cotangents = dict.fromkeys(environment.cotangents, d.readout_gram())
     branch = d.structure.blocks[kind].branch
-    y = transpose(branch).total
+    y = transpose(branch).by_read()
     assert y is not None
     seen = TAP(A) * TAP(B) if d.pooled else 1
     yield (
@@ -163,10 +180,11 @@ def readout(d: Deriver) -> Iterator[Named]:
         sympy.Eq(d.function("O", A, B), seen * inner(branch, "a", branch, "b", environment)),
     )
     for i in d.lanes:
-        yield (
-            d.lane("backward_boundary", i),
-            sympy.Eq(d.function(d.lane("Z", i), A, D), sympy.Integer(0)),
-        )
+        for suffix in d.read_suffixes:
+            yield (
+                d.lane("backward_boundary", i) + suffix,
+                sympy.Eq(d.function(d.lane("Z", i) + suffix, A, D), sympy.Integer(0)),
+            )
         for j in d.lanes:
             value = left.get(i, 0) * right.get(j, 0) * d.function("V", A, B)
             yield (
@@ -183,7 +201,8 @@ def readout(d: Deriver) -> Iterator[Named]:
         for kind in range(len(d.arch.sub_blocks)):
             turned = {(j, i): c for (i, j), c in d.rule(kind, B, S)[0].items()}
             old = [d.function(d.lane("U", i), A, B + 1) for i in d.lanes]
-            for i, value in enumerate(advance(turned, right, old, d.function("V", A, B))):
+            into = {(i, 0): c for i, c in right.items()}
+            for i, value in enumerate(advance(turned, into, old, [d.function("V", A, B)])):
                 yield (
                     d.label(d.lane("readout_overlap", i), kind),
                     sympy.Eq(d.function(d.lane("U", i), A, B), value),

@@ -125,7 +125,7 @@ class Deriver:
 
     def rule(
         self, kind: int, place: Any, token: Any
-    ) -> tuple[dict[tuple[int, int], Any], dict[int, Any]]:
+    ) -> tuple[dict[tuple[int, int], Any], dict[tuple[int, int], Any]]:
         """M and B of a kind at one application and token."""
         forms = [
             self.form(place, token)(lane)[0]
@@ -140,28 +140,52 @@ class Deriver:
             if j != WRITE and c != 0
         }
         return transition, {
-            i: form[WRITE] for i, form in enumerate(forms) if form.get(WRITE, 0) != 0
+            (i, 0): form[WRITE] for i, form in enumerate(forms) if form.get(WRITE, 0) != 0
         }
 
-    def read(self, kind: int, place: Any, token: Any) -> Coefficients:
-        """rho of a kind at one application and token."""
-        return self.form(place, token)(self.structure.blocks[kind].read)[0]
+    def reads(self, kind: int, place: Any, token: Any) -> list[Coefficients]:
+        """rho of every read of a kind at one application and token."""
+        form = self.form(place, token)
+        return [form(read)[0] for read in self.structure.blocks[kind].reads]
+
+    def turned(self, kind: int, place: Any, token: Any) -> dict[tuple[int, int], Any]:
+        """rho of a kind as the way back has it: {(lane, read): what the lane is given}."""
+        found = enumerate(self.reads(kind, place, token))
+        return {(lane, k): c for k, read in found for lane, c in read.items()}
+
+    @property
+    def read_suffixes(self) -> list[str]:
+        """What ``by_read`` puts behind the names of one read, over all kinds of sub-block."""
+        return sorted(
+            {
+                self.by_read("", kind, k)
+                for kind, block in enumerate(self.arch.sub_blocks)
+                for k in range(len(block.reads))
+            }
+        )
+
+    def by_read(self, name: str, kind: int, *reads: int) -> str:
+        """R; R_r01 of the pair of reads 0 and 1, where a kind has several."""
+        several = len(self.structure.blocks[kind].reads) > 1
+        return f"{name}_r{''.join(map(str, reads))}" if several else name
 
     def environment(self, kind: int, tied: bool = True) -> SymbolicEnvironment:
         """The calculus at applications a (token t) and b (token s)."""
         places = {"a": (A, T), "b": (B, S)}
-        name = self.named("R", kind)
+        name, reads = self.named("R", kind), range(len(self.structure.blocks[kind].reads))
 
-        def pair(head):
+        def pair(head: str) -> dict[tuple[str, str], Any]:
             return {
                 (i, j): self.function(head, p, q, t, s)
                 for i, (p, t) in places.items()
                 for j, (q, s) in places.items()
             }
 
+        every = [[pair(self.by_read(name, kind, k, m)) for m in reads] for k in reads]
+
         ties = self.tie if tied and not self.uniform else lambda weight: sympy.Integer(1)
         return SymbolicEnvironment(
-            pair(name),
+            {at: [[grams[at] for grams in row] for row in every] for at in every[0][0]},
             pair(self.named("Delta", kind)),
             {i: self.numbers(place) for i, (place, _) in places.items()},
             ties,
@@ -263,7 +287,7 @@ class Deriver:
         """What the read-out at state a adds to H(a, b): nothing unless it sees states before the
         last."""
         return (
-            self.read(len(self.arch.sub_blocks), A, T).get(i, 0)
+            self.reads(len(self.arch.sub_blocks), A, T)[0].get(i, 0)
             * self.function(self.lane("U", j), A, B)
             if self.pooled
             else 0

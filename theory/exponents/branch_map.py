@@ -55,8 +55,10 @@ def branch_map(arch: Architecture, weights: Sequence[float]) -> BranchMap:
     multiplies it by).
 
     Raises ``NoRule`` for a branch whose kernel is no function of one token's cosine: attention
-    among several tokens.
+    among several tokens, several reads.
     """
+    if any(len(block.reads) > 1 for block in arch.sub_blocks):
+        raise NoRule("several reads: the branch's kernel is no function of one cosine")
     if arch.tokens > 1 and any(block.attention for block in arch.sub_blocks):
         raise NoRule(
             "attention among several tokens: the branch's kernel is no function of one cosine"
@@ -122,11 +124,11 @@ def _curves(
         )
         logs = {
             (leaf, place): value
-            for leaf in (Read, Cotangent)
+            for leaf in (Read(), Cotangent())
             for place, value in (("a", zero), ("b", zeros))
         }
         reads, cotangents = (
-            {("a", "a"): one, ("a", "b"): cross, ("b", "b"): each},
+            {("a", "a"): ((one,),), ("a", "b"): ((cross,),), ("b", "b"): ((each,),)},
             {("a", "a"): one, ("a", "b"): each, ("b", "b"): each},
         )
         at = {
@@ -147,7 +149,7 @@ def _curves(
             logs,
             resolution,
         )
-        turned = transpose(branch).total
+        turned = transpose(branch).by_read()
         assert turned is not None
         return env.block(inner(branch, "a", branch, "b", env), "a", "b")[:, 0, 0], env.block(
             inner(turned, "a", turned, "b", env), "a", "b"

@@ -118,8 +118,8 @@ def _covariance(
 
 
 @cache
-def _inner(leaf: Vector) -> Any:
-    """(reads, cotangents [3, pairs], numbers) -> <leaf_a, leaf_b> [pairs]."""
+def _inner(u: Vector) -> Any:
+    """(reads, cotangents [3, pairs], numbers) -> <u_a, u_b> [pairs]."""
     import jax
     import jax.numpy as jnp
 
@@ -132,12 +132,11 @@ def _inner(leaf: Vector) -> Any:
     def compiled(reads: Any, cotangents: Any, numbers: Any) -> Any:
         pairs = reads.shape[1]
         places = (("a", "a"), ("a", "b"), ("b", "b"))
-        held, turned = (
-            dict(zip(places, x[:, :, None, None], strict=True)) for x in (reads, cotangents)
-        )
+        held = {place: ((x[:, None, None],),) for place, x in zip(places, reads, strict=True)}
+        turned = dict(zip(places, cotangents[:, :, None, None], strict=True))
         logs = {
-            (kind, place): jnp.zeros((pairs, 1), dtype=jnp.float64)
-            for kind in (Read, Cotangent)
+            (leaf, place): jnp.zeros((pairs, 1), dtype=jnp.float64)
+            for leaf in (Read(), Cotangent())
             for place in "ab"
         }
         env = ArrayEnvironment(
@@ -148,9 +147,7 @@ def _inner(leaf: Vector) -> Any:
             logs,
             Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)),
         )
-        return jnp.broadcast_to(
-            env.block(inner(leaf, "a", leaf, "b", env), "a", "b")[:, 0, 0], (pairs,)
-        )
+        return jnp.broadcast_to(env.block(inner(u, "a", u, "b", env), "a", "b")[:, 0, 0], (pairs,))
 
     def call(reads: np.ndarray, cotangents: np.ndarray, numbers: Any) -> np.ndarray:
         pairs = reads.shape[1]

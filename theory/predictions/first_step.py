@@ -75,7 +75,9 @@ def adam(
     grams, found = uses(arch, room), {}
     for block in arch.sub_blocks:
         gradient = transpose(block.branch)
-        if any(not _gaussian(term) for term in gradient.read):
+        if len(block.reads) > 1:
+            raise no_rule(block.branch, f"its first step of {len(block.reads)} reads", "one read")
+        if any(not _gaussian(term) for term in gradient.reads.get(0, [])):
             raise no_rule(
                 block.branch,
                 "gradients past it are no Gaussian vectors",

@@ -27,7 +27,7 @@ def mean_field(arch: Architecture) -> dict[str, float] | None:
     skipless = (
         len(arch.sub_blocks) == 1
         and arch.sub_blocks[0].rule == (Write(),)
-        and arch.sub_blocks[0].read == State(0)
+        and arch.sub_blocks[0].reads == (State(0),)
     )
     if (
         not skipless
@@ -89,13 +89,13 @@ def _kernel(arch: Architecture) -> Any:
         zero = jnp.zeros((1, 2), dtype=jnp.float64)
         ones = jnp.ones((1, 2, 2), dtype=jnp.float64)
         env = ArrayEnvironment(
-            {("a", "a"): block},
+            {("a", "a"): ((block,),)},
             {("a", "a"): ones},
             {"a": given},
             lambda weight: 1,
-            {(Read, "a"): zero, (Cotangent, "a"): zero},
+            {(Read(), "a"): zero, (Cotangent(), "a"): zero},
         )
-        y = transpose(branch).total
+        y = transpose(branch).by_read()
         assert y is not None
         return inner(branch, "a", branch, "a", env), inner(y, "a", y, "a", env)
 

@@ -23,7 +23,8 @@ from sigprop.theory.recursion import gaps as recursion_gaps
 class ArrayEnvironment(NumericEnvironment):
     """Arrays: place 'a' is one application, place 'b' its U partners (same-slot applications).
 
-    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b); logs and variances [1, T] or [U,
+    Blocks are [1, T, T] at (a, a), [U, T, T] at (a, b) and (b, b), of reads one for each pair of
+    them; logs and variances [1, T] or [U,
     T]; numbers are [1] at a and [U] at b; ties [U]; gaps {place: 1 - rho^2 of the read [1, T, T]}
     where it is known beside the Gram.
     """
@@ -67,7 +68,7 @@ class ArrayEnvironment(NumericEnvironment):
 
     def kept(self, node: Attend, i: str) -> Any:
         """1 for tokens whose keys are seen at a place, else 0: [B, T]."""
-        like = self.logs[Read, i]
+        like = self.logs[Read(), i]
         return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
@@ -76,7 +77,7 @@ class ArrayEnvironment(NumericEnvironment):
         )
 
     def log(self, leaf: Vector, i: str) -> Any:
-        return self.logs[type(leaf), i]
+        return self.logs[leaf, i]
 
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
         return self.once(
@@ -101,7 +102,7 @@ class ArrayEnvironment(NumericEnvironment):
 
     def tokens_alone(self, i: str) -> bool:
         """Whether there is one token, whose cosine with itself is 1."""
-        return self.reads[i, i].shape[-1] == 1
+        return self.reads[i, i][0][0].shape[-1] == 1
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
         if i != j or u != v or self.tokens_alone(i):
@@ -109,14 +110,12 @@ class ArrayEnvironment(NumericEnvironment):
         return recursion_gaps.gap(u, i, self)
 
     def block(self, value: Any, i: str, j: str) -> Any:
-        return (
-            jnp.broadcast_to(value, self.reads[i, j].shape)
-            if not hasattr(value, "shape")
-            else value
-        )
+        # of (b, b) nothing is given: its blocks are as those of (a, b)
+        given = self.reads[(i, j) if (i, j) in self.reads else ("a", j)]
+        return jnp.broadcast_to(value, given[0][0].shape)
 
     def ones(self, i: str, j: str) -> Any:
-        return jnp.ones_like(self.reads[i, j])
+        return jnp.ones_like(self.reads[i, j][0][0])
 
     def same(self, i: str, j: str) -> Any:
         return (

@@ -1,11 +1,11 @@
 """Backward steps of the Gram scan: the same recursion run in reverse, with the transposed rule and
 the transposed branch.
 
-With S' = M S + B w and x = rho . S, the gradient by the states is g = M^T g' + rho y, where y =
-(df/dr)^T delta and delta = B . g': the read of the backward step has the forward step's write
-coefficients and the other way round. All cotangents are by *mantissas* of the forward states, so
-that neither pass overflows: sqrt(n) dz/dh = exp(-log_h) times them. One more lane holds the
-read-out vector v, which the taps read.
+With S' = M S + B w and x = rho . S, the gradient by the states is g = M^T g' + rho y (a sum over
+reads), where y = (df/dr)^T delta and delta = B . g': the read of the backward step has the forward
+step's write coefficients and the other way round. All cotangents are by *mantissas* of the forward
+states, so that neither pass overflows: sqrt(n) dz/dh = exp(-log_h) times them. One more lane holds
+the read-out vector v, which the taps read.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import jax.numpy as jnp
 
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Read, Vector
+from sigprop.language.expression import Vector
 from sigprop.theory.calculus.algebra import over
 from sigprop.theory.calculus.environment import Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Cotangent, transpose
 from sigprop.theory.recursion.arrays import ArrayEnvironment
-from sigprop.theory.recursion.forward import environment
+from sigprop.theory.recursion.forward import by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall
@@ -40,76 +40,90 @@ class BackwardKind:
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
         self.groups = tuple(w for names in structure.weights for w in names) if weights else ()
+        self.reads, self.writes = 1, structure.reads
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
         """delta = B . g (an application) or v (a tap)."""
-        return x["back_into"], log + x["back_unit"][None]
+        return x["back_into"][None], log + x["back_unit"][None]
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
-        """Grams of y = (df/dr)^T delta, and every weight's gradient products with the later
-        steps."""
-        reads = {("a", "a"): x["forward_read"][None]}
-        cotangents = {("a", "a"): own}
-        logs = {(Read, "a"): x["forward_log"][None], (Cotangent, "a"): log - x["delta_log"][None]}
+        """Grams of y = (df/dr)^T delta of every read, and every weight's gradient products with
+        the later steps."""
+        env = self._environment(x, own, log, partners)
+        turned = [self.gradient.by_read(k) for k in range(self.writes)]
+        logs = [
+            None if y is None else log_scale(y, "a", env) + x["forward_log"][k][None]
+            for k, y in enumerate(turned)
+        ]
+        # what the branch does not read has no scale of its own
+        scale = next((one for one in logs if one is not None), log)
+        log_y = jnp.concatenate([scale if one is None else one for one in logs])
+        own_gram = self._grams(env, turned, "a")[0]
+        if self.block.modulators:
+            own_gram = own_gram.at[0, 0].add(
+                self._modulated(x, own[0, 0], log + x["forward_log"][0][None] - log_y[:1])
+            )
+        return Written(
+            own_gram,
+            None if partners is None else self._grams(env, turned, "b"),
+            log_y,
+            (),
+            {group: self._weight(env, group, partners is not None) for group in self.groups},
+        )
+
+    def _environment(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Any:
+        """Reads and cotangents of the step, and of its later partners, with what the forward
+        pass kept of them."""
+        reads, cotangents = {("a", "a"): x["forward_read"][:, :, None]}, {("a", "a"): own[0]}
+        logs = by_read(x["forward_log"][None], "a")
+        logs[Cotangent(), "a"] = log - x["delta_log"][None]
         if partners is not None:
             forward = x["partner"]
-            reads["a", "b"], cotangents["a", "b"] = forward["reads"], partners.reads
-            logs[Read, "b"], logs[Cotangent, "b"] = (
-                forward["logs"],
-                partners.logs - forward["delta_log"],
-            )
+            reads["a", "b"] = jnp.moveaxis(forward["reads"], 0, 2)
+            cotangents["a", "b"] = partners.reads[:, 0, 0]
+            logs |= by_read(forward["logs"], "b")
+            logs[Cotangent(), "b"] = partners.logs[:, 0] - forward["delta_log"]
         gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
         numbers = partners.numbers if partners is not None else None
         env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")
-        y = self.gradient.total
-        gram = pairs = None
-        if y is not None:
-            gram = inner(y, "a", y, "a", env)
-            pairs = inner(y, "a", y, "b", env) if partners is not None else None
-        log_y = log_scale(y, "a", env) + x["forward_log"][None] if y is not None else log
+        return env
 
-        def blank(i, j):
-            return jnp.zeros_like(cotangents[i, j])
+    @staticmethod
+    def _grams(env: ArrayEnvironment, turned: list[Vector | None], j: str) -> Any:
+        """<y_k, y_l> [B, W, W, T, T] of this step and place j; 0 where a read is not seen."""
 
-        own_gram = env.block(gram, "a", "a") if gram is not None else blank("a", "a")
-        pair_gram = (
-            (env.block(pairs, "a", "b") if pairs is not None else blank("a", "b"))
-            if partners is not None
-            else None
-        )
-        if self.block.modulators:
-            own_gram = own_gram + self._modulated(x, own, log + x["forward_log"][None] - log_y)
-        return Written(
-            own_gram,
-            pair_gram,
-            log_y,
-            (),
-            {group: self._weight(env, group, partners is not None) for group in self.groups},
+        def gram(y: Vector | None, other: Vector | None) -> Any:
+            return env.block(0.0 if None in (y, other) else inner(y, "a", other, j, env), "a", j)  # type: ignore[arg-type]
+
+        return jnp.stack(
+            [jnp.stack([gram(y, other) for other in turned], axis=1) for y in turned], axis=1
         )
 
     @staticmethod
     def _modulated(x: Any, own: Any, log: Any) -> Any:
         """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm>
-        is of order one at every width. [1, T, T]; own: <delta, delta> with delta = B g'."""
+        is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
         return jnp.diag(
-            over(jnp.diagonal(own[0]) * x["sensitivity"], x["back_into"][0, 0] ** 2)
+            over(jnp.diagonal(own) * x["sensitivity"], x["back_into"][0, 0] ** 2)
             * jnp.exp(2 * log[0])
-        )[None]
+        )
 
     def rule(
         self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
     ) -> tuple[Any, Any, Any, dict[str, Any]]:
         """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale
         where nothing else is left."""
-        common = jnp.where(x["only_tap"], write_log, jnp.maximum(log, write_log))
+        largest = jnp.max(write_log, axis=0, keepdims=True)
+        common = jnp.where(x["only_tap"], largest, jnp.maximum(log, largest))
         keep, add = (
             jnp.exp(jnp.minimum(log - common, 0.0))[None, None],
-            jnp.exp(write_log - common)[None],
+            jnp.exp(write_log - common)[None, :, None],
         )
-        return x["back_transition"] * keep, x["back_reads"] * add, common, {}
+        into = jnp.swapaxes(x["back_reads"], 0, 1)  # [m, W, K, T]
+        return x["back_transition"] * keep, into * add, common, {}
 
     def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one

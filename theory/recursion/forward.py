@@ -90,20 +90,30 @@ class ForwardKind:
             blank,
         )
         self.block: SubBlock = structure.blocks[index]
+        self.reads, self.writes = structure.reads, 1
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
-        """rho and log of r_a = read(states)."""
-        form, read_log = self._form(x, gram, log)(self.block.read)
-        return dense(
-            form, list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
-        ), jnp.broadcast_to(jnp.asarray(read_log, dtype=jnp.float64), log.shape)
+        """rho and log of r_a = reads(states); of reads that other kinds have, 0."""
+        form, lanes, shape = self._form(x, gram, log), list(range(gram.shape[0])), gram.shape[2:4]
+        found = [form(read) for read in self.block.reads]
+        found += [({}, found[0][1])] * (self.reads - len(found))
+        return (
+            jnp.stack([dense(c, lanes, shape) for c, _ in found]),
+            jnp.concatenate(
+                [
+                    jnp.broadcast_to(jnp.asarray(own, dtype=jnp.float64), log.shape)
+                    for _, own in found
+                ]
+            ),
+        )
 
     def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
         branch = self.block.branch
-        reads, logs = {("a", "a"): own}, {(Read, "a"): log}
+        reads, logs = {("a", "a"): own[:, :, None]}, by_read(log[None], "a")
         if partners is not None:
-            reads["a", "b"], logs[Read, "b"] = partners.reads, partners.logs
+            reads["a", "b"] = jnp.moveaxis(partners.reads, 0, 2)
+            logs |= by_read(partners.logs, "b")
         gaps = {"a": x["gap"][None]} if x.get("gap") is not None else {}
         env = environment(
             x,
@@ -140,9 +150,14 @@ class ForwardKind:
             if env.participation is None or not self.block.attention
             else env.participation[0]
         )
-        gap = jnp.broadcast_to(gap_of(branch, "a", env), own.shape) if gaps else None
+        gap = jnp.broadcast_to(gap_of(branch, "a", env), own[0].shape) if gaps else None
         return Written(
-            gram, pairs, log_scale(branch, "a", env), every, {"participation": participation}, gap
+            gram[None],
+            None if pairs is None else pairs[:, None, None],
+            log_scale(branch, "a", env),
+            every,
+            {"participation": participation},
+            gap,
         )
 
     def rule(
@@ -150,6 +165,7 @@ class ForwardKind:
     ) -> tuple[Any, Any, Any, dict[str, Any]]:
         """M, B and the common log of the next lanes (the stem's lane, if there is one, stays),
         lane 0's gain, and of modulators."""
+        cross, own = cross[0], own[0, 0]
         transition, into, common, gain = self._rule(x, gram, log, cross, own, write_log)
         told = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
         for node in self.block.modulators.values():
@@ -163,7 +179,7 @@ class ForwardKind:
                 "modulator": m,
                 "sensitivity": slope * self._square(by_m, by_m_into, gram, cross, own),
             }
-        return transition, into, common, told
+        return transition, into[:, None], common, told
 
     def _square(self, transition: Any, into: Any, gram: Any, cross: Any, own: Any) -> Any:
         """<u, u> [1, T] of lane 0's u = M S + B w."""
@@ -219,6 +235,11 @@ class ForwardKind:
             self.structure.stem_lane,
             self.bands,
         )
+
+
+def by_read(log: Any, place: str) -> dict[Any, Any]:
+    """Logs [B, R, T] of a place, by the leaf whose they are."""
+    return {(Read(k), place): log[:, k] for k in range(log.shape[1])}
 
 
 def environment(

@@ -51,7 +51,7 @@ def _rounded(u: Vector, i: str, env: NumericEnvironment) -> Array:
 
 def _structural(u: Vector, i: str, env: NumericEnvironment) -> Array | None:
     match u:
-        case Read():
+        case Read(0):
             return env.gaps.get(i)
         case Bias():
             return jnp.zeros_like(env.ones(i, i))

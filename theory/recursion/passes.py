@@ -70,13 +70,13 @@ def _once(
     )
     start, start_log, first, initial, start_gain = _start(structure, tables, begin, bands)
     tokens = begin.gram.shape[0]
-    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
+    reads = (
+        jnp.broadcast_to(begin.gram, (structure.reads, structure.reads, tokens, tokens)),
+        jnp.zeros((structure.reads, tokens), dtype=jnp.float64),
+    )
     plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
     shapes = [
-        jax.eval_shape(
-            lambda kind=kind: kind.write(first, begin.gram[None], zero_log, None).summary
-        )
-        for kind in plain
+        jax.eval_shape(lambda kind=kind: kind.write(first, *reads, None).summary) for kind in plain
     ]
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
     kinds = [
@@ -87,7 +87,10 @@ def _once(
         name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")
     }
     known = (
-        tokens > 1 and structure.lanes == structure.bands == 1 and not coupled and structure.kinked
+        tokens > 1
+        and structure.lanes == structure.bands == structure.reads == 1
+        and not coupled
+        and structure.kinked
     )
     gaps = Gaps(begin.gap, jnp.minimum(fineness.nudge, ANGLE)) if known else None
     forward = gram_scan(kinds, used, start, start_log, columns, bands, coupled, blank, draws, gaps)
@@ -108,9 +111,9 @@ def _once(
         "gaps": with_start(forward["gap"], begin.gap) if known else None,
         "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], rows0),
-        "writes": forward["write"],
-        "write_log": forward["write_log"],
-        "write_pairs": forward["write_pairs"],
+        "writes": forward["write"][:, 0, 0],
+        "write_log": forward["write_log"][:, 0],
+        "write_pairs": forward["write_pairs"][:, :, 0, 0] if coupled else None,
         "participation": forward["extra"]["participation"],
         "modulators": forward["told"]["modulator"],
         "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0),
@@ -134,7 +137,7 @@ def _once(
     if reach == USES:
         return (
             found
-            | {"reads": (forward["read"], forward["read_log"], forward["pairs"])}
+            | {"reads": first_read(forward["read"], forward["read_log"], forward["pairs"])}
             | run(readout)
         )
     if reach < NTK:
@@ -148,6 +151,11 @@ def _once(
     both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
     backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
     return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
+
+
+def first_read(own: Any, log: Any, pairs: Any) -> tuple[Any, Any, Any]:
+    """(own [P, T, T], log [P, T], pairs [P, U, T, T] or None) of the first of the reads."""
+    return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
 
 def _start(
@@ -186,6 +194,7 @@ def _backward(
     [m, K, T], and their log [T]."""
     initial, stem_log = source
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
+    reads = structure.reads
     flip = functools.partial(jax.tree.map, lambda table: table[::-1])
     tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(
         jnp.float64
@@ -200,9 +209,10 @@ def _backward(
     padded = padded.at[:, lanes, lanes].set(
         (jnp.cumsum(taps) - taps > 0).astype(jnp.float64)[:, None, None]
     )
-    back_into = jnp.concatenate([forward["into"], tap], axis=1)
+    back_into = jnp.concatenate([forward["into"][:, :, 0], tap], axis=1)
     scale, back_unit = unit(jnp.abs(back_into).max(axis=(1, 2)))
-    delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"])
+    delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"][:, 0])
+    none = jnp.zeros((steps, reads, 1, n_bands, tokens), dtype=jnp.float64)
     given = {
         "kind": tables["kind"],
         "numbers": tables["numbers"],
@@ -210,7 +220,7 @@ def _backward(
         "back_into": back_into / scale[:, None, None],
         "back_unit": back_unit,
         "only_tap": tables["taps"] & (taps.sum() == 1),
-        "back_reads": jnp.concatenate([forward["reads"], jnp.zeros_like(tap)], axis=1),
+        "back_reads": jnp.concatenate([forward["reads"], none], axis=2),
         "back_transition": padded,
         "forward_read": forward["read"],
         "forward_log": forward["read_log"],
@@ -254,11 +264,8 @@ def _backward(
     )
     found = {"stem": stem, "stem_log": out["log"][-1] - stem_log}
     if reach == USES:
-        found["cotangents"] = (
-            flip(out["read"]),
-            flip(out["read_log"]) - delta_log,
-            flip(out["pairs"]),
-        )
+        own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
+        found["cotangents"] = (flip(own), flip(log) - delta_log, flip(pairs))
     if coupled:
         found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
     return found | {
@@ -275,12 +282,18 @@ class _Looking:
 
     def __init__(self, kind: BackwardKind, forward: dict[str, Any], delta_log: Any, coupled: bool):
         self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
-        self.read, self.rule = kind.read, kind.rule
+        self.read, self.rule, self.reads, self.writes = (
+            kind.read,
+            kind.rule,
+            kind.reads,
+            kind.writes,
+        )
 
     def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
         if self.coupled:
             q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
-            reads = jnp.swapaxes(self.forward["pairs"][x["row"], x["column"]], -1, -2)
+            # <x_q, x_p> is kept; its transpose, of reads and of tokens
+            reads = jnp.moveaxis(self.forward["pairs"][x["row"], x["column"]], (1, 3), (2, 4))
             summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
             x = x | {
                 "partner": {

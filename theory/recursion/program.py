@@ -69,9 +69,14 @@ class Structure:
         return any(
             isinstance(node, Stem)
             for b in self.blocks
-            for e in (b.read, *b.rule)
+            for e in (*b.reads, *b.rule)
             for node in walk(e)
         )
+
+    @property
+    def reads(self) -> int:
+        """The most reads that a kind of step has."""
+        return max(len(b.reads) for b in self.blocks)
 
     @cached_property
     def scores(self) -> tuple[Scores, ...]:

@@ -10,7 +10,7 @@ from iterate import Iterated
 
 import sigprop as sp
 from sigprop.architectures import entry
-from sigprop.blocks.residual import Residual
+from sigprop.blocks.residual import Join
 from sigprop.blocks.transformer import stack
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
@@ -158,7 +158,7 @@ def tied(loops: int) -> Architecture:
     }
 
     def join(p, size):
-        return Residual(State(0), lambda kind: State(0) + 0.5 * Write(), Stem(), {})
+        return Join(State(0), lambda kind: State(0) + 0.5 * Write(), Stem(), {})
 
     return stack("tied", loops, join, **given | p)
 

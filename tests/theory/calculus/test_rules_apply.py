@@ -78,10 +78,10 @@ def theory(u: Vector, delta: bool = False) -> np.ndarray:
             name: jnp.asarray(table[None], dtype=jnp.float64) for name, table in TABLES.items()
         }
         at = (
-            {("a", "a"): jnp.asarray(R[None], dtype=jnp.float64)},
+            {("a", "a"): ((jnp.asarray(R[None], dtype=jnp.float64),),)},
             {("a", "a"): jnp.asarray(DELTA[None], dtype=jnp.float64)},
         )
-        logs = {(leaf, "a"): zero for leaf in (sp.Read, Cotangent)}
+        logs = {(leaf, "a"): zero for leaf in (sp.Read(), Cotangent())}
         env = ArrayEnvironment(
             *at, {"a": numbers}, lambda weight: jnp.ones(1, dtype=jnp.float64), logs
         )
@@ -122,7 +122,7 @@ def check(branch: Vector, seed: int) -> str:
     check_writes(arch)
     forward, backward = neurons(branch, seed)
     assert far(forward, theory(branch)) < FAR, f"forward: {branch}"
-    turned = transpose(branch).total
+    turned = transpose(branch).by_read()
     assert turned is not None
     assert far(backward, theory(turned)) < FAR, f"backward: {branch}"
     return "right"

@@ -45,8 +45,10 @@ CASES = {
     ),
     "feed-forward silu": A.mlp(depth=3, activation="silu", c_b=0.1),
     "two tokens": A.looped_mlp(depth=2, loops=2, activation="gelu", **TWO),
-    **{name: build() for name, build in NETWORKS.items() if name != "half-tied-parallel"},
+    **{name: build() for name, build in NETWORKS.items() if name in ("momentum", "second-order")},
     "half-tied-parallel": NETWORKS["half-tied-parallel"](2),
+    "two reads": NETWORKS["two-reads"](3),
+    "two reads, tied": NETWORKS["two-reads"](3, [0, 0, 0]),
 }
 
 

@@ -1,0 +1,138 @@
+"""Systems from outside the package, at most 30 lines each: derived, predicted, measured, confirmed,
+with the gradients of every group, and their own parameters everywhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sigprop as sp
+from sigprop.cli import run
+from sigprop.errors import InputError
+from sigprop.registry import entries as registry
+
+NAMES = ("hyper-connections", "layer-scale", "value-residual", "two-norms")
+OWN = {
+    "hyper-connections": ("exchange", "second"),
+    "layer-scale": ("layer_scale",),
+    "value-residual": ("value_share",),
+    "two-norms": ("attention_eps", "mlp_eps"),
+}
+TOLERANCE = 0.05
+JUDGED = ["residual_variance", "token_covariance", "gradient_variance", "weight_gradient"]
+SMALL = {"tokens": 2, "score_scale": "zero_query", "activation": "relu", "mlp_ratio": 1}
+
+
+@pytest.fixture(scope="module")
+def systems() -> Iterator[ModuleType]:
+    """The builders, registered for this file only: other tests list what the package registers."""
+    registry.registered()
+    yield importlib.import_module("own_systems")
+    for name in NAMES:
+        registry._ENTRIES.pop(name)
+        registry._FUNCTIONS.pop(name)
+    del sys.modules["own_systems"]
+
+
+def build(systems: ModuleType, name: str, **given: Any) -> sp.Architecture:
+    return systems.SYSTEMS[name][0](**given)
+
+
+def test_each_is_at_most_thirty_lines():
+    """From one registration to the next, blank lines left out; imports are shared."""
+    text = (Path(__file__).parents[1] / "helpers" / "own_systems.py").read_text()
+    sizes, lines = [], 0
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.Assign)):
+            first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+            part = text.splitlines()[first - 1 : node.end_lineno]
+            lines += sum(bool(line.strip()) for line in part)
+            if getattr(node, "decorator_list", []):
+                sizes, lines = [*sizes, lines], 0
+    assert len(sizes) == len(NAMES)
+    assert max(sizes) <= 30, sizes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_confirmed_with_the_gradients_of_every_group(systems: ModuleType, name: str):
+    """At parameters that are not the defaults; the rows of weight gradients name every group."""
+    given = systems.SYSTEMS[name][1] | SMALL
+    arch = build(systems, name, **{k: v for k, v in given.items() if k != "qk_norm"})
+    found = sp.verify(arch, tolerance=TOLERANCE, quantities=JUDGED)
+    assert found.verdict == "confirmed"
+    groups = {row["group"] for row in found if row["quantity"] == "weight_gradient"}
+    assert groups == set(arch.groups)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_derived(systems: ModuleType, name: str):
+    """Every group has its gradient's equation, and there is a tangent kernel."""
+    arch = build(systems, name, **SMALL)
+    names = {equation.name.split("|")[0] for equation in sp.derive(arch).equations}
+    assert {f"weight_gradient[{group}]" for group in arch.groups} | {"ntk"} <= names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_parameters_are_known_by_being_declared(
+    systems: ModuleType, name: str, capfd: pytest.CaptureFixture[str]
+):
+    """In ``help``, in ``sigprop list`` as text and JSON, on the command line, in results."""
+    builder, given = systems.SYSTEMS[name]
+    assert run(["list", "--json"]) == 0
+    listed = json.loads(capfd.readouterr().out)["architectures"]
+    parameters = next(entry["parameters"] for entry in listed if entry["name"] == name)
+    assert run(["list"]) == 0
+    shown = capfd.readouterr().out
+    for own in OWN[name]:
+        declared = registry.registered()[name].parameters[own]
+        assert inspect.signature(builder).parameters[own].annotation is float
+        assert f"{own} " in inspect.getdoc(builder) and declared.help in inspect.getdoc(builder)
+        assert parameters[own]["help"] == declared.help
+        assert own in shown
+        words = ["costs", name, "--width", "64", "--json", "--set", f"{own}=bad"]
+        assert run(words) == 2
+        assert f"{own}='bad'; accepted: {declared.accepts}" in capfd.readouterr().err
+        assert run([*words[:-1], f"{own}={given.get(own, 0.5)}"]) == 0
+        assert json.loads(capfd.readouterr().out)["parameters"][own] == given.get(own, 0.5)
+
+
+def test_rezero_writes_nothing_and_its_gates_learn(systems: ModuleType):
+    """Scales that begin at 0: the state stays the stem's, and only scales, read-out and stem have
+    gradients."""
+    arch = build(systems, "layer-scale", layer_scale=0, depth=2, **SMALL)
+    variances = [row["value"] for row in sp.predict(arch, ["residual_variance"])]
+    np.testing.assert_allclose(variances, 1.0, rtol=1e-12)
+    gradients: dict[str, float] = {}
+    for row in sp.predict(arch, ["weight_gradient"]):
+        gradients[row["group"]] = gradients.get(row["group"], 0.0) + row["value"]
+    alive = {group for group, value in gradients.items() if value > 0}
+    assert alive == {"attention_scale", "mlp_scale", "readout", "stem"}
+
+
+def test_equal_epsilons_are_the_parallel_transformer(systems: ModuleType):
+    """Two norms of one state and one epsilon are one norm."""
+    given = {"depth": 2, "norm_kind": "rms", "residual_scale": 0.5, **SMALL}
+    two = build(systems, "two-norms", attention_eps=0.1, mlp_eps=0.1, **given)
+    one = sp.architectures.transformer(block="parallel", norm_eps=0.1, **given)
+    rows = [sp.predict(arch, JUDGED) for arch in (two, one)]
+    for left, right in zip(*rows, strict=True):
+        assert left["value"] == pytest.approx(right["value"], rel=1e-12)
+
+
+def test_a_parameter_without_a_declaration_is_refused():
+    with pytest.raises(InputError, match="parameter 'strength' is not declared; accepted: an "):
+
+        @sp.register("undeclared", reference="none", like="transformer")
+        def undeclared(*, strength: float = 1.0, **rest: Any) -> sp.Architecture:
+            """A builder."""
+            raise NotImplementedError
