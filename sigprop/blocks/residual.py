@@ -4,10 +4,11 @@ residual stacks."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sigprop.blocks import rules
-from sigprop.blocks.stems import _head, stem_parts
+from sigprop.blocks.parameters import Numbers, Parameters, Sizes
+from sigprop.blocks.stems import head, stem_parts
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import looped_slots
 from sigprop.description.structure import NORM_EPSILON
@@ -25,11 +26,20 @@ class Residual(NamedTuple):
     read: Vector
     rule: Callable[[int], Vector]
     initial: Vector
-    numbers: dict[str, Any]
+    numbers: Numbers
     inverse_temperature: bool = False
 
 
-def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
+def every(rule: Vector) -> Callable[[int], Vector]:
+    """The same next state for every kind of sub-block."""
+
+    def of_kind(kind: int) -> Vector:
+        return rule
+
+    return of_kind
+
+
+def skip(p: Parameters, size: Sizes) -> Residual:
     """Skip connections with norms where p says (norm, norm_kind, norm_eps, residual_scale,
     skip_scale)."""
     plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
@@ -45,18 +55,18 @@ def skip(p: dict[str, Any], size: dict[str, int]) -> Residual:
         if p["norm"] in ("pre", "sandwich")
         else State(0)
     )
-    scales = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
-    return Residual(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
+    scales: Numbers = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
+    return Residual(read, every(rule), Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
 
 
 def residual_stack(
     name: str,
     branches: Sequence[Vector],
-    numbers: dict[str, Any],
-    size: dict[str, int],
-    p: dict[str, Any],
+    numbers: Numbers,
+    size: Sizes,
+    p: Parameters,
     residual: Residual | None = None,
-    tables: Mapping[str, Any] | None = None,
+    tables: Mapping[str, object] | None = None,
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped
     with N = 1 (a law, tested).
@@ -76,7 +86,7 @@ def residual_stack(
         numbers=numbers | residual.numbers,
         token_tables=tables or {},
         input_gram=stem_parts(p),
-        head=_head(p, residual.inverse_temperature),
+        head=head(p, residual.inverse_temperature),
         readout=Readout(
             p["readout"],
             Normalise(State(0), p["norm_kind"], NORM_EPSILON) if p.get("final_norm") else State(0),

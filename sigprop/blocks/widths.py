@@ -3,12 +3,13 @@ block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from fractions import Fraction
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.sub_block import SubBlock
@@ -17,6 +18,9 @@ from sigprop.language.expression import Attend, Linear, Normalise, Read, State, 
 from sigprop.language.formula import Formula
 from sigprop.language.nodes import Truncate
 from sigprop.language.scalar import Constant, Number
+from sigprop.language.vectors import vectors_in
+
+Node = TypeVar("Node", bound=Vector)
 
 WIDTH, REFERENCE = Number("nu", r"\nu"), Number("nu_d", r"\nu_d")
 """d_l and d, as shares of the widest block's coordinates."""
@@ -58,7 +62,7 @@ def vee(
             f"between the first and the last"
         )
 
-    def unrounded(first: float) -> np.ndarray:
+    def unrounded(first: float) -> NDArray[np.float64]:
         down = (first / (bottleneck * reference)) ** -(np.arange(turn) / (turn - 1))
         up = (first / (bottleneck * reference)) ** (
             np.arange(1, depth - turn + 1) / (depth - turn) - 1
@@ -145,7 +149,7 @@ def _narrow(branch: Vector) -> Vector:
         )
         return replace(branch, of=of, variance=branch.variance / WIDTH)
     if isinstance(branch, Attend) and _parts(branch) > 1:
-        inside: Any = _inside(branch, _narrow)
+        inside = _inside(branch, _narrow)
         # scores are over the coordinates that are left
         return replace(inside, query=Truncate(inside.query, WIDTH, _parts(branch)) / WIDTH)
     return _inside(branch, _narrow)
@@ -157,15 +161,12 @@ def _parts(u: Vector) -> int:
     return u.scores.heads or 1 if isinstance(u, Attend) and u.scores.scale == "linear" else 1
 
 
-def _inside(u: Vector, change: Any) -> Vector:
+def _inside(u: Node, change: Callable[[Vector], Vector]) -> Node:
     """The same node with its parts changed."""
-    found = {f.name: getattr(u, f.name) for f in fields(u)}
-    new = {
-        name: change(v)
-        if isinstance(v, Vector)
-        else tuple(map(change, v))
-        if isinstance(v, tuple)
-        else v
-        for name, v in found.items()
-    }
-    return type(u)(**new)
+    return replace(u, **{f.name: _changed(getattr(u, f.name), change) for f in fields(u)})
+
+
+def _changed(value: object, change: Callable[[Vector], Vector]) -> object:
+    if isinstance(value, Vector):
+        return change(value)
+    return tuple(map(change, vectors)) if (vectors := vectors_in(value)) else value

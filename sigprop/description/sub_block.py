@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -95,10 +95,14 @@ STEM = "stem"
 """The stem where it has no named parts."""
 
 
-def stem_parts(gram: Any, known: Mapping[str, Part]) -> dict[str, Part]:
+def _named(gram: object) -> TypeGuard[Mapping[str, tuple[float, object]]]:
+    return isinstance(gram, Mapping)
+
+
+def stem_parts(gram: object, known: Mapping[str, Part]) -> dict[str, Part]:
     """The stem's independent parts: those of a mapping; else the known ones where the Gram is
     their sum; else one, of the Gram. Raises ``InputError``."""
-    if not isinstance(gram, Mapping):
+    if not _named(gram):
         given = real("input_gram", gram)
         same = bool(known) and np.array_equal(total(known), given)
         return dict(known) if same else {STEM: Part(1.0, given)}
@@ -122,7 +126,7 @@ def total(parts: Mapping[str, Part]) -> Any:
     return sum(variance * gram for variance, gram in parts.values())
 
 
-def real(name: str, value: Any) -> np.ndarray:
+def real(name: str, value: object) -> np.ndarray:
     """The value as a float64 matrix; raises ``InputError`` for what is not real numbers."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":

@@ -10,6 +10,7 @@ from fractions import Fraction
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Bias, Linear, TokenTable, Vector
 from sigprop.language.scalar import Number, Scalar, names
+from sigprop.language.vectors import vectors_in
 
 
 def children(expression: Vector) -> Iterator[Vector]:
@@ -18,8 +19,8 @@ def children(expression: Vector) -> Iterator[Vector]:
         value = getattr(expression, field.name)
         if isinstance(value, Vector):
             yield value
-        elif isinstance(value, tuple):
-            yield from (v for v in value if isinstance(v, Vector))
+        else:
+            yield from vectors_in(value)
 
 
 def walk(expression: Vector) -> Iterator[Vector]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family
@@ -32,9 +33,9 @@ class Entry:
     summary: str
     reference: str
     builder: Callable[..., Architecture]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
 
-    def build(self, /, **given: Any) -> Architecture:
+    def build(self, /, **given: object) -> Architecture:
         """The architecture with these parameters (others at their defaults), which it records,
         and its family; raises ``InputError``."""
         parameters = read_parameters(self.name, given, self.defaults)
@@ -50,7 +51,7 @@ class Entry:
         )
 
 
-def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, object]) -> None:
     """Raise ``InputError`` where the inputs are said twice, or words lie beyond the vocabulary."""
     words, gram, cosine, vocabulary = (
         parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary")
@@ -75,7 +76,7 @@ def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
         )
 
 
-def has_cosine(gram: np.ndarray, cosine: float) -> bool:
+def has_cosine(gram: NDArray[np.float64], cosine: float) -> bool:
     """Whether all tokens of a Gram have that cosine."""
     size = np.sqrt(np.abs(np.diag(gram)))
     off = ~np.eye(len(gram), dtype=bool)
@@ -86,7 +87,7 @@ def has_cosine(gram: np.ndarray, cosine: float) -> bool:
     )
 
 
-def shown(name: str, value: Any, arch: Architecture) -> Any:
+def shown(name: str, value: object, arch: Architecture) -> object:
     """A parameter as tables and JSON show it."""
     if name == "tokens":
         return arch.tokens  # what the inputs say
@@ -103,11 +104,13 @@ def shown(name: str, value: Any, arch: Architecture) -> Any:
     )
 
 
-def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:
+def recorded(
+    arch: Architecture, parameters: Mapping[str, object], family: Family[Architecture]
+) -> Architecture:
     """The same network, with what it was built from: nothing that its checks read."""
     found = copy.copy(arch)
-    for name, value in (("parameters", parameters), ("family", family)):
-        object.__setattr__(found, name, value)
+    object.__setattr__(found, "parameters", parameters)
+    object.__setattr__(found, "family", family)
     return found
 
 
@@ -120,7 +123,7 @@ class Rebuilt:
     """
 
     builder: Callable[..., Architecture]
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
 
     def __call__(self, depth: int, loops: int) -> Architecture:
         looped = "loops" in self.parameters
@@ -169,7 +172,7 @@ def register(
         entry = _ENTRIES[name] = Entry(name, summary, reference, builder, {**inherited, **own})
 
         @functools.wraps(builder)
-        def build(**given: Any) -> Architecture:
+        def build(**given: object) -> Architecture:
             return entry.build(**given)
 
         build.__signature__ = signature(entry.defaults)  # pyright: ignore[reportAttributeAccessIssue]
@@ -180,7 +183,7 @@ def register(
     return add
 
 
-def signature(defaults: Mapping[str, Any]) -> inspect.Signature:
+def signature(defaults: Mapping[str, object]) -> inspect.Signature:
     """What ``help`` shows of a builder: every parameter, those that it shares with others too."""
     shown = [
         inspect.Parameter(
@@ -191,10 +194,10 @@ def signature(defaults: Mapping[str, Any]) -> inspect.Signature:
     return inspect.Signature(shown, return_annotation=Architecture)
 
 
-def documented(builder: Callable[..., Any], defaults: Mapping[str, Any]) -> str:
+def documented(builder: Callable[..., Architecture], defaults: Mapping[str, object]) -> str:
     """The builder's docstring and a line for each of its parameters."""
     size = max(map(len, defaults), default=0)
-    lines = []
+    lines: list[str] = []
     for name in defaults:
         said = f"{name:<{size}}  {PARAMETERS[name].help}: {PARAMETERS[name].accepts}"
         lines += textwrap.wrap(

@@ -10,7 +10,7 @@ from sigprop.registry import readers
 from sigprop.registry.parameters import PARAMETERS
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """The value's repr on one short line."""
     try:
         text = " ".join(repr(value).split())
@@ -19,7 +19,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def read_parameter(name: str, value: Any) -> Any:
+def read_parameter(name: str, value: object) -> Any:
     """The checked value of parameter ``name``; raises ``InputError`` with what came and what
     would be accepted."""
     parameter = PARAMETERS[name]
@@ -33,7 +33,7 @@ def read_parameter(name: str, value: Any) -> Any:
 
 
 def read_parameters(
-    owner: str, given: Mapping[str, Any], defaults: Mapping[str, Any]
+    owner: str, given: Mapping[str, object], defaults: Mapping[str, object]
 ) -> dict[str, Any]:
     """Defaults overlaid with what was given, all checked; an unknown name raises with the
     nearest known one."""
