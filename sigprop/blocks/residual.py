@@ -4,10 +4,11 @@ residual stacks."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sigprop.blocks import rules
-from sigprop.blocks.stems import _head, stem_parts
+from sigprop.blocks.parameters import Numbers, Parameters, Sizes
+from sigprop.blocks.stems import head, stem_parts
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import looped_slots
 from sigprop.description.structure import NORM_EPSILON
@@ -41,14 +42,23 @@ class Join(NamedTuple):
     reads: Lanes
     rule: Callable[[int], Lanes]
     initial: Lanes
-    numbers: Mapping[str, Any]
+    numbers: Numbers
     branch: Callable[[str, Vector], Vector] = unchanged
     tied: tuple[str, ...] = ()
     readout: Vector = State(0)
     inverse_temperature: bool = False
 
 
-def skip(p: dict[str, Any], size: dict[str, int]) -> Join:
+def every(rule: Lanes) -> Callable[[int], Lanes]:
+    """The same next state for every kind of sub-block."""
+
+    def of_kind(kind: int) -> Lanes:
+        return rule
+
+    return of_kind
+
+
+def skip(p: Parameters, size: Sizes) -> Join:
     """Skip connections with norms where p says (norm, norm_kind, norm_eps, residual_scale,
     skip_scale)."""
     plain = p["skip_scale"] == 1 and p["norm"] in ("none", "pre")
@@ -64,18 +74,18 @@ def skip(p: dict[str, Any], size: dict[str, int]) -> Join:
         if p["norm"] in ("pre", "sandwich")
         else State(0)
     )
-    scales = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
-    return Join(read, lambda kind: rule, Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
+    scales: Numbers = {scale: p[scale] for scale in ("residual_scale", "skip_scale")}
+    return Join(read, every(rule), Stem(), scales | {"norm_eps": p["norm_eps"] or 0.0})
 
 
 def residual_stack(
     name: str,
     branches: Sequence[Vector],
-    numbers: dict[str, Any],
-    size: dict[str, int],
-    p: dict[str, Any],
+    numbers: Numbers,
+    size: Sizes,
+    p: Parameters,
     join: Join | None = None,
-    tables: Mapping[str, Any] | None = None,
+    tables: Mapping[str, object] | None = None,
 ) -> Architecture:
     """Residual sub-blocks with these branches in turn, L blocks looped N times; untied is looped
     with N = 1 (a law, tested).
@@ -95,7 +105,7 @@ def residual_stack(
         numbers=numbers | dict(join.numbers),
         token_tables=tables or {},
         input_gram=stem_parts(p),
-        head=_head(p, join.inverse_temperature),
+        head=head(p, join.inverse_temperature),
         readout=Readout(
             p["readout"],
             Normalise(join.readout, p["norm_kind"], NORM_EPSILON)

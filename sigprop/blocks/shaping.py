@@ -37,7 +37,7 @@ def tailored_slope(nonlinearities: int, eta: float) -> float:
 
     if after(0.0) <= eta:
         return 0.0
-    return round(float(brentq(lambda slope: after(slope) - eta, 0.0, 1.0, xtol=1e-12)), DIGITS)  # pyright: ignore[reportArgumentType]
+    return round(float(brentq(lambda slope: after(slope) - eta, 0.0, 1.0, xtol=1e-12)), DIGITS)
 
 
 def shaped_leaky_relu(nonlinearities: int, eta: float) -> Activation:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sigprop.blocks.residual import Join
+from sigprop.blocks.parameters import Parameters, Sizes
+from sigprop.blocks.residual import Join, every
 from sigprop.blocks.rules import weighted
 from sigprop.blocks.shaping import shaped_leaky_relu
 from sigprop.blocks.spa import attention, realised
@@ -40,7 +41,7 @@ QUERIES = ("score_scale", "softcap", "qk_norm", "positions", "rope_base", "c_q")
 HEADS = ("heads", "kv_heads")
 """Parameters of the transformer that these networks do not have; of these, where queries are
 zero; of these, where every head has numbers of its own."""
-FIXED = {
+FIXED: Parameters = {
     "gated": False,
     "attention_bias": None,
     "attention_rescale": None,
@@ -58,7 +59,7 @@ FIXED = {
 }
 
 
-def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None) -> Architecture:
+def skipless(name: str, p: Parameters, tables: Parameters | None = None) -> Architecture:
     """h <- alpha h + sqrt(1 - alpha^2) f(h), alpha = skip_scale (0: no skip), f attention and MLP
     in turn; no norm, inputs' variance kept.
 
@@ -79,7 +80,7 @@ def skipless(name: str, p: dict[str, Any], tables: dict[str, Any] | None = None)
     return stack(name, join=_partial, **fixed | p | (tables or {}))
 
 
-def _partial(p: dict[str, Any], size: dict[str, int]) -> Join:
+def _partial(p: Parameters, size: Sizes) -> Join:
     given = formula("skip_scale", p["skip_scale"])
     skip = np.atleast_1d(resolved("skip_scale", given, size))
     if not (skip.min() >= 0 and skip.max() < 1):
@@ -88,17 +89,17 @@ def _partial(p: dict[str, Any], size: dict[str, int]) -> Join:
             f"skip_scale={p['skip_scale']!r}: {float(skip.max())} at these sizes; {accepted}"
         )
     if not skip.any():
-        return Join(State(0), lambda kind: Write(), Stem(), {})
+        return Join(State(0), every(Write()), Stem(), {})
     branch = tuple((1 - entry**2) ** Fraction(1, 2) for entry in given.entries)
     return Join(
         State(0),
-        lambda kind: weighted()[0],
+        every(weighted()[0]),
         Stem(),
         {"skip_scale": given, "residual_scale": branch},
     )
 
 
-def designed(name: str, kind: str, numbers: np.ndarray, p: dict[str, Any]) -> Architecture:
+def designed(name: str, kind: str, numbers: NDArray[np.float64], p: Parameters) -> Architecture:
     """Attention that carries the kernels of these numbers (l = 0..L) into each other."""
     if not isinstance(p["mask"], str):
         raise InputError(

@@ -9,24 +9,26 @@ queries that are zero, and the rescaling D.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 
+Table = NDArray[np.float64]
 FLOOR = 1e-300  # of an attention weight: its logarithm is finite, its softmax is 0
 
 
-def uniform_kernel(cosine: float, tokens: int) -> np.ndarray:
+def uniform_kernel(cosine: float, tokens: int) -> Table:
     """(1 - rho) 1 + rho 1 1^T, [T, T]."""
     return (1 - cosine) * np.eye(tokens) + cosine
 
 
-def exponential_kernel(decay: float, tokens: int) -> np.ndarray:
+def exponential_kernel(decay: float, tokens: int) -> Table:
     """exp(-gamma |i - j|), [T, T]; the identity at gamma = inf."""
     apart = np.abs(np.subtract.outer(np.arange(tokens), np.arange(tokens)))
     return np.where(apart == 0, 1.0, np.exp(-decay * np.maximum(apart, 1)))
 
 
-def uniform_factor(cosine: float, tokens: int) -> np.ndarray:
+def uniform_factor(cosine: float, tokens: int) -> Table:
     """Cholesky factor of ``uniform_kernel``: with s_j = 1 + (j - 1) rho, L_jj = sqrt((1 - rho)
     s_j/s_{j-1}), L_ij = rho sqrt((1 - rho)/(s_j s_{j-1}))."""
     j = np.arange(1, tokens + 1)
@@ -35,7 +37,7 @@ def uniform_factor(cosine: float, tokens: int) -> np.ndarray:
     return np.tril(below, -1) + np.diag(np.sqrt((1 - cosine) * s / before))
 
 
-def exponential_attention(before: float, after: float, tokens: int) -> np.ndarray:
+def exponential_attention(before: float, after: float, tokens: int) -> Table:
     """Causal A from decay gamma_{l-1} to gamma_l: with r = e^-gamma, lambda = sqrt((1 - r'^2)/(1 -
     r^2)),
 
@@ -60,13 +62,13 @@ def exponential_attention(before: float, after: float, tokens: int) -> np.ndarra
     return a
 
 
-def symmetric_root(kernel: np.ndarray) -> np.ndarray:
+def symmetric_root(kernel: Table) -> Table:
     """F = F^T with F F = kernel."""
     values, vectors = np.linalg.eigh(kernel)
     return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
-def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.ndarray:
+def attention(kind: str, numbers: Table, tokens: int, causal: bool) -> Table:
     """A_1..A_L [L, T, T] for cosines ('uniform') or decays ('exponential') at l = 0..L; raises
     ``InputError`` for those that softmax cannot have.
 
@@ -93,7 +95,7 @@ def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.n
             ).T
             for before, after in steps
         ]
-    matrices = np.array(found)
+    matrices = np.array(found, dtype=np.float64)
     if (least := matrices.min()) < -1e-9:
         accepted = "accepted: tokens that grow alike with depth"
         raise InputError(
@@ -103,7 +105,7 @@ def attention(kind: str, numbers: np.ndarray, tokens: int, causal: bool) -> np.n
     return np.clip(matrices, 0, None)
 
 
-def realised(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def realised(matrices: Table) -> tuple[Table, Table]:
     """(bias [L, T, T], rescaling [L, T]) of a softmax at zero queries: A = D softmax(B), D = A
     1, B = log P."""
     rows = matrices.sum(axis=-1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
+from sigprop.blocks.parameters import Parameters
 from sigprop.description.logits import Head
 from sigprop.description.sub_block import Part
 from sigprop.errors import InputError
 from sigprop.language.formula import formula
 
+Table = NDArray[np.float64]
 
-def stem_gram(tokens: int, token_cosine: float | None, gram: np.ndarray | None) -> np.ndarray:
+
+def stem_gram(tokens: int, token_cosine: float | None, gram: Table | None) -> Table:
     """The given Gram, else unit variances with a common cosine (T x T)."""
     if gram is not None:
         if len(gram) != tokens and tokens != 1:
@@ -28,7 +30,7 @@ def stem_gram(tokens: int, token_cosine: float | None, gram: np.ndarray | None) 
     return (1 - token_cosine) * np.eye(tokens) + token_cosine * np.ones((tokens, tokens))
 
 
-def stem_parts(p: dict[str, Any]) -> Any:
+def stem_parts(p: Parameters) -> Table | dict[str, Part]:
     """The stem's Gram; with words (token ids), an embedding's variance or positions: its
     independent parts.
 
@@ -56,7 +58,7 @@ def stem_parts(p: dict[str, Any]) -> Any:
     return parts | ({"position": Part(position, np.eye(len(gram)))} if position else {})
 
 
-def stem_variance(name: str, given: Any, p: dict[str, Any]) -> float:
+def stem_variance(name: str, given: object, p: Parameters) -> float:
     """A variance of the stem, which has no place in depth: a number, or a formula in
     model_width. Raises ``InputError``."""
     value = formula(name, given).at({"n": p["model_width"]} if p.get("model_width") else {}, 1)
@@ -67,7 +69,8 @@ def stem_variance(name: str, given: Any, p: dict[str, Any]) -> float:
     return float(value)
 
 
-def _head(p: dict[str, Any], inverse_temperature: bool) -> Head:
+def head(p: Parameters, inverse_temperature: bool) -> Head:
+    """The head that the parameters ask for. Raises ``InputError``."""
     if p.get("head") == "tied" and p["words"] is None:
         raise InputError(
             "head=tied without words; accepted: words, whose embedding the head shares"

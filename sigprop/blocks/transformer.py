@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from sigprop.blocks import branches
+from sigprop.blocks.parameters import Numbers, Parameters, Sizes
 from sigprop.blocks.residual import Join, residual_stack, skip
 from sigprop.blocks.rules import modulator
 from sigprop.blocks.variances import branch_numbers, initialised, resolved, variances
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import sizes
 from sigprop.errors import InputError
+from sigprop.language.expression import Vector
 from sigprop.language.scores import Scores
 
 TOKENS = 3  # unless the inputs say
@@ -25,7 +27,7 @@ TOKENS = 3  # unless the inputs say
 def stack(
     name: str,
     loops: int | None = None,
-    join: Callable[[dict[str, Any], dict[str, int]], Join] = skip,
+    join: Callable[[Parameters, Sizes], Join] = skip,
     **p: Any,
 ) -> Architecture:
     """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join:
@@ -37,13 +39,14 @@ def stack(
     size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | (
         {"n": p["model_width"]} if p.get("model_width") else {}
     )
-    numbers: dict[str, Any] = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
+    numbers: Numbers = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     tables = {
         f"attention_{name}": p[f"attention_{name}"]
         for name in ("bias", "rescale")
         if p[f"attention_{name}"] is not None
     }
-    joined, built = join(p, size), []
+    joined = join(p, size)
+    built: list[Vector] = []
     for kind in kinds:
         if kind == "attention":
             group = _group(p["heads"], p["kv_heads"], p["score_scale"])
@@ -99,7 +102,7 @@ def stack(
     return residual_stack(name, built, numbers, size, p, joined, tables)
 
 
-def shaping(p: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
+def shaping(p: Parameters, size: Sizes) -> Numbers:
     """Formulas of alpha, beta, gamma of shaped attention (without gamma where it is 0), where p
     has them."""
     found = {

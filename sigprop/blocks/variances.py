@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sigprop.blocks.parameters import Numbers, Parameters, Sizes
 from sigprop.errors import InputError
 from sigprop.language.activation import Activation, second_moment
 from sigprop.language.formula import formula
@@ -33,30 +35,28 @@ class Initialisation(NamedTuple):
 
     fits: str
     about: str
-    variances: Callable[[float], dict[str, Any]]
+    variances: Callable[[float], Numbers]
     width: int | None = None
 
 
-def _fixed(ratio: float, last: str) -> dict[str, Any]:
+def _fixed(ratio: float, last: str) -> Numbers:
     """Every matrix N(0, 0.02^2), the two output matrices' variances divided by ``last``."""
-    return dict.fromkeys(("c_q", "c_k", "c_v", "c_w", "c_g"), FIXED) | {
-        "c_u": FIXED + last,
-        "c_x": f"{ratio!r}*{FIXED}{last}",
-    }
+    every: Numbers = dict.fromkeys(("c_q", "c_k", "c_v", "c_w", "c_g"), FIXED)
+    return every | {"c_u": FIXED + last, "c_x": f"{ratio!r}*{FIXED}{last}"}
 
 
-def gpt2(ratio: float) -> dict[str, Any]:
+def gpt2(ratio: float) -> Numbers:
     """std 0.02, output matrices divided by sqrt(2 L), word and position embeddings of std 0.02;
     LayerNorm eps 1e-5."""
     return _fixed(ratio, OUTPUT_OF_L) | {"c_we": STD**2, "c_pe": STD**2, "norm_eps": 1e-5}
 
 
-def llama(ratio: float) -> dict[str, Any]:
+def llama(ratio: float) -> Numbers:
     """std 0.02 throughout, word embeddings too, no positions in the stem; RMSNorm eps 1e-6."""
     return _fixed(ratio, "") | {"c_we": STD**2, "norm_eps": 1e-6}
 
 
-def xavier_packed(ratio: float) -> dict[str, Any]:
+def xavier_packed(ratio: float) -> Numbers:
     """2/(fan_in + fan_out), Q, K, V as one 3n x n matrix: c = 1/2 for them, 1 for U, 2/(1 +
     ratio) and its ratio-fold in the MLP."""
     mlp = 2 / (1 + ratio)
@@ -71,19 +71,19 @@ def xavier_packed(ratio: float) -> dict[str, Any]:
     }
 
 
-def vit(ratio: float) -> dict[str, Any]:
+def vit(ratio: float) -> Numbers:
     """Xavier for packed Q, K, V and for the MLP, torch's default for U; patches of variance 1,
     positions 0.02^2; eps 1e-6."""
     return xavier_packed(ratio) | {"c_u": 1 / 3, "c_we": 1.0, "c_pe": STD**2, "norm_eps": 1e-6}
 
 
-def torch_linear(ratio: float) -> dict[str, Any]:
+def torch_linear(ratio: float) -> Numbers:
     """uniform within 1/sqrt(fan_in): variance 1/(3 fan_in), c = 1/3 for every matrix (biases
     vanish as 1/n)."""
     return dict.fromkeys(MATRICES, 1 / 3)
 
 
-def torch_encoder_layer(ratio: float) -> dict[str, Any]:
+def torch_encoder_layer(ratio: float) -> Numbers:
     """Xavier for packed Q, K, V (c = 1/2), nn.Linear's default for U and the MLP (c = 1/3); eps
     1e-5."""
     return torch_linear(ratio) | {"c_q": 0.5, "c_k": 0.5, "c_v": 0.5, "norm_eps": 1e-5}
@@ -109,7 +109,7 @@ ALIASES = {"vit": "vit-2304.02034", "xavier": "xavier-packed", "torch": "torch-e
 """Names of before; torch meant torch-linear."""
 
 
-def named(name: Any) -> str:
+def named(name: str) -> str:
     """The initialisation's present name; a name of before with a remark. Raises ``InputError``."""
     if name in ALIASES:
         logging.getLogger("sigprop").warning("init=%s is called %s now", name, ALIASES[name])
@@ -119,7 +119,7 @@ def named(name: Any) -> str:
     return str(name)
 
 
-def initialised(p: dict[str, Any]) -> dict[str, Any]:
+def initialised(p: Parameters) -> Parameters:
     """The parameters, with every variance that was not chosen (None) as the initialisation
     ``p['init']`` has it, and its model width."""
     if p["init"] is None:
@@ -141,10 +141,10 @@ def variances_at(name: str, width: int, depth: int, ratio: float) -> Mapping[str
 def branch_numbers(
     activation: Activation,
     matrices: int,
-    chosen: dict[str, Any],
-    sizes: dict[str, int],
+    chosen: Parameters,
+    sizes: Sizes,
     gated: bool = False,
-) -> dict[str, Any]:
+) -> Numbers:
     """Formulas of c_w, c_x, c_g, c_b: what was chosen, else unit gain, K(1, 1, 1) = 1
     (docs/theory.md)."""
     gain = 1 / second_moment(activation)
@@ -158,12 +158,10 @@ def branch_numbers(
     )
 
 
-def variances(
-    defaults: dict[str, float], chosen: dict[str, Any], sizes: dict[str, int]
-) -> dict[str, Any]:
+def variances(defaults: Mapping[str, float], chosen: Parameters, sizes: Sizes) -> Numbers:
     """Formulas of the named variances, as chosen or else by default; raises ``InputError`` for a
     negative one."""
-    numbers = {
+    numbers: Numbers = {
         name: default if chosen.get(name) is None else chosen[name]
         for name, default in defaults.items()
     }
@@ -173,7 +171,7 @@ def variances(
     return numbers
 
 
-def resolved(name: str, given: Any, sizes: dict[str, int]) -> Any:
+def resolved(name: str, given: object, sizes: Sizes) -> float | NDArray[np.float64]:
     """The value of a formula at these sizes: a float, or one for each of the N S applications.
     Raises ``InputError``."""
     return formula(name, given).at(sizes, sizes["N"] * sizes["S"])

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.sub_block import SubBlock
@@ -59,7 +59,7 @@ def vee(
             f"between the first and the last"
         )
 
-    def unrounded(first: float) -> np.ndarray:
+    def unrounded(first: float) -> NDArray[np.float64]:
         down = (first / (bottleneck * reference)) ** -(np.arange(turn) / (turn - 1))
         up = (first / (bottleneck * reference)) ** (
             np.arange(1, depth - turn + 1) / (depth - turn) - 1
@@ -146,7 +146,7 @@ def _narrow(branch: Vector) -> Vector:
         )
         return replace(branch, of=of, variance=branch.variance / WIDTH)
     if isinstance(branch, Attend) and _parts(branch) > 1:
-        inside: Any = mapped(branch, _narrow)
+        inside = mapped(branch, _narrow)
         # scores are over the coordinates that are left
         return replace(inside, query=Truncate(inside.query, WIDTH, _parts(branch)) / WIDTH)
     return mapped(branch, _narrow)

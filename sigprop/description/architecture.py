@@ -27,8 +27,8 @@ class Architecture(Structure):
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
-        def put(name, value):
-            return object.__setattr__(self, name, value)
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
 
         put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
         put("input_gram", total(self.stem_parts))
@@ -41,8 +41,9 @@ class Architecture(Structure):
                 f"slots: no table for weight {sorted(missing)[0]!r}; accepted: a table, or one "
                 f"per weight"
             )
-        put("slots", {weight: tuple(int(s) for s in tables[weight]) for weight in self.drawn})
-        lengths = {len(table) for table in self.slots.values()}  # type: ignore[union-attr]
+        slots = {weight: tuple(int(s) for s in tables[weight]) for weight in self.drawn}
+        put("slots", slots)
+        lengths = {len(table) for table in slots.values()}
         depth = len(self.kinds) if self.kinds is not None else max(lengths, default=0)
         if lengths != {depth} or not 1 <= depth <= MOST_APPLICATIONS:
             raise InputError(

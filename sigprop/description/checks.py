@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.structure import Structure
 from sigprop.errors import InputError, near_miss
@@ -230,10 +231,10 @@ def _check_bands(arch: Structure) -> None:
         {name: np.asarray(value, dtype=np.float64) for name, value in arch.numbers.items()},
     )
     for node in arch.truncations:
-        fractions = (
+        fractions: NDArray[np.float64] = (
             np.atleast_1d(evaluate(node.fraction, tables))
             if rows_of(node) == 1 and not any(isinstance(n, Linear) for n in walk(node))
-            else []
+            else np.zeros(0)
         )
         if any(abs(edges - fraction).min() > BAND for fraction in fractions):
             raise InputError(

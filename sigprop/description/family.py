@@ -12,6 +12,7 @@ import numpy as np
 
 from sigprop.description.checks import MOST_APPLICATIONS
 from sigprop.description.structure import Structure
+from sigprop.description.sub_block import Part
 from sigprop.errors import InputError
 from sigprop.language.formula import Formula, agrees, formula, of_its_order
 from sigprop.language.grammar import SIZES, parse, resolve
@@ -44,8 +45,10 @@ class Family(Generic[S]):
 
     build: Callable[[int, int], S]
     classes: tuple[SlotClass, ...] = (SlotClass("S", "N"),)
-    formulas: Mapping[str, Any] = field(default_factory=dict)
-    powers: Mapping[str, tuple[str | float, float]] = field(default_factory=dict)
+    formulas: Mapping[str, object] = field(default_factory=dict[str, object])
+    powers: Mapping[str, tuple[str | float, float]] = field(
+        default_factory=dict[str, tuple[str | float, float]]
+    )
 
     def __post_init__(self) -> None:
         for entry in self.classes:
@@ -178,7 +181,7 @@ def overlaid(built: S, arch: Structure, base: Structure) -> S:
     return replace(built, **fixed) if fixed else built
 
 
-def same_parts(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_parts(one: Mapping[str, Part], other: Mapping[str, Part]) -> bool:
     """Whether two stems have the same parts."""
     return one.keys() == other.keys() and all(
         part.variance == other[k].variance and np.array_equal(part.gram, other[k].gram)

@@ -9,9 +9,11 @@ derived; tests/description/test_modulators.py compares with draws.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 
+Floats = NDArray[np.float64]
 BINS = 2**12  # of one sigmoid
 
 
@@ -21,7 +23,8 @@ class Modulator:
     def __init__(self, directions: int, beta: float, variance: float = 1.0):
         from scipy.special import logit, ndtr
 
-        self.directions, self.beta, self.sd = directions, beta, variance**0.5
+        self.directions, self.beta = directions, beta
+        self.sd: float = variance**0.5
         edges = np.linspace(0, 1, BINS + 1)
         one = np.diff(ndtr(logit(edges) / self.sd))  # mass of a sigmoid in each bin
         size = directions * (BINS - 1) + 1
@@ -30,16 +33,14 @@ class Modulator:
         self.at = (np.arange(size) + (directions + 1) / 2) / (BINS * directions)
         self.mass = np.cumsum(np.clip(total, 0, None))
 
-    def below(self, m: np.ndarray | float) -> np.ndarray:
+    def below(self, m: Floats | float) -> Floats:
         """P(modulator < m)."""
         from scipy.special import logit, ndtr
 
         mean = np.clip(m, 0, 1) ** (1 / self.beta)
-        return (
-            ndtr(logit(mean) / self.sd)
-            if self.directions == 1
-            else np.interp(mean, self.at, self.mass, left=0.0, right=1.0)
-        )
+        if self.directions > 1:
+            return np.interp(mean, self.at, self.mass, left=0.0, right=1.0)
+        return np.asarray(ndtr(logit(mean) / self.sd))
 
     def quantile(self, rate: float) -> float:
         """m with P(modulator < m) = rate."""
@@ -51,8 +52,8 @@ class Modulator:
 
 
 def thresholds(
-    alpha: np.ndarray, rate: float, by: str, threshold: str, directions: int, beta: float
-) -> np.ndarray:
+    alpha: Floats, rate: float, by: str, threshold: str, directions: int, beta: float
+) -> Floats:
     """[D] what m must reach for an application not to skip the token, so that a share ``rate`` of
     tokens and applications is skipped.
 
@@ -70,7 +71,7 @@ def thresholds(
             "alpha_0=0 with mod_by=gain: every gain is 0, none is smallest; accepted: gains > 0"
         )
 
-    def share(log_tau):
+    def share(log_tau: float) -> float:
         return float(np.mean(known.below(np.exp(log_tau) / alpha))) - rate
 
     tau = np.exp(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.checks import EMBEDDING
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Activate, Linear
+from sigprop.language.expression import Activate, Linear, Vector
 from sigprop.language.scalar import Constant
 from sigprop.language.traversal import walk
 
@@ -28,7 +28,7 @@ class Row:
     token_2: int | None = None
     group: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, str | int]:
         """The row's keys that apply."""
         return {key: value for key, value in self.__dict__.items() if value is not None}
 
@@ -184,7 +184,7 @@ def slots(name: str, asked: Asked) -> list[Row]:
     """One row a weight and slot (when applications are asked for, the slots nearest to them);
     the read-out; the stem's parts."""
     arch, at = asked.arch, asked.at
-    rows = []
+    rows: list[Row] = []
     for weight in arch.weights:
         firsts = [used[0] for used in arch.applications_of(weight).values()]
         if asked.named or len(firsts) > len(at):
@@ -197,7 +197,7 @@ def slots(name: str, asked: Asked) -> list[Row]:
 def hidden(arch: Architecture) -> tuple[str, ...]:
     """The matrices that are applied to hidden units: activations that come from another matrix."""
 
-    def activated(of):
+    def activated(of: Vector) -> bool:
         return any(isinstance(node, Activate) for node in walk(of)) and any(
             isinstance(node, Linear) for node in walk(of)
         )
@@ -209,7 +209,7 @@ def hidden(arch: Architecture) -> tuple[str, ...]:
     )
 
 
-def _held(asked: Asked, shows: Callable[[SubBlock], Any]) -> list[int]:
+def _held(asked: Asked, shows: Callable[[SubBlock], object]) -> list[int]:
     """The applications whose sub-block shows it; when applications are asked for, the nearest to
     them."""
     shown = [bool(shows(block)) for block in asked.arch.sub_blocks]

@@ -57,21 +57,21 @@ class Structure:
     name: str
     sub_blocks: tuple[SubBlock, ...]
     slots: Sequence[int] | Mapping[str, Sequence[int]]
-    numbers: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     kinds: Sequence[int] | None = None
-    token_tables: Mapping[str, Any] = field(default_factory=dict)
+    token_tables: Mapping[str, Any] = field(default_factory=dict[str, Any])
     input_gram: Any = 1.0
     initial: tuple[Vector, ...] = (Stem(),)
     readout: Readout = Readout()
     head: Head = Head()
     ensemble: str = "gaussian"
     bands: tuple[float, ...] = (1.0,)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    sgd_factors: Mapping[str, float] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    sgd_factors: Mapping[str, float] = field(default_factory=dict[str, float])
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     family: Any = None
-    formulas: Mapping[str, Formula] = field(default_factory=dict)
-    stem_parts: Mapping[str, Part] = field(default_factory=dict)
+    formulas: Mapping[str, Formula] = field(default_factory=dict[str, Formula])
+    stem_parts: Mapping[str, Part] = field(default_factory=dict[str, Part])
 
     @cached_property
     def weights(self) -> dict[str, Linear | Bias | Gate]:

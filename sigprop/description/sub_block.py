@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, TypeGuard
 
 import numpy as np
 
-from sigprop.errors import InputError
+from sigprop.errors import InputError, short
 from sigprop.language.expression import Attend, Bias, Linear, Read, State, Vector
 from sigprop.language.nodes import Gate, Modulate
 from sigprop.language.traversal import walk
+from sigprop.language.vectors import vectors_in
 
 
 @dataclass(frozen=True, init=False)
@@ -36,15 +37,13 @@ class SubBlock:
         branch: Vector,
         rule: Vector | Sequence[Vector],
     ):
-        for name, given in (("reads", reads), ("branch", branch), ("rule", rule)):
-            parts = (given,) if isinstance(given, Vector) else tuple(given)
-            wrong = next((part for part in parts if not isinstance(part, Vector)), None)
-            if not parts or wrong is not None:
-                raise InputError(
-                    f"{name}={wrong!r}: not an expression; accepted: vector expressions, one for "
-                    f"each {'Read(j)' if name == 'reads' else 'lane'}"
-                )
-            object.__setattr__(self, name, branch if name == "branch" else parts)
+        found = {
+            "reads": _expressions("reads", reads, "one for each Read(j)"),
+            "branch": _expressions("branch", branch, "one")[0],
+            "rule": _expressions("rule", rule, "one for each lane"),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
 
     @cached_property
     def weights(self) -> dict[str, Linear | Bias | Gate]:
@@ -108,14 +107,29 @@ class Part(NamedTuple):
     gram: Any
 
 
+def _expressions(name: str, given: object, accepted: str) -> tuple[Vector, ...]:
+    """One expression or several as a tuple; raises ``InputError``."""
+    several = tuple(cast("list[object]", given)) if isinstance(given, list) else given
+    found = (given,) if isinstance(given, Vector) else vectors_in(several)
+    if not found:
+        raise InputError(
+            f"{name}={short(repr(several), 60)}; accepted: vector expressions, {accepted}"
+        )
+    return found
+
+
 STEM = "stem"
 """The stem where it has no named parts."""
 
 
-def stem_parts(gram: Any, known: Mapping[str, Part]) -> dict[str, Part]:
+def _named(gram: object) -> TypeGuard[Mapping[str, tuple[float, object]]]:
+    return isinstance(gram, Mapping)
+
+
+def stem_parts(gram: object, known: Mapping[str, Part]) -> dict[str, Part]:
     """The stem's independent parts: those of a mapping; else the known ones where the Gram is
     their sum; else one, of the Gram. Raises ``InputError``."""
-    if not isinstance(gram, Mapping):
+    if not _named(gram):
         given = real("input_gram", gram)
         same = bool(known) and np.array_equal(total(known), given)
         return dict(known) if same else {STEM: Part(1.0, given)}
@@ -139,7 +153,7 @@ def total(parts: Mapping[str, Part]) -> Any:
     return sum(variance * gram for variance, gram in parts.values())
 
 
-def real(name: str, value: Any) -> np.ndarray:
+def real(name: str, value: object) -> np.ndarray:
     """The value as a float64 matrix; raises ``InputError`` for what is not real numbers."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
+
+Values = Any
+"""Numbers that an activation acts on one by one: a float, or an array of numpy or jax."""
+Elementwise = Callable[[Values], Values]
+Nodes = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,22 +29,49 @@ class Activation:
     """
 
     name: str
-    function: Callable[[Any], Any]
+    function: Elementwise
     latex: str = r"\phi"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or not callable(self.function):
+        if not _is_name(self.name) or not callable(self.function):
             raise InputError(
                 f"Activation: {self.name!r}, {self.function!r}; accepted: a name and an "
                 f"elementwise function"
             )
 
-    def derivative(self, x: Any) -> Any:
+    def derivative(self, x: Values) -> Values:
         """phi'(x), elementwise, by automatic differentiation."""
-        import jax
+        jax = _jax()
+        return jax.jvp(self.function, (x,), (jax.numpy.ones_like(x),))[1]
 
-        primal, tangent = jax.jvp(self.function, (x,), (jax.numpy.ones_like(x),))
-        return tangent
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name)
+
+
+class Numpy(Protocol):
+    """What is asked of jax.numpy, whose own signatures are partly untyped."""
+
+    def asarray(self, a: Values, /) -> Values: ...
+    def ones_like(self, a: Values, /) -> Values: ...
+
+
+class Jax(Protocol):
+    """What is asked of jax."""
+
+    @property
+    def numpy(self) -> Numpy: ...
+    def jvp(
+        self, fun: Elementwise, primals: tuple[Values], tangents: tuple[Values], /
+    ) -> tuple[Values, ...]: ...
+    def enable_x64(self, new_val: bool, /) -> AbstractContextManager[object]: ...
+
+
+def _jax() -> Jax:
+    """Import jax when it is first needed."""
+    import jax
+
+    return jax
 
 
 @dataclass(frozen=True)
@@ -47,7 +81,7 @@ class Composition:
     outer: Activation
     inner: Activation
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Values) -> Values:
         return self.outer.function(self.inner.function(x))
 
 
@@ -61,7 +95,7 @@ def composed(outer: Activation, inner: Activation) -> Activation:
 
 
 @functools.cache
-def gaussian_nodes(order: int = 16) -> tuple[np.ndarray, np.ndarray]:
+def gaussian_nodes(order: int = 16) -> tuple[Nodes, Nodes]:
     """Nodes z and weights of E f(z), z ~ N(0, 1): Gauss-Legendre panels on [-14, 14], graded
     towards 0.
 
@@ -82,8 +116,7 @@ def gaussian_nodes(order: int = 16) -> tuple[np.ndarray, np.ndarray]:
 @functools.cache
 def second_moment(activation: Activation) -> float:
     """E[phi(z)^2], z ~ N(0, 1): the inverse of the unit gain (docs/theory.md)."""
-    import jax
-
+    jax = _jax()
     z, weight = gaussian_nodes()
     with jax.enable_x64(True):
         value = np.asarray(activation.function(jax.numpy.asarray(z)), dtype=np.float64)

@@ -6,10 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sigprop.errors import InputError, near_miss
-from sigprop.language.activation import Activation
+from sigprop.language.activation import Activation, Elementwise, Values
 
 LATEX = r"\mathrm{lrelu}"
 
@@ -17,11 +16,11 @@ LATEX = r"\mathrm{lrelu}"
 ACTIVATIONS: dict[str, Activation] = {}
 
 
-def register(name: str, latex: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+def register(name: str, latex: str) -> Callable[[Elementwise], Elementwise]:
     """Decorate: make an elementwise function known by ``name`` to every architecture and to the
     command line."""
 
-    def add(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def add(function: Elementwise) -> Elementwise:
         ACTIVATIONS[name] = Activation(name, function, latex)
         return function
 
@@ -29,17 +28,17 @@ def register(name: str, latex: str) -> Callable[[Callable[[Any], Any]], Callable
 
 
 @register("linear", r"\mathrm{id}")
-def linear(x: Any) -> Any:
+def linear(x: Values) -> Values:
     """x."""
     return x
 
 
 @register("relu", r"\mathrm{relu}")
-def relu(x: Any) -> Any:
+def relu(x: Values) -> Values:
     """max(x, 0)."""
     import jax.numpy as jnp
 
-    return jnp.where(x > 0, x, jnp.zeros_like(x))
+    return jnp.where(x > 0, x, 0.0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class LeakyRelu:
 
     slope: float
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Values) -> Values:
         import jax.numpy as jnp
 
         return jnp.where(x > 0, x, x * self.slope)
@@ -66,7 +65,7 @@ def leaky(slope: float) -> Activation:
 
 
 @register("erf", r"\mathrm{erf}")
-def erf(x: Any) -> Any:
+def erf(x: Values) -> Values:
     """erf(x)."""
     import jax
 
@@ -74,7 +73,7 @@ def erf(x: Any) -> Any:
 
 
 @register("gelu", r"\mathrm{gelu}")
-def gelu(x: Any) -> Any:
+def gelu(x: Values) -> Values:
     """x Phi(x), Phi the normal distribution function (exact form)."""
     import jax
 
@@ -82,7 +81,7 @@ def gelu(x: Any) -> Any:
 
 
 @register("gelu-tanh", r"\mathrm{gelu}_{\tanh}")
-def gelu_tanh(x: Any) -> Any:
+def gelu_tanh(x: Values) -> Values:
     """x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, the approximation that GPT-2 uses."""
     import jax
 
@@ -90,7 +89,7 @@ def gelu_tanh(x: Any) -> Any:
 
 
 @register("tanh", r"\tanh")
-def tanh(x: Any) -> Any:
+def tanh(x: Values) -> Values:
     """tanh(x)."""
     import jax.numpy as jnp
 
@@ -98,7 +97,7 @@ def tanh(x: Any) -> Any:
 
 
 @register("silu", r"\mathrm{silu}")
-def silu(x: Any) -> Any:
+def silu(x: Values) -> Values:
     """x / (1 + exp(-x))."""
     import jax
 

@@ -31,6 +31,7 @@ from sigprop.language.vectors import (
     check_count,
     check_name,
     check_table,
+    check_type,
     check_vectors,
     refuse,
     take_rows,
@@ -258,8 +259,7 @@ class Attend(Vector):
 
     def __post_init__(self) -> None:
         check_vectors(self, "query", "key", "value")
-        if not isinstance(self.scores, Scores):
-            raise refuse(self, "scores", self.scores, "sp.Scores(...)")
+        check_type(self, "scores", Scores, "sp.Scores(...)")
         take_scalars(
             self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None)
         )

@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from sigprop.errors import InputError, short
-from sigprop.language.grammar import PLACES, finite, parse
+from sigprop.language.grammar import PLACES, Floats, finite, parse
 from sigprop.language.scalar import Scalar, as_scalar, evaluate, names
 
+Places = NDArray[np.intp]
 WITHIN = 100.0
 """A factor that numbers of one order stay within."""
 
@@ -60,7 +62,7 @@ class Formula:
             )
         return self.entries[0]
 
-    def at(self, sizes: Mapping[str, int], depth: int) -> float | np.ndarray:
+    def at(self, sizes: Mapping[str, int], depth: int) -> float | Floats:
         """Its value at these sizes: a float, or [depth] where applications may differ. Raises
         ``InputError`` where it has no finite value."""
         if not self.used <= sizes.keys() | set(PLACES):
@@ -90,7 +92,7 @@ class Formula:
             )
         return np.array([self._value(entry, at) for entry in self.entries])[index - 1]
 
-    def _value(self, entry: Scalar, at: Mapping[str, Any]) -> Any:
+    def _value(self, entry: Scalar, at: Mapping[str, float | Floats]) -> float | Floats:
         value, used = finite(entry, at), names(entry)
         where = (
             ", ".join(
@@ -115,7 +117,7 @@ class Formula:
         return f"{self.name}={short(self.text or ', '.join(map(str, self.entries)), 60)!r}"
 
 
-def underflows(entry: Scalar, at: Mapping[str, Any], value: np.ndarray) -> bool:
+def underflows(entry: Scalar, at: Mapping[str, float | Floats], value: Floats) -> bool:
     """Whether an expression whose float is 0 (at the first such place) is not 0."""
     import mpmath
 
@@ -125,13 +127,13 @@ def underflows(entry: Scalar, at: Mapping[str, Any], value: np.ndarray) -> bool:
         for name, size in at.items()
     }
 
-    def read(x: Any) -> Any:
+    def read(x: int | float | Fraction) -> mpmath.mpf:
         return mpmath.mpf(x.numerator) / x.denominator if isinstance(x, Fraction) else mpmath.mpf(x)
 
-    return evaluate(entry, exact, read) != 0
+    return bool(evaluate(entry, exact, read) != 0)
 
 
-def places(sizes: Mapping[str, int], depth: int, name: str) -> tuple[np.ndarray, np.ndarray]:
+def places(sizes: Mapping[str, int], depth: int, name: str) -> tuple[Places, Places]:
     """(l, a) of every application, from 1: N loops of L blocks of S/L sub-blocks. Raises
     ``InputError`` for a network of no such sizes."""
     loops, blocks = sizes.get("N", 1), sizes.get("L", depth)
@@ -145,7 +147,7 @@ def places(sizes: Mapping[str, int], depth: int, name: str) -> tuple[np.ndarray,
     return application // each % blocks + 1, application + 1
 
 
-def formula(name: str, given: Any) -> Formula:
+def formula(name: str, given: object) -> Formula:
     """The formula that a number, text of the grammar, a scalar, or a sequence of these writes.
     Raises ``InputError``."""
     if isinstance(given, Formula):
@@ -154,17 +156,9 @@ def formula(name: str, given: Any) -> Formula:
         parts = given.strip()
         parts = parts[1:-1] if parts.startswith("[") and parts.endswith("]") else parts
         return Formula(name, tuple(parse(part, name) for part in parts.split(",")), text=given)
-    if (
-        isinstance(given, (Sequence, np.ndarray))
-        and np.ndim(np.asarray(given, dtype=object)) == 1
-        and len(given)
-    ):
+    if _listed(given):
         return Formula(name, tuple(formula(name, entry).scalar for entry in given))
-    value = (
-        given.item()
-        if isinstance(given, np.generic) or (isinstance(given, np.ndarray) and given.ndim == 0)
-        else given
-    )
+    value: object = given.item() if _numpy(given) and given.ndim == 0 else given
     try:
         return Formula(name, (as_scalar(value),))
     except TypeError:
@@ -174,17 +168,36 @@ def formula(name: str, given: Any) -> Formula:
         ) from None
 
 
+def _listed(given: object) -> TypeGuard[Sequence[object]]:
+    """Whether it is several values in a row, one or more."""
+    row = isinstance(given, (Sequence, np.ndarray)) and not isinstance(given, str)
+    shape = np.asarray(given, dtype=object).shape if row else ()
+    return len(shape) == 1 and shape[0] > 0
+
+
+def _numpy(given: object) -> TypeGuard[NDArray[np.generic]]:
+    return isinstance(given, (np.generic, np.ndarray))
+
+
+def _plain(given: object) -> TypeGuard[float | Floats]:
+    """Whether it is numbers, and not how they are computed."""
+    return isinstance(given, (int, float, np.number, np.ndarray)) and not isinstance(given, bool)
+
+
 class Resolved(NamedTuple):
     """values: what every number is, as floats or arrays [depth]; formulas: of every number;
     changed: those that are no longer what they were."""
 
-    values: dict[str, float | np.ndarray]
+    values: dict[str, float | Floats]
     formulas: dict[str, Formula]
     changed: tuple[str, ...]
 
 
 def resolved(
-    numbers: Mapping[str, Any], known: Mapping[str, Formula], sizes: Mapping[str, int], depth: int
+    numbers: Mapping[str, object],
+    known: Mapping[str, Formula],
+    sizes: Mapping[str, int],
+    depth: int,
 ) -> Resolved:
     """Numbers as they were given, with the formulas known of them: a formula stays where its value
     is the number given, else the number is its own.
@@ -192,14 +205,11 @@ def resolved(
     So ``dataclasses.replace`` with other numbers changes what everybody reads. Raises
     ``InputError`` as ``Formula.at``.
     """
-    values: dict[str, float | np.ndarray] = {}
+    values: dict[str, float | Floats] = {}
     formulas: dict[str, Formula] = {}
-    changed = []
+    changed: list[str] = []
     for name, given in numbers.items():
-        plain = isinstance(given, (int, float, np.number, np.ndarray)) and not isinstance(
-            given, bool
-        )
-        if plain and name in known and agrees(known[name], given, sizes, depth):
+        if _plain(given) and name in known and agrees(known[name], given, sizes, depth):
             formulas[name] = known[name]
         else:
             formulas[name] = formula(name, given)
@@ -208,13 +218,13 @@ def resolved(
         # as given, whatever rounding
         values[name] = (
             float(given)
-            if np.ndim(given) == 0 and plain and formulas[name] is known.get(name)
+            if _plain(given) and np.ndim(given) == 0 and formulas[name] is known.get(name)
             else found
         )
     return Resolved(values, formulas, tuple(changed))
 
 
-def agrees(known: Formula, given: Any, sizes: Mapping[str, int], depth: int) -> bool:
+def agrees(known: Formula, given: ArrayLike, sizes: Mapping[str, int], depth: int) -> bool:
     """Whether a formula's value at these sizes is the number (within rounding)."""
     try:
         value = known.at(sizes, depth)
@@ -225,7 +235,7 @@ def agrees(known: Formula, given: Any, sizes: Mapping[str, int], depth: int) -> 
     )
 
 
-def of_its_order(known: Formula, given: Any, sizes: Mapping[str, int], depth: int) -> bool:
+def of_its_order(known: Formula, given: ArrayLike, sizes: Mapping[str, int], depth: int) -> bool:
     """Whether numbers lie within a factor ``WITHIN`` of what a list says that it is of the order
     of (where it says so)."""
     if known.order is None:

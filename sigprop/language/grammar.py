@@ -16,15 +16,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 from sigprop.language.scalar import Constant, Number, Operation, Scalar, evaluate
 
 SIZES = ("N", "L", "S")
 PLACES = ("l", "a")
+Floats = NDArray[np.float64]
 NAMES = (*SIZES, *PLACES, "n")
 _TOKEN = re.compile(
     r"\s*(?:((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)|(\*\*|[-+*/^()])|([A-Za-z_]\w*))"
@@ -128,7 +130,7 @@ def parse(text: str, parameter: str, names: tuple[str, ...] = NAMES) -> Scalar:
     return scalar
 
 
-def finite(scalar: Scalar, at: Mapping[str, Any]) -> Any:
+def finite(scalar: Scalar, at: Mapping[str, float | Floats]) -> float | Floats | None:
     """Its float value (an array, where sizes or places are arrays) at these sizes; None where
     that is not a finite number."""
     with np.errstate(all="ignore"):
@@ -136,7 +138,12 @@ def finite(scalar: Scalar, at: Mapping[str, Any]) -> Any:
             value = evaluate(scalar, at)
         except (ZeroDivisionError, OverflowError):
             return None
-    return value if isinstance(value, (float, np.ndarray)) and np.all(np.isfinite(value)) else None
+    return value if _real(value) and np.all(np.isfinite(value)) else None
+
+
+def _real(value: object) -> TypeGuard[float | Floats]:
+    """Whether a value is no complex number, which a root of a negative one is."""
+    return isinstance(value, (float, np.ndarray))
 
 
 def resolve(value: str | int | float, parameter: str, sizes: dict[str, int]) -> float:
@@ -150,4 +157,4 @@ def resolve(value: str | int | float, parameter: str, sizes: dict[str, int]) -> 
             f"{parameter}={value!r} has no finite value at {at}; accepted: an expression that is "
             f"a finite number"
         )
-    return number
+    return float(number)

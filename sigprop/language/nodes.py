@@ -13,6 +13,7 @@ from sigprop.language.vectors import (
     check_count,
     check_name,
     check_table,
+    check_type,
     check_vectors,
     refuse,
     take_rows,
@@ -59,12 +60,10 @@ class Gate(Vector):
         check_vectors(self, "of")
         check_name(self, "weight")
         take_rows(self)
-        if (
-            isinstance(self.size, bool)
-            or not isinstance(self.size, (int, float))
-            or not self.size >= 1
-        ):
-            raise refuse(self, "size", self.size, "coordinates that share one number, from 1 on")
+        accepted = "coordinates that share one number, from 1 on"
+        check_type(self, "size", (int, float), accepted)
+        if isinstance(self.size, bool) or not self.size >= 1:
+            raise refuse(self, "size", self.size, accepted)
 
     @property
     def variance(self) -> Constant:

@@ -19,37 +19,41 @@ class Scalar:
     """Base of scalar expressions; ``+ - * / **`` build larger ones, with each other and with
     plain numbers."""
 
-    def __add__(self, other: Any) -> Scalar:
+    def __add__(self, other: ScalarLike) -> Scalar:
         return Operation("+", self, as_scalar(other))
 
-    def __radd__(self, other: Any) -> Scalar:
+    def __radd__(self, other: ScalarLike) -> Scalar:
         return Operation("+", as_scalar(other), self)
 
-    def __sub__(self, other: Any) -> Scalar:
+    def __sub__(self, other: ScalarLike) -> Scalar:
         return Operation("-", self, as_scalar(other))
 
-    def __rsub__(self, other: Any) -> Scalar:
+    def __rsub__(self, other: ScalarLike) -> Scalar:
         return Operation("-", as_scalar(other), self)
 
-    def __mul__(self, other: Any) -> Any:
-        if not isinstance(other, (Scalar, int, float, Fraction)):
+    def __mul__(self, other: ScalarLike) -> Scalar:
+        if not _is_scalar(other):
             return NotImplemented  # scalar * vector is the vector's business
         return Operation("*", self, as_scalar(other))
 
-    def __rmul__(self, other: Any) -> Any:
+    def __rmul__(self, other: ScalarLike) -> Scalar:
         return self.__mul__(other)
 
-    def __truediv__(self, other: Any) -> Scalar:
+    def __truediv__(self, other: ScalarLike) -> Scalar:
         return Operation("/", self, as_scalar(other))
 
-    def __rtruediv__(self, other: Any) -> Scalar:
+    def __rtruediv__(self, other: ScalarLike) -> Scalar:
         return Operation("/", as_scalar(other), self)
 
-    def __pow__(self, other: Any) -> Scalar:
+    def __pow__(self, other: ScalarLike) -> Scalar:
         return Operation("**", self, as_scalar(other))
 
     def __neg__(self) -> Scalar:
         return Operation("*", Constant(-1), self)
+
+
+ScalarLike = Scalar | int | float | Fraction
+"""What arithmetic with scalars takes."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,11 @@ class Operation(Scalar):
         return self.op.join(sides)
 
 
-def as_scalar(value: Any) -> Scalar:
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (Scalar, int, float, Fraction))
+
+
+def as_scalar(value: object) -> Scalar:
     """A scalar as it is; an int, float or Fraction as a constant."""
     if isinstance(value, Scalar):
         return value
@@ -99,9 +107,15 @@ def as_scalar(value: Any) -> Scalar:
     raise TypeError(f"a scalar expression takes numbers and sp.Number, not {type(value).__name__}")
 
 
+Value = Any
+"""A number of whichever algebra a scalar is read under: a float, an array, a symbol."""
+
+
 def evaluate(
-    scalar: Scalar, values: Mapping[str, Any], constant: Callable[[Any], Any] = float
-) -> Any:
+    scalar: Scalar,
+    values: Mapping[str, Value],
+    constant: Callable[[int | float | Fraction], Value] = float,
+) -> Value:
     """The scalar's value where ``values[name]`` gives each named number and ``constant`` reads
     the plain ones."""
     match scalar:
@@ -118,7 +132,8 @@ def evaluate(
             if op == "*":
                 return x * y
             return x / y if op == "/" else x**y
-    raise TypeError(f"not a scalar: {scalar!r}")
+        case _:
+            raise TypeError(f"not a scalar: {scalar!r}")
 
 
 def names(scalar: Scalar) -> frozenset[Number]:
@@ -128,4 +143,5 @@ def names(scalar: Scalar) -> frozenset[Number]:
             return frozenset((scalar,))
         case Operation(_, left, right):
             return names(left) | names(right)
-    return frozenset()
+        case _:
+            return frozenset()

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 
@@ -88,7 +88,7 @@ class Scores:
         is multiplied with."""
         return 0.0 if self.scale == "linear" else 1.0
 
-    def allowed(self, tokens: int) -> np.ndarray:
+    def allowed(self, tokens: int) -> NDArray[np.bool_]:
         """[T, T] bool; raises ``InputError`` for a mask of another size."""
         if self.mask == "none":
             return np.ones((tokens, tokens), dtype=bool)
@@ -102,7 +102,7 @@ class Scores:
         return table
 
 
-def as_mask(value: Any) -> str | tuple[tuple[bool, ...], ...]:
+def as_mask(value: object) -> str | tuple[tuple[bool, ...], ...]:
     """'none', 'causal', or a T x T table of 0 and 1; raises ``ValueError``."""
     if isinstance(value, str):
         if value not in MASKS:

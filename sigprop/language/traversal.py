@@ -4,12 +4,16 @@ numbers it names."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
+from typing import TypeVar
 
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Bias, Linear, TokenTable, Vector
 from sigprop.language.scalar import Number, Scalar, names
+from sigprop.language.vectors import vectors_in
+
+Node = TypeVar("Node", bound=Vector)
 
 
 def children(expression: Vector) -> Iterator[Vector]:
@@ -18,8 +22,8 @@ def children(expression: Vector) -> Iterator[Vector]:
         value = getattr(expression, field.name)
         if isinstance(value, Vector):
             yield value
-        elif isinstance(value, tuple):
-            yield from (v for v in value if isinstance(v, Vector))
+        else:
+            yield from vectors_in(value)
 
 
 def walk(expression: Vector) -> Iterator[Vector]:
@@ -29,16 +33,16 @@ def walk(expression: Vector) -> Iterator[Vector]:
         yield from walk(child)
 
 
-def mapped(expression: Vector, change: Callable[[Vector], Vector]) -> Vector:
+def mapped(expression: Node, change: Callable[[Vector], Vector]) -> Node:
     """The same node with ``change`` made to the vector expressions directly inside it."""
 
     def new(value: object) -> object:
         if isinstance(value, Vector):
             return change(value)
-        return tuple(map(new, value)) if isinstance(value, tuple) else value
+        return tuple(map(change, inside)) if (inside := vectors_in(value)) else value
 
-    return type(expression)(
-        **{field.name: new(getattr(expression, field.name)) for field in fields(expression)}
+    return replace(
+        expression, **{f.name: new(getattr(expression, f.name)) for f in fields(expression)}
     )
 
 

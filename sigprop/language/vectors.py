@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import ClassVar, TypeGuard
 
 from sigprop.errors import InputError, short
-from sigprop.language.scalar import Operation, Scalar, as_scalar
+from sigprop.language.scalar import Operation, Scalar, ScalarLike, as_scalar
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Vector:
     def __neg__(self) -> Vector:
         return (-1) * self
 
-    def __mul__(self, factor: Any) -> Vector:
+    def __mul__(self, factor: ScalarLike) -> Vector:
         return Scale(as_scalar(factor), self)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, divisor: Any) -> Vector:
+    def __truediv__(self, divisor: ScalarLike) -> Vector:
         return Scale(1 / as_scalar(divisor), self)
 
 
-def _terms(vector: Vector) -> tuple[Vector, ...]:
+def _terms(vector: object) -> tuple[Vector, ...]:
     if not isinstance(vector, Vector):
         raise TypeError(
             f"a vector expression adds to vector expressions, not to {type(vector).__name__}"
@@ -44,11 +44,31 @@ def _terms(vector: Vector) -> tuple[Vector, ...]:
     return vector.terms if isinstance(vector, Sum) else (vector,)
 
 
+def vectors_in(value: object) -> tuple[Vector, ...]:
+    """The vector expressions that a tuple holds; none where it is no tuple, or holds others."""
+    if not _is_tuple(value):
+        return ()
+    found = tuple(entry for entry in value if isinstance(entry, Vector))
+    return found if len(found) == len(value) else ()
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(value, tuple)
+
+
 def refuse(node: object, name: str, value: object, accepted: str) -> InputError:
     """What a node says of a field that cannot be."""
     return InputError(
         f"{type(node).__name__}: {name}={short(repr(value), 40)}; accepted: {accepted}"
     )
+
+
+def check_type(
+    node: object, name: str, kind: type[object] | tuple[type[object], ...], accepted: str
+) -> None:
+    """Raise ``InputError`` unless the field is of that type, or one of those."""
+    if not isinstance(value := getattr(node, name), kind):
+        raise refuse(node, name, value, accepted)
 
 
 def check_vectors(node: object, *names: str) -> None:
@@ -76,7 +96,7 @@ def check_name(node: object, name: str) -> None:
 
 def take_rows(node: object) -> None:
     """Make ``rows`` a positive ``Fraction``; raises ``InputError``."""
-    rows: Any = vars(node)["rows"]
+    rows: object = vars(node)["rows"]
     if isinstance(rows, bool) or not isinstance(rows, (int, Fraction)) or rows <= 0:
         raise refuse(node, "rows", rows, "a positive integer or Fraction, in units of the width")
     object.__setattr__(node, "rows", Fraction(rows))
@@ -121,11 +141,7 @@ class Sum(Vector):
     terms: tuple[Vector, ...]
 
     def __post_init__(self) -> None:
-        if (
-            not isinstance(self.terms, tuple)
-            or not self.terms
-            or not all(isinstance(term, Vector) for term in self.terms)
-        ):
+        if not vectors_in(self.terms):
             raise refuse(self, "terms", self.terms, "a tuple of vector expressions")
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family
@@ -33,10 +34,10 @@ class Entry:
     summary: str
     reference: str
     builder: Callable[..., Architecture]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
 
-    def build(self, /, **given: Any) -> Architecture:
+    def build(self, /, **given: object) -> Architecture:
         """The architecture with these parameters (others at their defaults), which it records,
         and its family; raises ``InputError``."""
         parameters = read_parameters(self.name, given, self.defaults, self.parameters)
@@ -52,7 +53,7 @@ class Entry:
         )
 
 
-def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, object]) -> None:
     """Raise ``InputError`` where the inputs are said twice, or words lie beyond the vocabulary."""
     words, gram, cosine, vocabulary = (
         parameters.get(name) for name in ("words", "input_gram", "token_cosine", "vocabulary")
@@ -77,7 +78,7 @@ def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
         )
 
 
-def has_cosine(gram: np.ndarray, cosine: float) -> bool:
+def has_cosine(gram: NDArray[np.float64], cosine: float) -> bool:
     """Whether all tokens of a Gram have that cosine."""
     size = np.sqrt(np.abs(np.diag(gram)))
     off = ~np.eye(len(gram), dtype=bool)
@@ -88,7 +89,7 @@ def has_cosine(gram: np.ndarray, cosine: float) -> bool:
     )
 
 
-def shown(name: str, value: Any, arch: Architecture) -> Any:
+def shown(name: str, value: object, arch: Architecture) -> object:
     """A parameter as tables and JSON show it."""
     if name == "tokens":
         return arch.tokens  # what the inputs say
@@ -105,11 +106,13 @@ def shown(name: str, value: Any, arch: Architecture) -> Any:
     )
 
 
-def recorded(arch: Architecture, parameters: Mapping[str, Any], family: Family) -> Architecture:
+def recorded(
+    arch: Architecture, parameters: Mapping[str, object], family: Family[Architecture]
+) -> Architecture:
     """The same network, with what it was built from: nothing that its checks read."""
     found = copy.copy(arch)
-    for name, value in (("parameters", parameters), ("family", family)):
-        object.__setattr__(found, name, value)
+    object.__setattr__(found, "parameters", parameters)
+    object.__setattr__(found, "family", family)
     return found
 
 
@@ -122,7 +125,7 @@ class Rebuilt:
     """
 
     builder: Callable[..., Architecture]
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
 
     def __call__(self, depth: int, loops: int) -> Architecture:
         looped = "loops" in self.parameters
@@ -184,7 +187,7 @@ def register(
         )
 
         @functools.wraps(builder)
-        def build(**given: Any) -> Architecture:
+        def build(**given: object) -> Architecture:
             return entry.build(**given)
 
         build.__signature__ = signature(entry)  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from sigprop.blocks.variances import INITIALISATIONS, named
 from sigprop.description.checks import ENSEMBLES
@@ -21,12 +19,12 @@ class Parameter:
 
     help: str
     accepts: str
-    read: Callable[[Any], Any]
+    read: readers.Reader[object]
 
     @property
-    def type(self) -> Any:
+    def type(self) -> object:
         """What Python callers pass."""
-        return readers.TYPES.get(self.read, Any)
+        return readers.TYPES.get(self.read, object)
 
 
 readers.of_type(str | Activation)(find)

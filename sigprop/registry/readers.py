@@ -7,35 +7,46 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeGuard, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.language.formula import formula
 from sigprop.language.scores import MASKS, as_mask
 
-Reader = TypeVar("Reader", bound=Callable[..., Any])
-TYPES: dict[Callable[[Any], Any], Any] = {}
+Given = Any
+"""What a reader is tried on: anything."""
+T = TypeVar("T")
+Reader = Callable[[Given], T]
+"""From anything to a checked value of one type; raises ``ValueError``."""
+Table = NDArray[np.float64]
+Mask = str | tuple[tuple[bool, ...], ...]
+TYPES: dict[Reader[object], Any] = {}
 """What Python callers pass to a reader, as a type: what ``help`` of an architecture shows."""
 
 
-def of_type(given: Any) -> Callable[[Reader], Reader]:
+def of_type(given: object) -> Callable[[Reader[T]], Reader[T]]:
     """Decorate a reader: values of this type are what it is for."""
 
-    def add(read: Reader) -> Reader:
+    def add(read: Reader[T]) -> Reader[T]:
         TYPES[read] = given
         return read
 
     return add
 
 
+Scale = float | str | tuple["Scale", ...]
+"""A number, text of the grammar, or one of these for each block or application."""
+
+
 class Trouble(ValueError):
     """What is wrong with a value beside its not being accepted."""
 
 
-def integer(low: int, high: int) -> Callable[[Any], int]:
+def integer(low: int, high: int) -> Reader[int]:
     @of_type(int)
-    def read(value: Any) -> int:
+    def read(value: Given) -> int:
         number = float(value) if not isinstance(value, bool) else math.nan
         if not number.is_integer() or not low <= number <= high:
             raise ValueError
@@ -44,9 +55,9 @@ def integer(low: int, high: int) -> Callable[[Any], int]:
     return read
 
 
-def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
     @of_type(float)
-    def read(value: Any) -> float:
+    def read(value: Given) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
         if (
             isinstance(value, str)
@@ -61,13 +72,13 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], fl
     return read
 
 
-def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
+def scale(name: str, low: float = -math.inf) -> Reader[Scale]:
     """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they
     are: their values depend on sizes and places)."""
 
     @of_type(float | str | Sequence[float | str])
-    def read(value: Any) -> Any:
-        if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
+    def read(value: Given) -> Scale:
+        if _listed(value):
             entries = tuple(read(entry) for entry in value)
             formula(name, entries)
             return entries
@@ -90,6 +101,10 @@ def scale(name: str, low: float = -math.inf) -> Callable[[Any], Any]:
     return read
 
 
+def _listed(value: Given) -> TypeGuard[Sequence[object]]:
+    return np.ndim(value) == 1 and isinstance(value, (list, tuple, np.ndarray))
+
+
 def _numeric(text: str) -> bool:
     try:
         float(text)
@@ -98,9 +113,9 @@ def _numeric(text: str) -> bool:
     return True
 
 
-def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def optional(read: Reader[T]) -> Reader[T | None]:
     @of_type(TYPES[read] | None)
-    def read_or_none(value: Any) -> Any:
+    def read_or_none(value: Given) -> T | None:
         return (
             None if value is None or (isinstance(value, str) and value == "none") else read(value)
         )
@@ -108,9 +123,9 @@ def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return read_or_none
 
 
-def choice(*names: str) -> Callable[[Any], str]:
+def choice(*names: str) -> Reader[str]:
     @of_type(Literal[names])  # pyright: ignore[reportInvalidTypeForm]
-    def read(value: Any) -> str:
+    def read(value: Given) -> str:
         if value not in names:
             raise ValueError
         return str(value)
@@ -123,12 +138,16 @@ def text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
     return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
 
 
+def _is_path(value: Given) -> TypeGuard[str | os.PathLike[str]]:
+    return isinstance(value, (str, os.PathLike))
+
+
 @of_type(np.ndarray | str | None)
-def gram(value: Any) -> np.ndarray | None:
+def gram(value: Given) -> Table | None:
     """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
     if value is None:
         return None
-    if isinstance(value, (str, os.PathLike)):
+    if _is_path(value):
         path = os.fspath(value)
         try:
             with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
@@ -147,14 +166,14 @@ def gram(value: Any) -> np.ndarray | None:
 
 
 @of_type(np.ndarray | str)
-def mask(value: Any) -> Any:
-    if isinstance(value, (str, os.PathLike)) and value not in MASKS:
+def mask(value: Given) -> Mask:
+    if _is_path(value) and value not in MASKS:
         value = gram(value)
     return as_mask(value)
 
 
 @of_type(Sequence[int])
-def words(value: Any) -> tuple[int, ...]:
+def words(value: Given) -> tuple[int, ...]:
     if isinstance(value, str):
         value = (
             [int(word) for word in value.split(",")]
@@ -168,7 +187,7 @@ def words(value: Any) -> tuple[int, ...]:
 
 
 @of_type(Sequence[float])
-def numbers(value: Any) -> np.ndarray:
+def numbers(value: Given) -> Table:
     if isinstance(value, str):
         value = (
             [float(number) for number in value.split(",")]
@@ -179,7 +198,7 @@ def numbers(value: Any) -> np.ndarray:
 
 
 @of_type(Literal["vee"] | Sequence[int])
-def widths(value: Any) -> Any:
+def widths(value: Given) -> str | tuple[int, ...]:
     if isinstance(value, str) and value == "vee":
         return value
     found = words(value)
@@ -189,12 +208,12 @@ def widths(value: Any) -> Any:
 
 
 @of_type(int | float)
-def head_dim(value: Any) -> float:
+def head_dim(value: Given) -> float:
     return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
 
 
 @of_type(Mapping[str, float])
-def factors(value: Any) -> dict[str, float]:
+def factors(value: Given) -> dict[str, float]:
     pairs = (
         [pair.split("=") for pair in value.split(",")]
         if isinstance(value, str)
@@ -204,7 +223,7 @@ def factors(value: Any) -> dict[str, float]:
 
 
 @of_type(float)
-def share(value: Any) -> float:
+def share(value: Given) -> float:
     """From 0 to below 1: a network that skips everything computes nothing."""
     found = number(0, 1)(value)
     if found == 1:
@@ -213,12 +232,12 @@ def share(value: Any) -> float:
 
 
 @of_type(float | Literal["learned"])
-def modulator(value: Any) -> float | str:
+def modulator(value: Given) -> float | str:
     return "learned" if value == "learned" else number(0, 1)(value)
 
 
 @of_type(bool)
-def boolean(value: Any) -> bool:
+def boolean(value: Given) -> bool:
     if str(value).lower() not in ("true", "false"):
         raise ValueError
     return str(value).lower() == "true"

@@ -10,7 +10,7 @@ from sigprop.registry import readers
 from sigprop.registry.parameters import PARAMETERS, Parameter
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """The value's repr on one short line."""
     try:
         text = " ".join(repr(value).split())
@@ -19,7 +19,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def read_parameter(name: str, value: Any, parameter: Parameter | None = None) -> Any:
+def read_parameter(name: str, value: object, parameter: Parameter | None = None) -> Any:
     """The checked value of parameter ``name`` (that of the table, unless declared otherwise);
     raises ``InputError`` with what came and what would be accepted."""
     parameter = parameter or PARAMETERS[name]
@@ -34,8 +34,8 @@ def read_parameter(name: str, value: Any, parameter: Parameter | None = None) ->
 
 def read_parameters(
     owner: str,
-    given: Mapping[str, Any],
-    defaults: Mapping[str, Any],
+    given: Mapping[str, object],
+    defaults: Mapping[str, object],
     parameters: Mapping[str, Parameter] = PARAMETERS,
 ) -> dict[str, Any]:
     """Defaults overlaid with what was given, all checked; an unknown name raises with the

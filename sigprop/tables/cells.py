@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -20,10 +20,11 @@ def cell(value: Any) -> str:
     return " ".join(str(value).split())
 
 
-def grid(columns: Mapping[str, list[Any]], gap: str | None = None, at: int = 0) -> list[str]:
+def grid(columns: Mapping[str, Sequence[object]], gap: str | None = None, at: int = 0) -> list[str]:
     """Header, rule and lines of aligned columns, numbers to the right; ``gap``: a line put in
     before line ``at``."""
-    lines, rule = [], []
+    lines: list[list[str]] = []
+    rule: list[str] = []
     for name, values in columns.items():
         cells = [cell(value) for value in values]
         right = all(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from sigprop.errors import InputError
-from sigprop.tables.plain import plain
+from sigprop.tables.plain import is_collection, plain
 
 KEYS = (
     "case",
@@ -24,6 +24,10 @@ KEYS = (
 )
 
 
+Row = dict[str, Any]
+"""One number: its keys and values, each text, a number, a truth value, a list, or None."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Document:
     """Numbers of one architecture.
@@ -37,7 +41,7 @@ class Document:
 
     architecture: str
     parameters: Mapping[str, Any]
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     kind: str
     verdict: str | None = None
     notes: Mapping[str, Any] | None = field(default=None)
@@ -45,10 +49,10 @@ class Document:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> Row:
         return self.rows[index]
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     @property
@@ -60,7 +64,7 @@ class Document:
             key for key in seen if key not in KEYS
         )
 
-    def filter(self, **wanted: Any) -> Self:
+    def filter(self, **wanted: object) -> Self:
         """The rows whose keys have these values (a value, or a list of them):
         ``t.filter(quantity="ntk", token=[0, 1])``."""
         for name in wanted:
@@ -68,10 +72,7 @@ class Document:
                 raise InputError(
                     f"filter: {name!r} is not a column; accepted: {', '.join(self.columns)}"
                 )
-        sets = {
-            name: value if isinstance(value, (list, tuple, set, range, frozenset)) else (value,)
-            for name, value in wanted.items()
-        }
+        sets = {name: value if is_collection(value) else (value,) for name, value in wanted.items()}
         return replace(
             self,
             rows=[
@@ -84,7 +85,7 @@ class Document:
     def to_dict(self) -> dict[str, Any]:
         """Plain Python data: architecture, parameters, rows, for verify the verdict, and the
         notes. NaN and infinity: None."""
-        document = {
+        document: dict[str, object] = {
             "architecture": self.architecture,
             "parameters": self.parameters,
             "rows": self.rows,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from sigprop.errors import InputError
 from sigprop.runtime import interrupts
@@ -18,7 +19,7 @@ MOST_NAME = 60
 SUFFIXES = {".json": "to_json", ".csv": "to_csv", ".md": "to_markdown"}
 
 
-def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, Any] = SUFFIXES) -> str:
+def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, object] = SUFFIXES) -> str:
     """The path's suffix, when it is one of ``suffixes`` and a file can be written there; raises
     ``InputError``."""
     suffix = Path(path).suffix.lower()
@@ -62,9 +63,8 @@ def _places(path: str | os.PathLike[str]) -> tuple[str, str]:
     """(the file, links followed; the temporary one beside it); raises ``OSError``."""
     try:
         target = os.path.realpath(path)
-        os.lstat(target)
-    except FileNotFoundError:
-        pass
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(target)
     except ValueError as error:  # a NUL character
         raise OSError(errno.EINVAL, str(error)) from None
     folder, name = os.path.split(target)

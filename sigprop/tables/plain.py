@@ -4,26 +4,32 @@ and infinity are null)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
+from collections.abc import Collection, Mapping
+from typing import Any, TypeGuard
 
 
-def plain(value: Any) -> Any:
-    """``value`` as dicts, lists, strings, bools, ints, finite floats and None."""
+def is_collection(value: object) -> TypeGuard[Collection[object]]:
+    """Whether a value is several: a list, a tuple, a set or a range."""
+    return isinstance(value, (list, tuple, set, frozenset, range))
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Whether a value is a mapping, whatever its keys."""
+    return isinstance(value, Mapping)
+
+
+def plain(value: object) -> Any:
+    """Return ``value`` as dicts, lists, strings, bools, ints, finite floats and None."""
     if value is None or isinstance(value, (bool, str)):
         return value
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset, range)):
+    if is_collection(value):
         return [plain(entry) for entry in value]
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, int):
         return int(value)
-    if isinstance(value, (float, np.floating)):
+    if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # arrays of numpy and jax
-        return plain(value.tolist())
+    if (tolist := getattr(value, "tolist", None)) is not None:  # of numpy and jax
+        return plain(tolist())
     return str(getattr(value, "name", value))

@@ -6,16 +6,16 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Protocol
 
 from sigprop.errors import InputError
-from sigprop.tables.document import Document
+from sigprop.tables.document import Document, Row
 from sigprop.tables.files import check_path, write
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis
     from matplotlib.figure import Figure
 
 SYMBOLS = {
@@ -33,6 +33,62 @@ SYMBOLS = {
 FORMATS: dict[str, str] = {".png": "png", ".pdf": "pdf", ".svg": "svg"}
 MOST_LABELS = 8
 
+Colour = str | tuple[float, float, float, float]
+Bars = list[list[float]]
+"""Lengths of error bars, below and above."""
+
+
+class Screen(Protocol):
+    """What is asked of matplotlib.pyplot."""
+
+    def figure(self, *, figsize: tuple[float, float], layout: str) -> Figure: ...
+
+
+class Sheet(Protocol):
+    """What is asked of matplotlib's Figure, whose own signatures leave their options untyped."""
+
+    def add_subplot(self, rows: int, columns: int, index: int, /) -> Panel: ...
+    def suptitle(self, t: str, *, fontsize: str) -> object: ...
+    def savefig(self, fname: IO[bytes], *, format: str, dpi: int) -> object: ...
+
+
+class Panel(Protocol):
+    """What is asked of matplotlib's Axes."""
+
+    @property
+    def xaxis(self) -> XAxis: ...
+    def set_xlabel(self, xlabel: str) -> object: ...
+    def set_ylabel(self, ylabel: str) -> object: ...
+    def set_title(self, label: str, *, fontsize: str) -> object: ...
+    def set_xticks(self, ticks: Sequence[float], labels: Sequence[str]) -> object: ...
+    def set_yscale(self, value: str) -> object: ...
+    def legend(self, *, fontsize: str, frameon: bool) -> object: ...
+    def plot(
+        self,
+        x: Sequence[float],
+        y: Sequence[float],
+        fmt: str,
+        /,
+        *,
+        color: Colour,
+        linewidth: float,
+        markersize: float,
+        label: str | None,
+    ) -> object: ...
+    def errorbar(
+        self,
+        x: Sequence[float],
+        y: Sequence[float],
+        yerr: Bars | None,
+        *,
+        fmt: str,
+        color: Colour,
+        markersize: float,
+        linewidth: float,
+        capsize: float,
+        label: str | None,
+    ) -> object: ...
+
 
 def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
     """Draw ``table``; with ``path`` (.png, .pdf or .svg) save it without a display, else through
@@ -45,37 +101,50 @@ def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
     down = math.ceil(len(names) / across)
     size = (4.6 * across, 3.5 * down)
     if path is None:
-        import matplotlib.pyplot as plt
+        from matplotlib import pyplot
 
-        figure = plt.figure(figsize=size, layout="constrained")
+        figure = _shown(pyplot, size)
     else:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-    for index, name in enumerate(names):
-        _panel(
-            figure.add_subplot(down, across, index + 1),
-            name,
-            [row for row in table if row["quantity"] == name],
-        )
-    figure.suptitle(
-        f"{table.architecture} ({table.kind})" + (f": {table.verdict}" if table.verdict else ""),
-        fontsize="medium",
-    )
+    _fill(figure, table, names, (down, across))
     if path is not None:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=FORMATS[suffix], dpi=150)
+        _print(figure, buffer, FORMATS[suffix])
         write(Path(path), buffer.getvalue())
     return figure
 
 
-def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _shown(screen: Screen, size: tuple[float, float]) -> Figure:
+    return screen.figure(figsize=size, layout="constrained")
+
+
+def _print(sheet: Sheet, file: IO[bytes], form: str) -> None:
+    sheet.savefig(file, format=form, dpi=150)
+
+
+def _fill(sheet: Sheet, table: Document, names: Sequence[str], shape: tuple[int, int]) -> None:
+    """A panel for each of these quantities, and the title."""
+    for index, name in enumerate(names):
+        _panel(
+            sheet.add_subplot(*shape, index + 1),
+            name,
+            [row for row in table if row["quantity"] == name],
+        )
+    sheet.suptitle(
+        f"{table.architecture} ({table.kind})" + (f": {table.verdict}" if table.verdict else ""),
+        fontsize="medium",
+    )
+
+
+def _panel(axes: Panel, name: str, rows: Sequence[Row]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     pairs = any(row.get("application_2") is not None for row in rows)
-    partners: dict[Any, set[Any]] = {}
+    partners: dict[int | None, set[int | None]] = {}
     for row in rows:
         partners.setdefault(row.get("application"), set()).add(row.get("application_2"))
     # all pairs: one line an application
@@ -90,7 +159,7 @@ def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         *(["group"] if applied else []),
     ]
     varying = [key for key in keys if len({row.get(key) for row in rows}) > 1]
-    series: dict[tuple[Any, ...], list[tuple[float, Mapping[str, Any]]]] = {}
+    series: dict[tuple[object, ...], list[tuple[float, Row]]] = {}
     for row in rows:
         x = (
             (row["application_2"] if pairs else row["application"])
@@ -138,9 +207,9 @@ def _panel(axes: Axes, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _series(
-    axes: Axes,
-    points: Sequence[tuple[float, Mapping[str, Any]]],
-    colour: Any,
+    axes: Panel,
+    points: Sequence[tuple[float, Row]],
+    colour: Colour,
     label: str | None,
     theory: str | None,
     joined: bool,
@@ -178,15 +247,15 @@ def _series(
     )
 
 
-def _float(value: Any) -> float:
+def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _value(row: Mapping[str, Any]) -> Any:
+def _value(row: Row) -> float | None:
     return row.get("measured") if "measured" in row else row.get("value")
 
 
-def _error(row: Mapping[str, Any]) -> tuple[float, float]:
+def _error(row: Row) -> tuple[float, float]:
     """Lengths of the error bar below and above: the standard error, or verify's interval of the
     deviation times its scale."""
     if row.get("se") is not None:
@@ -197,7 +266,7 @@ def _error(row: Mapping[str, Any]) -> tuple[float, float]:
     return max(0.0, (middle - low) * scale), max(0.0, (high - middle) * scale)
 
 
-def _colour(index: int, count: int) -> Any:
+def _colour(index: int, count: int) -> Colour:
     if count <= 10:
         return f"C{index}"
     import matplotlib

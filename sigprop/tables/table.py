@@ -4,11 +4,13 @@ figure) holds all rows."""
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sigprop.errors import InputError
 from sigprop.tables.cells import cell
@@ -19,7 +21,6 @@ from sigprop.tables.text import html, text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,7 +42,7 @@ class Table(Document):
 
     def to_markdown(self) -> str:
         """A Markdown table of all rows, 6 significant digits."""
-        lines = [self.columns, ["---"] * len(self.columns)]
+        lines: list[Sequence[str]] = [self.columns, ["---"] * len(self.columns)]
         lines += [
             [cell(row.get(name)).replace("|", "\\|") for name in self.columns] for row in self.rows
         ]
@@ -60,11 +61,11 @@ class Table(Document):
         text = getattr(self, SUFFIXES[suffix])()
         write(path, text if text.endswith("\n") else text + "\n")
 
-    def to_pandas(self) -> DataFrame:
-        """Return all rows as a pandas frame, a column each of ``columns``; raises ``InputError``
-        where pandas is not installed."""
+    def to_pandas(self) -> Any:
+        """Return all rows as a pandas DataFrame, a column each of ``columns``; raises
+        ``InputError`` where pandas is not installed."""
         try:
-            import pandas  # pyright: ignore[reportMissingImports]
+            pandas = importlib.import_module("pandas")
         except ImportError:
             raise InputError(
                 "to_pandas: pandas is not installed; accepted: pip install pandas, or to_csv and "

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from sigprop.tables.cells import cell, grid
-from sigprop.tables.document import KEYS, Document
+from sigprop.tables.document import KEYS, Document, Row
 from sigprop.tables.plain import plain
 
 HEAD, TAIL = 24, 12  # rows shown of a longer table
@@ -30,7 +30,7 @@ SHARED = (
 )
 
 
-def label(row: Mapping[str, Any]) -> str:
+def label(row: Row) -> str:
     """``residual_variance[application=8, token=0]``: which number a row is."""
     keys = {
         key: row[key]
@@ -40,11 +40,11 @@ def label(row: Mapping[str, Any]) -> str:
     return f"{row.get('quantity')}[{', '.join(f'{key}={value}' for key, value in keys.items())}]"
 
 
-def worst(table: Document) -> dict[str, Any] | None:
+def worst(table: Document) -> Row | None:
     """The row that speaks most against the theory: gravest verdict, then largest |deviation| /
     tolerance."""
 
-    def weight(row: Mapping[str, Any]) -> tuple[int, float]:
+    def weight(row: Row) -> tuple[int, float]:
         verdict = row.get("verdict")
         deviation, tolerance = row.get("deviation"), row.get("tolerance")
         size = (
@@ -66,7 +66,7 @@ class Page(NamedTuple):
     stands for rows left out; below: lines after it, by paragraph."""
 
     title: str
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[object]]
     gap: str | None
     below: list[list[str]]
 
@@ -103,7 +103,7 @@ def page(table: Document) -> Page:
     return Page(title, {name: [row.get(name) for row in shown] for name in kept}, gap, below)
 
 
-def _columns(table: Document) -> tuple[list[str], dict[str, Any]]:
+def _columns(table: Document) -> tuple[list[str], dict[str, object]]:
     """(columns that are shown, what all rows share and is said once)."""
     columns = {name: [row.get(name) for row in table.rows] for name in table.columns}
     shared = {
@@ -159,7 +159,7 @@ def html(table: Document) -> str:
     return "\n".join(lines)
 
 
-def _html_row(values: tuple[Any, ...]) -> str:
+def _html_row(values: tuple[object, ...]) -> str:
     right = ' style="text-align: right"'
     cells = (
         f"<td{right if isinstance(value, (int, float)) else ''}>{escape(cell(value))}</td>"
@@ -213,6 +213,6 @@ def verdict_line(table: Document) -> str:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     written = cell(value) if isinstance(value, (str, float)) else str(plain(value))
     return written if len(written) <= 40 else written[:37] + "..."

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sigprop.verdict.fit import fit, lack_of_fit, weights
-from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED
+from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, Verdicts
 from sigprop.verdict.looks import boundary, simultaneous, student
-from sigprop.verdict.moments import Moments
+from sigprop.verdict.moments import Booleans, Floats, Moments
 from sigprop.verdict.pilot import TINY
 from sigprop.verdict.sizing import Plan
 
@@ -26,14 +26,14 @@ class Evidence:
     """The arrays of ``Judgement`` for the rows under test, and each row's verdict, reason and
     factor still needed."""
 
-    arrays: dict[str, np.ndarray]
-    verdicts: np.ndarray
-    troubled: np.ndarray
+    arrays: dict[str, Floats]
+    verdicts: Verdicts
+    troubled: Booleans
     trouble: tuple[str, ...]
-    factor: np.ndarray
+    factor: Floats
 
     @property
-    def misfits(self) -> np.ndarray:
+    def misfits(self) -> Booleans:
         """[R] rows whose lack of fit is significant at 0.001, Bonferroni over rows."""
         return self.arrays["misfit"] < MISFIT_LEVEL / len(self.verdicts)
 
@@ -42,8 +42,8 @@ def weigh_up(
     rungs: Sequence[Moments],
     plan: Plan,
     n1: int,
-    ladder: np.ndarray,
-    error: np.ndarray,
+    ladder: Floats,
+    error: Floats,
     tolerance: float,
 ) -> Evidence:
     """Intervals a +- (c se + w), w = error (+ |a - a1| where the fit fails), and what they decide.
@@ -73,7 +73,7 @@ def weigh_up(
     half, far = critical * se + wide, limit * se + wide
     inside = abs(a) + half <= tolerance
     outside = abs(a) - far > tolerance
-    verdicts = np.full(len(a), INCONCLUSIVE, dtype=object)
+    verdicts: Verdicts = np.full(len(a), INCONCLUSIVE, dtype=object)
     verdicts[inside & ~unfit & ~heavy] = CONFIRMED
     verdicts[outside & ~heavy] = REJECTED
     trouble = tuple(
@@ -103,13 +103,13 @@ def weigh_up(
 
 
 def _factor(
-    a: np.ndarray,
-    se: np.ndarray,
-    critical: np.ndarray,
-    limit: np.ndarray,
-    wide: np.ndarray,
+    a: Floats,
+    se: Floats,
+    critical: Floats,
+    limit: Floats,
+    wide: Floats,
     tolerance: float,
-) -> np.ndarray:
+) -> Floats:
     """How many times the networks would decide each row if a stays where it is; infinite where
     no number would."""
     gap = abs(abs(a) - tolerance) - wide

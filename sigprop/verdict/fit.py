@@ -15,15 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from sigprop.verdict.moments import Moments
+from sigprop.verdict.moments import Floats, Moments
 
 
-def powers(x: np.ndarray, degree: int) -> np.ndarray:
+def powers(x: Floats, degree: int) -> Floats:
     """[k, degree + 1]: 1, x, x^2, ... at the k rungs."""
     return np.vander(x, degree + 1, increasing=True)
 
 
-def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
+def weights(x: Floats, variance: Floats, degree: int) -> Floats:
     """W = (X^T V^-1 X)^-1 X^T V^-1 per row: weighted least squares, [degree + 1, k, R].
 
     x: [k]. variance: [k, R], of the rungs' means; infinite for a rung without networks. The
@@ -32,9 +32,10 @@ def weights(x: np.ndarray, variance: np.ndarray, degree: int) -> np.ndarray:
     step 5.
     """
     basis = powers(x, degree)
-    information = 1.0 / variance
-    information = information / information.max(axis=0)
-    normal = np.einsum("ip,ir,iq->rpq", basis, information, basis)
+    information: Floats = 1.0 / variance
+    largest: Floats = information.max(axis=0)
+    information = information / largest
+    normal: Floats = np.einsum("ip,ir,iq->rpq", basis, information, basis)
     return np.einsum("rpq,iq,ir->pir", np.linalg.inv(normal), basis, information)
 
 
@@ -43,21 +44,21 @@ class Fit:
     """Coefficients [degree + 1, R] of x^p, their standard errors, the intercept's covariance [R,
     R] and degrees of freedom [R]."""
 
-    coefficients: np.ndarray
-    errors: np.ndarray
-    covariance: np.ndarray
-    freedom: np.ndarray
+    coefficients: Floats
+    errors: Floats
+    covariance: Floats
+    freedom: Floats
 
     @property
-    def intercept(self) -> np.ndarray:
+    def intercept(self) -> Floats:
         return self.coefficients[0]
 
     @property
-    def se(self) -> np.ndarray:
+    def se(self) -> Floats:
         return self.errors[0]
 
 
-def fit(rungs: Sequence[Moments], weight: np.ndarray) -> Fit:
+def fit(rungs: Sequence[Moments], weight: Floats) -> Fit:
     """sum_i W_i dbar_i with its errors. weight: [degree + 1, k, R] from ``weights``.
 
     Degrees of freedom by Satterthwaite: (sum_i e_i)^2 / sum_i e_i^2/(m_i - 1), e_i = W_i^2 v_i/m_i.
@@ -67,20 +68,19 @@ def fit(rungs: Sequence[Moments], weight: np.ndarray) -> Fit:
     variance = np.stack([rung.variance for rung in rungs]) / count[:, None]
     parts = weight**2 * variance
     errors = np.sqrt(parts.sum(axis=1))
-    covariance = sum(
-        np.outer(w, w) * rung.covariance / rung.count
-        for w, rung in zip(weight[0], rungs, strict=True)
-    )
+    covariance = np.zeros_like(rungs[0].covariance)
+    for w, rung in zip(weight[0], rungs, strict=True):
+        covariance += np.outer(w, w) * rung.covariance / rung.count
     spread = (parts[0] ** 2 / (count[:, None] - 1)).sum(axis=0)
     freedom = np.where(
         spread > 0, parts[0].sum(axis=0) ** 2 / np.where(spread > 0, spread, 1.0), np.inf
     )
-    return Fit(np.einsum("pir,ir->pr", weight, mean), errors, np.asarray(covariance), freedom)
+    return Fit(np.einsum("pir,ir->pr", weight, mean), errors, covariance, freedom)
 
 
 def lack_of_fit(
-    rungs: Sequence[Moments], x: np.ndarray, degree: int, negligible: np.ndarray | float
-) -> np.ndarray:
+    rungs: Sequence[Moments], x: Floats, degree: int, negligible: Floats | float
+) -> Floats:
     """p-values [R] of chi^2 = sum_i (dbar_i - fit_i)^2 / (v_i/m_i + negligible^2) with k - degree -
     1 degrees of freedom.
 
@@ -90,6 +90,7 @@ def lack_of_fit(
     mean = np.stack([rung.mean for rung in rungs])
     variance = np.stack([rung.variance / rung.count for rung in rungs]) + negligible**2
     if len(rungs) <= degree + 1:
-        return np.ones(mean.shape[1])
-    fitted = powers(x, degree) @ np.einsum("pir,ir->pr", weights(x, variance, degree), mean)
-    return stats.chi2.sf(((mean - fitted) ** 2 / variance).sum(axis=0), len(rungs) - degree - 1)
+        return np.ones_like(mean[0])
+    best = np.einsum("pir,ir->pr", weights(x, variance, degree), mean)
+    distance: Floats = ((mean - powers(x, degree) @ best) ** 2 / variance).sum(axis=0)
+    return np.asarray(stats.chi2.sf(distance, len(rungs) - degree - 1))

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sigprop.errors import Diverged
 from sigprop.verdict.judgement import INCONCLUSIVE, Judgement
+from sigprop.verdict.moments import Booleans, Floats
 from sigprop.verdict.run import Run
 from sigprop.verdict.sampling import Sampler, Source
 from sigprop.verdict.sizing import DEGREE
@@ -16,9 +18,9 @@ from sigprop.verdict.sizing import DEGREE
 
 def judge(
     sampler: Sampler,
-    theory: np.ndarray,
-    scale: np.ndarray,
-    error: np.ndarray | float = 0.0,
+    theory: ArrayLike,
+    scale: ArrayLike,
+    error: ArrayLike = 0.0,
     *,
     tolerance: float = 0.01,
     widths: Sequence[int] = (1, 2, 4, 8),
@@ -28,8 +30,8 @@ def judge(
     cost: Callable[[int], float] | None = None,
     samples: int | Sequence[int] | None = None,
     max_cost: float | None = None,
-    identities: np.ndarray | None = None,
-    on_average: np.ndarray | None = None,
+    identities: ArrayLike | None = None,
+    on_average: ArrayLike | None = None,
     rounding: float = 1e-4,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Judgement:
@@ -91,12 +93,12 @@ def judge(
 
 
 def _check(
-    theory: np.ndarray,
-    scale: np.ndarray,
-    error: np.ndarray,
-    fixed: np.ndarray,
+    theory: Floats,
+    scale: Floats,
+    error: Floats,
+    fixed: Booleans,
     tolerance: float,
-    factors: np.ndarray,
+    factors: Floats,
     n1: int,
     half: bool,
     ceiling: int,

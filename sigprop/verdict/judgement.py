@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sigprop.verdict.moments import Floats
 from sigprop.verdict.sampling import Draw
 
 CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
 IDENTITY = "identity"
 """Of a row that theory and every network have alike within rounding: it can speak against a
 theory (rejected), not for it."""
+Verdicts = NDArray[np.object_]
+"""A verdict (text) for each row."""
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -46,18 +50,18 @@ class Judgement:
     row: int | None
     tolerance: float
     rows: tuple[str, ...]
-    measured: np.ndarray
-    deviation: np.ndarray
-    se: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    simultaneous_lower: np.ndarray
-    simultaneous_upper: np.ndarray
-    slope: np.ndarray
-    slope_se: np.ndarray
-    linear: np.ndarray
-    detectable: np.ndarray
-    misfit: np.ndarray
+    measured: Floats
+    deviation: Floats
+    se: Floats
+    lower: Floats
+    upper: Floats
+    simultaneous_lower: Floats
+    simultaneous_upper: Floats
+    slope: Floats
+    slope_se: Floats
+    linear: Floats
+    detectable: Floats
+    misfit: Floats
     widths: tuple[int, ...] = ()
     samples: tuple[int, ...] = ()
     looks: int = 0
@@ -82,6 +86,6 @@ ARRAYS = (
 )
 
 
-def empty(rows: int) -> dict[str, np.ndarray]:
+def empty(rows: int) -> dict[str, Floats]:
     """Every array full of NaN: not measured."""
     return {name: np.full(rows, np.nan) for name in ARRAYS}

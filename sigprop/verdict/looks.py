@@ -16,6 +16,8 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
+from sigprop.verdict.moments import Floats
+
 CONFIRM_LEVEL = 0.05
 REJECT_LEVEL = 0.01
 SEED = 20240607  # of the Gaussian draws below: a verdict depends on the networks only
@@ -26,12 +28,12 @@ def boundary(looks: int) -> float:
     """c with P(any of Z1, (Z1 + Z1')/sqrt 2 > c) = 5 %: 1.645 for one look, 1.875 for two."""
     if looks == 1:
         return float(stats.norm.isf(CONFIRM_LEVEL))
-    pair = stats.multivariate_normal(mean=[0, 0], cov=[[1, 0.5**0.5], [0.5**0.5, 1]])  # pyright: ignore[reportArgumentType]
+    pair = stats.multivariate_normal(mean=[0, 0], cov=[[1, 0.5**0.5], [0.5**0.5, 1]])
     found = optimize.brentq(lambda c: 1 - pair.cdf([c, c]) - CONFIRM_LEVEL, 1.5, 2.5, xtol=1e-6)
-    return float(found)  # pyright: ignore[reportArgumentType]
+    return float(found)
 
 
-def student(quantile: np.ndarray | float, freedom: np.ndarray) -> np.ndarray:
+def student(quantile: Floats | float, freedom: Floats) -> Floats:
     """Student's quantile at the same tail probability as the normal ``quantile``; freedom: [R]."""
     tail = stats.norm.sf(quantile)
     return np.where(
@@ -41,7 +43,7 @@ def student(quantile: np.ndarray | float, freedom: np.ndarray) -> np.ndarray:
     )
 
 
-def gaussian(covariance: np.ndarray, count: int, stream: int = 0) -> np.ndarray:
+def gaussian(covariance: Floats, count: int, stream: int = 0) -> Floats:
     """[count, R] draws of N(0, correlation matrix of ``covariance``); rows without variance are
     zero."""
     sd = np.sqrt(np.diag(covariance))
@@ -60,7 +62,7 @@ def draws_for(rows: int) -> int:
     return int(np.clip(4_000_000 // max(rows, 1), 4_000, 20_000))
 
 
-def simultaneous(covariance: np.ndarray, looks: int) -> float:
+def simultaneous(covariance: Floats, looks: int) -> float:
     """The 1 - 1 %/looks quantile of max_r |Z_r|, Z ~ N(0, correlation).
 
     This is the Gaussian-multiplier bootstrap over whole networks in closed form: given the data,

@@ -6,8 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import Diverged
+
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,15 @@ class Moments:
     """
 
     count: int
-    mean: np.ndarray
-    scatter: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    heaviest: np.ndarray
-    weight: np.ndarray
+    mean: Floats
+    scatter: Floats
+    low: Floats
+    high: Floats
+    heaviest: Floats
+    weight: Floats
 
     @classmethod
-    def of(cls, deviations: np.ndarray, weights: np.ndarray) -> Moments:
+    def of(cls, deviations: Floats, weights: Floats) -> Moments:
         """deviations, weights: [samples >= 1, R]. Raises ``Diverged`` on a number that is not
         finite."""
         if not (np.isfinite(deviations).all() and np.isfinite(weights).all()):
@@ -63,7 +67,7 @@ class Moments:
             weight=self.weight + other.weight,
         )
 
-    def rows(self, keep: np.ndarray) -> Moments:
+    def rows(self, keep: Booleans | NDArray[np.intp]) -> Moments:
         """The same networks, with the rows ``keep`` (boolean or integer index) only."""
         vectors = {
             name: getattr(self, name)[keep]
@@ -72,40 +76,40 @@ class Moments:
         return Moments(count=self.count, scatter=self.scatter[keep][:, keep], **vectors)
 
     @property
-    def covariance(self) -> np.ndarray:
+    def covariance(self) -> Floats:
         """[R, R] covariance of one network's rows, scatter / (count - 1)."""
         return self.scatter / max(self.count - 1, 1)
 
     @property
-    def variance(self) -> np.ndarray:
+    def variance(self) -> Floats:
         """[R] variance of one network's rows."""
         return np.diag(self.scatter) / max(self.count - 1, 1)
 
     @property
-    def size(self) -> np.ndarray:
+    def size(self) -> Floats:
         """[R] mean weight: about |mean x|/scale for rows with scale = |theory|, about 1 for
         cosines."""
         return self.weight / self.count
 
     @property
-    def share(self) -> np.ndarray:
+    def share(self) -> Floats:
         """[R] the largest part of a row's sum that a single network carries, max u / sum u."""
         return self.heaviest / np.where(self.weight > 0, self.weight, 1.0)
 
     @property
-    def reach(self) -> np.ndarray:
+    def reach(self) -> Floats:
         """[R] how far the furthest network is from the mean."""
         return np.maximum(self.high - self.mean, self.mean - self.low)
 
     @property
-    def variance_share(self) -> np.ndarray:
+    def variance_share(self) -> Floats:
         """[R] the largest part of a row's scatter that a single network carries: large when the
         standard error is luck."""
         scatter = np.diag(self.scatter)
         return np.where(scatter > 0, self.reach**2 / np.where(scatter > 0, scatter, 1.0), 0.0)
 
 
-def weigh(values: np.ndarray, theory: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def weigh(values: Floats, theory: Floats, scale: Floats) -> Floats:
     """u = |x|/scale + max(0, 1 - |theory|/scale): what a network contributes to a row, [samples,
     R].
 

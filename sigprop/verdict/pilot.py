@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sigprop.verdict.fit import fit, weights
-from sigprop.verdict.moments import Moments
+from sigprop.verdict.moments import Booleans, Floats, Moments
 from sigprop.verdict.sampling import Source
 
 SPREAD_LIMIT = 0.5  # relative standard deviation of one network at n1
@@ -42,7 +42,7 @@ def climb(
     start: int,
     ceiling: int,
     tolerance: float,
-    keep: np.ndarray,
+    keep: Booleans,
     leap: bool = False,
 ) -> Pilot:
     """Double n1 from ``start`` (``leap``: at once to where its spread, falling as n^-1/2, would do)
@@ -113,9 +113,7 @@ def _carried(moments: Moments) -> tuple[int | None, str]:
     return None, ""
 
 
-def _steep(
-    rungs: Sequence[Moments], ladder: np.ndarray, tolerance: float
-) -> tuple[int | None, str]:
+def _steep(rungs: Sequence[Moments], ladder: Floats, tolerance: float) -> tuple[int | None, str]:
     """The row whose 1/n term is too large for the ladder, or that one network of another rung
     carries, if any."""
     for moments in rungs:

@@ -4,15 +4,23 @@ the answer."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.verdict.decide import Evidence, deciding, weigh_up
 from sigprop.verdict.fit import weights
-from sigprop.verdict.judgement import CONFIRMED, IDENTITY, INCONCLUSIVE, REJECTED, Judgement, empty
-from sigprop.verdict.moments import Moments
+from sigprop.verdict.judgement import (
+    CONFIRMED,
+    IDENTITY,
+    INCONCLUSIVE,
+    REJECTED,
+    Judgement,
+    Verdicts,
+    empty,
+)
+from sigprop.verdict.moments import Booleans, Floats, Moments
 from sigprop.verdict.pilot import TINY, climb
 from sigprop.verdict.sampling import Source
 from sigprop.verdict.sizing import DEGREE, FLOOR, Plan, plan
@@ -26,21 +34,22 @@ class Run:
     and what is known so far."""
 
     source: Source
-    error: np.ndarray
+    error: Floats
     tolerance: float
-    factors: np.ndarray
+    factors: Floats
     ceiling: int
-    fixed: np.ndarray
-    average: np.ndarray
+    fixed: Booleans
+    average: Booleans
     rounding: float
     budget: float
     samples: Sequence[int] | None
-    about: dict[str, Any] = field(default_factory=dict)
+    widths: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.keep = np.flatnonzero(~self.fixed)
         self.arrays = empty(len(self.fixed))
-        self.verdicts = np.full(len(self.fixed), INCONCLUSIVE, dtype=object)
+        self.verdicts: Verdicts = np.full(len(self.fixed), INCONCLUSIVE, dtype=object)
 
     def go(self, n1: int) -> Judgement:
         """Pilot, main run (again at twice the width if the fit fails), extension."""
@@ -127,26 +136,20 @@ class Run:
             np.sqrt(np.sum([r.variance * r.count for r in rungs], axis=0)[fixed]) / count,
             0.0,
         )
-        low, high = (
-            np.min([r.low for r in rungs], axis=0)[fixed],
-            np.max([r.high for r in rungs], axis=0)[fixed],
-        )
-        low, high = (
-            np.where(average, mean - LUCK * se, low),
-            np.where(average, mean + LUCK * se, high),
-        )
+        lowest: Floats = np.stack([r.low for r in rungs]).min(axis=0)[fixed]
+        highest: Floats = np.stack([r.high for r in rungs]).max(axis=0)[fixed]
+        low: Floats = np.where(average, mean - LUCK * se, lowest)
+        high: Floats = np.where(average, mean + LUCK * se, highest)
         arrays["deviation"][fixed], arrays["se"][fixed] = mean, se
         arrays["lower"][fixed] = arrays["simultaneous_lower"][fixed] = low
         arrays["upper"][fixed] = arrays["simultaneous_upper"][fixed] = high
         arrays["slope"][fixed] = arrays["slope_se"][fixed] = 0.0
         arrays["detectable"][fixed] = allowed + LUCK * se
-        off = np.where(average, np.maximum(low, -high), np.maximum(high, -low))
+        off: Floats = np.where(average, np.maximum(low, -high), np.maximum(high, -low))
         self.verdicts[fixed] = np.where(off <= allowed, IDENTITY, REJECTED)
         ladder = self.factors if len(rungs) > 1 else np.ones(1)
-        self.about = {
-            "widths": tuple(round(f * n1) for f in ladder),
-            "samples": tuple(r.count for r in rungs),
-        }
+        self.widths = tuple(round(f * n1) for f in ladder)
+        self.counts = tuple(r.count for r in rungs)
 
     def answer(self, evidence: Evidence | None, rungs: Sequence[Moments] | None) -> Judgement:
         """The overall verdict of the rows under test, its row and one line of reason."""
@@ -206,7 +209,7 @@ class Run:
         )
         broken = np.flatnonzero(self.fixed & (self.verdicts == REJECTED))
         if len(broken):
-            reach = np.maximum(self.arrays["upper"], -self.arrays["lower"])[broken]
+            reach: Floats = np.maximum(self.arrays["upper"], -self.arrays["lower"])[broken]
             verdict, row, needed = REJECTED, int(broken[np.argmax(reach)]), None
             reason = (
                 f"an identity is off by up to {reach.max():.2g}, more than rounding ("
@@ -223,11 +226,12 @@ class Run:
             cost=source.spent,
             draws=tuple(source.log),
             **self.arrays,
-            **self.about,
+            widths=self.widths,
+            samples=self.counts,
         )
 
 
-def preliminary(pilot: Sequence[Moments], factors: np.ndarray, keep: np.ndarray) -> Plan:
+def preliminary(pilot: Sequence[Moments], factors: Floats, keep: NDArray[np.intp]) -> Plan:
     """The pilot's own fit, for what is reported when the run stops there."""
     variance = np.stack([np.maximum(r.variance[keep], TINY) / r.count for r in pilot])
     return Plan(tuple(r.count for r in pilot), weights(1 / factors, variance, DEGREE), 2)

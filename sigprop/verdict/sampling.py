@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sigprop.verdict.moments import Moments, weigh
+from sigprop.verdict.moments import Floats, Moments, weigh
 
-Sampler = Callable[[int, int, int], np.ndarray]
+Sampler = Callable[[int, int, int], Floats]
 """(width, samples, stream) -> float64 [samples, R]; each line one independent network; the same
 call, the same numbers."""
 
@@ -34,11 +34,11 @@ class Source:
     cost."""
 
     sampler: Sampler
-    theory: np.ndarray
-    scale: np.ndarray
+    theory: Floats
+    scale: Floats
     cost: Callable[[int], float]
     progress: Callable[[str, int, int], None] | None = None
-    log: list[Draw] = field(default_factory=list)
+    log: list[Draw] = field(default_factory=list[Draw])
     spent: float = 0.0
 
     def draw(self, phase: str, width: int, samples: int) -> Moments:

@@ -11,7 +11,7 @@ from scipy import optimize
 
 from sigprop.verdict.fit import powers, weights
 from sigprop.verdict.looks import boundary, draws_for, gaussian, simultaneous
-from sigprop.verdict.moments import Moments
+from sigprop.verdict.moments import Floats, Moments
 from sigprop.verdict.pilot import TINY
 
 CONFIRM_POWER = 0.95  # of a true theory, all rows at once, by the last look
@@ -26,11 +26,11 @@ class Plan:
     2."""
 
     counts: tuple[int, ...]
-    weight: np.ndarray
+    weight: Floats
     looks: int
 
 
-def cheapest(x: np.ndarray, variance: np.ndarray, cost: np.ndarray) -> np.ndarray:
+def cheapest(x: Floats, variance: Floats, cost: Floats) -> Floats:
     """Elfving's optimal design for the intercept: m_i = |w_i| sqrt(v_i/c_i), [k].
 
     w minimises sum_i |w_i| sqrt(v_i c_i) subject to sum_i w_i = 1 and sum_i w_i x_i^p = 0, p = 1, 2
@@ -45,11 +45,13 @@ def cheapest(x: np.ndarray, variance: np.ndarray, cost: np.ndarray) -> np.ndarra
     best = optimize.linprog(
         np.concatenate([price, price]), A_eq=np.hstack([basis, -basis]), b_eq=target, method="highs"
     )
-    w = best.x[: len(x)] + best.x[len(x) :]
+    # a rung more than coefficients, ascending: the programme has a solution
+    assert best.x is not None
+    w: Floats = best.x[: len(x)] + best.x[len(x) :]
     return w * np.sqrt(variance / cost)
 
 
-def needed(covariance: np.ndarray, room: np.ndarray, looks: int) -> float:
+def needed(covariance: Floats, room: Floats, looks: int) -> float:
     """Factor by which a design with this intercept covariance must be multiplied, each look being
     one such run.
 
@@ -78,9 +80,9 @@ def needed(covariance: np.ndarray, room: np.ndarray, looks: int) -> float:
 
 def plan(
     pilot: Sequence[Moments],
-    ladder: np.ndarray,
-    cost: np.ndarray,
-    room: np.ndarray,
+    ladder: Floats,
+    cost: Floats,
+    room: Floats,
     *,
     looks: int = 2,
     samples: Sequence[int] | None = None,

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED
+from sigprop.verdict.moments import Floats
 
 TOLERANCE, HALF_WIDTH, LEVEL = 0.1, 0.05, 0.95
 
@@ -42,7 +43,7 @@ class Fit(NamedTuple):
     reference: float
 
 
-def point(squares: np.ndarray) -> Point:
+def point(squares: Floats) -> Point:
     """From the squared changes of a rung's networks."""
     mean, count = float(squares.mean()), len(squares)
     if mean <= 0:
