@@ -3,7 +3,9 @@ file each, found by existing."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
 import pkgutil
 
 from sigprop.errors import InputError, near_miss
@@ -19,14 +21,33 @@ globals().update({name.replace("-", "_"): function for name, function in functio
 __all__ = sorted(name.replace("-", "_") for name in registered())  # pyright: ignore[reportUnsupportedDunderAll]
 
 
+@functools.cache
+def installed() -> None:
+    """Import the modules that installed packages name in their entry-point group
+    ``sigprop.architectures``, which register what they hold. Raises ``InputError`` for one that
+    cannot be imported."""
+    for point in importlib.metadata.entry_points(group=__name__):
+        try:
+            point.load()
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"entry point {point.name}={point.value!r}: {error}; accepted in the group "
+                f"{__name__}: modules that can be imported"
+            ) from None
+
+
 def entries() -> dict[str, Entry]:
-    """Return all registered architectures by name, those of users included."""
+    """Return all registered architectures by name, those of users and of installed packages
+    included."""
+    installed()
     return registered()
 
 
 def entry(name: str) -> Entry:
     """Return the entry of that name; raises ``InputError`` with the nearest known one."""
     known = registered()
+    if name not in known:
+        known = entries()
     if name not in known:
         raise InputError(f"architecture {name!r} is not registered{near_miss(name, known)}")
     return known[name]

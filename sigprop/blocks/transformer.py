@@ -4,9 +4,9 @@ share."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,67 +39,72 @@ def stack(
     size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | (
         {"n": p["model_width"]} if p.get("model_width") else {}
     )
-    numbers: Numbers = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
-    tables = {
-        f"attention_{name}": p[f"attention_{name}"]
-        for name in ("bias", "rescale")
-        if p[f"attention_{name}"] is not None
-    }
     joined = join(p, size)
-    built: list[Vector] = []
-    for kind in kinds:
-        if kind == "attention":
-            group = _group(p["heads"], p["kv_heads"], p["score_scale"])
-            rotary = p["positions"] == "rotary"
-            scores = Scores(
-                p["head_dim"] if p["score_scale"] != "linear" else math.inf,
-                p["score_scale"],
-                p["mask"],
-                p["heads"],
-                rotary,
-                p["qk_norm"],
-            )
-            given = {name: p[f"attention_{name}"] is not None for name in ("bias", "rescale")}
-            shape = shaping(p, size)
-            form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"
-            kept_by = modulator(len(built)) if p.get("skipped_kv") == "drop" else ""
-            built.append(
-                branches.attention(
-                    scores,
-                    group,
-                    p["softcap"] is not None,
-                    p["dropout"] > 0,
-                    **given,
-                    shape=form,
-                    kept_by=kept_by,
-                )
-            )
-            numbers |= shape
-            allowed = scores.allowed(p["tokens"])
-            tables |= (
-                {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)}
-                if form == "centred"
-                else {}
-            )
-            numbers |= ({"rope_base": p["rope_base"]} if rotary else {}) | (
-                {"softcap": p["softcap"]} if p["softcap"] is not None else {}
-            )
-            numbers |= variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
-            numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
-        else:
-            ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
-            built.append(
-                branches.dropped(
-                    "mlp",
-                    branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"]),
-                    p["dropout"] > 0,
-                )
-            )
-            numbers |= branch_numbers(p["activation"], 2, p, size, p["gated"])
-    built = [joined.branch(kind, branch) for kind, branch in zip(kinds, built, strict=True)]
+    dropout: Numbers = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
+    parts = [
+        _attention(p, size, k) if kind == "attention" else _mlp(p, size)
+        for k, kind in enumerate(kinds)
+    ]
+    built = [joined.branch(kind, part.branch) for kind, part in zip(kinds, parts, strict=True)]
     if p["block"] == "parallel":
         built = [built[0] + built[1]]
+    numbers = dropout | {name: value for part in parts for name, value in part.numbers.items()}
+    tables = _given_tables(p) | {name: t for part in parts for name, t in part.tables.items()}
     return residual_stack(name, built, numbers, size, p, joined, tables)
+
+
+class _Part(NamedTuple):
+    """A branch, its numbers, and tables of tokens by name."""
+
+    branch: Vector
+    numbers: Numbers
+    tables: Mapping[str, object] = {}
+
+
+def _given_tables(p: Parameters) -> dict[str, object]:
+    """The tables of tokens that the parameters hold."""
+    names = ("attention_bias", "attention_rescale")
+    return {name: p[name] for name in names if p[name] is not None}
+
+
+def _attention(p: Parameters, size: Sizes, kind: int) -> _Part:
+    """Attention as the k-th kind of sub-block."""
+    rotary, linear = p["positions"] == "rotary", p["score_scale"] == "linear"
+    scores = Scores(
+        math.inf if linear else p["head_dim"],
+        p["score_scale"],
+        p["mask"],
+        p["heads"],
+        rotary,
+        p["qk_norm"],
+    )
+    shape = shaping(p, size)
+    form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"
+    branch = branches.attention(
+        scores,
+        _group(p["heads"], p["kv_heads"], p["score_scale"]),
+        p["softcap"] is not None,
+        p["dropout"] > 0,
+        bias=p["attention_bias"] is not None,
+        rescale=p["attention_rescale"] is not None,
+        shape=form,
+        kept_by=modulator(kind) if p.get("skipped_kv") == "drop" else "",
+    )
+    numbers = shape | variances(dict.fromkeys(("c_q", "c_k", "c_v", "c_u"), 1.0), p, size)
+    numbers |= {"rope_base": p["rope_base"]} if rotary else {}
+    numbers |= {"softcap": p["softcap"]} if p["softcap"] is not None else {}
+    numbers |= {"c_q": 0.0} if p["score_scale"] == "zero_query" else {}
+    allowed = scores.allowed(p["tokens"])
+    centre = {"attention_centre": allowed / allowed.sum(axis=1, keepdims=True)}
+    return _Part(branch, numbers, centre if form == "centred" else {})
+
+
+def _mlp(p: Parameters, size: Sizes) -> _Part:
+    """The MLP."""
+    ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
+    branch = branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"])
+    numbers = branch_numbers(p["activation"], 2, p, size, p["gated"])
+    return _Part(branches.dropped("mlp", branch, p["dropout"] > 0), numbers)
 
 
 def shaping(p: Parameters, size: Sizes) -> Numbers:

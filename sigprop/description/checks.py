@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.description.structure import Structure
+from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError, near_miss
 from sigprop.language.expression import (
     Activate,
@@ -32,6 +33,8 @@ EMBEDDING = "embedding"
 BAND = 1e-9  # rounding of a band's end
 READOUTS = ("each", "last", "mean")
 ENSEMBLES = ("gaussian", "orthogonal", "uniform")
+LINEAR = (Sum, Scale, Normalise, Centre, Project, Truncate)
+"""Nodes of reads and rules."""
 
 
 def _leaves(
@@ -47,14 +50,30 @@ def _leaves(
 
 def check(arch: Structure) -> None:
     """Raise ``InputError`` for the first thing that is wrong with a description."""
-    linear = (Sum, Scale, Normalise, Centre, Project, Truncate)
+    _check_ends(arch)
+    for block in arch.sub_blocks:
+        _check_branch(block)
+        _check_rule(arch, block)
+    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kind_table):
+        raise InputError(
+            f"kinds: {max(arch.kind_table)}; accepted: an index of sub_blocks, 0 to "
+            f"{len(arch.sub_blocks) - 1}"
+        )
+    _check_groups(arch)
+    _check_numbers(arch)
+    _check_bands(arch)
+    _check_tables(arch)
+    _check_gram(arch)
+
+
+def _check_ends(arch: Structure) -> None:
+    """The first lanes, the read-out, the ensemble."""
     for lane in arch.initial:
-        _leaves(lane, (Stem,), linear, "initial")
-    _leaves(arch.readout.read, (State, Stem), linear, "readout.read")
+        _leaves(lane, (Stem,), LINEAR, "initial")
+    _leaves(arch.readout.read, (State, Stem), LINEAR, "readout.read")
     for node in walk(arch.readout.branch):
-        if isinstance(node, (Linear, Bias, State, Stem, Write)) or (
-            isinstance(node, Read) and node != Read()
-        ):
+        other = isinstance(node, Read) and node != Read()
+        if other or isinstance(node, (Linear, Bias, State, Stem, Write)):
             raise InputError(
                 f"readout.branch: {type(node).__name__} cannot stand here; accepted: activations "
                 f"of Read()"
@@ -65,67 +84,68 @@ def check(arch: Structure) -> None:
         )
     if arch.ensemble not in ENSEMBLES:
         raise InputError(f"ensemble={arch.ensemble!r}{near_miss(str(arch.ensemble), ENSEMBLES)}")
-    used = set(numbers_in(arch.readout.branch) | numbers_in(arch.readout.read))
-    for block in arch.sub_blocks:
-        dropouts: dict[str, Dropout] = {}
-        for read in block.reads:
-            _leaves(read, (State, Stem), linear, "reads")
-        for node in walk(block.branch):
-            if isinstance(node, (State, Stem, Write)):
-                raise InputError(
-                    f"branch: {type(node).__name__} cannot stand here; accepted: expressions in "
-                    f"Read"
-                )
-            if isinstance(node, Read) and node.index >= len(block.reads):
-                raise InputError(
-                    f"branch: Read({node.index}) of {len(block.reads)} reads; accepted: an index "
-                    f"from 0 to {len(block.reads) - 1}"
-                )
-            if isinstance(node, Dropout) and node is not dropouts.setdefault(node.name, node):
-                raise InputError(
-                    f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a "
-                    f"name of its own"
-                )
-            if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
-                raise InputError(
-                    f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in "
-                    f"a branch"
-                )
-        for lane in block.rule:
-            _leaves(lane, (State, Stem, Write), (*linear, Modulate), "rule")
-        if block.modulators and (
-            not arch.norm_lane or block.reads != (State(0),) or len(block.modulators) > 1
-        ):
+
+
+def _check_branch(block: SubBlock) -> None:
+    """Leaves of the branch, names that stand once, its length."""
+    dropouts: dict[str, Dropout] = {}
+    for node in walk(block.branch):
+        if isinstance(node, (State, Stem, Write)):
             raise InputError(
-                "rule: Modulate of a state that is not kept normalised; accepted: one, with read "
-                "= State(0) and lane 0 a Normalise"
+                f"branch: {type(node).__name__} cannot stand here; accepted: expressions in Read"
             )
-        if any(node.kept_by not in ("", *block.modulators) for node in block.attention):
+        if isinstance(node, Read) and node.index >= len(block.reads):
             raise InputError(
-                f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the "
-                f"sub-block's rule"
+                f"branch: Read({node.index}) of {len(block.reads)} reads; accepted: an index from "
+                f"0 to {len(block.reads) - 1}"
             )
-        if len(block.rule) != arch.lanes:
+        if isinstance(node, Dropout) and node is not dropouts.setdefault(node.name, node):
             raise InputError(
-                f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one "
-                f"expression per lane"
+                f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a name of "
+                f"its own"
             )
-        for expression in (*block.reads, block.branch, *block.rule):
-            used |= numbers_in(expression)
-        states = [
-            n.lane for e in (*block.reads, *block.rule) for n in walk(e) if isinstance(n, State)
-        ]
-        if any(not 0 <= lane < arch.lanes for lane in states):
-            raise InputError(f"State({max(states)}): accepted: a lane from 0 to {arch.lanes - 1}")
-        if rows_of(block.branch) != 1:
+        if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
             raise InputError(
-                f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1"
+                f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a "
+                f"branch"
             )
-    if not all(0 <= k < len(arch.sub_blocks) for k in arch.kind_table):
+    if any(node.kept_by not in ("", *block.modulators) for node in block.attention):
         raise InputError(
-            f"kinds: {max(arch.kind_table)}; accepted: an index of sub_blocks, 0 to "
-            f"{len(arch.sub_blocks) - 1}"
+            f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the "
+            f"sub-block's rule"
         )
+    if rows_of(block.branch) != 1:
+        raise InputError(
+            f"branch: its output has {rows_of(block.branch)} times the width; accepted: 1"
+        )
+
+
+def _check_rule(arch: Structure, block: SubBlock) -> None:
+    """Leaves of reads and rule, the lanes that they name, modulators."""
+    for read in block.reads:
+        _leaves(read, (State, Stem), LINEAR, "reads")
+    for lane in block.rule:
+        _leaves(lane, (State, Stem, Write), (*LINEAR, Modulate), "rule")
+    if block.modulators and (
+        not arch.norm_lane or block.reads != (State(0),) or len(block.modulators) > 1
+    ):
+        raise InputError(
+            "rule: Modulate of a state that is not kept normalised; accepted: one, with read = "
+            "State(0) and lane 0 a Normalise"
+        )
+    if len(block.rule) != arch.lanes:
+        raise InputError(
+            f"rule: {len(block.rule)} lanes where initial has {arch.lanes}; accepted: one "
+            f"expression per lane"
+        )
+    nodes = (node for e in (*block.reads, *block.rule) for node in walk(e))
+    lanes = [node.lane for node in nodes if isinstance(node, State)]
+    if any(not 0 <= lane < arch.lanes for lane in lanes):
+        raise InputError(f"State({max(lanes)}): accepted: a lane from 0 to {arch.lanes - 1}")
+
+
+def _check_groups(arch: Structure) -> None:
+    """What names groups of parameters: a tied head, factors of the tangent kernel."""
     if arch.head.tied and (
         EMBEDDING not in arch.stem_parts
         or arch.head.variance != arch.stem_parts[EMBEDDING].variance
@@ -140,14 +160,18 @@ def check(arch: Structure) -> None:
                 f"sgd_factors: {group}={factor}; accepted: a number >= 0 for a group of "
                 f"{', '.join(arch.groups)}"
             )
-    _check_numbers(arch, {number.name for number in used})
-    _check_bands(arch)
-    _check_tables(arch)
-    _check_gram(arch)
 
 
-def _check_numbers(arch: Structure, used: set[str]) -> None:
-    for name in sorted(used - set(arch.numbers)):
+def _used_numbers(arch: Structure) -> set[str]:
+    """Names of the numbers that read-out and sub-blocks hold."""
+    expressions = [arch.readout.branch, arch.readout.read]
+    for block in arch.sub_blocks:
+        expressions += [*block.reads, block.branch, *block.rule]
+    return {number.name for expression in expressions for number in numbers_in(expression)}
+
+
+def _check_numbers(arch: Structure) -> None:
+    for name in sorted(_used_numbers(arch) - set(arch.numbers)):
         raise InputError(
             f"numbers: no value for {name!r}; accepted: a float or one per application"
         )

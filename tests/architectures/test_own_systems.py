@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import sigprop as sp
+from sigprop import architectures
 from sigprop.cli import run
 from sigprop.errors import InputError
 from sigprop.registry import entries as registry
@@ -71,7 +72,7 @@ def test_it_is_confirmed_with_the_gradients_of_every_group(systems: ModuleType, 
     found = sp.verify(arch, tolerance=TOLERANCE, quantities=JUDGED)
     assert found.verdict == "confirmed"
     groups = {row["group"] for row in found if row["quantity"] == "weight_gradient"}
-    assert groups == set(arch.groups)
+    assert groups == set(arch.weights)  # read-out and stem: rows of states, judged as such
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,3 +137,49 @@ def test_a_parameter_without_a_declaration_is_refused():
         def undeclared(*, strength: float = 1.0, **rest: Any) -> sp.Architecture:
             """A builder."""
             raise NotImplementedError
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an installed package whose entry point names the module ``plugged_systems``."""
+    information = tmp_path / "plugged-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[sigprop.architectures]\nplugged = plugged_systems\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    architectures.installed.cache_clear()
+    yield tmp_path
+    registry._ENTRIES.pop("plugged", None)
+    registry._FUNCTIONS.pop("plugged", None)
+    sys.modules.pop("plugged_systems", None)
+    architectures.installed.cache_clear()
+
+
+PLUGGED = '''
+from typing import Any
+import sigprop as sp
+from sigprop.blocks.transformer import stack
+
+@sp.register("plugged", reference="none", like="transformer")
+def plugged(**rest: Any) -> sp.Architecture:
+    """A system of an installed package."""
+    return stack("plugged", **rest)
+'''
+
+
+def test_installed_packages_register_their_systems(
+    package: Path, capfd: pytest.CaptureFixture[str]
+):
+    (package / "plugged_systems.py").write_text(PLUGGED)
+    assert run(["costs", "plugged", "--width", "64", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["architecture"] == "plugged"
+    assert "plugged" in architectures.entries()
+
+
+def test_an_installed_module_that_cannot_be_imported_is_named(
+    package: Path, capfd: pytest.CaptureFixture[str]
+):
+    assert run(["costs", "plugged", "--width", "64"]) == 2
+    assert "entry point plugged='plugged_systems'" in capfd.readouterr().err
