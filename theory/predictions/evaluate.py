@@ -20,7 +20,7 @@ from sigprop.theory.gaussian import dual, field
 from sigprop.theory.predictions.statuses import explain
 from sigprop.theory.predictions.values import Scaled, Values
 from sigprop.theory.recursion.kernels import COARSE, DEGREE, sampled_kernels
-from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK, WEIGHTS
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 from sigprop.theory.recursion.program import Room
 
 LARGEST = 1e300  # beyond it a value is given by its logarithm only
@@ -226,8 +226,9 @@ def _numerical(
 
 def _reach(quantity: str) -> int:
     """How far the passes go for it."""
-    beyond = {"weight_gradient": WEIGHTS, "ntk": NTK}
-    return beyond.get(quantity, GRADIENTS if QUANTITIES[quantity].backward else FORWARD)
+    if quantity == "ntk":
+        return NTK
+    return GRADIENTS if QUANTITIES[quantity].backward else FORWARD
 
 
 def _scale(sets: Sequence[Values], row: Row, value: Scaled) -> Scaled:

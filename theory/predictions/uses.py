@@ -13,7 +13,7 @@ from sigprop.theory.attention.draws import draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, modulator_draws, scan_tables
-from sigprop.theory.recursion.passes import USES, run
+from sigprop.theory.recursion.passes import GRADIENTS, run
 from sigprop.theory.recursion.program import Program, Room, shared_program
 
 
@@ -52,7 +52,7 @@ def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tupl
             run(
                 program.structure,
                 program.coupled,
-                USES,
+                GRADIENTS,
                 None,
                 modulator_draws(arch, program, room, 0),
                 *given,

@@ -30,16 +30,13 @@ from sigprop.theory.recursion.summary import recall
 
 
 class BackwardKind:
-    """One kind of sub-block, transposed; weights: whether the gradient products of every group
-    are wanted."""
+    """One kind of sub-block, transposed."""
 
-    def __init__(
-        self, index: int, structure: Structure, resolution: Resolution, weights: bool = True
-    ):
+    def __init__(self, index: int, structure: Structure, resolution: Resolution):
         self.index, self.structure, self.resolution = index, structure, resolution
         self.block: SubBlock = structure.blocks[index]
         self.gradient = transpose(self.block.branch)
-        self.groups = tuple(w for names in structure.weights for w in names) if weights else ()
+        self.groups = tuple(w for names in structure.weights for w in names)
         self.reads, self.writes = 1, structure.reads
 
     def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ read-out and for the NTK."""
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,10 @@ from sigprop.theory.recursion.summary import arguments
 
 AT_ONCE = 64  # draws of modulators' scores
 ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
-FORWARD, GRADIENTS, WEIGHTS, NTK, USES = range(5)
-"""How far the passes go: states and writes; gradients at every state; those of every group of
-parameters; the tangent kernel; each holds those before. USES: beside gradients, the Grams of
-reads and of branches' cotangents over all uses of a slot (``uses``)."""
+FORWARD, GRADIENTS, NTK = range(3)
+"""How far the passes go: states and writes; gradients at every state and of every group of
+parameters, with the Grams of reads and of branches' cotangents over all uses of a slot (``uses``);
+the tangent kernel. Three, so that few programs are compiled."""
 
 
 @jit(static=(0, 1, 2, 3))
@@ -46,6 +46,26 @@ def run(
     )
 
 
+class _Network(NamedTuple):
+    """What both passes know: the structure, whether any steps share a weight, how far to go, how
+    finely; the step tables, the stem, the widths of bands [K]."""
+
+    structure: Structure
+    coupled: bool
+    reach: int
+    resolution: Resolution
+    tables: dict[str, Any]
+    begin: Begin
+    bands: Any
+
+    @property
+    def gapped(self) -> bool:
+        """Whether the scan carries 1 - rho^2 between tokens beside their Gram."""
+        one = self.structure.lanes == self.structure.bands == self.structure.reads == 1
+        several = self.begin.gram.shape[0] > 1
+        return several and one and not self.coupled and self.structure.kinked
+
+
 def _once(
     structure: Structure,
     coupled: bool,
@@ -61,96 +81,79 @@ def _once(
     columns: Any,
     readout: Any,
 ) -> dict[str, Any]:
-    resolution = Resolution(
-        fineness.degree,
-        dict(zip(structure.scores, points, strict=True)),
-        approximation,
-        fineness.nudge,
-        fineness.tail,
-    )
-    start, start_log, first, initial, start_gain = _start(structure, tables, begin, bands)
-    tokens = begin.gram.shape[0]
-    reads = (
-        jnp.broadcast_to(begin.gram, (structure.reads, structure.reads, tokens, tokens)),
-        jnp.zeros((structure.reads, tokens), dtype=jnp.float64),
-    )
-    plain = [ForwardKind(k, structure, resolution, bands) for k in range(len(structure.blocks))]
-    shapes = [
-        jax.eval_shape(lambda kind=kind: kind.write(first, *reads, None).summary) for kind in plain
-    ]
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
+    scored = dict(zip(structure.scores, points, strict=True))
+    resolution = Resolution(fineness.degree, scored, approximation, fineness.nudge, fineness.tail)
+    network = _Network(structure, coupled, reach, resolution, tables, begin, bands)
+    found, forward, initial = _forward(network, columns, draws)
+    if reach == FORWARD:
+        return found
+    run = functools.partial(_backward, network, forward, (initial, begin.log))
+    if reach == GRADIENTS:
+        reads = first_read(forward["read"], forward["read_log"], forward["pairs"])
+        return found | {"reads": reads} | run(readout)
+    if structure.scores and begin.gram.shape[0] > 1:
+        ntk = tangent.mixed(lambda gram: tangent.products(run(gram), stem), begin.gram.shape[0])
+        return found | run(readout) | {"ntk": ntk}
+    both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
+    backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
+    return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
+
+
+def _forward(
+    network: _Network, columns: Any, draws: Any
+) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """(what is told of the forward pass, all that the scan left, the lanes in the stem)."""
+    structure, bands = network.structure, network.bands
+    start, start_log, first, initial, start_gain = _start(network)
+    blank = _blank_summaries(network, first)
     kinds = [
-        ForwardKind(k, structure, resolution, bands, list(blank))
+        ForwardKind(k, structure, network.resolution, bands, list(blank))
         for k in range(len(structure.blocks))
     ]
-    used = {
-        name: tables[name] for name in ("kind", "step", "partners", "ties", "numbers", "modulated")
-    }
-    known = (
-        tokens > 1
-        and structure.lanes == structure.bands == structure.reads == 1
-        and not coupled
-        and structure.kinked
+    names = ("kind", "step", "partners", "ties", "numbers", "modulated")
+    angle = jnp.minimum(network.resolution.nudge, ANGLE)
+    gaps = Gaps(network.begin.gap, angle) if network.gapped else None
+    used = {name: network.tables[name] for name in names}
+    forward = gram_scan(
+        kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps
     )
-    gaps = Gaps(begin.gap, jnp.minimum(fineness.nudge, ANGLE)) if known else None
-    forward = gram_scan(kinds, used, start, start_log, columns, bands, coupled, blank, draws, gaps)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
 
-    rows0 = jnp.where(
-        (columns == 0)[:, None, None], jnp.einsum("k,kts->ts", bands, start[0, 0])[None], 0.0
-    )
+    first_gram, every = jnp.einsum("k,kts->ts", bands, start[0, 0]), forward["gram"][:, 0, 0]
+    at_start = jnp.where((columns == 0)[:, None, None], first_gram[None], 0.0)
+    pairs = forward["write_pairs"][:, :, 0, 0] if network.coupled else None
     found = {
-        "bands": with_start(forward["gram"][:, 0, 0], start[0, 0]),
-        "states": with_start(
-            jnp.einsum("k,pkts->pts", bands, forward["gram"][:, 0, 0]),
-            jnp.einsum("k,kts->ts", bands, start[0, 0]),
-        ),
+        "bands": with_start(every, start[0, 0]),
+        "states": with_start(jnp.einsum("k,pkts->pts", bands, every), first_gram),
         "state_log": with_start(forward["log"], start_log[0]),
-        "gaps": with_start(forward["gap"], begin.gap) if known else None,
+        "gaps": with_start(forward["gap"], network.begin.gap) if network.gapped else None,
         "arguments": arguments(forward["summary"]),
-        "crossed": with_start(forward["rows"], rows0),
+        "crossed": with_start(forward["rows"], at_start),
         "writes": forward["write"][:, 0, 0],
         "write_log": forward["write_log"][:, 0],
-        "write_pairs": forward["write_pairs"][:, :, 0, 0] if coupled else None,
+        "write_pairs": pairs,
         "participation": forward["extra"]["participation"],
         "modulators": forward["told"]["modulator"],
         "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0),
     }
-    if reach == FORWARD:
-        return found
+    return found, forward, initial
 
-    def run(gram):
-        return _backward(
-            structure,
-            coupled,
-            reach,
-            resolution,
-            tables,
-            forward,
-            bands,
-            gram,
-            (initial, begin.log),
-        )
 
-    if reach == USES:
-        return (
-            found
-            | {"reads": first_read(forward["read"], forward["read_log"], forward["pairs"])}
-            | run(readout)
+def _blank_summaries(network: _Network, first: dict[str, Any]) -> tuple[Any, ...]:
+    """Zeros of what every kind of step tells of itself, so that all tell of all."""
+    structure, tokens = network.structure, network.begin.gram.shape[0]
+    own = jnp.broadcast_to(network.begin.gram, (structure.reads, structure.reads, tokens, tokens))
+    log = jnp.zeros((structure.reads, tokens), dtype=jnp.float64)
+    shapes = [
+        jax.eval_shape(lambda kind=kind: kind.write(first, own, log, None).summary)
+        for kind in (
+            ForwardKind(k, structure, network.resolution, network.bands)
+            for k in range(len(structure.blocks))
         )
-    if reach < NTK:
-        return found | run(readout)
-    if structure.scores and tokens > 1:
-        return (
-            found
-            | run(readout)
-            | {"ntk": tangent.mixed(lambda gram: tangent.products(run(gram), stem), tokens)}
-        )
-    both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
-    backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
-    return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
+    ]
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
 
 
 def first_read(own: Any, log: Any, pairs: Any) -> tuple[Any, Any, Any]:
@@ -158,12 +161,11 @@ def first_read(own: Any, log: Any, pairs: Any) -> tuple[Any, Any, Any]:
     return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
 
-def _start(
-    structure: Structure, tables: dict[str, Any], begin: Begin, bands: Any
-) -> tuple[Any, Any, Any, Any, Any]:
+def _start(network: _Network) -> tuple[Any, Any, Any, Any, Any]:
     """Grams of the initial lanes (and of the stem's own lane), their log [1, T], the first
     step's numbers, the lanes in the stem [m, K, T] (mantissas both), lane 0's gain [T]."""
-    first = {"numbers": {name: value[0] for name, value in tables["numbers"].items()}}
+    structure, begin, bands = network.structure, network.begin, network.bands
+    first = {"numbers": {name: value[0] for name, value in network.tables["numbers"].items()}}
     shape = (structure.bands, begin.gram.shape[0])
     diagonal = jnp.broadcast_to(jnp.diagonal(begin.gram)[None], shape)
     form = numeric_form(first, lambda i, j: diagonal, lambda leaf: begin.log[None], 0, bands)
@@ -180,74 +182,21 @@ def _start(
 
 
 def _backward(
-    structure: Structure,
-    coupled: bool,
-    reach: int,
-    resolution: Resolution,
-    tables: dict[str, Any],
-    forward: dict[str, Any],
-    bands: Any,
-    cotangent: Any,
-    source: tuple[Any, Any],
+    network: _Network, forward: dict[str, Any], source: tuple[Any, Any], cotangent: Any
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas
     [m, K, T], and their log [T]."""
     initial, stem_log = source
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
-    reads = structure.reads
-    flip = functools.partial(jax.tree.map, lambda table: table[::-1])
-    tap = jnp.broadcast_to(tables["taps"][:, None, None, None], (steps, 1, n_bands, tokens)).astype(
-        jnp.float64
-    )
-    transposed = jnp.swapaxes(forward["transition"], 1, 2)
-    padded = (
-        jnp.zeros((steps, lanes + 1, lanes + 1, n_bands, tokens), dtype=jnp.float64)
-        .at[:, :lanes, :lanes]
-        .set(transposed)
-    )
-    taps = tables["taps"].astype(jnp.float64)
-    padded = padded.at[:, lanes, lanes].set(
-        (jnp.cumsum(taps) - taps > 0).astype(jnp.float64)[:, None, None]
-    )
-    back_into = jnp.concatenate([forward["into"][:, :, 0], tap], axis=1)
-    scale, back_unit = unit(jnp.abs(back_into).max(axis=(1, 2)))
-    delta_log = jnp.where(tables["taps"][:, None], 0.0, forward["write_log"][:, 0])
-    none = jnp.zeros((steps, reads, 1, n_bands, tokens), dtype=jnp.float64)
-    given = {
-        "kind": tables["kind"],
-        "numbers": tables["numbers"],
-        "ties_later": tables["ties_later"],
-        "back_into": back_into / scale[:, None, None],
-        "back_unit": back_unit,
-        "only_tap": tables["taps"] & (taps.sum() == 1),
-        "back_reads": jnp.concatenate([forward["reads"], none], axis=2),
-        "back_transition": padded,
-        "forward_read": forward["read"],
-        "forward_log": forward["read_log"],
-        "forward_gap": forward["read_gap"],
-        "sensitivity": forward["told"]["sensitivity"],
-        "delta_log": delta_log,
-        "summary": forward["summary"],
-        "later": tables["later"],
-        "row": tables["row"],
-        "column": tables["column"],
-    }
-    reversed_tables = flip(given) | {
-        "step": tables["step"],
-        "partners": steps - 1 - flip(tables["later"]),
-    }
-    if coupled:  # the partners' forward data, looked up by each step as it runs
-        reversed_tables["partners"] = jnp.where(
-            flip(tables["later"]) < steps, reversed_tables["partners"], steps
-        )
+    delta_log = jnp.where(network.tables["taps"][:, None], 0.0, forward["write_log"][:, 0])
     kinds = [
         _Looking(
-            BackwardKind(k, structure, resolution, WEIGHTS <= reach < USES),
+            BackwardKind(k, network.structure, network.resolution),
             forward,
             delta_log,
-            coupled,
+            network.coupled,
         )
-        for k in range(len(structure.blocks))
+        for k in range(len(network.structure.blocks))
     ]
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
@@ -255,25 +204,79 @@ def _backward(
         .set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
     )
     zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
-    columns = jnp.arange(steps + 1) if coupled else jnp.zeros((1,), dtype=tables["step"].dtype)
-    out = gram_scan(kinds, reversed_tables, start, zero_log, columns, bands, coupled)
+    columns = jnp.arange(steps + 1 if network.coupled else 1)
+    tables, bands = _reversed(network, forward, delta_log), network.bands
+    out = gram_scan(kinds, tables, start, zero_log, columns, bands, network.coupled)
     banded = out["gram"][:, 0, 0]
     gram = jnp.einsum("k,pkts->pts", bands, banded)
-    stem = jnp.einsum(
-        "k,ikt,jks,ijkts->ts", bands, initial, initial, out["gram"][-1, :lanes, :lanes]
-    )
-    found = {"stem": stem, "stem_log": out["log"][-1] - stem_log}
-    if reach == USES:
-        own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
-        found["cotangents"] = (flip(own), flip(log) - delta_log, flip(pairs))
-    if coupled:
-        found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
-    return found | {
+    at_stem = out["gram"][-1, :lanes, :lanes]
+    found = {
+        "stem": jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem),
+        "stem_log": out["log"][-1] - stem_log,
         "gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]),
         "gradient_bands": jnp.concatenate([jnp.zeros_like(banded[:1]), banded]),
         "gradient_log": jnp.concatenate([zero_log, out["log"]]),
         "groups": out["extra"],
     }
+    if network.reach == GRADIENTS:
+        own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
+        found["cotangents"] = (_flip(own), _flip(log) - delta_log, _flip(pairs))
+    if network.coupled:
+        found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
+    return found
+
+
+def _flip(tables: Any) -> Any:
+    """Steps in the other order."""
+    return jax.tree.map(lambda table: table[::-1], tables)
+
+
+def _reversed(network: _Network, forward: dict[str, Any], delta_log: Any) -> dict[str, Any]:
+    """What every step of the reversed scan is given: the transposed rule, the forward pass's
+    reads, its partners; v's lane is the last."""
+    tables = network.tables
+    steps, lanes, _, n_bands, tokens = forward["transition"].shape
+    taps = tables["taps"].astype(jnp.float64)
+    tap = jnp.broadcast_to(taps[:, None, None, None], (steps, 1, n_bands, tokens))
+    back_into = jnp.concatenate([forward["into"][:, :, 0], tap], axis=1)
+    scale, back_unit = unit(jnp.abs(back_into).max(axis=(1, 2)))
+    unread = jnp.zeros((steps, network.structure.reads, 1, n_bands, tokens), dtype=jnp.float64)
+    given = {
+        name: tables[name] for name in ("kind", "numbers", "ties_later", "later", "row", "column")
+    }
+    given |= {
+        "back_into": back_into / scale[:, None, None],
+        "back_unit": back_unit,
+        "only_tap": tables["taps"] & (taps.sum() == 1),
+        "back_reads": jnp.concatenate([forward["reads"], unread], axis=2),
+        "back_transition": _transposed(forward["transition"], taps),
+        "forward_read": forward["read"],
+        "forward_log": forward["read_log"],
+        "forward_gap": forward["read_gap"],
+        "sensitivity": forward["told"]["sensitivity"],
+        "delta_log": delta_log,
+        "summary": forward["summary"],
+    }
+    later = _flip(tables["later"])
+    # partners that are not there are seen by nothing where no step has any
+    partners = (
+        jnp.where(later < steps, steps - 1 - later, steps) if network.coupled else steps - 1 - later
+    )
+    return _flip(given) | {"step": tables["step"], "partners": partners}
+
+
+def _transposed(transition: Any, taps: Any) -> Any:
+    """M^T with a lane more, v's, which is kept while a tap is to come."""
+    steps, lanes, _, n_bands, tokens = transition.shape
+    shape = (steps, lanes + 1, lanes + 1, n_bands, tokens)
+    kept = (jnp.cumsum(taps) - taps > 0).astype(jnp.float64)
+    return (
+        jnp.zeros(shape, dtype=jnp.float64)
+        .at[:, :lanes, :lanes]
+        .set(jnp.swapaxes(transition, 1, 2))
+        .at[:, lanes, lanes]
+        .set(kept[:, None, None])
+    )
 
 
 class _Looking:
