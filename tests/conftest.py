@@ -22,6 +22,13 @@ def strict_numerics() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def lines_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are those of a file, not of the terminal that tests run in; the test processes are
+    told its width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def shared_programs(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Programs are those of the user's cache (``sigprop.runtime.cache``); where that is off or
