@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+from programs import few_programs as few_programs  # a fixture of every file
 
 from sigprop.runtime import cache
 
