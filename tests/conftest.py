@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+from programs import few_programs as few_programs  # a fixture of every file
 
 from sigprop.runtime import cache
 
@@ -20,6 +21,13 @@ from sigprop.runtime import cache
 def strict_numerics() -> Iterator[None]:
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def lines_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are those of a file, not of the terminal that tests run in; the test processes are
+    told its width."""
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture(autouse=True, scope="session")

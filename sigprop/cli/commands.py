@@ -73,7 +73,7 @@ def derive(
     latex: Annotated[bool, Parameter(negative="", show_default=False, help="Print LaTeX.")] = False,
 ) -> int:
     """The architecture's recursions as equations."""
-    suffixes = {".json": "to_json", ".tex": "to_latex", ".txt": "__str__"}
+    suffixes = {".json": "to_json", ".tex": "to_latex", ".txt": "to_text"}
     suffix = check_path(chosen.out, suffixes) if chosen.out is not None else ""
     arch = inputs.architecture(name, chosen)
     import sigprop as sp

@@ -14,7 +14,7 @@ from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.tables.files import SUFFIXES, check_path, write
 
-WAYS = {**SUFFIXES, ".tex": "to_latex", ".txt": "__str__"}
+WAYS = {**SUFFIXES, ".tex": "to_latex", ".txt": "to_text"}
 
 
 def prescribe(

@@ -13,6 +13,7 @@ from sigprop.cli.processes import processes
 from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.runtime.progress import Labelled, bar
+from sigprop.tables.layout import terminal_width, wrapped
 from sigprop.tables.table import Table
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ def judge(
     ):
         row, beyond = worst(table), excluded(table)
         deviation = f"{label(row)}: {cell(row.get('deviation'))}" if row else "no rows"
-        say(
+        line = (
             f"{case.label:<{size}}  {table.verdict:<12}  {seconds:7.1f} s  detects {beyond:6.2%}  "
             f"worst {deviation}"
         )
+        for part in summary_lines(line, terminal_width()):
+            say(part)
         about = {
             "label": case.label,
             "architecture": table.architecture,
@@ -80,6 +83,14 @@ def judge(
     say(f"verdict: {verdict} ({len(summary)} cases)")
     show(result, chosen, print_text=False)
     return result
+
+
+def summary_lines(line: str, width: int | None) -> list[str]:
+    """A case's line, whose worst row goes below it where there is no room beside it."""
+    if width is None or len(line) <= width:
+        return [line]
+    head, _, worst_row = line.rpartition("  worst ")
+    return [*wrapped(head, width), *wrapped(f"    worst {worst_row}", width, " " * 8)]
 
 
 def excluded(table: Table) -> float:

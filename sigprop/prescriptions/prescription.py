@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sigprop.errors import InputError, near_miss
-from sigprop.tables.cells import cell, grid
+from sigprop.tables.cells import cell
+from sigprop.tables.layout import columns_of, grid, total, wrapped
 from sigprop.tables.plain import plain
 from sigprop.tables.table import Table
+
+KEYS = ("groups", "setting")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,62 +96,69 @@ class Prescription(Table):
             found.setdefault(same, ([], block))[0].append(name)
         return list(found.values())
 
-    def __str__(self) -> str:
+    def to_text(self, width: int | None = None) -> str:
+        """The settings by groups of the same rules, in lines of at most ``width`` characters
+        (None: of any length)."""
         notes = self.notes or {}
-        sizes = [
-            ", ".join(
-                f"{key}={cell(plain(value))}"
-                for key, value in self.parameters.get(side, {}).items()
-            )
-            for side in ("base", "target")
-        ]
-        out = [
-            f"{self.architecture} (prescribe, {self.optimizer}): {sizes[0]} -> {sizes[1]}",
-            *filter(None, [notes.get("parametrisation")]),
-            "",
-        ]
-        columns: dict[str, list[Any]] = {
-            name: []
-            for name in ("groups", "setting", "expression", "ratio", "base", "target", "criterion")
-        }
+        sides = [_sizes(self.parameters.get(side, {})) for side in ("base", "target")]
+        title = f"{self.architecture} (prescribe, {self.optimizer}): {' -> '.join(sides)}"
+        head = [title, *filter(None, [notes.get("parametrisation")])]
+        found, starts = self._columns()
+        columns, reasons = columns_of(found, KEYS), []
+        if width is not None and total(columns) > width:
+            found, reasons = _numbered(found)
+            columns = columns_of(found, KEYS)
+        rows = grid(columns, width, starts=starts[1:])
+        if "base" not in found:
+            reasons += ["", "columns left out: base, value (no settings of the base were given)"]
+        remarks = (f"note: {remark}" for remark in notes.get("remarks", ()))
+        below = [*reasons, *_symbols(notes), *remarks]
+        lines = [*head, "", *rows, *below]
+        return "\n".join(part for line in lines for part in (wrapped(line, width) or [""]))
+
+    def _columns(self) -> tuple[dict[str, list[Any]], list[int]]:
+        """(columns that are shown, where blocks begin)."""
+        names = ("groups", "setting", "expression", "ratio", "base", "target", "criterion")
+        rows: list[tuple[Any, ...]] = []
         starts = []
-        for names, block in self._blocks():
-            starts.append(len(columns["setting"]))
-            shown = [", ".join(names), *[""] * (len(block) - 1)]
-            for label, row in zip(shown, block, strict=True):
+        for groups, block in self._blocks():
+            starts.append(len(rows))
+            labels = [", ".join(groups), *[""] * (len(block) - 1)]
+            for label, row in zip(labels, block, strict=True):
                 target = None if row["base"] is None else row["value"]
-                values = (
-                    label,
-                    row["setting"],
-                    self._shown(row),
-                    row["ratio"],
-                    row["base"],
-                    target,
-                    row["criterion"],
-                )
-                for column, value in zip(columns.values(), values, strict=True):
-                    column.append(value)
+                numbers = (row["ratio"], row["base"], target)
+                rows.append((label, row["setting"], self._shown(row), *numbers, row["criterion"]))
+        columns = {name: [row[k] for row in rows] for k, name in enumerate(names)}
         if not any(value is not None for value in columns["base"]):
             del columns["base"], columns["target"]
-        lines = grid(columns)
-        for start in reversed(starts[1:]):
-            lines.insert(2 + start, "")
-        if symbols := notes.get("symbols"):
-            kept = ", ".join(
-                f"{symbol} {meaning}"
-                for symbol, meaning in symbols.items()
-                if symbol not in notes["unchanged"]
-            )
-            left = ", ".join(f"{symbol} {symbols[symbol]}" for symbol in notes["unchanged"])
-            lines += [
-                "",
-                f"sizes: {kept}" + (f"; left out above, the same in both: {left}" if left else ""),
-            ]
-        return "\n".join(
-            [*out, *lines, *(f"note: {remark}" for remark in notes.get("remarks", ()))]
-        )
+        return columns, starts
 
-    __repr__ = __str__
+
+def _numbered(columns: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+    """(columns with numbers for the criteria, which many rows share; the criteria by number)."""
+    criteria = list(dict.fromkeys(columns["criterion"]))
+    numbers = {text: k for k, text in enumerate(criteria, 1)}
+    short = {name: values for name, values in columns.items() if name != "criterion"}
+    short["why"] = [numbers[text] for text in columns["criterion"]]
+    size = len(str(len(criteria)))
+    return short, ["", "why (criterion)", *(f"{k:>{size}}  {text}" for text, k in numbers.items())]
+
+
+def _sizes(side: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={cell(plain(value))}" for key, value in side.items())
+
+
+def _symbols(notes: Mapping[str, Any]) -> list[str]:
+    """What the sizes in expressions stand for."""
+    symbols = notes.get("symbols")
+    if not symbols:
+        return []
+    kept = [
+        f"{name} {meaning}" for name, meaning in symbols.items() if name not in notes["unchanged"]
+    ]
+    left = [f"{name} {symbols[name]}" for name in notes["unchanged"]]
+    more = f"; left out above, the same in both: {', '.join(left)}" if left else ""
+    return ["", f"sizes: {', '.join(kept)}{more}"]
 
 
 def _tex(text: str) -> str:

@@ -4,6 +4,7 @@ the compile time of the engines' programs and leaves their speed as it is."""
 from __future__ import annotations
 
 import functools
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,8 @@ OUT_OF_CACHE = LIGHT | {
 memory first."""
 # kept compiled at a time: each holds memory maps, of which a process has only so many
 MOST_PROGRAMS = 32
+COMPILED: Counter[str] = Counter()
+"""Programs that this process has compiled, by function."""
 
 
 def known(options: dict[str, Any]) -> dict[str, Any]:
@@ -53,45 +56,58 @@ def jit(
     static: tuple[int, ...], options: dict[str, Any] = LIGHT
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``jax.jit`` with static argument positions and, on a CPU, these options; jax is set up at
-    the first call, not at import."""
+    the first call, not at import.
+
+    What it returns keeps ``MOST_PROGRAMS`` compiled, of which the least recently used goes first
+    (``programs``: key -> program), and has one whose programs nobody runs (``compiled``: for what
+    they look like and cost).
+    """
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.cache
-        def compiled() -> Any:
+        def settings() -> dict[str, Any] | None:
             import jax
 
-            return jax.jit(
-                function,
-                static_argnums=static,
-                compiler_options=known(options) if jax.default_backend() == "cpu" else None,
-            )
+            return known(options) if jax.default_backend() == "cpu" else None
 
-        seen: set[Any] = set()
+        def program() -> Any:
+            import jax
+
+            @functools.wraps(function)
+            def alone(*args: Any) -> Any:  # jax drops the programs of a function all at once
+                return function(*args)
+
+            return jax.jit(alone, static_argnums=static, compiler_options=settings())
+
+        programs: OrderedDict[Any, Any] = OrderedDict()
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:
-            import jax
-
-            fixed = tuple(args[i] for i in static)
-            key = (
-                fixed,
-                tuple(
-                    jax.numpy.shape(leaf)
-                    for leaf in jax.tree.leaves([a for i, a in enumerate(args) if i not in static])
-                ),
-            )
-            if key not in seen and len(seen) >= MOST_PROGRAMS:
-                compiled().clear_cache()
-                seen.clear()
-            if key not in seen:  # the call below has the program that is compiled here
+            key = _key(args, static)
+            if key not in programs:
+                while len(programs) >= MOST_PROGRAMS:
+                    programs.popitem(last=False)
+                new = program()
+                # the call below has the program that is compiled here
                 memory.require(
-                    needs(compiled().lower(*args).compile()), "a compiled program of these sizes"
+                    needs(new.lower(*args).compile()), "a compiled program of these sizes"
                 )
-            seen.add(key)
-            return compiled()(*args)
+                COMPILED[function.__name__] += 1
+                programs[key] = new
+            programs.move_to_end(key)
+            return programs[key](*args)
 
-        call.compiled = compiled  # type: ignore[attr-defined]
-        call.programs = seen  # type: ignore[attr-defined]
+        call.compiled = functools.cache(program)  # type: ignore[attr-defined]
+        call.programs = programs  # type: ignore[attr-defined]
         return call
 
     return wrap
+
+
+def _key(args: tuple[Any, ...], static: tuple[int, ...]) -> Any:
+    """What a program is compiled for: the static arguments, and the others' shapes and dtypes."""
+    import jax
+
+    leaves = jax.tree.leaves([arg for i, arg in enumerate(args) if i not in static])
+    kinds = tuple((jax.numpy.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
+    return tuple(args[i] for i in static), kinds, jax.config.read("jax_enable_x64")

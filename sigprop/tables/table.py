@@ -16,6 +16,7 @@ from sigprop.errors import InputError
 from sigprop.tables.cells import cell
 from sigprop.tables.document import Document
 from sigprop.tables.files import SUFFIXES, check_path, write
+from sigprop.tables.layout import terminal_width
 from sigprop.tables.plain import plain
 from sigprop.tables.text import html, text
 
@@ -76,7 +77,12 @@ class Table(Document):
     def _repr_html_(self) -> str:
         return html(self)
 
+    def to_text(self, width: int | None = None) -> str:
+        """The table as aligned lines of at most ``width`` characters (None: of any length), long
+        tables as their head and tail."""
+        return text(self, width)
+
     def __str__(self) -> str:
-        return text(self)
+        return self.to_text(terminal_width())
 
     __repr__ = __str__

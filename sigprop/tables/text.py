@@ -6,13 +6,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from sigprop.tables.cells import cell, grid
+from sigprop.tables.cells import cell
 from sigprop.tables.document import KEYS, Document, Row
+from sigprop.tables.layout import columns_of, grid, shortened, total, wrapped
 from sigprop.tables.plain import plain
 
 HEAD, TAIL = 24, 12  # rows shown of a longer table
+LONG = 40  # characters; a list of more is said by its shape
 SEVERITY = ("identity", "confirmed", "inconclusive", "rejected")
 # never what a row is about
 SHARED = (
@@ -71,9 +73,9 @@ class Page(NamedTuple):
     below: list[list[str]]
 
 
-def page(table: Document) -> Page:
+def page(table: Document, narrow: bool = False) -> Page:
     """Return the whole table, or its head and tail with a line that says how many rows are left
-    out."""
+    out; narrow: every value that all rows share is said below, not in a column."""
     chosen = ", ".join(
         f"{key}={_short(value)}" for key, value in table.parameters.items() if value is not None
     )
@@ -83,7 +85,7 @@ def page(table: Document) -> Page:
         return Page(title, {}, None, [["no rows"], _remarks(notes)])
     long = len(table) > HEAD + TAIL + 4
     shown = [*table.rows[:HEAD], *table.rows[-TAIL:]] if long else table.rows
-    kept, shared = _columns(table)
+    kept, shared, left = _columns(table, narrow)
     gap = (
         f"... {len(table) - len(shown)} of {len(table)} rows left out; .json, .csv and .md files "
         f"hold all ..."
@@ -95,6 +97,10 @@ def page(table: Document) -> Page:
         if shared
         else []
     )
+    if left:
+        why = {why: [name for name in left if left[name] == why] for why in left.values()}
+        names = ", ".join(f"{', '.join(found)} ({reason})" for reason, found in why.items())
+        below.append([f"columns left out: {names}; .json, .csv and .md files hold all"])
     below.append(_remarks(notes))
     if (diverged := notes.get("diverged")) is not None:
         below.append([f"diverged: {cell(diverged)}" if not isinstance(diverged, str) else diverged])
@@ -103,42 +109,50 @@ def page(table: Document) -> Page:
     return Page(title, {name: [row.get(name) for row in shown] for name in kept}, gap, below)
 
 
-def _columns(table: Document) -> tuple[list[str], dict[str, object]]:
-    """(columns that are shown, what all rows share and is said once)."""
-    columns = {name: [row.get(name) for row in table.rows] for name in table.columns}
-    shared = {
-        name: values[0]
-        for name, values in columns.items()
-        if name in SHARED and len({cell(v) for v in values}) == 1
-    }
-    # whole ladders are for files
-    flat = {
-        name
-        for name, values in columns.items()
-        if not any(isinstance(value, list) for value in values)
-    }
-    kept = [
-        name
-        for name, values in columns.items()
-        if name in flat and name not in shared and any(value is not None for value in values)
-    ]
-    if all(isinstance(row.get("value"), (int, float)) for row in table.rows):
-        # there for what is too large to be a float
-        kept = [name for name in kept if name != "log_value"]
-    return kept, {name: value for name, value in shared.items() if value is not None}
+def _columns(table: Document, narrow: bool) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """(columns that are shown, what all rows share and is said once, the others and why)."""
+    kept: list[str] = []
+    shared: dict[str, Any] = {}
+    left: dict[str, str] = {}
+    finite = all(isinstance(row.get("value"), (int, float)) for row in table.rows)
+    for name in table.columns:
+        values = [row.get(name) for row in table.rows]
+        if all(value is None for value in values):
+            left[name] = "empty"
+        elif any(isinstance(value, list) for value in values):
+            left[name] = "a list a row"
+        elif name == "log_value" and finite:  # there for what is too large to be a float
+            left[name] = "every value is a float"
+        elif _is_shared(name, values, narrow):
+            shared[name] = values[0]
+        else:
+            kept.append(name)
+    return kept, shared, left
 
 
-def text(table: Document) -> str:
-    """Return the page as lines for a terminal."""
-    shown = page(table)
-    rows = ["", *grid(shown.columns, shown.gap, HEAD)] if shown.columns else []
+def _is_shared(name: str, values: list[Any], narrow: bool) -> bool:
+    alike = len({cell(value) for value in values}) == 1
+    return alike and (name in SHARED or narrow and len(values) > 1 and name not in KEYS)
+
+
+def text(table: Document, width: int | None = None) -> str:
+    """Return the page as lines for a terminal of ``width`` characters (None: lines of any
+    length). No column is lost: where they do not fit side by side, they are shortened, then
+    stacked in blocks."""
+    shown, legend = page(table), []
+    columns = columns_of(shown.columns)
+    if width is not None and total(columns) > width:
+        shown = page(table, narrow=True)
+        columns, legend = shortened(shown.columns)
+    rows = ["", *grid(columns, width, shown.gap, HEAD)] if columns else []
     below = [
         line
-        for paragraph in shown.below
+        for paragraph in (legend, *shown.below)
         if paragraph
         for line in ([*paragraph] if paragraph == ["no rows"] else ["", *paragraph])
     ]
-    return "\n".join([shown.title, *rows, *below])
+    title = wrapped(shown.title, width)
+    return "\n".join([*title, *rows, *(part for line in below for part in wrapped(line, width))])
 
 
 def html(table: Document) -> str:
@@ -213,6 +227,15 @@ def verdict_line(table: Document) -> str:
     )
 
 
-def _short(value: object) -> str:
+def _short(value: Any) -> str:
+    """A parameter's value; of long lists, their shape."""
     written = cell(value) if isinstance(value, (str, float)) else str(plain(value))
-    return written if len(written) <= 40 else written[:37] + "..."
+    if len(written) <= LONG or isinstance(value, str):
+        return written
+    shape: list[str] = []
+    inner: object = plain(value)
+    while isinstance(inner, list) and inner:
+        entries = cast("list[object]", inner)
+        shape.append(str(len(entries)))
+        inner = entries[0]
+    return f"[{' x '.join(shape)} values]" if shape else written

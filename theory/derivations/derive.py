@@ -29,6 +29,8 @@ import sympy
 
 from sigprop.description.architecture import Architecture
 from sigprop.language.traversal import numbers_in
+from sigprop.tables.formulas import labelled
+from sigprop.tables.layout import terminal_width
 from sigprop.theory.derivations.closed_forms import closed_form
 from sigprop.theory.derivations.equations import equations as derived
 from sigprop.theory.derivations.reading import Deriver
@@ -94,17 +96,22 @@ class Derivation:
             f"{escape(self.to_latex().replace('gather*', 'gathered'))}\n$$"
         )
 
-    def __str__(self) -> str:
-        width = max(len(e.name) for e in (*self.equations, *self.closed_form))
-        lines = [f"{e.name:<{width}}  {e.equation.lhs} = {e.equation.rhs}" for e in self.equations]
-        lines += ["", "closed form"] * bool(self.closed_form) + [
-            f"{e.name:<{width}}  {e.equation.lhs} = {e.equation.rhs}" for e in self.closed_form
-        ]
+    def to_text(self, width: int | None = None) -> str:
+        """The equations with their names, in lines of at most ``width`` characters (None: of any
+        length)."""
+        size = max(len(e.name) for e in (*self.equations, *self.closed_form))
+        lines = [f"{self.architecture} (derived)", ""]
+        for title, equations in (("", self.equations), ("closed form", self.closed_form)):
+            lines += ["", title] * bool(title and equations)
+            for e in equations:
+                lines += labelled(e.name, f"{e.equation.lhs} = {e.equation.rhs}", size, width)
         if self.mean_field:
-            lines += ["", "mean field"] + [
-                f"{name:<{width}}  {value:.10g}" for name, value in self.mean_field.items()
-            ]
-        return "\n".join([f"{self.architecture} (derived)", "", *lines])
+            numbers = [f"{name:<{size}}  {value:.10g}" for name, value in self.mean_field.items()]
+            lines += ["", "mean field", *numbers]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.to_text(terminal_width())
 
 
 def derive(arch: Architecture) -> Derivation:

@@ -113,12 +113,12 @@ def test_a_broken_rule_breaks_both(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(
         calculus.RULES, (Linear, Linear), lambda u, i, v, j, env: 1.1 * rule(u, i, v, j, env)
     )
-    passes.run.compiled().clear_cache()
+    passes.run.programs.clear()
     try:
         wrong, derivation = sp.predict(arch, ["residual_variance"]), sp.derive(arch)
         it = Iterated(arch, derivation)
     finally:
-        passes.run.compiled().clear_cache()
+        passes.run.programs.clear()
     assert derivation["write"] != equation
     assert wrong.rows[-1]["value"] > right.rows[-1]["value"] + 0.05
     assert it("G", 3, 3) == pytest.approx(wrong.rows[-1]["value"], rel=1e-10)
