@@ -16,8 +16,7 @@ from sigprop.theory.attention import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import variance
-from sigprop.theory.gaussian import dual
-from sigprop.theory.recursion import gaps as recursion_gaps
+from sigprop.theory.gaussian import dual, gap_rules
 
 
 class ArrayEnvironment(NumericEnvironment):
@@ -107,7 +106,7 @@ class ArrayEnvironment(NumericEnvironment):
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
         if i != j or u != v or self.tokens_alone(i):
             return None
-        return recursion_gaps.gap(u, i, self)
+        return gap_rules.gap(u, i, self)
 
     def block(self, value: Any, i: str, j: str) -> Any:
         # of (b, b) nothing is given: its blocks are as those of (a, b)

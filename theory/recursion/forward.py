@@ -18,8 +18,8 @@ from sigprop.theory.calculus.environment import Resolution
 from sigprop.theory.calculus.linear import WRITE, Coefficients, Form, overlap
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
+from sigprop.theory.gaussian.gap_rules import gap as gap_of
 from sigprop.theory.recursion.arrays import ArrayEnvironment
-from sigprop.theory.recursion.gaps import gap as gap_of
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall, summarise

@@ -18,18 +18,16 @@ O(P) steps over all P columns where some is.
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from sigprop.theory.calculus.linear import advance
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.gaps import Pair, joined
-
-BEYOND = 200  # powers of two
+from sigprop.theory.recursion.advance import lanes_first, moderate, next_gram, normalised
 
 
 class Written(NamedTuple):
@@ -97,6 +95,19 @@ class Carry(NamedTuple):
     gap: Any = None
 
 
+class _Scan(NamedTuple):
+    """What every step of one scan knows: the kinds of step, the step tables, tracked boundaries
+    [C], widths of bands [K], whether steps share weights, draws of modulators' scores, gaps."""
+
+    kinds: Sequence[Kind]
+    tables: dict[str, Any]
+    columns: Any
+    bands: Any
+    coupled: bool
+    draws: Any
+    gaps: Gaps | None
+
+
 def gram_scan(
     kinds: Sequence[Kind],
     tables: dict[str, Any],
@@ -117,10 +128,20 @@ def gram_scan(
     summaries, for partners (empty: none kept); draws [P, C, T]: of modulators' scores, where there
     are any; gaps: of the start, of one lane in one band, no weight shared.
     """
-    steps, reads, writes = tables["step"].shape[0], kinds[0].reads, kinds[0].writes
+    scan = _Scan(kinds, tables, columns, bands, coupled, draws, gaps)
+    rows = jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0)
+    first = Carry(
+        start, start_log, rows, _kept(scan, start, summary), None if gaps is None else gaps.gap
+    )
+    return jax.lax.scan(functools.partial(_step, scan), first, tables)[1]
+
+
+def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
+    """Zeros of what later steps look up of earlier ones."""
+    steps, reads, writes = scan.tables["step"].shape[0], scan.kinds[0].reads, scan.kinds[0].writes
     lanes, _, n_bands, tokens, _ = start.shape
 
-    def zeros(*shape):
+    def zeros(*shape: int) -> Any:
         return jnp.zeros(shape, dtype=jnp.float64)
 
     kept = {
@@ -130,73 +151,68 @@ def gram_scan(
         "into": zeros(steps, lanes, writes, n_bands, tokens),
         "summary": jax.tree.map(lambda leaf: zeros(steps, *leaf.shape[1:]), summary),
     }
-    if draws is not None and coupled:
+    if scan.draws is not None and scan.coupled:
         kept["factor"] = zeros(steps, tokens, steps, tokens)
-    rows = (
-        zeros(columns.shape[0], *start.shape)
-        .at[...]
-        .set(jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0))
+    return kept
+
+
+def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
+    """One step: read, write, rule; what it leaves for later steps and what it tells."""
+    p, kinds, bands = x["step"], scan.kinds, scan.bands
+    rho, read_log = _switch(kinds, x, "read", carry.gram, carry.log)
+    own = _contract(rho, rho, carry.gram, bands)
+    partners = _partners(carry, x, rho, bands, scan.tables["numbers"]) if scan.coupled else None
+    scores, factor = _scores(carry, x, own[0, 0], read_log[0], partners, scan.draws)
+    x = x | {"scores": scores, "gap": carry.gap}
+    written = _switch(kinds, x, "write", own, read_log, partners)
+    # <w_p, S_c> [P + 1, W, m, K, T, T]
+    overlaps = _write_rows(carry.tables, x["partners"], written.pairs) if scan.coupled else None
+    none = jnp.zeros((kinds[0].writes, *carry.gram.shape[1:]), dtype=jnp.float64)
+    cross = none if overlaps is None else overlaps[p]
+    ruled = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own, written.log)
+    m, b, log, told = ruled
+    m, b, log = moderate(m, b, log)
+    m, b, log, gram = normalised(m, b, log, next_gram(m, b, carry.gram, cross, written.own))
+    gap = None if scan.gaps is None else _next_gap(m, b, carry, written, scan.gaps.nudge)
+    rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
+    here = (scan.columns == p + 1)[:, None, None, None, None, None]
+    rows = jnp.where(here, gram[None], rows)
+    own_facts = {"reads": rho, "logs": read_log, "transition": m, "into": b}
+    tables = _remembered(scan, carry.tables, p, own_facts, written, factor)
+    out = {
+        "gram": gram,
+        "log": log[0],
+        "rows": jnp.einsum("k,ckts->cts", bands, rows[:, 0, 0]),
+        "read": own,
+        "read_log": read_log,
+        "reads": rho,
+        "write": written.own,
+        "write_log": written.log,
+        "told": {name: value[0] for name, value in told.items()},
+        "pairs": partners.reads if partners else None,
+        "write_pairs": written.pairs,
+        "transition": m,
+        "into": b,
+        "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
+        "extra": written.extra,
+        "read_gap": carry.gap,
+        "gap": gap,
+    }
+    return Carry(gram, log, rows, tables, gap), out
+
+
+def _remembered(
+    scan: _Scan, tables: dict[str, Any], p: Any, own: dict[str, Any], written: Written, factor: Any
+) -> dict[str, Any]:
+    """The tables with this step's own entries, which only steps that share weights look up."""
+    if not scan.coupled:
+        return tables
+    kept = tables["summary"]
+    own = own | {"summary": jax.tree.map(lambda leaf: leaf[0], written.summary) if kept else ()}
+    new = jax.tree.map(
+        lambda table, value: table.at[p].set(value), {name: tables[name] for name in own}, own
     )
-
-    def step(carry: Carry, x: Any) -> tuple[Carry, Any]:
-        p = x["step"]
-        rho, read_log = _switch(kinds, x, "read", carry.gram, carry.log)
-        own = _contract(rho, rho, carry.gram, bands)
-        partners = _partners(carry, x, rho, bands, tables["numbers"]) if coupled else None
-        scores, factor = _scores(carry, x, own[0, 0], read_log[0], partners, draws)
-        x = x | {"scores": scores, "gap": carry.gap}
-        written = _switch(kinds, x, "write", own, read_log, partners)
-        # <w_p, S_c> [P + 1, W, m, K, T, T]
-        cross_rows: Any = (
-            _write_rows(carry.tables, x["partners"], written.pairs) if coupled else None
-        )
-        cross = (
-            cross_rows[p] if coupled else jnp.zeros((writes, *start.shape[1:]), dtype=jnp.float64)
-        )
-        m, b, log, told = _switch(
-            kinds, x, "rule", carry.gram, carry.log, cross, written.own, written.log
-        )
-        m, b, log = _moderate(m, b, log)
-        m, b, log, gram = _normalised(m, b, log, _next_gram(m, b, carry.gram, cross, written.own))
-        gap = None if gaps is None else _next_gap(m, b, carry, written, gaps.nudge)
-        new = _lanes_first(m, b, carry.rows, cross_rows[columns] if coupled else None)
-        new = jnp.where((columns == p + 1)[:, None, None, None, None, None], gram[None], new)
-        kept = dict(carry.tables)
-        if coupled:
-            updates = {"reads": rho, "logs": read_log, "transition": m, "into": b}
-            updates["summary"] = (
-                jax.tree.map(lambda leaf: leaf[0], written.summary) if summary else ()
-            )
-            kept = kept | jax.tree.map(
-                lambda table, value: table.at[p].set(value),
-                {name: kept[name] for name in updates},
-                updates,
-            )
-            kept |= {} if factor is None else {"factor": factor}
-        out = {
-            "gram": gram,
-            "log": log[0],
-            "rows": jnp.einsum("k,ckts->cts", bands, new[:, 0, 0]),
-            "read": own,
-            "read_log": read_log,
-            "reads": rho,
-            "write": written.own,
-            "write_log": written.log,
-            "told": {name: value[0] for name, value in told.items()},
-            "pairs": partners.reads if partners else None,
-            "write_pairs": written.pairs,
-            "transition": m,
-            "into": b,
-            "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
-            "extra": written.extra,
-            "read_gap": carry.gap,
-            "gap": gap,
-        }
-        return Carry(gram, log, new, kept, gap), out
-
-    return jax.lax.scan(
-        step, Carry(start, start_log, rows, kept, None if gaps is None else gaps.gap), tables
-    )[1]
+    return tables | new | ({} if factor is None else {"factor": factor})
 
 
 def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any:
@@ -291,60 +307,3 @@ def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:
         1
     ]
     return jnp.concatenate([jnp.zeros_like(states[:1]), states])
-
-
-def _lanes_first(m: Any, b: Any, rows: Any, cross: Any) -> Any:
-    """``advance`` on the first lane and token axis of rows [C, m, m, K, T, T]; cross [C, W, m, K,
-    T, T]."""
-    lanes, writes = range(m.shape[0]), range(b.shape[1])
-    transition = {(i, j): m[i, j][None, None, :, :, None] for i in lanes for j in lanes}
-    into = {(i, k): b[i, k][None, None, :, :, None] for i in lanes for k in writes}
-    new = [] if cross is None else [cross[:, k] for k in writes]
-    return jnp.stack(advance(transition, into, [rows[:, j] for j in lanes], new), axis=1)
-
-
-def _next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
-    """<S', S'> from <S, S> [m, m, K, T, T], <w, S> [W, m, K, T, T] and <w, w> [W, W, T, T]:
-    ``advance`` on one side, then on the other."""
-    half = _lanes_first(m, b, gram[None], cross[None])[0]  # <S', S_j>
-    lanes, writes = range(m.shape[0]), range(b.shape[1])
-    transition = {(i, j): m[i, j][:, :, None] for i in lanes for j in lanes}
-    into = {(i, k): b[i, k][:, :, None] for i in lanes for k in writes}
-    with_writes = []  # <S', w_l>
-    for write in writes:
-        old = [jnp.swapaxes(cross[write, j], -1, -2) for j in lanes]
-        new = [jnp.broadcast_to(own[k, write][None], cross.shape[2:]) for k in writes]
-        with_writes.append(jnp.stack(advance(transition, into, old, new)))
-    second = {(i, j): m[i, j][None, :, None, :] for i in lanes for j in lanes}
-    into = {(i, k): b[i, k][None, :, None, :] for i in lanes for k in writes}
-    return jnp.stack(advance(second, into, [half[:, j] for j in lanes], with_writes), axis=1)
-
-
-def _moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
-    """Coefficients whose squares floats could not hold, in units of a power of two (others as
-    they are)."""
-    scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1, 2))))
-    return m / scale[None, None, None], b / scale[None, None, None], log + more[None]
-
-
-def unit(size: Any) -> tuple[Any, Any]:
-    """The power of two next to sizes whose squares floats could not hold, else 1; and its
-    logarithm."""
-    size = jax.lax.stop_gradient(size)
-    power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
-    power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)
-    return jnp.exp2(power), power * math.log(2)
-
-
-def _normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:
-    """Move the state's size into its log scale, so that its largest lane has unit variance per
-    token."""
-    # a choice of units, not a function of the Gram
-    size = jax.lax.stop_gradient(jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1)))
-    scale = jnp.where(size > 0, jnp.sqrt(jnp.where(size > 0, size, 1.0)), 1.0)
-    return (
-        m / scale[None, None, None, :],
-        b / scale[None, None, None, :],
-        log + jnp.log(scale)[None],
-        gram / (scale[:, None] * scale[None, :])[None, None, None],
-    )

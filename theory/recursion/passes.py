@@ -13,9 +13,10 @@ from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion import tangent
+from sigprop.theory.recursion.advance import unit
 from sigprop.theory.recursion.backward import BackwardKind
 from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
-from sigprop.theory.recursion.gram_scan import Gaps, gram_scan, unit
+from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
 

@@ -1,0 +1,74 @@
+"""One step of the Gram scan as algebra on arrays: S' = M S + B w on Grams [m, m, K, T, T], and its
+units.
+
+M [m, m, K, T], B [m, W, K, T]; <w, S> [W, m, K, T, T]; axes as in ``gram_scan``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sigprop.theory.calculus.linear import advance
+
+BEYOND = 200  # powers of two
+
+
+def lanes_first(m: Any, b: Any, rows: Any, cross: Any) -> Any:
+    """``advance`` on the first lane and token axis of rows [C, m, m, K, T, T]; cross [C, W, m, K,
+    T, T]."""
+    lanes, writes = range(m.shape[0]), range(b.shape[1])
+    transition = {(i, j): m[i, j][None, None, :, :, None] for i in lanes for j in lanes}
+    into = {(i, k): b[i, k][None, None, :, :, None] for i in lanes for k in writes}
+    new = [] if cross is None else [cross[:, k] for k in writes]
+    return jnp.stack(advance(transition, into, [rows[:, j] for j in lanes], new), axis=1)
+
+
+def next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
+    """<S', S'> from <S, S> [m, m, K, T, T], <w, S> [W, m, K, T, T] and <w, w> [W, W, T, T]:
+    ``advance`` on one side, then on the other."""
+    half = lanes_first(m, b, gram[None], cross[None])[0]  # <S', S_j>
+    lanes, writes = range(m.shape[0]), range(b.shape[1])
+    transition = {(i, j): m[i, j][:, :, None] for i in lanes for j in lanes}
+    into = {(i, k): b[i, k][:, :, None] for i in lanes for k in writes}
+    with_writes = []  # <S', w_l>
+    for write in writes:
+        old = [jnp.swapaxes(cross[write, j], -1, -2) for j in lanes]
+        new = [jnp.broadcast_to(own[k, write][None], cross.shape[2:]) for k in writes]
+        with_writes.append(jnp.stack(advance(transition, into, old, new)))
+    second = {(i, j): m[i, j][None, :, None, :] for i in lanes for j in lanes}
+    into = {(i, k): b[i, k][None, :, None, :] for i in lanes for k in writes}
+    return jnp.stack(advance(second, into, [half[:, j] for j in lanes], with_writes), axis=1)
+
+
+def moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
+    """Coefficients whose squares floats could not hold, in units of a power of two (others as
+    they are)."""
+    scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1, 2))))
+    return m / scale[None, None, None], b / scale[None, None, None], log + more[None]
+
+
+def unit(size: Any) -> tuple[Any, Any]:
+    """The power of two next to sizes whose squares floats could not hold, else 1; and its
+    logarithm."""
+    size = jax.lax.stop_gradient(size)
+    power = jnp.round(jnp.log2(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)))
+    power = jnp.where(jnp.abs(power) > BEYOND, power, 0.0)
+    return jnp.exp2(power), power * math.log(2)
+
+
+def normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:
+    """Move the state's size into its log scale, so that its largest lane has unit variance per
+    token."""
+    # a choice of units, not a function of the Gram
+    size = jax.lax.stop_gradient(jnp.max(jnp.einsum("iiktt->ikt", gram), axis=(0, 1)))
+    scale = jnp.where(size > 0, jnp.sqrt(jnp.where(size > 0, size, 1.0)), 1.0)
+    return (
+        m / scale[None, None, None, :],
+        b / scale[None, None, None, :],
+        log + jnp.log(scale)[None],
+        gram / (scale[:, None] * scale[None, :])[None, None, None],
+    )
