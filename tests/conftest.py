@@ -1,5 +1,5 @@
 """Every test runs under strict numerics: no silent dtype or rank promotion; warnings are errors
-(pyproject.toml).
+(pyproject.toml). Functions of ``shapes.CHECKED`` check the shapes that their annotations name.
 
 Compiled programs are shared: by the test processes, by the commands they start, and with the
 session before.
@@ -12,9 +12,14 @@ from collections.abc import Iterator
 
 import jax
 import pytest
+from jaxtyping import install_import_hook
+from shapes import CHECKED
 from programs import few_programs as few_programs  # a fixture of every file
 
 from sigprop.runtime import cache
+
+# before anything of them is imported
+install_import_hook(CHECKED, "shapes.check")
 
 
 @pytest.fixture(autouse=True)

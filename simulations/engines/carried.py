@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Integer, Key
 
 from sigprop.simulations.engines.conditional import LAWS, Seen
 from sigprop.simulations.network import random
@@ -29,7 +31,7 @@ class Known(NamedTuple):
 
     forward: Seen
     transposed: Seen
-    passes: Any
+    passes: Float[Array, ""]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Kind:
         rows, columns = self.sides
         longest = max(rows, columns)
 
-        def zeros(count: int, side: int) -> Any:
+        def zeros(count: int, side: int) -> Float[Array, "slots kept {side}"]:
             kept = whole_blocks(count * self.uses * self.tokens, longest)
             return jnp.zeros((self.shape.slots, kept, side), dtype=self.dtype)
 
@@ -73,6 +75,13 @@ class Kind:
             Seen(zeros(back, rows), zeros(back, columns)),
             jnp.zeros((), dtype=self.dtype),
         )
+
+
+State = dict[str, Known]
+Number = Integer[Array, ""] | int | np.integer
+Slots = dict[str, Number]
+Keys = Key[Array, " queries"]
+Place = tuple[Integer[Array, ""], Number]
 
 
 def _no(x: Any) -> Any:
@@ -98,7 +107,7 @@ def _set(arrays: Any, slot: Any, values: Any) -> Any:
 
 
 @jax.custom_vjp
-def take(state: Any, slots: Any) -> tuple[Any, Any]:
+def take(state: State, slots: Slots) -> tuple[State, State]:
     """(each weight's slot, the state); in reverse the slot is written back."""
     local = {
         name: Known(
@@ -109,7 +118,7 @@ def take(state: Any, slots: Any) -> tuple[Any, Any]:
     return local, state
 
 
-def _take_reverse(slots: Any, carriers: Any) -> Any:
+def _take_reverse(slots: Slots, carriers: tuple[State, State]) -> tuple[State, Any]:
     local, state = carriers
     back = {
         name: known._replace(transposed=_set(known.transposed, slots[name], local[name].transposed))
@@ -122,7 +131,7 @@ take.defvjp(lambda state, slots: (take(state, slots), slots), _take_reverse)
 
 
 @jax.custom_vjp
-def put(state: Any, slots: Any, local: Any) -> Any:
+def put(state: State, slots: Slots, local: State) -> State:
     """The state with each weight's slot replaced; in reverse it is read."""
     return {
         name: known._replace(forward=_set(known.forward, slots[name], local[name].forward))
@@ -130,7 +139,7 @@ def put(state: Any, slots: Any, local: Any) -> Any:
     }
 
 
-def _put_reverse(slots: Any, carrier: Any) -> Any:
+def _put_reverse(slots: Slots, carrier: State) -> tuple[State, Any, State]:
     local = {
         name: Known(
             _at(known.forward, slots[name]), _at(known.transposed, slots[name]), known.passes
@@ -144,7 +153,9 @@ put.defvjp(lambda state, slots, local: (put(state, slots, local), slots), _put_r
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def ask(kind: Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
+def ask(
+    kind: Kind, keys: Keys, place: Place, known: Known, x: Float[Array, "T n_in"]
+) -> tuple[Float[Array, "T n_out"], Known]:
     """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query
     known. place: (application, use of the slot)."""
     rows, columns = kind.sides
@@ -157,11 +168,15 @@ def ask(kind: Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
     return y[:, : kind.shape.shape[0]], known._replace(forward=forward)
 
 
-def _forward(kind: Kind, keys: Any, place: Any, known: Known, x: Any) -> Any:
+def _forward(
+    kind: Kind, keys: Keys, place: Place, known: Known, x: Float[Array, "T n_in"]
+) -> tuple[tuple[Float[Array, "T n_out"], Known], tuple[Keys, Place]]:
     return ask(kind, keys, place, known, x), (keys, place)
 
 
-def _reverse(kind: Kind, kept: Any, cotangents: Any) -> Any:
+def _reverse(
+    kind: Kind, kept: tuple[Keys, Place], cotangents: tuple[Float[Array, "T n_out"], Known]
+) -> tuple[Any, Any, Known, Float[Array, "T n_in"]]:
     (keys, place), (d, known) = kept, cotangents
     rows, columns = kind.sides
     step, use = place
@@ -178,17 +193,19 @@ def _reverse(kind: Kind, kept: Any, cotangents: Any) -> Any:
 ask.defvjp(_forward, _reverse)
 
 
-def _normals(kind: Kind, keys: Any, step: Any, which: Any, side: int) -> Any:
+def _normals(
+    kind: Kind, keys: Keys, step: Integer[Array, ""], which: Number | int, side: int
+) -> Float[Array, "T {side}"]:
     """Of the forward query (which = 0) or a transposed one (1, 2, ...) of an application."""
     key = keys[step.astype(jnp.int32) * (1 + kind.passes) + which]
     return random.normal(key, (kind.tokens, side), kind.dtype)
 
 
-def _padded(x: Any, side: int) -> Any:
+def _padded(x: Float[Array, "T n"], side: int) -> Float[Array, "T {side}"]:
     return x if x.shape[-1] == side else jnp.pad(x, ((0, 0), (0, side - x.shape[-1])))
 
 
-def _written(seen: Seen, new: Seen, row: Any) -> Seen:
+def _written(seen: Seen, new: Seen, row: Number) -> Seen:
     """``seen`` with new rows from ``row`` on (unchanged where it has no room, as where nothing
     is ever asked again)."""
     if seen.directions.shape[0] == 0:

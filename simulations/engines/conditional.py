@@ -19,16 +19,19 @@ compared with matrices that are formed in tests/simulations/engines/test_conditi
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sigprop.simulations.network.directions import combined, exchanged, extend, times
+from jax import Array
+from jaxtyping import Float
+
+from sigprop.simulations.network.directions import Used, combined, exchanged, extend, times
 
 
 class Seen(NamedTuple):
     """Orthonormal directions [K, n] (rows not yet used are zero) and their images [K, m]."""
 
-    directions: Any
-    images: Any
+    directions: Float[Array, "K n"]
+    images: Float[Array, "K m"]
 
     @property
     def reversed(self) -> Seen:
@@ -46,8 +49,12 @@ class Gaussian:
 
     @staticmethod
     def ask(
-        own: Seen | None, other: Seen | None, x: Any, fresh: Any, used: Any = None
-    ) -> tuple[Any, Seen]:
+        own: Seen | None,
+        other: Seen | None,
+        x: Float[Array, "T n"],
+        fresh: Float[Array, "T m"],
+        used: Used = None,
+    ) -> tuple[Float[Array, "T m"], Seen]:
         """(W x [T, m], the new directions and images). own: queries of this side so far, of
         which ``used`` rows at most are not zero; other: of the other side (its directions live
         among our images); None where there are none; fresh: standard normals [T, m]."""
@@ -71,8 +78,12 @@ class Orthogonal:
 
     @staticmethod
     def ask(
-        own: Seen | None, other: Seen | None, x: Any, fresh: Any, used: Any = None
-    ) -> tuple[Any, Seen]:
+        own: Seen | None,
+        other: Seen | None,
+        x: Float[Array, "T n"],
+        fresh: Float[Array, "T n"],
+        used: Used = None,
+    ) -> tuple[Float[Array, "T n"], Seen]:
         """As of ``Gaussian``, x and fresh padded. Every pair (u, O u) that is known, from either
         side, is one of the same kind."""
         pairs = [(own, used)] if own is not None else []
@@ -85,7 +96,7 @@ class Orthogonal:
         return x.shape[-1] ** 0.5 * result, Seen(b, images)
 
 
-def _alive(b: Any) -> Any:
+def _alive(b: Float[Array, "T n"]) -> Float[Array, "T 1"]:
     """[T, 1]: 1 where the direction is new, 0 where there was none."""
     return ((b * b).sum(axis=-1, keepdims=True) > 0).astype(b.dtype)
 

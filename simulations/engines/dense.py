@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax import Array
+from jaxtyping import Float, Key
 
 from sigprop.simulations.engines.engine import Engine, Static
-from sigprop.simulations.network.weights import Shape, matvec, stored
+from sigprop.simulations.network.weights import Shape, Slot, Source, matvec, stored
 
 
 class Dense:
     """Matrices that are formed: no state goes along."""
 
-    def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Any]):
+    def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Source]):
         """sources {weight: entries [slots, ...], or the key that they are drawn from at every
         use}."""
         self.shapes, self.ensemble, self.sources = {s.name: s for s in found}, ensemble, sources
@@ -30,12 +32,14 @@ class Dense:
     def put(self, state: Any, place: Any, local: Any) -> Any:
         return state
 
-    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
+    def apply(
+        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
+    ) -> tuple[Float[Array, "T n_out"], Any]:
         return matvec(
             self.shapes[weight], self.ensemble, self.sources[weight], place["slots"][weight], x
         ), local
 
-    def bias(self, weight: str, slot: Any) -> Any:
+    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
         return self.sources[weight][slot]
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
@@ -48,9 +52,9 @@ class Plan:
 
     keep: bool
 
-    def __call__(self, static: Static, keys: dict[str, Any]) -> Dense:
+    def __call__(self, static: Static, keys: dict[str, Key[Array, ""]]) -> Dense:
         found, ensemble = {s.name: s for s in static.shapes}, static.arch.ensemble
-        held = {}
+        held: dict[str, Source] = {}
         for name, key in keys.items():
             formed = self.keep or len(found[name].shape) == 1
             held[name] = stored(key, found[name], ensemble, static.dtype) if formed else key
@@ -62,7 +66,7 @@ class DenseEngine(Engine):
 
     name = "dense"
 
-    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], Dense]:
+    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Array]], Dense]:
         self.keep = self._bytes(keep=True) <= memory_bytes or self.arch.tied
         return Plan(self.keep)
 

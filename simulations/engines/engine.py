@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Integer, Key, UInt32
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
@@ -28,6 +30,7 @@ from sigprop.simulations.network.precision import SINGLE, itemsize, scope
 from sigprop.simulations.network.weights import Shape, shapes, slot_tables, use_tables
 from sigprop.simulations.observables.rows import network_rows, passes
 
+Roots = dict[str, Float[Array, "T T"]]
 MOST_LANES = 8
 # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library
 # maps memory anew at every call
@@ -47,7 +50,7 @@ OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3
 BATCH_SECONDS = 0.05
 
 
-def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Any:
+def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Key[Array, ""]:
     """The key of one stream of networks: a hash of the description, the seed and the stream."""
     described = f"{arch.name}|{arch.depth}|{arch.tokens}|{sorted(arch.drawn)}|{width}"
     return jax.random.fold_in(
@@ -97,7 +100,7 @@ class Engine:
             part: _root(variance * gram).astype(real)
             for part, (variance, gram) in arch.stem_parts.items()
         }
-        self.keys: dict[tuple[int, int], Any] = {}
+        self.keys: dict[tuple[int, int], Array] = {}
         self.compiled = False  # whether a batch has been run
         self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
@@ -115,7 +118,7 @@ class Engine:
         """Whether this engine samples such networks."""
         return True
 
-    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], Matrices]:
+    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Array]], Matrices]:
         """(static, {weight: key}) -> the matrices of one network; hashable, equal where one
         compilation serves."""
         raise NotImplementedError
@@ -186,7 +189,9 @@ class Engine:
         """Roughly what activations, sums and norms of a network's vectors cost."""
         return 5e-9 * self.arch.depth * self.arch.tokens * self.width
 
-    def batch(self, seed: int, stream: int, samples: np.ndarray) -> tuple[Any, Any]:
+    def batch(
+        self, seed: int, stream: int, samples: Integer[np.ndarray, " samples"]
+    ) -> tuple[Float[Array, "samples R"], Integer[Array, " samples"]]:
         """(rows [samples, rows], first diverged application [samples]) of the networks with
         these indices."""
         if (seed, stream) not in self.keys:
@@ -210,7 +215,7 @@ def _batch_size(fits: float, quick: float) -> int:
     return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
 
 
-def _root(gram: np.ndarray) -> np.ndarray:
+def _root(gram: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
     """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
     values, vectors = np.linalg.eigh(gram)
     return vectors * np.sqrt(np.clip(values, 0, None))
@@ -261,7 +266,13 @@ class Static:
         return self is other or (isinstance(other, Static) and self.key == other.key)
 
 
-def _batch_of(static: Static, key: Any, samples: Any, tables: Any, roots: Any) -> Any:
+def _batch_of(
+    static: Static,
+    key: Key[Array, ""],
+    samples: UInt32[Array, " samples"],
+    tables: Any,
+    roots: Roots,
+) -> tuple[Float[Array, "samples R"], Integer[Array, " samples"]]:
     return jax.vmap(
         lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots)
     )(samples)
@@ -290,13 +301,15 @@ def program(engine: Engine, samples: int) -> Any:
         return lowered.compile()
 
 
-def _network(static: Static, key: Any, tables: Any, roots: Any) -> Any:
+def _network(
+    static: Static, key: Key[Array, ""], tables: Any, roots: Roots
+) -> tuple[Float[Array, " R"], Integer[Array, ""]]:
     arch, width = static.arch, static.width
     # own: of dropout's masks and the head's words
     stem_key, readout_key, *weight_keys, own = random.branches(key, 3 + len(static.shapes))
     keys = [stem_key] if len(roots) == 1 else list(random.branches(stem_key, len(roots)))
 
-    def draw(root, key):
+    def draw(root: Float[Array, "T T"], key: Key[Array, ""]) -> Float[Array, "T n"]:
         return jnp.matmul(
             root,
             random.normal(key, (arch.tokens, width), static.dtype),

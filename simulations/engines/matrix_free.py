@@ -14,13 +14,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Key
 
 from sigprop.description.architecture import Architecture
 from sigprop.simulations.engines.carried import Kind, ask, put, take
 from sigprop.simulations.engines.conditional import LAWS
 from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
-from sigprop.simulations.network.weights import Shape, most_uses, stored
+from sigprop.simulations.network.weights import Shape, Slot, most_uses, stored
 
 
 def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int, dtype: str) -> list[Kind]:
@@ -36,7 +38,7 @@ def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int, dtype: str
 class MatrixFree:
     """The matrices of one network (``Matrices``)."""
 
-    def __init__(self, static: Static, keys: dict[str, Any]):
+    def __init__(self, static: Static, keys: dict[str, Key[Array, ""]]):
         self.kinds = {
             kind.shape.name: kind
             for kind in kinds(static.arch, static.shapes, static.passes, static.dtype)
@@ -61,7 +63,9 @@ class MatrixFree:
     def put(self, state: Any, place: Any, local: Any) -> Any:
         return put(state, {name: place["slots"][name] for name in self.kinds}, local)
 
-    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
+    def apply(
+        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
+    ) -> tuple[Float[Array, "T n_out"], Any]:
         found: Any = ask(
             self.kinds[weight],
             self.keys[weight],
@@ -71,7 +75,7 @@ class MatrixFree:
         )
         return found[0], local | {weight: found[1]}
 
-    def bias(self, weight: str, slot: Any) -> Any:
+    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
         return self.biases[weight][slot]
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
@@ -87,7 +91,7 @@ class MatrixFree:
 
 @dataclass(frozen=True)
 class _Plan:
-    def __call__(self, static: Static, keys: dict[str, Any]) -> MatrixFree:
+    def __call__(self, static: Static, keys: dict[str, Key[Array, ""]]) -> MatrixFree:
         return MatrixFree(static, keys)
 
 
@@ -102,7 +106,7 @@ class MatrixFreeEngine(Engine):
     def can(arch: Architecture) -> bool:
         return arch.ensemble in LAWS
 
-    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Any]], MatrixFree]:
+    def plan(self, memory_bytes: int) -> Callable[[Static, dict[str, Array]], MatrixFree]:
         return _Plan()
 
     @property

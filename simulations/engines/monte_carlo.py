@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Integer
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
@@ -24,6 +25,7 @@ ENGINES: dict[str, type[Engine]] = {
 }
 TYPICAL = 1000  # not what is asked for: the first networks of many are those of few
 Advance = Callable[[int], None]
+Chunk = tuple[Float64[np.ndarray, "chunk R"], Integer[np.ndarray, " chunk"]]
 
 
 def engine_for(
@@ -33,14 +35,14 @@ def engine_for(
     width: int,
     memory_mib: int,
     typical: int = TYPICAL,
-    dtype: str = SINGLE,
+    dtype: object = SINGLE,
 ) -> Engine:
     """The engine of that name ('auto': of those that can, the one that is sooner done with
     ``typical`` networks), its networks in the precision ``dtype``. Raises ``InputError``."""
-    check_dtype(dtype)
+    precision = check_dtype(dtype)
     if name == "auto":
         able = [
-            engine(arch, rows, width, memory_mib * 2**20, dtype)
+            engine(arch, rows, width, memory_mib * 2**20, precision)
             for engine in ENGINES.values()
             if engine.can(arch)
         ]
@@ -56,14 +58,14 @@ def engine_for(
     if not ENGINES[name].can(arch):
         others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
         raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
-    found = ENGINES[name](arch, rows, width, memory_mib * 2**20, dtype)
+    found = ENGINES[name](arch, rows, width, memory_mib * 2**20, precision)
     found.require_memory()
     return found
 
 
 def chunks(
     engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[Chunk]:
     """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are
     done, in order.
 
@@ -72,7 +74,7 @@ def chunks(
     """
     size = engine.batch_size
 
-    def one(start: int) -> tuple[np.ndarray, np.ndarray]:
+    def one(start: int) -> Chunk:
         # one shape, one compilation
         rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))
         count = min(size, samples - start)
@@ -99,7 +101,7 @@ def chunks(
 
 def sample(
     engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None
-) -> np.ndarray:
+) -> Float64[np.ndarray, "{samples} R"]:
     """[samples, R] float64; raises ``Diverged`` with the first application at which a network
     was not finite."""
     parts = []
@@ -145,7 +147,7 @@ def moments(
     return found | {"diverged": first if first <= engine.arch.depth else None}
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
+def _unit(values: Float64[np.ndarray, " R"]) -> Float64[np.ndarray, " R"]:
     """The powers of two at or below these values, 1 for zero and for what is not finite:
     dividing by them rounds nothing."""
     usable = np.isfinite(values) & (values != 0)

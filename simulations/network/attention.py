@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
-from jax import lax, nn
+from jax import Array, lax, nn
+from jaxtyping import Float
 
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend
 from sigprop.language.scores import Scores
 from sigprop.language.traversal import group_of, rows_of
+
+Number = Float[Array, ""]
+Heads = Float[Array, "T heads d"]
 
 
 def heads_of(scores: Scores, rows: int) -> int:
@@ -52,14 +56,14 @@ def check_heads(node: Attend, width: int) -> None:
 def attend(
     scores: Scores,
     group: int,
-    q: Any,
-    k: Any,
-    v: Any,
-    cap: Any = None,
-    base: Any = None,
-    mask: Any = None,
-    bias: Any = None,
-) -> Any:
+    q: Float[Array, "T queried"],
+    k: Float[Array, "T kept"],
+    v: Float[Array, "T kept"],
+    cap: Number | None = None,
+    base: Number | None = None,
+    mask: Callable[[tuple[int, ...]], Array] | None = None,
+    bias: Float[Array, "#T T"] | None = None,
+) -> tuple[Float[Array, "T queried"], Float[Array, " T"]]:
     """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on
     average over heads.
 
@@ -78,6 +82,7 @@ def attend(
     if scores.qk_norm:
         q, k = normalised(q), normalised(k)
     if scores.rotary:
+        assert base is not None
         q, k = rotated(q, base), rotated(k, base)
     factor = 1 / size if scores.scale == "linear" else size**-0.5
     q = q.reshape(tokens, heads // group, group, size)
@@ -92,13 +97,13 @@ def attend(
     return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
 
 
-def normalised(x: Any) -> Any:
+def normalised(x: Heads) -> Heads:
     """x [T, heads, d] over its rms; zero stays zero."""
     square = (x * x).mean(axis=-1, keepdims=True)
     return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
 
 
-def rotated(x: Any, base: Any) -> Any:
+def rotated(x: Heads, base: Number | float) -> Heads:
     """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token
     t."""
     tokens, _, size = x.shape

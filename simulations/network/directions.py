@@ -13,6 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Integer
 
 from sigprop.simulations.network.inner import products
 
@@ -23,6 +26,14 @@ UNROLLED = 4  # queries at a time
 LEFT = 0.5
 NEAR = 2**18  # numbers of a block: one MiB
 LEAST = 8  # rows of a block
+
+Number = Float[Array, ""]
+Row = Float[Array, " n"]
+Rows = Float[Array, "T n"]
+Used = Integer[Array, ""] | int | np.integer | None
+"""How many rows at most are in use; None: all."""
+Known = Sequence[tuple[Float[Array, "_ n"], Used]]
+Along = list[Float[Array, "T _"]]
 
 
 def rows_of_block(rows: int, side: int) -> int:
@@ -43,7 +54,7 @@ def through(
     start: Any,
     rows: int,
     side: int,
-    used: Any,
+    used: Used,
 ) -> Any:
     """``body(value, read, first)`` for every block of the first ``used`` rows (None: of all);
     read(array) is the array's block, first its first row."""
@@ -60,12 +71,14 @@ def through(
     return jax.lax.fori_loop(0, count, one, start)
 
 
-def times(x: Any, y: Any) -> Any:
-    """[T, n] of x [T, K] times y [K, n]."""
+def times(x: Float[Array, "*T K"], y: Float[Array, " K *n"]) -> Float[Array, " ..."]:
+    """x [T, K] times y [K, n]: [T, n]; each may be one vector."""
     return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
 
 
-def freed(x: Any, known: Any, used: Any = None) -> tuple[Any, Any]:
+def freed(
+    x: Rows, known: Float[Array, "K n"], used: Used = None
+) -> tuple[Float[Array, "T K"], Rows]:
     """(a [T, K], x - a known [T, n]): along the orthonormal or zero rows of ``known`` [K, n],
     and outside them."""
     rows, side = known.shape
@@ -83,7 +96,7 @@ def freed(x: Any, known: Any, used: Any = None) -> tuple[Any, Any]:
     return through(body, (jnp.zeros((len(x), rows), dtype=x.dtype), x), rows, side, used)
 
 
-def combined(a: Any, rows: Any, used: Any = None) -> Any:
+def combined(a: Float[Array, "T K"], rows: Float[Array, "K n"], used: Used = None) -> Rows:
     """a rows [T, n], of a [T, K] that is zero beyond the first ``used`` rows [K, n]."""
     count, side = rows.shape
     block = rows_of_block(count, side)
@@ -95,7 +108,12 @@ def combined(a: Any, rows: Any, used: Any = None) -> Any:
     return through(body, jnp.zeros((len(a), side), dtype=a.dtype), count, side, used)
 
 
-def exchanged(b: Any, images: Any, x: Any, directions: Any) -> Any:
+def exchanged(
+    b: Float[Array, "T m"],
+    images: Float[Array, "K m"],
+    x: Rows,
+    directions: Float[Array, "K n"],
+) -> Rows:
     """x + (b images^T - x directions^T) directions: x with its part along orthonormal
     ``directions`` [K, n] replaced by what b says of their images [K, m]."""
 
@@ -107,7 +125,7 @@ def exchanged(b: Any, images: Any, x: Any, directions: Any) -> Any:
     return through(body, x, rows, max(side, images.shape[1]), None)
 
 
-def extend(known: Sequence[tuple[Any, Any]], x: Any) -> tuple[list[Any], Any, Any]:
+def extend(known: Known, x: Rows) -> tuple[Along, Rows, Float[Array, "T T"]]:
     """(a, b [T, n], r [T, T]): x = sum of a known + r b, rows of b orthonormal to all known ones
     and each other, or zero where x is dependent.
 
@@ -125,15 +143,15 @@ def extend(known: Sequence[tuple[Any, Any]], x: Any) -> tuple[list[Any], Any, An
     return [one + times(r, more) for one, more in zip(a, a_more, strict=True)], b, times(r, r_more)
 
 
-def _freed_of_all(x: Any, known: Sequence[tuple[Any, Any]]) -> tuple[list[Any], Any]:
-    a = []
+def _freed_of_all(x: Rows, known: Known) -> tuple[Along, Rows]:
+    a: Along = []
     for rows, used in known:
         along, x = freed(x, rows, used)
         a.append(along)
     return a, x
 
 
-def _among(x: Any, least: Any) -> tuple[Any, Any]:
+def _among(x: Rows, least: Float[Array, " T"]) -> tuple[Rows, Float[Array, "T T"]]:
     """(b, r): x = r b, rows of b orthonormal, or zero where what is left of a row is not longer
     than ``least`` [T].
 
@@ -154,9 +172,9 @@ def _among(x: Any, least: Any) -> tuple[Any, Any]:
     )
 
 
-def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
+def _one_by_one(x: Rows, least: Float[Array, " T"]) -> tuple[Rows, Float[Array, "T T"]]:
     """A few rows: no loop, so their passes over the coordinates are fused."""
-    rows: list[Any] = []
+    rows: list[Array] = []
     coefficients = []
     for row, bound in zip(x, least, strict=True):
         along = [(b * row).sum() for b in rows]
@@ -171,17 +189,17 @@ def _one_by_one(x: Any, least: Any) -> tuple[Any, Any]:
     return jnp.stack(rows), jnp.stack(coefficients)
 
 
-def _without(x: Any, along: list[Any], rows: list[Any]) -> Any:
+def _without(x: Row, along: list[Number], rows: list[Row]) -> Row:
     for c, row in zip(along, rows, strict=True):
         x = x - c * row
     return x
 
 
-def _length(x: Any) -> Any:
+def _length(x: Float[Array, "*many n"]) -> Float[Array, "*many"]:
     return jnp.sqrt((x * x).sum(axis=-1))
 
 
-def _unit(x: Any, least: Any) -> tuple[Any, Any]:
+def _unit(x: Row, least: Number) -> tuple[Row, Number]:
     """x over its length, and the length; zeros where it is not above ``least``."""
     length = jnp.sqrt((x * x).sum())
     length = jnp.where(length > least, length, jnp.zeros_like(length))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.runtime.memory import LONG
 
@@ -13,13 +13,13 @@ from sigprop.runtime.memory import LONG
 FEW = 4
 
 
-def dot(x: Any, y: Any) -> Any:
+def dot(x: Float[Array, "... T n"], y: Float[Array, "... S n"]) -> Float[Array, "... T S"]:
     """<x, y> = (1/n) sum_i x_i y_i over the last axis of arrays [..., n], pairwise over the axis
     before."""
     return products(x, y) / x.shape[-1]
 
 
-def products(x: Any, y: Any) -> Any:
+def products(x: Float[Array, "... T n"], y: Float[Array, "... S n"]) -> Float[Array, "... T S"]:
     """[..., T, S] of sum_i x_i y_i, x [..., T, n], y [..., S, n]."""
     tokens, others, length = x.shape[-2], y.shape[-2], x.shape[-1]
     if tokens * others > FEW or length < LONG:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from jax import Array
+from jaxtyping import Float, Integer
+
+Slot = Integer[Array, ""] | int
 
 
+@runtime_checkable
 class Matrices(Protocol):
     """The matrices of one network. A state goes along with the pass, application by application,
     where they have one.
@@ -26,12 +32,14 @@ class Matrices(Protocol):
         """The state after an application that left ``local``."""
         ...
 
-    def apply(self, local: Any, place: Any, weight: str, x: Any) -> tuple[Any, Any]:
+    def apply(
+        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
+    ) -> tuple[Float[Array, "T n_out"], Any]:
         """(W x for every token [T, n_in] -> [T, n_out], local), entries of W of variance 1;
         differentiable in x and local."""
         ...
 
-    def bias(self, weight: str, slot: Any) -> Any:
+    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
         """[n_out] of variance 1."""
         ...
 

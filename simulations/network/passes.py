@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Key
 
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import (
@@ -37,6 +39,8 @@ from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.trace import Probes, Trace, listen
 from sigprop.simulations.network.weights import Shape
 
+Vectors = Float[Array, "T n"]
+
 
 class _Evaluation:
     """Vector expressions on arrays [T, n]; collects each weight's input, and attention's
@@ -44,7 +48,7 @@ class _Evaluation:
 
     def __init__(
         self,
-        leaves: dict[Vector, Any],
+        leaves: dict[Vector, Vectors],
         numbers: Any,
         matrices: Any = None,
         local: Any = None,
@@ -60,14 +64,14 @@ class _Evaluation:
             probes,
             masks,
         )
-        self.leaves = dict(leaves)
+        self.leaves: dict[Vector, Array] = dict(leaves)
         self.dtype = next(iter(self.leaves.values())).dtype
-        self.inputs: dict[str, Any] = {}
-        self.participation: Any = None
-        self.norms: dict[Vector, Any] = {}
-        self.modulators: dict[str, Any] = {}
+        self.inputs: dict[str, Array] = {}
+        self.participation: Array | None = None
+        self.norms: dict[Vector, Array] = {}
+        self.modulators: dict[str, Array] = {}
 
-    def __call__(self, u: Vector) -> Any:
+    def __call__(self, u: Vector) -> Vectors:
         if u in self.leaves:
             return self.leaves[u]
         match u:
@@ -165,11 +169,11 @@ class _Evaluation:
                 )
         raise TypeError(f"cannot evaluate {u!r}")
 
-    def number(self, scalar: Scalar) -> Any:
+    def number(self, scalar: Scalar) -> Float[Array, ""]:
         """A scalar expression's value, in the network's precision."""
         return jnp.asarray(evaluate(scalar, self.numbers), dtype=self.dtype)
 
-    def modulate(self, u: Modulate) -> Any:
+    def modulate(self, u: Modulate) -> Float[Array, " T"]:
         """m [T] of what the application reads, 0 where it skips."""
         x = self(Read())
         variance, power, least = (
@@ -180,18 +184,20 @@ class _Evaluation:
         m = jnp.mean(jax.nn.sigmoid(scores), axis=-1) ** power
         return jnp.where(m < least, jnp.zeros_like(m), m)
 
-    def gain(self, u: Vector, tokens: int) -> Any:
+    def gain(self, u: Vector, tokens: int) -> Float[Array, " {tokens}"]:
         """[T] log of what ``u`` divided its argument by (0 where it is not a norm)."""
         return (
             jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=self.dtype)
         )
 
-    def _probed(self, weight: str, x: Any) -> Any:
+    def _probed(self, weight: str, x: Float[Array, "#T m"]) -> Float[Array, "T m"]:
         outputs, grams = self.probes
         return listen(x + outputs[weight], grams[weight])
 
 
-def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
+def kept(
+    key: Key[Array, ""], shape: tuple[int, ...], rate: Float[Array, ""]
+) -> Float[Array, " ..."]:
     """m/(1 - rate) of dropout: 0 with probability ``rate``; the same draws in every precision."""
     keep = 1 - rate
     return jax.random.bernoulli(key, keep.astype(jnp.float32), shape).astype(keep.dtype) / keep
@@ -200,12 +206,12 @@ def kept(key: Any, shape: tuple[int, ...], rate: Any) -> Any:
 def run(
     arch: Architecture,
     shapes: tuple[Shape, ...],
-    stem: Any,
+    stem: Vectors,
     matrices: Matrices,
     state: Any,
     tables: Any,
     probes: Probes,
-    key: Any = None,
+    key: Key[Array, ""] | None = None,
 ) -> tuple[Trace, Any]:
     """The network's forward pass on a stem output [T, n], and what state it leaves the matrices in.
 
@@ -213,6 +219,7 @@ def run(
     others); key: of dropout's masks.
     """
     by_name = {s.name: s for s in shapes}
+    own: Any = key  # there where a network has dropout
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
     start = _Evaluation({Stem(): stem}, first)
@@ -232,7 +239,7 @@ def run(
             if isinstance(node, Dropout) or (isinstance(node, Attend) and node.rate is not None)
         ]
         masks = {
-            getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(key, x["step"]), m)
+            getattr(node, "name", node): jax.random.fold_in(jax.random.fold_in(own, x["step"]), m)
             for m, node in enumerate(dropped)
         }
         branch = _Evaluation(reads, x["numbers"], matrices, local, x, x["probes"], masks)
@@ -319,12 +326,12 @@ def run(
     ), state
 
 
-def _gram(x: Any) -> Any:
+def _gram(x: Float[Array, "... T n"]) -> Float[Array, "... T T"]:
     x = jax.lax.stop_gradient(x)
     return dot(x, x)
 
 
-def _finite(lanes: Any) -> Any:
+def _finite(lanes: tuple[Vectors, ...]) -> Bool[Array, ""]:
     """Whether every <h, h> is (it overflows before h does)."""
     return jnp.stack(
         [jnp.isfinite(jax.lax.stop_gradient((lane * lane).sum(-1))).all() for lane in lanes]

@@ -22,11 +22,11 @@ BEYOND = {
 """What to say of networks whose squares are not finite in that precision."""
 
 
-def check_dtype(dtype: str) -> str:
+def check_dtype(dtype: object) -> str:
     """Return the name of a precision when it is one of ``DTYPES``; raises ``InputError``."""
     if dtype not in DTYPES:
         raise InputError(f"dtype={dtype!r}{near_miss(str(dtype), DTYPES)}")
-    return dtype
+    return str(dtype)
 
 
 def itemsize(dtype: str) -> int:

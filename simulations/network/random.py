@@ -18,11 +18,13 @@ tests/simulations/network/test_random.py.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Complex64, Float, Float32, Key, UInt32
 
 from sigprop.simulations.network.precision import SINGLE
 
@@ -36,12 +38,15 @@ PIECE = 2**17  # normals at a time: what is made in passing stays in the cache
 FEWEST = 8  # pairs at a time: the compiler rounds a single number otherwise than one of many
 COUNTED = 2**33  # normals that one word counts pairs of
 
+Words = UInt32[Array, "*n"]
+Singles = Float32[Array, "*n"]
 
-def _rotated(x: Any, by: int) -> Any:
+
+def _rotated(x: Words, by: int) -> Words:
     return (x << np.uint32(by)) | (x >> np.uint32(32 - by))
 
 
-def threefry(key: Any, low: Any) -> tuple[Any, Any]:
+def threefry(key: Key[Array, ""], low: Words) -> tuple[Words, Words]:
     """Two words of each counter (0, low), low [...] uint32."""
     words = jax.random.key_data(key)
     keys = (words[0], words[1], words[0] ^ words[1] ^ np.uint32(PARITY))
@@ -54,13 +59,15 @@ def threefry(key: Any, low: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def branches(key: Any, count: int) -> Any:
+def branches(key: Key[Array, ""], count: int) -> Key[Array, " {count}"]:
     """[count] keys, ``jax.random.fold_in(key, 0), fold_in(key, 1), ...``, at once: one by one
     inside a loop they cost as much as vectors."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
-def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
+def normal(
+    key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike = SINGLE
+) -> Float[Array, " ..."]:
     """[*shape] independent standard normals: a function of the key and the shape, whatever it is
     mapped or compiled with.
 
@@ -75,10 +82,10 @@ def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
     count = max(-(-size // (2 * PARTS * pieces)), FEWEST)
     low = jax.lax.iota(jnp.uint32, count)
 
-    def pair(part: Any) -> Any:
+    def pair(part: UInt32[Array, ""]) -> Complex64[Array, " n"]:
         return _box_muller(*threefry(key, low + part * np.uint32(count)))
 
-    def piece(p: Any) -> Any:
+    def piece(p: UInt32[Array, ""] | np.uint32) -> Float32[Array, "parts n"]:
         # a loop's result is kept, and not made again by each that uses it; a complex number,
         # because a loop makes arrays one by one
         z = jax.lax.map(pair, p * np.uint32(PARTS) + jnp.arange(PARTS, dtype=jnp.uint32))
@@ -92,7 +99,7 @@ def normal(key: Any, shape: tuple[int, ...], dtype: Any = SINGLE) -> Any:
     return every.reshape(-1)[:size].reshape(shape).astype(dtype)
 
 
-def _box_muller(a: Any, b: Any) -> Any:
+def _box_muller(a: Words, b: Words) -> Complex64[Array, "*n"]:
     """cos + i sin, of an angle in (-pi/2, pi/2) and a sign for the cosine: the sine's polynomial
     serves both."""
     radius = jnp.sqrt(np.float32(-2) * jnp.log((np.float32(2) - _from_one(a)) - HALF))
@@ -103,12 +110,12 @@ def _box_muller(a: Any, b: Any) -> Any:
     return jax.lax.complex(jax.lax.bitcast_convert_type(cosine, jnp.float32), radius * _sine(turn))
 
 
-def _from_one(word: Any) -> Any:
+def _from_one(word: Words) -> Singles:
     """[1, 2) in steps of 2^-23, of the word's upper bits."""
     return jax.lax.bitcast_convert_type((word >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32)
 
 
-def _sine(turn: Any) -> Any:
+def _sine(turn: Singles) -> Singles:
     """sin(2 pi turn), abs(turn) <= 1/4."""
     square = turn * turn
     p = jnp.full_like(square, SINE[-1])

@@ -3,10 +3,13 @@ on the way, in reverse (``Probes``)."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
 
 from sigprop.description.architecture import Architecture
 from sigprop.simulations.network.inner import dot
@@ -22,16 +25,16 @@ class Trace(NamedTuple):
     + 1]; log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0
     where a token was skipped (1 without modulators)."""
 
-    lanes: Any
-    writes: Any
-    inputs: Any
-    taps: Any
-    participation: Any
-    grams: Any
-    input_grams: Any
-    finite: Any
-    log_norm: Any
-    modulators: Any
+    lanes: tuple[Float[Array, "D+1 T n"], ...]
+    writes: Float[Array, "D T n"]
+    inputs: dict[str, Float[Array, "D T n_in"]]
+    taps: Float[Array, "A T n"]
+    participation: Float[Array, "D T"]
+    grams: Float[Array, "D+1 T T"]
+    input_grams: dict[str, Float[Array, "D T T"]]
+    finite: Bool[Array, " D+1"]
+    log_norm: Float[Array, "D+1 T"]
+    modulators: Float[Array, "D T"]
 
 
 class Probes(NamedTuple):
@@ -40,21 +43,21 @@ class Probes(NamedTuple):
     listens (``listen``), the "gradients" are those gradients' Grams: grams [D + 1, T, T] of lane
     0, output_grams {weight: [D, T, T]}."""
 
-    before: Any
-    after: Any
-    outputs: Any
-    stem: Any
-    grams: Any
-    output_grams: Any
+    before: Float[Array, "*C D T n"]
+    after: Float[Array, "*C T n"]
+    outputs: dict[str, Float[Array, "*C D T n_out"]]
+    stem: Float[Array, "*C T n"]
+    grams: Float[Array, "*C D+1 T T"]
+    output_grams: dict[str, Float[Array, "*C D T T"]]
 
     @property
-    def states(self) -> Any:
+    def states(self) -> Float[Array, "*C D+1 T n"]:
         """[D + 1, T, n]."""
         return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
 
 
 def zero_probes(
-    arch: Architecture, shapes: tuple[Shape, ...], width: int, dtype: Any = SINGLE
+    arch: Architecture, shapes: tuple[Shape, ...], width: int, dtype: DTypeLike = SINGLE
 ) -> Probes:
     """The probes of a pass."""
 
@@ -72,7 +75,7 @@ def zero_probes(
 
 
 @jax.custom_vjp
-def listen(x: Any, probe: Any) -> Any:
+def listen(x: Float[Array, "T n"], probe: Float[Array, "T T"]) -> Float[Array, "T n"]:
     """x; in reverse the probe's cotangent is the Gram of x's."""
     return x
 

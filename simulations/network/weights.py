@@ -11,6 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Integer, Key
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
@@ -23,6 +26,10 @@ from sigprop.simulations.network.attention import check_heads
 from sigprop.simulations.network.directions import extend
 from sigprop.simulations.network.precision import SINGLE
 
+Slot = Integer[Array, ""] | int | np.integer
+Entries = Float[Array, "*shape"]
+Source = Float[Array, " slots *shape"] | Key[Array, ""]
+"""All slots' entries, or the key that they are drawn from."""
 WHOLE = 1e-6  # a number of coordinates may be off a whole one by rounding
 
 
@@ -109,7 +116,7 @@ def least_width(arch: Architecture, most: int) -> int:
     return most
 
 
-def slot_tables(arch: Architecture) -> dict[str, np.ndarray]:
+def slot_tables(arch: Architecture) -> dict[str, Int[np.ndarray, " D"]]:
     """weight -> [D] index of the slot among the used ones (0 where the application does not hold
     the weight)."""
     tables = {}
@@ -126,7 +133,7 @@ def most_uses(arch: Architecture, weight: str) -> int:
     return max(map(len, arch.applications_of(weight).values()))
 
 
-def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
+def use_tables(arch: Architecture) -> dict[str, Int[np.ndarray, " D"]]:
     """weight -> [D] how often its slot was used before."""
     tables = {}
     for name in arch.drawn:
@@ -137,18 +144,18 @@ def use_tables(arch: Architecture) -> dict[str, np.ndarray]:
     return tables
 
 
-def _gaussian(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _gaussian(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Entries:
     return random.normal(key, shape, dtype)
 
 
-def _uniform(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _uniform(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Entries:
     most = 3**0.5
     return jax.random.uniform(key, shape, dtype=jnp.float32, minval=-most, maxval=most).astype(
         dtype
     )
 
 
-def _orthogonal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _orthogonal(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike) -> Entries:
     """Gram-Schmidt of Gaussian rows is Haar; no LAPACK, whose batched factorisations can block
     each other within one program."""
     most = max(shape)
@@ -158,14 +165,22 @@ def _orthogonal(key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 DRAW = {"gaussian": _gaussian, "orthogonal": _orthogonal, "uniform": _uniform}
 
 
-def draw(key: Any, shape: Shape, slot: Any, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
+def draw(
+    key: Key[Array, ""],
+    shape: Shape,
+    slot: Slot,
+    ensemble: str = "gaussian",
+    dtype: DTypeLike = SINGLE,
+) -> Entries:
     """One slot's entries, of variance 1; a function of (key, slot) alone. Biases are Gaussian in
     every ensemble."""
     entries = DRAW[ensemble if len(shape.shape) > 1 else "gaussian"]
     return entries(jax.random.fold_in(key, slot), shape.shape, dtype)
 
 
-def stored(key: Any, shape: Shape, ensemble: str = "gaussian", dtype: Any = SINGLE) -> Any:
+def stored(
+    key: Key[Array, ""], shape: Shape, ensemble: str = "gaussian", dtype: DTypeLike = SINGLE
+) -> Float[Array, " slots *shape"]:
     """All slots' entries, [slots, *shape]."""
     return jax.vmap(lambda slot: draw(key, shape, slot, ensemble, dtype))(
         jnp.arange(shape.slots, dtype=jnp.uint32)
@@ -173,7 +188,9 @@ def stored(key: Any, shape: Shape, ensemble: str = "gaussian", dtype: Any = SING
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def matvec(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
+def matvec(
+    shape: Shape, ensemble: str, source: Source, slot: Slot, x: Float[Array, "T n_in"]
+) -> Float[Array, "T n_out"]:
     """W x for every token: [T, n_in] -> [T, n_out]; source: stored entries, or the key they are
     drawn from.
 
@@ -188,17 +205,23 @@ def matvec(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
     )
 
 
-def _matrix(shape: Shape, ensemble: str, source: Any, slot: Any, dtype: Any) -> Any:
+def _matrix(
+    shape: Shape, ensemble: str, source: Source, slot: Slot, dtype: DTypeLike
+) -> Float[Array, "n_out n_in"]:
     if jnp.issubdtype(source.dtype, jax.dtypes.prng_key):
         return draw(source, shape, slot, ensemble, dtype)
     return source[0] if shape.slots == 1 else source[slot]
 
 
-def _forward(shape: Shape, ensemble: str, source: Any, slot: Any, x: Any) -> Any:
+def _forward(
+    shape: Shape, ensemble: str, source: Source, slot: Slot, x: Float[Array, "T n_in"]
+) -> tuple[Float[Array, "T n_out"], tuple[Source, Slot]]:
     return matvec(shape, ensemble, source, slot, x), (source, slot)
 
 
-def _reverse(shape: Shape, ensemble: str, kept: Any, g: Any) -> Any:
+def _reverse(
+    shape: Shape, ensemble: str, kept: tuple[Source, Slot], g: Float[Array, "T n_out"]
+) -> Any:
     source, slot = kept
     back = jnp.einsum(
         "oi,to->ti",
@@ -209,7 +232,7 @@ def _reverse(shape: Shape, ensemble: str, kept: Any, g: Any) -> Any:
     return _no_gradient(source), np.zeros((), dtype=jax.dtypes.float0), back
 
 
-def _no_gradient(source: Any) -> Any:
+def _no_gradient(source: Source) -> np.ndarray | None:
     """The weights' own gradient is not needed here (observables takes it from x and d); none is
     formed."""
     return (

@@ -41,7 +41,7 @@ def network_rows(
     parts {part of the stem: [T, n]}; readout [T + 1, n]: v_t for the tokens, then the v that tokens
     share (for the NTK); key: of dropout's masks and of the head's words.
     """
-    stem = sum(parts.values())
+    stem: Any = sum(parts.values())
 
     def forward(probes: Probes, state: Any) -> tuple[Any, Trace]:
         trace, state = run(arch, shapes, stem, matrices, state, tables, probes, key)

@@ -201,7 +201,7 @@ def passed(
     zero = zero_probes(arch, found, width)
     gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
     held = Dense(found, arch.ensemble, params)
-    stem = sum(
+    stem: Any = sum(
         jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST)
         for part, a in table["inputs"].items()
     )

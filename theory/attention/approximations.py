@@ -24,15 +24,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.errors import InputError, near_miss
 from sigprop.language.expression import Attend
 from sigprop.theory.attention.heads import LARGEST, Leg
 
+Mask = Float[Array, "T T"]
+Gram = Float[Array, "#B T T"]
+Grams = tuple[Gram, Gram, Gram]
+"""Of places a, a-b and b."""
+Tokens = Float[Array, "#B T"]
+Found = dict[str, Float[Array, "B T *T"]]
 
-def approximate(
-    name: str, node: Attend, query: Leg, key: Leg, r: Any, same: bool
-) -> dict[str, Any]:
+
+def approximate(name: str, node: Attend, query: Leg, key: Leg, r: Gram, same: bool) -> Found:
     """{'forward': [B, T, T], 'participation': [B, T]} between places a and b; raises
     ``InputError`` where the approximation says nothing."""
     plain = (
@@ -72,7 +79,7 @@ def check_approximation(name: str) -> str:
     return name
 
 
-def annealed(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
+def annealed(allowed: Mask, q: Grams, k: Grams, r: Gram) -> Found:
     """Row by row of the output: O(T^4) in all, O(T^3) at a time."""
     (q_a, q_ab, q_b), (k_a, k_ab, k_b) = q, k
 
@@ -98,14 +105,14 @@ def annealed(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
     return {"forward": jnp.moveaxis(forward, 0, 1), "participation": participation.T}
 
 
-def near_uniform(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
+def near_uniform(allowed: Mask, q: Grams, k: Grams, r: Gram) -> Found:
     """A row's excess is lognormal at one application; at two it has their covariance in place of
     the variance."""
     v = jnp.diagonal(q[1], axis1=-2, axis2=-1) * _apart(allowed, k[1])
     return _rows(allowed, r, jnp.exp(v) / allowed.sum(axis=1)[None])
 
 
-def random_energy(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
+def random_energy(allowed: Mask, q: Grams, k: Grams, r: Gram) -> Found:
     """Y by one integral over the energies and one over u: Y = m int_0^inf u E[x^2 e^(-u x)]
     E[e^(-u x)]^(m-1) du, x = e^(sqrt(v) z)."""
     v = jnp.maximum(
@@ -133,7 +140,7 @@ def random_energy(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
     return _rows(allowed, r, y)
 
 
-def random_energy_limit(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
+def random_energy_limit(allowed: Mask, q: Grams, k: Grams, r: Gram) -> Found:
     """0 above the freezing temperature, 1 - beta_c/beta below: v = beta^2 log m, v_c = 2 log m."""
     v = jnp.diagonal(q[1], axis1=-2, axis2=-1) * _apart(allowed, k[1])
     frozen = 2 * jnp.log(allowed.sum(axis=1))[None]
@@ -142,7 +149,7 @@ def random_energy_limit(allowed: Any, q: Any, k: Any, r: Any) -> dict[str, Any]:
     return _rows(allowed, r, y, rest=0.0)
 
 
-def _own_off(allowed: Any, gram: Any) -> tuple[Any, Any]:
+def _own_off(allowed: Mask, gram: Gram) -> tuple[Tokens, Tokens]:
     """Means of a Gram's diagonal and of its other entries over the tokens each row may attend
     to, [B, T]."""
     m = allowed.sum(axis=1)[None]
@@ -152,12 +159,12 @@ def _own_off(allowed: Any, gram: Any) -> tuple[Any, Any]:
     return own / m, jnp.where(m > 1, (every - own) / pairs, jnp.zeros_like(own))
 
 
-def _apart(allowed: Any, gram: Any) -> Any:
+def _apart(allowed: Mask, gram: Gram) -> Tokens:
     own, off = _own_off(allowed, gram)
     return own - off
 
 
-def _rows(allowed: Any, r: Any, y: Any, rest: float | None = None) -> dict[str, Any]:
+def _rows(allowed: Mask, r: Gram, y: Tokens, rest: float | None = None) -> Found:
     """off + (own - off) Y on the diagonal; between rows the mean over both rows' tokens
     (``rest`` = 0: unequal ones only)."""
     own, off = _own_off(allowed, r)
@@ -180,7 +187,7 @@ def _rows(allowed: Any, r: Any, y: Any, rest: float | None = None) -> dict[str, 
     }
 
 
-Rule = Callable[..., dict[str, Any]]
+Rule = Callable[..., Found]
 APPROXIMATIONS: dict[str, Rule] = {
     "annealed": annealed,
     "near-uniform": near_uniform,

@@ -7,6 +7,7 @@ import functools
 import math
 
 import numpy as np
+from jaxtyping import Float
 from scipy.special import gammaincinv, ndtri
 from scipy.stats import qmc
 
@@ -45,7 +46,7 @@ def points(scores: Scores, tokens: int) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def draws(scores: Scores, tokens: int, seed: int) -> np.ndarray:
+def draws(scores: Scores, tokens: int, seed: int) -> Float[np.ndarray, "K both sides coordinates"]:
     """[K, 2T, 2, coordinates]: standardised queries and keys of K heads, float64; for head_dim =
     inf [K, 2T, 1, 2T].
 

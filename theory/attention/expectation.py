@@ -7,6 +7,8 @@ import functools
 from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Vector
@@ -27,7 +29,7 @@ def attention(
     values: Any,
     cotangents: Any,
     of: Vector | None,
-) -> dict[str, Any]:
+) -> dict[str, Float[Array, "B T *T"]]:
     """{'forward'} or {'value', 'query', 'key'}: [B, T, T], mantissas on the scales of
     ``log_scale``."""
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
@@ -66,7 +68,7 @@ def attention(
     }
 
 
-def mean(env: NumericEnvironment, node: Attend, i: str) -> Any:
+def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]:
     """E[Omega] [B, T, T] over one head's scores at one place."""
     if env.resolution.approximation is not None:
         raise InputError(
@@ -96,7 +98,7 @@ def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
     return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
 
 
-def _bias(env: NumericEnvironment, node: Attend, i: str) -> Any:
+def _bias(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"] | None:
     """[B, T, T] added to a place's scores, or None."""
     bias = None if node.bias is None else env.table(node.bias, i)
     if not node.kept_by:
@@ -117,7 +119,9 @@ def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:
     return Leg(own[0], ab, own[1], *(env.widest(log_scale(u, p, env))[..., 0] for p in (i, j)))
 
 
-def _even(env: NumericEnvironment, u: Vector, i: str, j: str, gram: Any) -> Any:
+def _even(
+    env: NumericEnvironment, u: Vector, i: str, j: str, gram: Float[Array, "#B T T"]
+) -> Float[Array, "B T T"]:
     """The Gram of u's mantissas, all tokens of a place on that place's largest scale."""
 
     def shift(p):

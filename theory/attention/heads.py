@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.language.scores import Scores
 
@@ -24,25 +26,33 @@ CHUNK = 2**22  # numbers in one chunk of sampled heads
 LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a maximum
 
 
+Number = Float[Array, "1 1 1"]
+Bias = Float[Array, "#B T T"]
+Omega = Float[Array, "C B T T"]
+Kept = Float[Array, "*d C B T T"]
+Factor = Float[Array, "B R R"]
+"""A with A A^T a Gram of tokens, or of both places' tokens."""
+
+
 class Leg(NamedTuple):
     """Gram of queries or keys at two places: own a [B, T, T], cross a-b, own b; log: of each
     place's scale, [B] each."""
 
-    aa: Any
-    ab: Any
-    bb: Any
-    log_a: Any
-    log_b: Any
+    aa: Float[Array, "B T T"]
+    ab: Float[Array, "B T T"]
+    bb: Float[Array, "B T T"]
+    log_a: Float[Array, " B"]
+    log_b: Float[Array, " B"]
 
 
 class Form(NamedTuple):
     """How scores become weights, beside ``Scores``: the soft cap and the rotary base [1, 1, 1],
     the biases [B, T, T] at a and b; or None."""
 
-    cap: Any = None
-    base: Any = None
-    bias_a: Any = None
-    bias_b: Any = None
+    cap: Number | None = None
+    base: Number | None = None
+    bias_a: Bias | None = None
+    bias_b: Bias | None = None
 
 
 class Norms(NamedTuple):
@@ -51,14 +61,14 @@ class Norms(NamedTuple):
     <q_t at a, k_s at b>, z = <k_s at a, q_t at b> [C, B, T, T], with rotary one a frequency as
     ``Head.keys`` (None where they vanish: inf)."""
 
-    query_a: Any
-    query_b: Any
-    key_a: Any
-    key_b: Any
-    x_a: Any = None
-    x_b: Any = None
-    y: Any = None
-    z: Any = None
+    query_a: Float[Array, "C B T"]
+    query_b: Float[Array, "C B T"]
+    key_a: Float[Array, "C B T"]
+    key_b: Float[Array, "C B T"]
+    x_a: Omega | None = None
+    x_b: Omega | None = None
+    y: Kept | None = None
+    z: Kept | None = None
 
 
 class Head(NamedTuple):
@@ -67,17 +77,17 @@ class Head(NamedTuple):
     each frequency's real and imaginary part, and turns [d, T, T] that bring a sum over them back
     to where the tokens were before."""
 
-    omega_a: Any
-    omega_b: Any
-    slope_a: Any
-    slope_b: Any
-    queries: Any
-    keys: Any
-    turns: Any = None
+    omega_a: Omega
+    omega_b: Omega
+    slope_a: Omega
+    slope_b: Omega
+    queries: Kept
+    keys: Kept
+    turns: Float[Array, "d T T"] | None = None
     norms: Norms | None = None
 
 
-def factor(leg: Leg, same: bool) -> Any:
+def factor(leg: Leg, same: bool) -> Factor:
     """[B, T or 2T, same]: A with A A^T = the (stacked) Gram; singular Grams too. Leading columns
     carry most."""
     if same:
@@ -96,7 +106,7 @@ def factor(leg: Leg, same: bool) -> Any:
 def expectation(
     scores: Scores,
     form: Form,
-    points: Any,
+    points: Float[Array, "K both sides coordinates"] | None,
     query: Leg,
     key: Leg,
     same: bool,
@@ -110,6 +120,7 @@ def expectation(
     batch, tokens = query.ab.shape[:2]
     if scores.uniform:
         return function(_uniform(scores, form, query, key))
+    assert points is not None
     a, b = factor(query, same), factor(key, same)
     size, count, coordinates = a.shape[-1], *points.shape[:: points.ndim - 1]
     held = (
@@ -129,7 +140,14 @@ def expectation(
 
 
 def _head(
-    scores: Scores, form: Form, z: Any, a: Any, b: Any, query: Leg, key: Leg, same: bool
+    scores: Scores,
+    form: Form,
+    z: Float[Array, "C R sides d"],
+    a: Factor,
+    b: Factor,
+    query: Leg,
+    key: Leg,
+    same: bool,
 ) -> Head:
     tokens = query.ab.shape[-1]
     norms, turns = None, None
@@ -193,7 +211,9 @@ def _head(
     return Head(omega_a, omega_b, slope_a, slope_b, queries, keys, turns, norms)
 
 
-def _normalised(x: Any, size: float = 1.0) -> tuple[Any, Any]:
+def _normalised(
+    x: Float[Array, "*many T d"], size: float = 1.0
+) -> tuple[Float[Array, "*many T d"], Float[Array, "*many T"]]:
     """x [..., T, d] with squared length ``size``, and the factors [..., T] that make it so;
     zeros stay zero."""
     square = (x * x).sum(axis=-1) / size
@@ -206,8 +226,8 @@ def _normalised(x: Any, size: float = 1.0) -> tuple[Any, Any]:
 
 
 def _unit(
-    a: Any, b: Any, query: Leg, key: Leg, parts: list[slice]
-) -> tuple[Any, Any, Leg, Leg, Norms]:
+    a: Factor, b: Factor, query: Leg, key: Leg, parts: list[slice]
+) -> tuple[Factor, Factor, Leg, Leg, Norms]:
     """The limit of many coordinates: rms is the Gram's own."""
     (a, nu_q), (b, nu_k) = (_normalised(x) for x in (a, b))
     first, last = parts[0], parts[-1]
@@ -221,13 +241,16 @@ def _unit(
     return a, b, unit(query, nu_q), unit(key, nu_k), norms
 
 
-def positions(tokens: int, size: int, base: Any) -> Any:
+def positions(tokens: int, size: int, base: Number | float | None) -> Float[Array, "half {tokens}"]:
     """Rotary angles [d/2, T]: theta_j t = base^(-2j/d) t."""
+    assert base is not None
     frequency = jnp.reshape(base, (1,)) ** (-2 * jnp.arange(size // 2, dtype=jnp.float64) / size)
     return frequency[:, None] * jnp.arange(tokens, dtype=jnp.float64)[None]
 
 
-def rotated(x: Any, angle: Any) -> Any:
+def rotated(
+    x: Float[Array, "C B T d"], angle: Float[Array, "half T"]
+) -> Float[Array, "C B T 2 half"]:
     """Coordinates j and j + d/2 of x [C, B, T, d] as one complex number, turned by each token's
     angle [d/2, T]: [C, B, T, 2, d/2]."""
     first, second = jnp.split(x, 2, axis=-1)
@@ -235,7 +258,9 @@ def rotated(x: Any, angle: Any) -> Any:
     return jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-2)
 
 
-def _frequencies(x: Any, y: Any) -> Any:
+def _frequencies(
+    x: Float[Array, "C B T 2 half"], y: Float[Array, "C B T 2 half"]
+) -> Float[Array, "d C B T T"]:
     """[d, C, B, T, T] of x^* y, x and y [C, B, T, 2, d/2]: the real parts by frequency, then the
     imaginary ones."""
     quarter = jnp.stack([y[..., 1, :], -y[..., 0, :]], axis=-2)
@@ -252,7 +277,13 @@ def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:
     return Head(a, b, a, b, query.ab[None], key.ab[None])
 
 
-def softmax(scores: Scores, cap: Any, s: Any, log: Any, bias: Any = None) -> tuple[Any, Any]:
+def softmax(
+    scores: Scores,
+    cap: Number | None,
+    s: Omega,
+    log: Float[Array, " #B"],
+    bias: Bias | None = None,
+) -> tuple[Omega, Omega]:
     """Omega [C, B, T, T] of scores exp(log) s, capped, plus the bias, over the allowed tokens;
     and Omega times the cap's slope."""
     s = s * jnp.exp(jnp.minimum(log, LARGEST))[None, :, None, None]

@@ -23,21 +23,41 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.theory.attention.heads import Head
 
+Gram = Float[Array, "C B T T"]
+Factor = Float[Array, "#C #B T T"]
 
-def turned(x: Any) -> Any:
+
+def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
     """The transpose over tokens."""
     return jnp.swapaxes(x, -1, -2)
 
 
-def legs(head: Head, r: Any, delta: Any) -> tuple[Any, Any]:
+def legs(
+    head: Head,
+    r: Float[
+        Array,
+        (
+            1  # B T T
+        ),
+    ],
+    delta: Float[
+        Array,
+        (
+            1  # B T T
+        ),
+    ],
+) -> tuple[Gram, Gram]:
     """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]:
     Grams of values and of the output's cotangents."""
     norms, parts, wa, wb = head.norms, _Parts(head, r), head.slope_a, head.slope_b
     projected = norms is not None and norms.x_a is not None
-    ua, ub = (wa * norms.x_a, wb * norms.x_b) if projected else (None, None)  # type: ignore[union-attr]
+    x: Any = norms
+    ua, ub = (wa * x.x_a, wb * x.x_b) if projected else (wa, wb)  # asked where projected alone
 
     def seen(k: Any, q: Any, y: Any, z: Any) -> tuple[Any, Any]:
         query, key = parts.query_through(k), parts.key(delta * q, wa, wb)
@@ -70,12 +90,21 @@ class _Parts:
     """Sums of u_ts v_t's' c_tt'[s, s'] with further factors, c = r_ss' - right_st' - left_ts' +
     both_tt' (C is W W' c)."""
 
-    def __init__(self, head: Head, r: Any):
+    def __init__(
+        self,
+        head: Head,
+        r: Float[
+            Array,
+            (
+                1  # B T T
+            ),
+        ],
+    ):
         self.r, self.wa, self.wb = r, head.slope_a, head.slope_b
         self.left, self.right = head.omega_a @ r, r @ turned(head.omega_b)  # Omega r, r Omega'^T
         self.both = self.left @ turned(head.omega_b)
 
-    def query(self, u: Any, v: Any) -> Any:
+    def query(self, u: Gram, v: Gram) -> Gram:
         """Over s, s'."""
         rows, columns = u.sum(axis=-1)[..., :, None], v.sum(axis=-1)[..., None, :]
         return (
@@ -85,7 +114,7 @@ class _Parts:
             + self.both * rows * columns
         )
 
-    def query_through(self, k: Any) -> Any:
+    def query_through(self, k: Factor) -> Gram:
         """Over s, s', times k_ss', of W and W'."""
         seen, v = self.wa @ k, turned(self.wb)
         return (
@@ -94,7 +123,7 @@ class _Parts:
             + self.both * (seen @ v)
         )
 
-    def query_by_row(self, u: Any, v: Any, y: Any) -> Any:
+    def query_by_row(self, u: Gram, v: Gram, y: Factor) -> Gram:
         """Over s, s', times y_ts'."""
         rows, seen = u.sum(axis=-1)[..., :, None], y @ turned(v)
         return (
@@ -104,7 +133,7 @@ class _Parts:
             + self.both * rows * seen
         )
 
-    def query_by_column(self, u: Any, v: Any, z: Any) -> Any:
+    def query_by_column(self, u: Gram, v: Gram, z: Factor) -> Gram:
         """Over s, s', times z_st'."""
         columns, seen = v.sum(axis=-1)[..., None, :], u @ z
         return (
@@ -114,7 +143,7 @@ class _Parts:
             + self.both * seen * columns
         )
 
-    def key(self, x: Any, u: Any, v: Any) -> Any:
+    def key(self, x: Factor, u: Gram, v: Gram) -> Gram:
         """Over t, t', times x_tt'."""
         down, across = turned(u) @ x, x @ v
         return (
@@ -124,7 +153,7 @@ class _Parts:
             + turned(u) @ (x * self.both) @ v
         )
 
-    def key_by_column(self, x: Any, u: Any, v: Any, z: Any) -> Any:
+    def key_by_column(self, x: Factor, u: Gram, v: Gram, z: Factor) -> Gram:
         """Over t, t', times x_tt' z_st'."""
         down = (turned(u) @ x) * z
         crossed = jnp.einsum(
@@ -140,7 +169,7 @@ class _Parts:
             + ((turned(u) @ (x * self.both)) * z) @ v
         )
 
-    def key_by_row(self, x: Any, u: Any, v: Any, y: Any) -> Any:
+    def key_by_row(self, x: Factor, u: Gram, v: Gram, y: Factor) -> Gram:
         """Over t, t', times x_tt' y_ts'."""
         across = (x @ v) * y
         crossed = jnp.einsum(

@@ -14,15 +14,19 @@ compares with tensors of four token indices, verdicts with finite networks).
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.theory.attention.heads import Head
 from sigprop.theory.attention.legs import legs
 
+Odds = Float[Array, "1 1 1"] | None
 
-def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
+
+def forward(
+    head: Head, r: Float[Array, "B T T"], odds: Odds = None
+) -> dict[str, Float[Array, "B T *T"]]:
     """Sums over the chunk's heads of Omega r Omega'^T [B, T, T], and of each token's sum_s
     Omega_ts^2 at a [B, T].
 
@@ -35,12 +39,14 @@ def forward(head: Head, r: Any, odds: Any = None) -> dict[str, Any]:
     return {"forward": mixed, "participation": (head.omega_a**2).sum(axis=(0, -1))}
 
 
-def diagonal(x: Any) -> Any:
+def diagonal(x: Float[Array, "*many T T"]) -> Float[Array, "*many T T"]:
     """The diagonal of [..., T, T] as a matrix."""
     return x * jnp.eye(x.shape[-1], dtype=x.dtype)[None]
 
 
-def backward(head: Head, r: Any, delta: Any, odds: Any = None) -> dict[str, Any]:
+def backward(
+    head: Head, r: Float[Array, "#B T T"], delta: Float[Array, "#B T T"], odds: Odds = None
+) -> dict[str, Float[Array, "B T T"]]:
     """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still
     without its factor delta).
 

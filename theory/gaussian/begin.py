@@ -14,27 +14,32 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Integer
 
 from sigprop.description.sub_block import Part
 
 MODERATE = 200  # powers of two: variances within 2^+-200 are left on their own scale
 SPLIT = 2.0**27 + 1
 
+Gram = Float[np.ndarray, "T T"]
+Powers = Integer[np.ndarray, " T"]
+Numbers = Float[np.ndarray, "*shape"]
+
 
 class Begin(NamedTuple):
     """The stem's output: gram [T, T] of mantissas, log [T] of their scales, gap [T, T] = 1 -
     rho^2 between tokens."""
 
-    gram: np.ndarray
-    log: np.ndarray
-    gap: np.ndarray
+    gram: Gram
+    log: Float[np.ndarray, " T"]
+    gap: Gram
 
 
 class _Double(NamedTuple):
     """high + low, low below a rounding of high."""
 
-    high: np.ndarray
-    low: np.ndarray
+    high: Numbers
+    low: Numbers
 
 
 def begin(parts: Mapping[str, Part]) -> Begin:
@@ -60,15 +65,13 @@ def begin(parts: Mapping[str, Part]) -> Begin:
     return Begin(mantissas, power * math.log(2), gap)
 
 
-def _powers(variances: np.ndarray) -> np.ndarray:
+def _powers(variances: Float[np.ndarray, " T"]) -> Powers:
     """k [T] with variance 4^-k near 1 where the variance is beyond ``MODERATE``, else 0."""
     exponent = np.frexp(variances)[1]
     return np.where((np.abs(exponent) > MODERATE) & (variances > 0), exponent // 2, 0)
 
 
-def _moderate(
-    variance: float, gram: np.ndarray, power: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _moderate(variance: float, gram: Gram, power: Powers) -> tuple[Gram, Gram]:
     """A part's variance and Gram in units of 2^power, neither beyond what products of floats can
     hold."""
     mantissa, exponent = math.frexp(variance)
@@ -76,13 +79,13 @@ def _moderate(
     return np.full_like(gram, mantissa), shifted
 
 
-def _split(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _split(x: Numbers) -> tuple[Numbers, Numbers]:
     big = SPLIT * x
     high = big - (big - x)
     return high, x - high
 
 
-def _product(x: np.ndarray, y: np.ndarray) -> _Double:
+def _product(x: Numbers, y: Numbers) -> _Double:
     """x y, exactly."""
     high = x * y
     (a, b), (c, d) = _split(x), _split(y)

@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Integer
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -22,11 +24,14 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.modulators import Modulator
 from sigprop.language.scalar import evaluate
 
+Gram = Float[Array, "T T"]
 SAMPLES = 128  # quasi-random points of one replicate
 DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of it is rounding
 
 
-def draws(arch: Architecture, steps: int, seed: int) -> np.ndarray | None:
+def draws(
+    arch: Architecture, steps: int, seed: int
+) -> Float[np.ndarray, "samples {steps} C T"] | None:
     """u [SAMPLES, steps, C, T], scrambled Sobol points as normals, seeded; None without
     modulators."""
     if not arch.modulators:
@@ -50,11 +55,17 @@ def skip_rate(arch: Architecture, application: int) -> float:
     return float(Modulator(node.directions, power, variance).below(least))
 
 
-def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:
+def scores(
+    p: Integer[Array, ""] | int,
+    u: Float[Array, "P C T"],
+    own: Gram,
+    row: Float[Array, "P T T"] | None,
+    factor: Float[Array, "P T P T"] | None,
+) -> tuple[Float[Array, "C T"], Float[Array, "P T P T"] | None]:
     """(z [C, T] of step p, factor with its rows). u [P, C, T]; own R_pp [T, T]; row [P, T, T]:
     R_pq of earlier steps with this modulator, 0 elsewhere; factor [P, T, P, T]: L, rows of later
     steps 0. row, factor: None where nothing is shared."""
-    if row is None:
+    if row is None or factor is None:
         return u[p] @ cholesky(own).T, None
     steps, tokens = u.shape[0], own.shape[0]
     size = steps * tokens
@@ -72,7 +83,7 @@ def scores(p: Any, u: Any, own: Any, row: Any, factor: Any) -> tuple[Any, Any]:
     return z, factor.at[p].set(rows)
 
 
-def cholesky(gram: Any, size: Any = None) -> Any:
+def cholesky(gram: Gram, size: Float[Array, " T"] | None = None) -> Gram:
     """L with L L^T = gram [T, T]; a column of zeros where a row depends on those before. size
     [T]: what its diagonal was."""
     size = jnp.diagonal(gram) if size is None else size

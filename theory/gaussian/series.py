@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sigprop.language.activation import gaussian_nodes
 from sigprop.theory.calculus.algebra import sqrt
@@ -21,7 +22,7 @@ UNROLL = 16
 
 
 @functools.cache
-def hermite(degree: int, order: int) -> np.ndarray:
+def hermite(degree: int, order: int) -> Float[np.ndarray, "nodes {degree}+1"]:
     """he_k(z_i) w_i, [nodes, degree + 1], at the nodes and weights of ``gaussian_nodes(order)``.
 
     sqrt(k + 1) he_{k+1} = z he_k - sqrt(k) he_{k-1}, carried out on he_k w: no overflow at large z.
