@@ -110,4 +110,4 @@ def _key(args: tuple[Any, ...], static: tuple[int, ...]) -> Any:
 
     leaves = jax.tree.leaves([arg for i, arg in enumerate(args) if i not in static])
     kinds = tuple((jax.numpy.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
-    return tuple(args[i] for i in static), kinds, jax.config.jax_enable_x64
+    return tuple(args[i] for i in static), kinds, jax.config.read("jax_enable_x64")
