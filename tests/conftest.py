@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import jax
 import pytest
 from jaxtyping import install_import_hook
-from shapes import CHECKED
 from programs import few_programs as few_programs  # a fixture of every file
+from shapes import CHECKED
 
 from sigprop.runtime import cache
 

@@ -23,7 +23,7 @@ from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
 from sigprop.theory.exponents.laws_of import Found, laws_of
 from sigprop.theory.exponents.width import entering, size_rows
-from sigprop.theory.recursion.program import Room, compile_program
+from sigprop.theory.recursion.program import Room, needed
 
 LADDER, MIXING = (2, 4, 8, 16, 32), (2, 4, 8)
 """Sizes unless asked; fewer where attention mixes tokens, whose recursion is dear."""
@@ -162,6 +162,12 @@ def sized(arch: Architecture, family: Family, variable: str, size: int) -> Archi
     )
 
 
+def room_of(members: Sequence[Architecture]) -> Room:
+    """Room for every member of a family, which then run through one compiled program."""
+    rooms = [needed(member) for member in members]
+    return Room(max(room.steps for room in rooms), max(room.partners for room in rooms))
+
+
 def _logs(
     arch: Architecture, family: Family, variable: str, sizes: Sequence[int]
 ) -> dict[Key, list[float]]:
@@ -175,8 +181,7 @@ def _logs(
             f"sizes={tuple(sizes)}: {members[-1].depth} tied applications, and as many squared "
             f"kernels; accepted: up to {MOST_TIED} at the last"
         )
-    programs = [compile_program(member) for member in members]
-    room = Room(max(p.steps for p in programs), max(p.partners.shape[1] for p in programs))
+    room = room_of(members)
     for member in members:
         logs = logarithms(member, room)
         if ("ntk", None) in logs:

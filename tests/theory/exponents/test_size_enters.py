@@ -30,8 +30,7 @@ from sigprop.scaling.writes import Sizes
 from sigprop.theory.exponents.ladder import logarithms
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
 from sigprop.theory.exponents.laws_of import Found, laws_of
-from sigprop.theory.exponents.table import law_of, sized
-from sigprop.theory.recursion.program import Room, compile_program
+from sigprop.theory.exponents.table import law_of, room_of, sized
 
 A = sp.architectures
 ENOUGH = 0.02
@@ -130,8 +129,7 @@ def ladder(arch: Architecture, case: Case) -> dict[Any, list[float]]:
     """ln of every quantity at n .. 16n, from one compiled program."""
     assert arch.family is not None
     members = [sized(arch, arch.family, case.variable, case.first * k) for k in SIZES]
-    programs = [compile_program(member) for member in members]
-    room = Room(max(p.steps for p in programs), max(p.partners.shape[1] for p in programs))
+    room = room_of(members)
     logs = [logarithms(member, room) for member in members]
     return {key: [one[key] for one in logs] for key in logs[0] if all(key in one for one in logs)}
 
