@@ -25,15 +25,15 @@ class Trace(NamedTuple):
     + 1]; log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0
     where a token was skipped (1 without modulators)."""
 
-    lanes: tuple[Float[Array, "D+1 T n"], ...]
+    lanes: tuple[Float[Array, "states T n"], ...]
     writes: Float[Array, "D T n"]
     inputs: dict[str, Float[Array, "D T n_in"]]
     taps: Float[Array, "A T n"]
     participation: Float[Array, "D T"]
-    grams: Float[Array, "D+1 T T"]
+    grams: Float[Array, "states T T"]
     input_grams: dict[str, Float[Array, "D T T"]]
-    finite: Bool[Array, " D+1"]
-    log_norm: Float[Array, "D+1 T"]
+    finite: Bool[Array, " states"]
+    log_norm: Float[Array, "states T"]
     modulators: Float[Array, "D T"]
 
 
@@ -47,11 +47,11 @@ class Probes(NamedTuple):
     after: Float[Array, "*C T n"]
     outputs: dict[str, Float[Array, "*C D T n_out"]]
     stem: Float[Array, "*C T n"]
-    grams: Float[Array, "*C D+1 T T"]
+    grams: Float[Array, "*C states T T"]
     output_grams: dict[str, Float[Array, "*C D T T"]]
 
     @property
-    def states(self) -> Float[Array, "*C D+1 T n"]:
+    def states(self) -> Float[Array, "*C states T n"]:
         """[D + 1, T, n]."""
         return jnp.concatenate([self.before, self.after[..., None, :, :]], axis=-3)
 

@@ -98,8 +98,8 @@ def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
     return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
 
 
-def _bias(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"] | None:
-    """[B, T, T] added to a place's scores, or None."""
+def _bias(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, " B #T T"] | None:
+    """[B, T or 1, T] added to a place's scores, or None."""
     bias = None if node.bias is None else env.table(node.bias, i)
     if not node.kept_by:
         return bias

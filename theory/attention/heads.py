@@ -27,7 +27,7 @@ LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a
 
 
 Number = Float[Array, "1 1 1"]
-Bias = Float[Array, "#B T T"]
+Bias = Float[Array, "#B #T T"]
 Omega = Float[Array, "C B T T"]
 Kept = Float[Array, "*d C B T T"]
 Factor = Float[Array, "B R R"]
@@ -47,7 +47,7 @@ class Leg(NamedTuple):
 
 class Form(NamedTuple):
     """How scores become weights, beside ``Scores``: the soft cap and the rotary base [1, 1, 1],
-    the biases [B, T, T] at a and b; or None."""
+    the biases [B, T or 1, T] at a and b; or None."""
 
     cap: Number | None = None
     base: Number | None = None
