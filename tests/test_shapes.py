@@ -17,6 +17,7 @@ from sigprop.theory.attention.legs import turned
 from sigprop.theory.attention.mixing import diagonal
 from sigprop.theory.gaussian.begin import _powers
 from sigprop.theory.gaussian.field import cholesky
+from sigprop.theory.recursion.advance import moderate
 
 WRONG: dict[str, Callable[[], object]] = {
     "a Gram that is not square": lambda: diagonal(jnp.zeros((1, 2, 3))),
@@ -26,6 +27,9 @@ WRONG: dict[str, Callable[[], object]] = {
     "words for a key": lambda: normal(jnp.zeros(2, dtype=jnp.uint32), (2,)),
     "normals of fewer tokens": lambda: Gaussian.ask(
         None, None, jnp.zeros((3, 4)), jnp.zeros((2, 5))
+    ),
+    "a step's coefficients of other lanes": lambda: moderate(
+        jnp.zeros((2, 2, 1, 3)), jnp.zeros((1, 1, 1, 3)), jnp.zeros((1, 3))
     ),
     "integers for numbers": lambda: turned(jnp.zeros((1, 1, 2, 2), dtype=jnp.int32)),
 }

@@ -4,8 +4,8 @@ already carries."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -160,6 +160,21 @@ def initial(side: Side, init: Any, known: Mapping[str, Rule]) -> Mapping[str, fl
     }
 
 
+class Sizes(NamedTuple):
+    """Sizes of base and target, as values of the expressions' symbols."""
+
+    base: Mapping[Any, Any]
+    target: Mapping[Any, Any]
+
+    def ratio(self, expression: Any) -> float:
+        """The expression's value at the target over that at the base."""
+        return float(expression.subs(self.target) / expression.subs(self.base))
+
+    def same(self, symbol: Any) -> bool:
+        """Whether a size is the same in both."""
+        return self.base[symbol] == self.target[symbol]
+
+
 def rows_of(
     old: Side,
     new: Side,
@@ -171,56 +186,60 @@ def rows_of(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One row a group and setting: expression, its ratio target/base, the base's number and the
     target's (the ratio where the base gave none)."""
-    at = [sizes_of(side.arch, side.width, side.inputs) for side in (old, new)]
-
-    def ratio(e):
-        return float(e.subs(at[1]) / e.subs(at[0]))
-
-    base: dict[str, Mapping[str, float]] = {**settings, "init_std": initial(old, init, known)}
-    rate, decay = base["learning_rate"], base["weight_decay"]
-    base["rate_x_decay"] = {name: rate[name] * decay[name] for name in rate.keys() & decay.keys()}
-    base["multiplier"] = {name: 1.0 for name, rule in known.items() if rule.multiplier == 1} | dict(
-        base["multiplier"]
-    )
-    rows = []
-    for name, rule in known.items():
-        for setting in SETTINGS:
-            expression = getattr(rule, setting)
-            if expression is not None:
-                by, from_ = ratio(expression), base[setting].get(name)
-                row = {
-                    "group": name,
-                    "setting": setting,
-                    "expression": str(expression),
-                    "ratio": by,
-                    "base": from_,
-                }
-                rows.append(
-                    row
-                    | {
-                        "value": by if from_ is None else by * from_,
-                        "criterion": rule.criteria[setting],
-                    }
-                )
-    used = {
-        str(symbol)
-        for rule in known.values()
+    sizes = Sizes(*(sizes_of(side.arch, side.width, side.inputs) for side in (old, new)))
+    base = _base_numbers(known, settings, initial(old, init, known))
+    rows = [
+        _row(name, setting, rule, base[setting].get(name), sizes)
+        for name, rule in known.items()
         for setting in SETTINGS
-        for symbol in getattr(getattr(rule, setting), "free_symbols", ())
-    }
-    notes = {
-        "parametrisation": parametrisation(options, carried, known),
-        "symbols": {name: text for name, text in MEANING.items() if name in used},
-    }
+        if getattr(rule, setting) is not None
+    ]
+    used = _symbols(known)
     unchanged = [
         str(symbol)
-        for symbol in at[0]
-        if str(symbol) in used and symbol not in (n, L, N) and at[0][symbol] == at[1][symbol]
+        for symbol in sizes.base
+        if str(symbol) in used and symbol not in (n, L, N) and sizes.same(symbol)
     ]
-    return rows, notes | {
+    return rows, {
+        "parametrisation": parametrisation(options, carried, known),
+        "symbols": {name: text for name, text in MEANING.items() if name in used},
         "unchanged": unchanged,
-        "remarks": remarks(old, new, options, known, carried, at, ratio),
+        "remarks": remarks(new, options, known, carried, sizes),
     }
+
+
+def _base_numbers(
+    known: Mapping[str, Rule], settings: Mapping[str, Mapping[str, float]], std: Mapping[str, float]
+) -> dict[str, Mapping[str, float]]:
+    """{setting: {group: the base's number}}, products and multipliers of 1 included."""
+    rate, decay = settings["learning_rate"], settings["weight_decay"]
+    ones = {name: 1.0 for name, rule in known.items() if rule.multiplier == 1}
+    return {
+        **settings,
+        "init_std": std,
+        "rate_x_decay": {name: rate[name] * decay[name] for name in rate.keys() & decay.keys()},
+        "multiplier": {**ones, **settings["multiplier"]},
+    }
+
+
+def _row(name: str, setting: str, rule: Rule, base: float | None, sizes: Sizes) -> dict[str, Any]:
+    expression = getattr(rule, setting)
+    ratio = sizes.ratio(expression)
+    return {
+        "group": name,
+        "setting": setting,
+        "expression": str(expression),
+        "ratio": ratio,
+        "base": base,
+        "value": ratio if base is None else ratio * base,
+        "criterion": rule.criteria[setting],
+    }
+
+
+def _symbols(known: Mapping[str, Rule]) -> set[str]:
+    """Names of the symbols that the expressions hold."""
+    expressions = [getattr(rule, setting) for rule in known.values() for setting in SETTINGS]
+    return {str(symbol) for e in expressions for symbol in getattr(e, "free_symbols", ())}
 
 
 def parametrisation(options: Mapping[str, Any], carried: sp.Expr, known: Mapping[str, Rule]) -> str:
@@ -238,67 +257,62 @@ def parametrisation(options: Mapping[str, Any], carried: sp.Expr, known: Mapping
 
 
 def remarks(
-    old: Side,
-    new: Side,
-    options: Mapping[str, Any],
-    known: Mapping[str, Rule],
-    carried: sp.Expr,
-    at: Any,
-    ratio: Any,
+    new: Side, options: Mapping[str, Any], known: Mapping[str, Rule], carried: sp.Expr, sizes: Sizes
 ) -> list[str]:
     """What the rules do not say by themselves."""
-    found = []
-    if RESIDUAL in known:
-        grows = growth(new.arch, carried)
-        if ratio(grows) > 1 + 1e-9:
-            found.append(
-                f"residual variance grows as eps^2 P = {grows}, {ratio(grows):.4g} times: "
-                f"gradients then have exponents of their own"
-            )
-        if at[0][N] == 1 and at[1][N] > 1:
-            found.append(
-                "loops=1 is an untied network: constants (not exponents) change from 1 to 2 "
-                "loops, so a base of 2 loops or more transfers better"
-            )
+    scores = next((node.scores for block in new.arch.sub_blocks for node in block.attention), None)
+    return [
+        *(_of_depth(new, carried, sizes) if RESIDUAL in known else []),
+        *(_of_decay(known, sizes) if options["optimizer"] != "adam" else []),
+        *(_of_scores(scores.scale, options["s"], sizes) if scores is not None else []),
+    ]
+
+
+def _of_depth(new: Side, carried: sp.Expr, sizes: Sizes) -> Iterator[str]:
+    grows = growth(new.arch, carried)
+    if sizes.ratio(grows) > 1 + 1e-9:
+        yield (
+            f"residual variance grows as eps^2 P = {grows}, {sizes.ratio(grows):.4g} times: "
+            f"gradients then have exponents of their own"
+        )
+    if sizes.base[N] == 1 and sizes.target[N] > 1:
+        yield (
+            "loops=1 is an untied network: constants (not exponents) change from 1 to 2 loops, so "
+            "a base of 2 loops or more transfers better"
+        )
+
+
+def _of_decay(known: Mapping[str, Rule], sizes: Sizes) -> Iterator[str]:
     shrinks: dict[str, list[str]] = {}
     for name, rule in known.items():
-        if (
-            rule.rate_x_decay is not None
-            and not math.isclose(ratio(rule.rate_x_decay), 1)
-            and options["optimizer"] != "adam"
-        ):
-            shrinks.setdefault(f"{ratio(rule.rate_x_decay):.4g}", []).append(name)
+        product = rule.rate_x_decay
+        if product is not None and not math.isclose(sizes.ratio(product), 1):
+            shrinks.setdefault(f"{sizes.ratio(product):.4g}", []).append(name)
     if shrinks:
         text = ", ".join(
             f"{factor} times ({', '.join(names)})" for factor, names in shrinks.items()
         )
-        found.append(
+        yield (
             f"rate x decay becomes {text}: the papers leave the decay as the rate changes with "
             f"depth; decay=product keeps the product"
         )
-    scores = next((node.scores for block in new.arch.sub_blocks for node in block.attention), None)
-    if scores is not None and at[0][C] != at[1][C] and options["s"] > 0 and scores.scale == "sqrt":
-        found.append(
+
+
+def _of_scores(scale: str, s: float, sizes: Sizes) -> Iterator[str]:
+    if not sizes.same(C) and s > 0 and scale == "sqrt":
+        yield (
             "head_dim differs: logits take the row of attention, C^(-(1+s)/2); with 1/sqrt(C) "
             "their change in a step grows as C^(s/2)"
         )
-    if (
-        scores is not None
-        and options["s"] == 0
-        and scores.scale == "linear"
-        and at[0][C] != at[1][C]
-    ):
-        found.append(
+    if not sizes.same(C) and s == 0 and scale == "linear":
+        yield (
             "score_scale=linear at s=0: the logits' change falls as the heads grow; 1/sqrt(C) "
             "keeps it"
         )
-    if scores is not None and scores.scale == "zero_query":
-        found.append(
+    if scale == "zero_query":
+        yield (
             "queries begin at zero: the std of their matrix stays 0, keys have no gradient until "
             "queries have moved"
         )
-    if scores is not None and at[0][n] != at[1][n] and at[0][C] == at[1][C]:
-        found.append(
-            "head_dim is the same in both, so the logits' factor stays what it is in the base"
-        )
-    return found
+    if not sizes.same(n) and sizes.same(C):
+        yield "head_dim is the same in both, so the logits' factor stays what it is in the base"

@@ -31,5 +31,7 @@ def plain(value: object) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if (tolist := getattr(value, "tolist", None)) is not None:  # of numpy and jax
-        return plain(tolist())
+        found: object = tolist()
+        # a long double has no Python number: its list is itself
+        return plain(float(value) if type(found) is type(value) else found)  # type: ignore[arg-type]
     return str(getattr(value, "name", value))

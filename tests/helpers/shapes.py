@@ -8,6 +8,7 @@ from beartype import BeartypeConf, FrozenDict, beartype
 CHECKED = (
     "sigprop.theory.attention",
     "sigprop.theory.gaussian",
+    "sigprop.theory.recursion",
     "sigprop.simulations.network",
     "sigprop.simulations.engines",
 )

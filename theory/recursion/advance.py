@@ -7,17 +7,28 @@ M [m, m, K, T], B [m, W, K, T]; <w, S> [W, m, K, T, T]; axes as in ``gram_scan``
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.theory.calculus.linear import advance
 
 BEYOND = 200  # powers of two
 
+Transition = Float[Array, "m m K T"]
+Into = Float[Array, "m W K T"]
+Grams = Float[Array, "m m K T T"]
+Log = Float[Array, "1 T"]
 
-def lanes_first(m: Any, b: Any, rows: Any, cross: Any) -> Any:
+
+def lanes_first(
+    m: Transition,
+    b: Into,
+    rows: Float[Array, "C m m K T T"],
+    cross: Float[Array, "C W m K T T"] | None,
+) -> Float[Array, "C m m K T T"]:
     """``advance`` on the first lane and token axis of rows [C, m, m, K, T, T]; cross [C, W, m, K,
     T, T]."""
     lanes, writes = range(m.shape[0]), range(b.shape[1])
@@ -27,7 +38,13 @@ def lanes_first(m: Any, b: Any, rows: Any, cross: Any) -> Any:
     return jnp.stack(advance(transition, into, [rows[:, j] for j in lanes], new), axis=1)
 
 
-def next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
+def next_gram(
+    m: Transition,
+    b: Into,
+    gram: Grams,
+    cross: Float[Array, "W m K T T"],
+    own: Float[Array, "W W T T"],
+) -> Grams:
     """<S', S'> from <S, S> [m, m, K, T, T], <w, S> [W, m, K, T, T] and <w, w> [W, W, T, T]:
     ``advance`` on one side, then on the other."""
     half = lanes_first(m, b, gram[None], cross[None])[0]  # <S', S_j>
@@ -44,14 +61,14 @@ def next_gram(m: Any, b: Any, gram: Any, cross: Any, own: Any) -> Any:
     return jnp.stack(advance(second, into, [half[:, j] for j in lanes], with_writes), axis=1)
 
 
-def moderate(m: Any, b: Any, log: Any) -> tuple[Any, Any, Any]:
+def moderate(m: Transition, b: Into, log: Log) -> tuple[Transition, Into, Log]:
     """Coefficients whose squares floats could not hold, in units of a power of two (others as
     they are)."""
     scale, more = unit(jnp.maximum(jnp.abs(m).max(axis=(0, 1, 2)), jnp.abs(b).max(axis=(0, 1, 2))))
     return m / scale[None, None, None], b / scale[None, None, None], log + more[None]
 
 
-def unit(size: Any) -> tuple[Any, Any]:
+def unit(size: Float[Array, "*s"]) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
     """The power of two next to sizes whose squares floats could not hold, else 1; and its
     logarithm."""
     size = jax.lax.stop_gradient(size)
@@ -60,7 +77,9 @@ def unit(size: Any) -> tuple[Any, Any]:
     return jnp.exp2(power), power * math.log(2)
 
 
-def normalised(m: Any, b: Any, log: Any, gram: Any) -> tuple[Any, Any, Any, Any]:
+def normalised(
+    m: Transition, b: Into, log: Log, gram: Grams
+) -> tuple[Transition, Into, Log, Grams]:
     """Move the state's size into its log scale, so that its largest lane has unit variance per
     token."""
     # a choice of units, not a function of the Gram

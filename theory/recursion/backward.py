@@ -13,6 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import SubBlock
@@ -22,6 +24,7 @@ from sigprop.theory.calculus.environment import Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Cotangent, transpose
+from sigprop.theory.recursion.advance import Grams, Into, Log, Transition
 from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.forward import by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
@@ -39,11 +42,13 @@ class BackwardKind:
         self.groups = tuple(w for names in structure.weights for w in names)
         self.reads, self.writes = 1, structure.reads
 
-    def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
+    def read(self, x: Any, gram: Grams, log: Log) -> tuple[Float[Array, "1 m K T"], Log]:
         """delta = B . g (an application) or v (a tap)."""
         return x["back_into"][None], log + x["back_unit"][None]
 
-    def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
+    def write(
+        self, x: Any, own: Float[Array, "1 1 T T"], log: Log, partners: Partners | None
+    ) -> Written:
         """Grams of y = (df/dr)^T delta of every read, and every weight's gradient products with
         the later steps."""
         env = self._environment(x, own, log, partners)
@@ -89,7 +94,9 @@ class BackwardKind:
         return env
 
     @staticmethod
-    def _grams(env: ArrayEnvironment, turned: list[Vector | None], j: str) -> Any:
+    def _grams(
+        env: ArrayEnvironment, turned: list[Vector | None], j: str
+    ) -> Float[Array, "B W W T T"]:
         """<y_k, y_l> [B, W, W, T, T] of this step and place j; 0 where a read is not seen."""
 
         def gram(y: Vector | None, other: Vector | None) -> Any:
@@ -100,7 +107,7 @@ class BackwardKind:
         )
 
     @staticmethod
-    def _modulated(x: Any, own: Any, log: Any) -> Any:
+    def _modulated(x: Any, own: Float[Array, "T T"], log: Log) -> Float[Array, "T T"]:
         """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm>
         is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
         return jnp.diag(
@@ -109,8 +116,14 @@ class BackwardKind:
         )
 
     def rule(
-        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
-    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        self,
+        x: Any,
+        gram: Grams,
+        log: Log,
+        cross: Float[Array, "W m K T T"],
+        own: Float[Array, "W W T T"],
+        write_log: Float[Array, "W T"],
+    ) -> tuple[Transition, Into, Log, dict[str, Any]]:
         """M^T and rho, with the lane of v kept while a tap is to come; on the write's scale
         where nothing else is left."""
         largest = jnp.max(write_log, axis=0, keepdims=True)
@@ -122,7 +135,9 @@ class BackwardKind:
         into = jnp.swapaxes(x["back_reads"], 0, 1)  # [m, W, K, T]
         return x["back_transition"] * keep, into * add, common, {}
 
-    def _weight(self, env: ArrayEnvironment, group: str, paired: bool) -> tuple[Any, Any]:
+    def _weight(
+        self, env: ArrayEnvironment, group: str, paired: bool
+    ) -> tuple[Float[Array, "T T"], Float[Array, " T"]]:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one
         weight."""
         zero = jnp.zeros_like(env.cotangent("a", "a")[0])

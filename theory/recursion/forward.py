@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.description.checks import BAND
 from sigprop.description.sub_block import SubBlock
@@ -19,13 +21,14 @@ from sigprop.theory.calculus.linear import WRITE, Coefficients, Form, overlap
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.gaussian.gap_rules import gap as gap_of
+from sigprop.theory.recursion.advance import Grams, Into, Log, Transition
 from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall, summarise
 
 
-def modulator(node: Modulate, x: Any) -> tuple[Any, Any]:
+def modulator(node: Modulate, x: Any) -> tuple[Log, Log]:
     """(m, <dm/dr, dm/dr> n) [1, T] of a step, from its scores: 0 where it skips."""
     variance, power, least = (
         evaluate(scalar, x["numbers"]) for scalar in (node.variance, node.power, node.skip_below)
@@ -56,12 +59,14 @@ def numeric_form(
     )
 
 
-def within(bands: Any, fraction: Any) -> Any:
+def within(bands: Float[Array, " K"], fraction: Any) -> Float[Array, "K 1"]:
     """[K, 1]: 1 for the bands within the first ``fraction`` of the coordinates, else 0."""
     return (jnp.cumsum(bands) <= fraction + BAND).astype(jnp.float64)[:, None]
 
 
-def dense(form: Coefficients, leaves: list[int], shape: tuple[int, int]) -> Any:
+def dense(
+    form: Coefficients, leaves: list[int], shape: tuple[int, int]
+) -> Float[Array, "leaves K T"]:
     """Coefficients as an array [len(leaves), K, T]."""
     return jnp.stack(
         [
@@ -92,9 +97,15 @@ class ForwardKind:
         self.block: SubBlock = structure.blocks[index]
         self.reads, self.writes = structure.reads, 1
 
-    def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]:
+    def read(
+        self, x: Any, gram: Grams, log: Log
+    ) -> tuple[Float[Array, "R m K T"], Float[Array, "R T"]]:
         """rho and log of r_a = reads(states); of reads that other kinds have, 0."""
-        form, lanes, shape = self._form(x, gram, log), list(range(gram.shape[0])), gram.shape[2:4]
+        form, lanes, shape = (
+            self._form(x, gram, log),
+            list(range(gram.shape[0])),
+            (gram.shape[2], gram.shape[3]),
+        )
         found = [form(read) for read in self.block.reads]
         found += [({}, found[0][1])] * (self.reads - len(found))
         return (
@@ -107,7 +118,13 @@ class ForwardKind:
             ),
         )
 
-    def write(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Written:
+    def write(
+        self,
+        x: Any,
+        own: Float[Array, "R R T T"],
+        log: Float[Array, "R T"],
+        partners: Partners | None,
+    ) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
         branch = self.block.branch
         reads, logs = {("a", "a"): own[:, :, None]}, by_read(log[None], "a")
@@ -161,8 +178,14 @@ class ForwardKind:
         )
 
     def rule(
-        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
-    ) -> tuple[Any, Any, Any, dict[str, Any]]:
+        self,
+        x: Any,
+        gram: Grams,
+        log: Log,
+        cross: Float[Array, "1 m K T T"],
+        own: Float[Array, "1 1 T T"],
+        write_log: Log,
+    ) -> tuple[Transition, Into, Log, dict[str, Any]]:
         """M, B and the common log of the next lanes (the stem's lane, if there is one, stays),
         lane 0's gain, and of modulators."""
         cross, own = cross[0], own[0, 0]
@@ -237,7 +260,7 @@ class ForwardKind:
         )
 
 
-def by_read(log: Any, place: str) -> dict[Any, Any]:
+def by_read(log: Float[Array, "B R T"], place: str) -> dict[Any, Float[Array, "B T"]]:
     """Logs [B, R, T] of a place, by the leaf whose they are."""
     return {(Read(k), place): log[:, k] for k in range(log.shape[1])}
 

@@ -20,14 +20,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Int
 
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.gaps import Pair, joined
-from sigprop.theory.recursion.advance import lanes_first, moderate, next_gram, normalised
+from sigprop.theory.recursion.advance import (
+    Grams,
+    Into,
+    Log,
+    Transition,
+    lanes_first,
+    moderate,
+    next_gram,
+    normalised,
+)
+
+Reads = Float[Array, "R m K T"]
 
 
 class Written(NamedTuple):
@@ -52,6 +65,7 @@ class Partners(NamedTuple):
     numbers: Any
 
 
+@runtime_checkable
 class Kind(Protocol):
     """One kind of step; x: the step's slice of the tables; reads, writes: R and W, those of the
     kind that has most."""
@@ -111,10 +125,10 @@ class _Scan(NamedTuple):
 def gram_scan(
     kinds: Sequence[Kind],
     tables: dict[str, Any],
-    start: Any,
-    start_log: Any,
-    columns: Any,
-    bands: Any,
+    start: Grams,
+    start_log: Log,
+    columns: Int[Array, " C"],
+    bands: Float[Array, " K"],
     coupled: bool,
     summary: Any = (),
     draws: Any = None,
@@ -215,7 +229,9 @@ def _remembered(
     return tables | new | ({} if factor is None else {"factor": factor})
 
 
-def _next_gap(m: Any, b: Any, carry: Carry, written: Written, nudge: Any) -> Any:
+def _next_gap(
+    m: Transition, b: Into, carry: Carry, written: Written, nudge: Any
+) -> Float[Array, "T T"]:
     """Of m h + b w, w (the only write) being independent of h."""
     pairs = []
     for factor, gram, gap in (
@@ -239,7 +255,9 @@ def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
     )
 
 
-def _contract(left: Any, right: Any, gram: Any, bands: Any) -> Any:
+def _contract(
+    left: Reads, right: Reads, gram: Grams, bands: Float[Array, " K"]
+) -> Float[Array, "R R T T"]:
     """sum_k width_k sum_ij left_ri[k, t] right_qj[k, s] gram_ij[k, t, s]: [R, R, T, T]."""
     return jnp.einsum("k,rikt,qjks,ijkts->rqts", bands, left, right, gram)
 
@@ -280,7 +298,9 @@ def _scores(
     )
 
 
-def _write_rows(tables: dict[str, Any], partners: Any, pairs: Any) -> Any:
+def _write_rows(
+    tables: dict[str, Any], partners: Int[Array, " U"], pairs: Float[Array, "U W W T T"]
+) -> Float[Array, "boundaries W m K T T"]:
     """<w_p, S_c> for every boundary c: the write's overlaps with earlier writes, carried through
     the rules since."""
     steps = tables["logs"].shape[0]

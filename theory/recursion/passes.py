@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
@@ -157,7 +159,11 @@ def _blank_summaries(network: _Network, first: dict[str, Any]) -> tuple[Any, ...
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, dtype=leaf.dtype), tuple(shapes))
 
 
-def first_read(own: Any, log: Any, pairs: Any) -> tuple[Any, Any, Any]:
+def first_read(
+    own: Float[Array, "P R R T T"],
+    log: Float[Array, "P R T"],
+    pairs: Float[Array, "P U R R T T"] | None,
+) -> tuple[Float[Array, "P T T"], Float[Array, "P T"], Float[Array, "P U T T"] | None]:
     """(own [P, T, T], log [P, T], pairs [P, U, T, T] or None) of the first of the reads."""
     return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
@@ -266,7 +272,9 @@ def _reversed(network: _Network, forward: dict[str, Any], delta_log: Any) -> dic
     return _flip(given) | {"step": tables["step"], "partners": partners}
 
 
-def _transposed(transition: Any, taps: Any) -> Any:
+def _transposed(
+    transition: Float[Array, "P m m K T"], taps: Float[Array, " P"]
+) -> Float[Array, "P lanes lanes K T"]:
     """M^T with a lane more, v's, which is kept while a tap is to come."""
     steps, lanes, _, n_bands, tokens = transition.shape
     shape = (steps, lanes + 1, lanes + 1, n_bands, tokens)

@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 Products = dict[str, tuple[Any, Any]]
 """group, or part of the stem -> (gradient products [P, T, T], log [P, T]) of one backward pass."""
@@ -28,7 +30,7 @@ def products(found: dict[str, Any], stem: dict[str, Any]) -> Products:
     }
 
 
-def apart(found: Products) -> dict[str, tuple[Any, Any]]:
+def apart(found: Products) -> dict[str, tuple[Float[Array, "T T"], Float[Array, "T T"]]]:
     """group -> (Theta [T, T], log [T, T]) where tokens do not mix, from the pass with P = 1 1^T."""
 
     def total(amount: Any, log: Any) -> tuple[Any, Any]:
@@ -39,7 +41,9 @@ def apart(found: Products) -> dict[str, tuple[Any, Any]]:
     return {name: total(*value) for name, value in found.items()}
 
 
-def mixed(run: Callable[[Any], Products], tokens: int) -> dict[str, tuple[Any, Any]]:
+def mixed(
+    run: Callable[[Any], Products], tokens: int
+) -> dict[str, tuple[Float[Array, "{tokens} {tokens}"], Float[Array, "{tokens} {tokens}"]]]:
     """group -> (Theta [T, T], log [T, T]) where tokens mix: the derivative of every group's sum
     by the read-out Gram."""
 
