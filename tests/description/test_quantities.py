@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import sigprop as sp
+from sigprop.agreement.against import common_quantities, theory_of
 from sigprop.architectures import entries
+from sigprop.cli import listing
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import select
+from sigprop.description.rows import judged, known, select
 from sigprop.description.shapes import Row
+from sigprop.errors import InputError
 from sigprop.simulations.observables.rows import MEASURED
 from sigprop.theory.predictions.values import PREDICTED
 
@@ -52,3 +57,24 @@ def test_a_quantity_is_one_object_and_two_functions(monkeypatch: pytest.MonkeyPa
         [row["value"] for row in rows.filter(quantity="residual_variance")], rel=1e-14
     )
     assert sp.verify(arch, tolerance=0.05, quantities=["rms"]).verdict == "confirmed"
+
+
+def test_a_quantity_that_comes_only_when_asked_for(monkeypatch: pytest.MonkeyPatch):
+    """Nothing asked without names holds it; by its name everything does, another's theory too."""
+    monkeypatch.setitem(QUANTITIES, "q", replace(QUANTITIES["residual_variance"], unasked=False))
+    monkeypatch.setitem(PREDICTED, "q", PREDICTED["residual_variance"])
+    monkeypatch.setitem(MEASURED, "q", MEASURED["residual_variance"])
+    arch = sp.architectures.looped_mlp(depth=1, loops=2)
+    theory = theory_of(arch, "residual-mlp")
+    for rows in (select(arch), select(arch, known(arch)), judged(arch)):
+        assert rows and "q" not in {row.quantity for row in rows}
+    assert "q" not in common_quantities(arch, theory)
+    assert common_quantities(arch, theory, ["q"]) == ("q",)
+    for rows in (select(arch, ["q"]), judged(arch, ["q"])):
+        assert rows and {row.quantity for row in rows} == {"q"}
+    assert sp.predict(arch, ["q"]).rows == [
+        row | {"quantity": "q"} for row in sp.predict(arch, ["residual_variance"])
+    ]
+    with pytest.raises(InputError, match="token_covariance has no row.*accepted:.* q$"):
+        sp.measure(arch, width=8, samples=2, quantities=["token_covariance"])
+    assert "(only when asked for)" in listing.as_text()
