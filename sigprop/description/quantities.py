@@ -48,6 +48,9 @@ QUANTITIES: dict[str, Quantity] = {
     "token_covariance": Quantity(
         shapes.pairs, "<h_a[t], h_a[s]> between tokens", "diagonal", False
     ),
+    "token_cosine": Quantity(
+        shapes.pairs, "cosine of h_a[t] and h_a[s], two tokens", "one", False, unasked=False
+    ),
     "state_cosine": Quantity(shapes.with_stem, "cosine of h_a and h_b", "one", False),
     "write_cosine": Quantity(
         shapes.neighbours,
