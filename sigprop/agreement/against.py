@@ -16,7 +16,7 @@ import numpy as np
 from sigprop.architectures import entry
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import known, select
+from sigprop.description.rows import askable, known, select
 from sigprop.errors import InputError
 from sigprop.registry.entries import Entry
 
@@ -78,7 +78,8 @@ def common_quantities(
     both = _both(network, theory)
     same = [name for name in both if select(network, [name]) == select(theory, [name])]
     if not asked:
-        return tuple(name for name in same if QUANTITIES[name].judged and select(network, [name]))
+        unasked = [name for name in same if name in known(network) and QUANTITIES[name].judged]
+        return tuple(name for name in unasked if select(network, [name]))
     for name in asked:
         if name not in both:
             for arch in (network, theory):
@@ -92,7 +93,7 @@ def common_quantities(
 
 def _both(network: Architecture, theory: Architecture) -> tuple[str, ...]:
     """The quantities that theory has for both."""
-    return tuple(name for name in known(network) if name in known(theory))
+    return tuple(name for name in askable(network) if name in askable(theory))
 
 
 def _sizes(arch: Architecture, other: Entry, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,14 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
 
-FORWARD = ("residual_variance", "token_covariance", "band_variance", "band_covariance", "log_norm")
+FORWARD = (
+    "residual_variance",
+    "token_covariance",
+    "token_cosine",
+    "band_variance",
+    "band_covariance",
+    "log_norm",
+)
 BACKWARD = ("gradient_variance", "gradient_covariance", "band_gradient")
 """Quantities that the stem hands on, and those that the read-out hands back, where branches do
 nothing."""

@@ -37,7 +37,6 @@ def as_json() -> str:
         }
         for entry in entries().values()
     ]
-    quantities = {name: quantity.help for name, quantity in QUANTITIES.items()}
     named = {
         name: {
             "fits": one.fits,
@@ -48,7 +47,9 @@ def as_json() -> str:
         for name, one in INITIALISATIONS.items()
     }
     return json.dumps(
-        plain({"architectures": architectures, "quantities": quantities, "initialisations": named}),
+        plain(
+            {"architectures": architectures, "quantities": _quantities(), "initialisations": named}
+        ),
         indent=1,
         allow_nan=False,
     )
@@ -89,9 +90,15 @@ def as_text() -> str:
         width,
     )
     out += ["", "Quantities (--quantity)", ""]
-    return "\n".join(
-        out + _entries({name: quantity.help for name, quantity in QUANTITIES.items()}, width)
-    )
+    return "\n".join(out + _entries(_quantities(), width))
+
+
+def _quantities() -> dict[str, str]:
+    """What each is, and which come only when they are asked for."""
+    return {
+        name: quantity.help + ("" if quantity.unasked else " (only when asked for)")
+        for name, quantity in QUANTITIES.items()
+    }
 
 
 def _numbers(one: Initialisation) -> str:

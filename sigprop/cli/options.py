@@ -101,7 +101,7 @@ class Rows:
         Parameter(
             negative="",
             show_default=False,
-            help="Quantities, comma separated or repeated; default all.",
+            help="Quantities, comma separated or repeated; default all that come unasked.",
         ),
     ] = ()
     applications: Annotated[

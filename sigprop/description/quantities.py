@@ -20,6 +20,7 @@ class Quantity:
     judged     whether a verdict looks at it unasked
     event      whether it is 0 or 1 in a network, so that a few networks all alike prove nothing
     predicted  whether theory has it
+    unasked    whether tables hold it without being asked for it by name (a verdict: where judged)
     """
 
     shape: Shape
@@ -29,6 +30,7 @@ class Quantity:
     judged: bool = True
     event: bool = False
     predicted: bool = True
+    unasked: bool = True
 
     def paired(self, arch: Architecture, applications: int) -> int:
         """How many rows every pair of tokens has, at that many applications."""
@@ -45,6 +47,9 @@ QUANTITIES: dict[str, Quantity] = {
     "residual_variance": Quantity(shapes.states, "<h_a, h_a> of a token", "value", False),
     "token_covariance": Quantity(
         shapes.pairs, "<h_a[t], h_a[s]> between tokens", "diagonal", False
+    ),
+    "token_cosine": Quantity(
+        shapes.pairs, "cosine of h_a[t] and h_a[s], two tokens", "one", False, unasked=False
     ),
     "state_cosine": Quantity(shapes.with_stem, "cosine of h_a and h_b", "one", False),
     "write_cosine": Quantity(

@@ -17,10 +17,10 @@ ROW_BYTES = 1000  # of a row, from its keys to its line of a table
 
 
 def check_quantities(quantities: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the asked quantities (None: all); raises ``InputError`` for an empty list and for
-    one that is not known."""
+    """Return the asked quantities (None: all that come unasked); raises ``InputError`` for an
+    empty list and for one that is not known."""
     if quantities is None:
-        return tuple(QUANTITIES)
+        return tuple(name for name, quantity in QUANTITIES.items() if quantity.unasked)
     if isinstance(quantities, str) or not len(quantities):
         raise InputError(
             f"quantities={quantities!r}; accepted: None for all, or names such as "
@@ -46,20 +46,28 @@ def spread(depth: int, count: int = 4) -> tuple[int, ...]:
     return tuple(int(a) for a in np.unique(np.linspace(0, depth, count).round()))
 
 
-def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The asked quantities (None: all) that theory has for ``arch``; raises ``InputError`` for
-    one it was asked for and has not."""
-    without = (
-        ()
-        if arch.gradients_known
-        else tuple(name for name, quantity in QUANTITIES.items() if quantity.backward)
+def askable(arch: Architecture) -> tuple[str, ...]:
+    """The quantities that theory has for ``arch``, also those that come only when asked for."""
+    return tuple(
+        name
+        for name, quantity in QUANTITIES.items()
+        if quantity.predicted
+        and (arch.gradients_known or not quantity.backward)
+        and (arch.contact_known or name != "logit_contact")
     )
-    for name in quantities or ():
+
+
+def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The asked quantities (None: all that come unasked) that theory has for ``arch``; raises
+    ``InputError`` for one it was asked for and has not."""
+    if quantities is None:
+        return tuple(name for name in askable(arch) if QUANTITIES[name].unasked)
+    for name in quantities:
         if name in QUANTITIES and not QUANTITIES[name].predicted:
             raise InputError(
                 f"quantity={name}: theory has no value for it; accepted: measure has it"
             )
-        if name in without:
+        if name in QUANTITIES and QUANTITIES[name].backward and not arch.gradients_known:
             where = (
                 "accepted: with weights of their own, without attention, and readout=each, "
                 "or modulator as a number; measure has it"
@@ -67,13 +75,7 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
             raise InputError(
                 f"quantity={name} at modulator=learned: its own Jacobian has no rule here; {where}"
             )
-    if quantities is None and not arch.contact_known:  # who asks for it is told why
-        without = (*without, "logit_contact")
-    return tuple(
-        name
-        for name in check_quantities(quantities)
-        if name not in without and QUANTITIES[name].predicted
-    )
+    return check_quantities(quantities)  # who asks for an unknown contact is told why
 
 
 def judged(
@@ -143,7 +145,7 @@ def require_rows(arch: Architecture, quantities: Sequence[str] | None, rows: Seq
     present = {row.quantity for row in rows}
     for name in quantities or ():
         if name not in present:
-            have = ", ".join(name for name in known(arch) if select(arch, [name]))
+            have = ", ".join(name for name in askable(arch) if select(arch, [name]))
             raise InputError(f"quantity={name} has no row in {arch.name}; accepted: {have}")
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SYMBOLS = {
     "residual_variance": r"$\langle h_a, h_a\rangle$",
     "token_covariance": r"$\langle h_a[t], h_a[s]\rangle$",
+    "token_cosine": r"$\cos(h_a[t], h_a[s])$",
     "state_cosine": r"$\cos(h_a, h_b)$",
     "write_cosine": r"$\cos(w_a, w_b)$",
     "gradient_variance": r"$\langle g_a, g_a\rangle$",

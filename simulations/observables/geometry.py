@@ -32,6 +32,21 @@ def _cosines(rows: Sequence[Row], vectors: Any, offset: int) -> Any:
     return (unit(x, jnp.sqrt((x * x).sum(-1))) * unit(y, jnp.sqrt((y * y).sum(-1)))).sum(-1)
 
 
+def token_cosine(
+    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
+) -> Any:
+    """From the states' Grams; 0 with a zero vector, as ``_cosines``."""
+    a, t, s = (
+        np.array([getattr(row, key) for row in rows]) for key in ("application", "token", "token_2")
+    )
+
+    def size(at):
+        found = jnp.sqrt(trace.grams[a, at, at])
+        return jnp.where(found == 0, jnp.ones_like(found), found)
+
+    return trace.grams[a, t, s] / size(t) / size(s)
+
+
 def state_cosine(
     rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
 ) -> Any:

@@ -271,6 +271,7 @@ def _banded(measured: Any) -> Any:
 MEASURED = {
     "residual_variance": _state_gram,
     "token_covariance": _state_gram,
+    "token_cosine": geometry.token_cosine,
     "state_cosine": geometry.state_cosine,
     "write_cosine": geometry.write_cosine,
     "gradient_variance": _gradient_gram,

@@ -21,6 +21,7 @@ ASSUMES = "width -> infinity; i.i.d. Gaussian weights and stem; read-out indepen
 APPROXIMATED = (
     "residual_variance",
     "token_covariance",
+    "token_cosine",
     "state_cosine",
     "write_cosine",
     "logit_variance",

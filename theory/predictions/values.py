@@ -77,6 +77,10 @@ class Values:
     def _entry(gram: np.ndarray, log: np.ndarray, at: tuple[int, ...], t: int, s: int) -> Scaled:
         return float(gram[*at, t, s]), float(log[*at, t] + log[*at, s])
 
+    def _token_cosine(self, a: int, t: int, s: int) -> float:
+        gram = self.k.states[a]  # (the logarithms of the two sizes cancel)
+        return float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s]))
+
     def _state_cosine(self, a: int, b: int, t: int) -> float:
         early, late = min(a, b), max(a, b)
         cross = self.k.crossed[late, self.column[early], t, t]
@@ -135,8 +139,7 @@ class Values:
     def _apart(self, a: int, t: int, s: int) -> float:
         """1 - cos of two tokens at state a; where no gap is carried, at least the rounding of a
         cosine."""
-        gram = self.k.states[a]
-        cosine = float(gram[t, s] / math.sqrt(gram[t, t] * gram[s, s]))
+        cosine = self._token_cosine(a, t, s)
         if self.k.gaps is not None and cosine > 0:
             return max(float(self.k.gaps[a, t, s]) / (1 + cosine), TINY)
         return max(1 - cosine, 2.0**-53) + self.nudge / 2
@@ -244,6 +247,10 @@ def _band_gradient(values: Values, row: Row) -> Scaled:
     return values._entry(bands, values.k.gradient_log, (row.application or 0,), *_tokens(row))
 
 
+def _token_cosine(values: Values, row: Row) -> Scaled:
+    return values._token_cosine(row.application or 0, *_tokens(row)), 0.0
+
+
 def _state_cosine(values: Values, row: Row) -> Scaled:
     a, b = row.application or 0, row.application_2 or 0
     return values._state_cosine(a, b, row.token or 0), 0.0
@@ -301,6 +308,7 @@ def _cross_entropy(values: Values, row: Row) -> Scaled:
 PREDICTED: dict[str, Callable[[Values, Row], Scaled]] = {
     "residual_variance": _state,
     "token_covariance": _state,
+    "token_cosine": _token_cosine,
     "state_cosine": _state_cosine,
     "write_cosine": _write_cosine,
     "log_norm": _log_norm,
