@@ -17,19 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
 
-FORWARD = (
-    "residual_variance",
-    "token_covariance",
-    "token_cosine",
-    "band_variance",
-    "band_covariance",
-    "log_norm",
-)
-BACKWARD = ("gradient_variance", "gradient_covariance", "band_gradient")
-"""Quantities that the stem hands on, and those that the read-out hands back, where branches do
-nothing."""
 # units in the last place that a sum over coordinates is off by, at most; each application adds one
 SUMS = 8
 
@@ -48,9 +38,10 @@ ROUNDING = {"float32": Rounding(1e-5, 1e-4), "float64": Rounding(1e-13, 1e-11)}
 def origin(arch: Architecture, row: Row) -> Row | None:
     """Return what the row would be if no branch did anything: of the stem, or of the last
     state's gradient."""
-    if row.quantity in FORWARD and row.application:
+    origin = QUANTITIES[row.quantity].origin
+    if origin == "stem" and row.application:
         return replace(row, application=0)
-    if row.quantity in BACKWARD and row.application != arch.depth:
+    if origin == "readout" and row.application != arch.depth:
         return replace(row, application=arch.depth)
     return None
 

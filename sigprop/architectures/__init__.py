@@ -7,7 +7,9 @@ import functools
 import importlib
 import importlib.metadata
 import pkgutil
+from collections.abc import Callable
 
+from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 from sigprop.registry.entries import Entry, functions, registered
 from sigprop.registry.entries import register as register
@@ -19,6 +21,14 @@ for _module in pkgutil.iter_modules(__path__):
 globals().update({name.replace("-", "_"): function for name, function in functions().items()})
 
 __all__ = sorted(name.replace("-", "_") for name in registered())  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Callable[..., Architecture]:
+    """Builders that were registered later, from outside the package."""
+    builder = functions().get(name.replace("_", "-"))
+    if builder is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return builder
 
 
 @functools.cache

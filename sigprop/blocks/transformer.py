@@ -12,14 +12,15 @@ import numpy as np
 
 from sigprop.blocks import branches
 from sigprop.blocks.parameters import Numbers, Parameters, Sizes
-from sigprop.blocks.residual import Join, residual_stack, skip
+from sigprop.blocks.residual import Join, Lanes, residual_stack, skip
 from sigprop.blocks.rules import modulator
 from sigprop.blocks.variances import branch_numbers, initialised, resolved, variances
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import sizes
 from sigprop.errors import InputError
-from sigprop.language.expression import Vector
+from sigprop.language.expression import Normalise, Vector
 from sigprop.language.scores import Scores
+from sigprop.language.traversal import walk
 
 TOKENS = 3  # unless the inputs say
 
@@ -40,6 +41,7 @@ def stack(
         {"n": p["model_width"]} if p.get("model_width") else {}
     )
     joined = join(p, size)
+    check_norm(p.get("norm", "none"), joined, len(kinds))
     dropout: Numbers = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     parts = [
         _attention(p, size, k) if kind == "attention" else _mlp(p, size)
@@ -51,6 +53,23 @@ def stack(
     numbers = dropout | {name: value for part in parts for name, value in part.numbers.items()}
     tables = _given_tables(p) | {name: t for part in parts for name, t in part.tables.items()}
     return residual_stack(name, built, numbers, size, p, joined, tables)
+
+
+def check_norm(norm: str, join: Join, kinds: int) -> None:
+    """Raise ``InputError`` where ``norm`` asks for a norm that reads or rules do not have."""
+
+    def normed(expressions: Lanes) -> bool:
+        parts = expressions if isinstance(expressions, tuple) else (expressions,)
+        return any(isinstance(node, Normalise) for part in parts for node in walk(part))
+
+    where = {"pre": "reads", "post": "rule", "sandwich": "rule"}.get(norm)
+    there = (
+        normed(join.reads) if where == "reads" else all(normed(join.rule(k)) for k in range(kinds))
+    )
+    if where is not None and not there:
+        raise InputError(
+            f"norm={norm}: the {where} of this network has none; accepted: a norm that it has"
+        )
 
 
 class _Part(NamedTuple):

@@ -63,7 +63,7 @@ def as_text() -> str:
     out = ["Architectures, and the defaults of their parameters (--set key=value)"]
     for entry in known.values():
         defaults = " ".join(
-            f"{key}={'none' if value is None else cell(value)}"
+            f"{key}={'none' if value is None else cell(getattr(value, 'name', value))}"
             for key, value in entry.defaults.items()
         )
         out += [

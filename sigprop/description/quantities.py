@@ -21,6 +21,9 @@ class Quantity:
     event      whether it is 0 or 1 in a network, so that a few networks all alike prove nothing
     predicted  whether theory has it
     unasked    whether tables hold it without being asked for it by name (a verdict: where judged)
+    origin     'stem' or 'readout' where one of them hands it on through branches that do nothing
+    approximated  whether attention's approximations say it
+    vectors    whether a network's value is read off vectors, not off their Grams
     """
 
     shape: Shape
@@ -31,6 +34,9 @@ class Quantity:
     event: bool = False
     predicted: bool = True
     unasked: bool = True
+    origin: str = ""
+    approximated: bool = False
+    vectors: bool = False
 
     def paired(self, arch: Architecture, applications: int) -> int:
         """How many rows every pair of tokens has, at that many applications."""
@@ -44,19 +50,46 @@ PAIRED = (shapes.pairs, BANDED_PAIRS, shapes.angles)
 """Shapes with a row a pair of tokens."""
 
 QUANTITIES: dict[str, Quantity] = {
-    "residual_variance": Quantity(shapes.states, "<h_a, h_a> of a token", "value", False),
+    "residual_variance": Quantity(
+        shapes.states, "<h_a, h_a> of a token", "value", False, origin="stem", approximated=True
+    ),
+    "rms": Quantity(
+        shapes.states,
+        "root of <h_a, h_a> of a token",
+        "value",
+        False,
+        False,
+        unasked=False,
+        origin="stem",
+        approximated=True,
+    ),
     "token_covariance": Quantity(
-        shapes.pairs, "<h_a[t], h_a[s]> between tokens", "diagonal", False
+        shapes.pairs,
+        "<h_a[t], h_a[s]> between tokens",
+        "diagonal",
+        False,
+        origin="stem",
+        approximated=True,
     ),
     "token_cosine": Quantity(
-        shapes.pairs, "cosine of h_a[t] and h_a[s], two tokens", "one", False, unasked=False
+        shapes.pairs,
+        "cosine of h_a[t] and h_a[s], two tokens",
+        "one",
+        False,
+        unasked=False,
+        origin="stem",
+        approximated=True,
     ),
-    "state_cosine": Quantity(shapes.with_stem, "cosine of h_a and h_b", "one", False),
+    "state_cosine": Quantity(
+        shapes.with_stem, "cosine of h_a and h_b", "one", False, approximated=True, vectors=True
+    ),
     "write_cosine": Quantity(
         shapes.neighbours,
         "cosine of the increments w_a and w_b (w_a: written by application a - 1)",
         "one",
         False,
+        approximated=True,
+        vectors=True,
     ),
     "log_norm": Quantity(
         shapes.norms,
@@ -64,6 +97,8 @@ QUANTITIES: dict[str, Quantity] = {
         "is exp(log_norm) h_a",
         "one",
         False,
+        origin="stem",
+        approximated=True,
     ),
     "rotation": Quantity(
         shapes.written_states,
@@ -71,6 +106,8 @@ QUANTITIES: dict[str, Quantity] = {
         "value",
         False,
         False,
+        approximated=True,
+        vectors=True,
     ),
     "band_variance": Quantity(
         BANDED_STATES,
@@ -78,9 +115,16 @@ QUANTITIES: dict[str, Quantity] = {
         "several widths)",
         "value",
         False,
+        origin="stem",
+        vectors=True,
     ),
     "band_covariance": Quantity(
-        BANDED_PAIRS, "<h_a[t], h_a[s]> over the coordinates of a band", "diagonal", False
+        BANDED_PAIRS,
+        "<h_a[t], h_a[s]> over the coordinates of a band",
+        "diagonal",
+        False,
+        origin="stem",
+        vectors=True,
     ),
     "matrix_entropy": Quantity(
         shapes.spectra,
@@ -98,6 +142,7 @@ QUANTITIES: dict[str, Quantity] = {
         False,
         False,
         predicted=False,
+        vectors=True,
     ),
     "modulator": Quantity(
         shapes.modulators,
@@ -108,12 +153,14 @@ QUANTITIES: dict[str, Quantity] = {
     "skip_rate": Quantity(
         shapes.skipping, "probability that an application skips a token", "one", False, event=True
     ),
-    "gradient_variance": Quantity(shapes.states, "<g_a, g_a>, g = sqrt(n) dz/dh", "value", True),
+    "gradient_variance": Quantity(
+        shapes.states, "<g_a, g_a>, g = sqrt(n) dz/dh", "value", True, origin="readout"
+    ),
     "gradient_covariance": Quantity(
-        shapes.pairs, "<g_a[t], g_a[s]> between tokens", "diagonal", True
+        shapes.pairs, "<g_a[t], g_a[s]> between tokens", "diagonal", True, origin="readout"
     ),
     "band_gradient": Quantity(
-        BANDED_STATES, "<g_a, g_a> over the coordinates of a band", "value", True
+        BANDED_STATES, "<g_a, g_a> over the coordinates of a band", "value", True, origin="readout"
     ),
     "logit_variance": Quantity(
         shapes.outputs,
@@ -122,6 +169,7 @@ QUANTITIES: dict[str, Quantity] = {
         "value",
         False,
         False,
+        approximated=True,
     ),
     "logit_contact": Quantity(
         shapes.own_words,
@@ -130,6 +178,7 @@ QUANTITIES: dict[str, Quantity] = {
         "value",
         False,
         False,
+        approximated=True,
     ),
     "cross_entropy": Quantity(
         shapes.losses,
@@ -137,6 +186,7 @@ QUANTITIES: dict[str, Quantity] = {
         "one",
         False,
         False,
+        approximated=True,
     ),
     "participation": Quantity(
         shapes.attending,
@@ -144,6 +194,7 @@ QUANTITIES: dict[str, Quantity] = {
         "value",
         False,
         False,
+        approximated=True,
     ),
     "angle_exponent": Quantity(
         shapes.angles,
@@ -151,6 +202,7 @@ QUANTITIES: dict[str, Quantity] = {
         "one",
         False,
         False,
+        approximated=True,
     ),
     "gradient_exponent": Quantity(
         shapes.one,

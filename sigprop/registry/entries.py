@@ -219,7 +219,7 @@ def signature(entry: Entry) -> inspect.Signature:
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=default,
+            default=getattr(default, "name", default),
             annotation=entry.parameters[name].type,
         )
         for name, default in entry.defaults.items()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SYMBOLS = {
     "residual_variance": r"$\langle h_a, h_a\rangle$",
+    "rms": r"$\sqrt{\langle h_a, h_a\rangle}$",
     "token_covariance": r"$\langle h_a[t], h_a[s]\rangle$",
     "token_cosine": r"$\cos(h_a[t], h_a[s])$",
     "state_cosine": r"$\cos(h_a, h_b)$",

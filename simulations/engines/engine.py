@@ -20,6 +20,7 @@ from jax import Array
 from jaxtyping import Float, Integer, Key, UInt32
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
 from sigprop.runtime import memory
 from sigprop.runtime.compiling import LIGHT, OUT_OF_CACHE, jit
@@ -35,15 +36,6 @@ MOST_LANES = 8
 # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library
 # maps memory anew at every call
 KEPT = 40 * 2**20
-# of vectors, not of their Grams
-KEEPING = {
-    "state_cosine",
-    "write_cosine",
-    "rotation",
-    "participation_ratio",
-    "band_variance",
-    "band_covariance",
-}
 # quantities of all uses of a slot, and how many Grams of them are at hand at a time
 OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3
 # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
@@ -133,9 +125,9 @@ class Engine:
         """Of the smallest batch, one network: with those of its vectors, and Grams over all uses
         of a slot, that the asked rows need at a time."""
         arch, asked, weights = self.arch, {row.quantity for row in self.rows}, len(self.shapes)
-        vectors = (arch.lanes + 2) * bool(asked & KEEPING) + (arch.lanes + 1 + weights) * (
-            self.passes > 0
-        )
+        vectors = (arch.lanes + 2) * any(QUANTITIES[name].vectors for name in asked) + (
+            arch.lanes + 1 + weights
+        ) * (self.passes > 0)
         uses = (
             [[len(used) for used in arch.applications_of(name).values()] for name in arch.weights]
             if asked & OVER_USES

@@ -129,6 +129,12 @@ def _state_gram(
     return _entries(trace.grams, rows)
 
 
+def _rms(
+    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
+) -> Any:
+    return jnp.sqrt(_entries(trace.grams, rows))
+
+
 def _gradient_gram(
     rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
 ) -> Any:
@@ -270,6 +276,7 @@ def _banded(measured: Any) -> Any:
 
 MEASURED = {
     "residual_variance": _state_gram,
+    "rms": _rms,
     "token_covariance": _state_gram,
     "token_cosine": geometry.token_cosine,
     "state_cosine": geometry.state_cosine,

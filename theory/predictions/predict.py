@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import known, require_rows, select
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
@@ -18,20 +19,9 @@ from sigprop.theory.predictions.values import Scaled
 ASSUMES = "width -> infinity; i.i.d. Gaussian weights and stem; read-out independent of the weights"
 
 
-APPROXIMATED = (
-    "residual_variance",
-    "token_covariance",
-    "token_cosine",
-    "state_cosine",
-    "write_cosine",
-    "logit_variance",
-    "logit_contact",
-    "cross_entropy",
-    "participation",
-    "angle_exponent",
-    "log_norm",
-    "rotation",
-)
+def approximated() -> list[str]:
+    """Quantities that attention's approximations say."""
+    return [name for name, quantity in QUANTITIES.items() if quantity.approximated]
 
 
 def predict(
@@ -97,11 +87,12 @@ def _approximated(
     name: str,
 ) -> Table:
     """The forward rows under an approximation, beside the wide limit's."""
-    if quantities is not None and (backward := [q for q in quantities if q not in APPROXIMATED]):
+    said = approximated()
+    if quantities is not None and (others := [q for q in quantities if q not in said]):
         raise InputError(
-            f"quantity={backward[0]} at approximation={name}; accepted: {', '.join(APPROXIMATED)}"
+            f"quantity={others[0]} at approximation={name}; accepted: {', '.join(said)}"
         )
-    every = [quantity for quantity in APPROXIMATED if quantity in known(arch)]
+    every = [quantity for quantity in said if quantity in known(arch)]
     rows = select(arch, every if quantities is None else known(arch, quantities), applications)
     require_rows(arch, quantities, rows)
     reference, found = _table(arch, rows), evaluate(arch, rows, name)

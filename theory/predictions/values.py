@@ -232,6 +232,11 @@ def _state(values: Values, row: Row) -> Scaled:
     )
 
 
+def _rms(values: Values, row: Row) -> Scaled:
+    value, log = _state(values, row)
+    return math.sqrt(value), log / 2
+
+
 def _gradient(values: Values, row: Row) -> Scaled:
     at = (row.application or 0,)
     return values._entry(values.k.gradients, values.k.gradient_log, at, *_tokens(row))
@@ -307,6 +312,7 @@ def _cross_entropy(values: Values, row: Row) -> Scaled:
 
 PREDICTED: dict[str, Callable[[Values, Row], Scaled]] = {
     "residual_variance": _state,
+    "rms": _rms,
     "token_covariance": _state,
     "token_cosine": _token_cosine,
     "state_cosine": _state_cosine,
