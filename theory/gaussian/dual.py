@@ -75,25 +75,16 @@ def features(
     s = jnp.broadcast_to(jnp.asarray(log, dtype=variance.dtype), variance.shape) if scaled else None
     if has_closed_form(activation):
         return Features(variance, s)
-    deviation = sqrt(variance)
-    if s is None:
-        value = series.coefficients(activation.function, deviation, degree, order, keep)
-        return Features(
-            variance,
-            s,
-            value,
-            series.coefficients(activation.derivative, deviation, degree, order, keep),
-        )
-    scale = _scale(s)
-    value = series.coefficients(
-        activation.function, deviation * scale, degree, order, keep
-    ) / jnp.expand_dims(scale, -1)
-    return Features(
-        variance,
-        s,
-        value,
-        series.coefficients(activation.derivative, deviation * scale, degree, order, keep),
-    )
+    deviation, scale = sqrt(variance), 1.0 if s is None else _scale(s)
+    parts = []
+    errors = (0.0, 0.0) if keep is None else series.roughness(activation, order)
+    for function, error in zip((activation.function, activation.derivative), errors, strict=True):
+        found = series.coefficients(function, deviation * scale, degree, order, keep)
+        if error and keep is not None:  # a coarser series is also off by what the quadrature is
+            found = found * jnp.where(keep < degree, 1 + error / 2, 1.0)
+        parts.append(found)
+    value = parts[0] if s is None else parts[0] / jnp.expand_dims(scale, -1)
+    return Features(variance, s, value, parts[1])
 
 
 def dual(
