@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.blocks import branches
-from sigprop.blocks.parameters import Numbers, Parameters, Sizes
+from sigprop.blocks.parameters import Given, Numbers, Parameters, Sizes
 from sigprop.blocks.residual import Join, Lanes, residual_stack, skip
 from sigprop.blocks.rules import modulator
 from sigprop.blocks.variances import branch_numbers, initialised, resolved, variances
@@ -33,9 +33,9 @@ def stack(
 ) -> Architecture:
     """Blocks of attention, MLP or both; untied is looped with N = 1 (a law, tested). join:
     (parameters, sizes) -> how branches meet the state (``Join``)."""
-    p = initialised(p)
+    p = Given(initialised(Given(p)))
     said = [len(p[name]) for name in ("words", "input_gram") if p[name] is not None]
-    p = p | {"tokens": p["tokens"] or (said[0] if said else TOKENS)}
+    p["tokens"] = p["tokens"] or (said[0] if said else TOKENS)
     kinds = {"attention": ["attention"], "mlp": ["mlp"]}.get(p["block"], ["attention", "mlp"])
     size = sizes(p["depth"], loops or 1, 1 if p["block"] == "parallel" else len(kinds)) | (
         {"n": p["model_width"]} if p.get("model_width") else {}

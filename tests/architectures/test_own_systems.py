@@ -18,6 +18,7 @@ import pytest
 
 import sigprop as sp
 from sigprop import architectures
+from sigprop.blocks.transformer import stack
 from sigprop.cli import run
 from sigprop.errors import InputError
 from sigprop.registry import entries as registry
@@ -128,6 +129,27 @@ def test_equal_epsilons_are_the_parallel_transformer(systems: ModuleType):
     rows = [sp.predict(arch, JUDGED) for arch in (two, one)]
     for left, right in zip(*rows, strict=True):
         assert left["value"] == pytest.approx(right["value"], rel=1e-12)
+
+
+def test_a_norm_that_the_rule_has_not_is_refused(systems: ModuleType):
+    for norm in ("post", "sandwich"):
+        with pytest.raises(InputError, match=f"norm={norm}: the rule of this network has none"):
+            build(systems, "hyper-connections", norm=norm)
+
+
+def test_a_parameter_that_is_left_out_is_named():
+    @sp.register("half", reference="none", like="transformer", without=("residual_scale",))
+    def half(**rest: Any) -> sp.Architecture:
+        """A builder that hands on too little."""
+        return stack("half", **rest)
+
+    try:
+        assert architectures.half is half  # type: ignore[attr-defined]
+        with pytest.raises(InputError, match="residual_scale: the transformer's stack is given no"):
+            half()
+    finally:
+        registry._ENTRIES.pop("half")
+        registry._FUNCTIONS.pop("half")
 
 
 def test_a_parameter_without_a_declaration_is_refused():

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from engine_rows import engine, rows_of
 
@@ -43,23 +44,23 @@ def test_a_quantity_is_one_object_and_two_functions(monkeypatch: pytest.MonkeyPa
 
     variance = QUANTITIES["residual_variance"]
     monkeypatch.setitem(
-        QUANTITIES, "rms", type(variance)(variance.shape, "rms of h_a", "value", False)
+        QUANTITIES, "root", type(variance)(variance.shape, "rms of h_a", "value", False)
     )
 
     def predicted(values: object, row: Row) -> tuple[float, float]:
         value, log = PREDICTED["residual_variance"](values, row)  # type: ignore[arg-type]
         return value**0.5, log / 2
 
-    monkeypatch.setitem(PREDICTED, "rms", predicted)
+    monkeypatch.setitem(PREDICTED, "root", predicted)
     monkeypatch.setitem(
-        MEASURED, "rms", lambda *args: jnp.sqrt(MEASURED["residual_variance"](*args))
+        MEASURED, "root", lambda *args: jnp.sqrt(MEASURED["residual_variance"](*args))
     )
     arch = sp.architectures.mlp(depth=2)
-    rows = sp.predict(arch, ["rms", "residual_variance"])
-    assert [row["value"] ** 2 for row in rows.filter(quantity="rms")] == pytest.approx(
+    rows = sp.predict(arch, ["root", "residual_variance"])
+    assert [row["value"] ** 2 for row in rows.filter(quantity="root")] == pytest.approx(
         [row["value"] for row in rows.filter(quantity="residual_variance")], rel=1e-14
     )
-    assert sp.verify(arch, tolerance=0.05, quantities=["rms"]).verdict == "confirmed"
+    assert sp.verify(arch, tolerance=0.05, quantities=["root"]).verdict == "confirmed"
 
 
 def test_a_quantity_that_comes_only_when_asked_for(monkeypatch: pytest.MonkeyPatch):
@@ -120,3 +121,18 @@ def test_token_cosine_agrees_and_where_branches_are_rounding_says_nothing():
     assert sp.verify(build(**inputs), tolerance=0.05, quantities=asked).verdict == "confirmed"
     still = sp.verify(build(residual_scale=1e-5, **inputs), tolerance=0.05, quantities=asked)
     assert {row["verdict"] for row in still} == {"identity"}
+
+
+def test_rms_is_the_root_of_the_second_moment():
+    """Also where the second moment itself is beyond floats; an identity where branches do
+    nothing."""
+    far = sp.architectures.residual_mlp(depth=1200, norm="none", residual_scale=1)
+    root, moment = sp.predict(far, ["rms", "residual_variance"], [1200])
+    assert moment["value"] is None and root["value"] is not None
+    assert np.log(root["value"]) == pytest.approx(moment["log_value"] / 2)
+    arch = sp.architectures.looped_mlp(loops=2, depth=1)
+    assert not sp.predict(arch).filter(quantity="rms").rows
+    assert sp.verify(arch, tolerance=0.05, quantities=["rms"]).verdict == "confirmed"
+    still = sp.architectures.residual_mlp(depth=2, residual_scale=1e-5)
+    table = sp.verify(still, tolerance=0.05, quantities=["rms"])
+    assert {row["verdict"] for row in table} == {"identity"}
