@@ -154,7 +154,7 @@ def _masks(block: SubBlock, key: Any, step: Array) -> dict[Any, Any]:
 
 
 def _taps(
-    arch: Architecture, stem: Vectors, states: tuple[Array, ...], numbers: dict[str, Array]
+    arch: Architecture, stem: Vectors, states: tuple[Array, ...], numbers: dict[str, Any]
 ) -> Float[Array, "A T n"]:
     """What the read-out makes of each state that it looks at, over how many there are."""
     found: list[Array] = []
