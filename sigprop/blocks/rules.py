@@ -1,7 +1,8 @@
 """Residual rules: how a write joins the state. Each returns the next lanes; a new rule is one more
 function.
 
-With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale (docs/systems/residual-mlp.md).
+With h = State(0) and f = Write(), eps = residual_scale, lambda = skip_scale
+(docs/systems/residual-mlp.md).
 """
 
 from __future__ import annotations
