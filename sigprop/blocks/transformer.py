@@ -41,7 +41,7 @@ def stack(
         {"n": p["model_width"]} if p.get("model_width") else {}
     )
     joined = join(p, size)
-    check_norm(p.get("norm", "none"), joined, len(kinds))
+    check_norm(p.get("norm", ""), joined, len(kinds))
     dropout: Numbers = {"dropout": p["dropout"]} if p["dropout"] > 0 else {}
     parts = [
         _attention(p, size, k) if kind == "attention" else _mlp(p, size)
@@ -63,9 +63,10 @@ def check_norm(norm: str, join: Join, kinds: int) -> None:
         return any(isinstance(node, Normalise) for part in parts for node in walk(part))
 
     where = {"pre": "reads", "post": "rule", "sandwich": "rule"}.get(norm)
-    there = (
-        normed(join.reads) if where == "reads" else all(normed(join.rule(k)) for k in range(kinds))
-    )
+    in_reads, in_rules = normed(join.reads), [normed(join.rule(kind)) for kind in range(kinds)]
+    if norm == "none" and (in_reads or any(in_rules)):
+        raise InputError("norm=none: this network has a norm of its own; accepted: pre")
+    there = in_reads if where == "reads" else all(in_rules)
     if where is not None and not there:
         raise InputError(
             f"norm={norm}: the {where} of this network has none; accepted: a norm that it has"

@@ -216,6 +216,14 @@ def sizes(depth: int, loops: int = 1, sub_blocks: int = 1) -> dict[str, int]:
     return {"N": loops, "L": depth, "S": depth * sub_blocks}
 
 
+def loops_vary(arch: S, family: Family[S]) -> bool:
+    """Whether the number of loops is a size of the family: what a registered system's parameters
+    say (a weight that all blocks share is no loop), else shared slots or the classes."""
+    if "depth" in arch.parameters:
+        return "loops" in arch.parameters
+    return arch.tied or any(entry.uses not in ("1", "N") for entry in family.classes)
+
+
 def looped_slots(sizes: dict[str, int]) -> tuple[int, ...]:
     """slot(a) = a mod S over N S applications: loops outermost; N = 1 is the untied table."""
     return tuple(range(sizes["S"])) * sizes["N"]

@@ -99,7 +99,9 @@ def judged(
         for name in names
         for row in _rows(Asked(arch, at[:-1] if QUANTITIES[name].backward else at[1:], False), name)
     ]
-    # other rows say what stem and read-out would
+    if arch.lanes > 1:
+        return tuple(rows)
+    # other rows say what stem and read-out would, of a state with one lane
     return tuple(
         row for row in rows if row.quantity != "weight_gradient" or row.group in arch.weights
     )

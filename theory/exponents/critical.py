@@ -9,6 +9,7 @@ from typing import Any
 import sympy
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.family import loops_vary
 from sigprop.errors import InputError
 from sigprop.language.expression import Linear, Vector
 from sigprop.language.traversal import children
@@ -42,7 +43,7 @@ def critical(
             f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, "
             f"classes)"
         )
-    rule, looped = residual_rule(arch), "loops" in arch.parameters or arch.tied
+    rule, looped = residual_rule(arch), loops_vary(arch, arch.family)
     turned = rule.form == ROTATION
     if rule.form == OTHER:
         raise InputError(

@@ -12,7 +12,7 @@ from typing import Any
 import sympy
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.family import Family, own_sizes
+from sigprop.description.family import Family, loops_vary, own_sizes
 from sigprop.description.growth_rows import Key, mixes, silent
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
@@ -67,7 +67,7 @@ def exponents(
             f"sizes; accepted: family=sp.Family(build, classes)"
         )
     check_ladder(sizes)
-    looped, others = _loops(arch, family), entering(arch)
+    looped, others = loops_vary(arch, family), entering(arch)
     found, rows = _variables(variables, looped, tuple(others)), []
     family.checked(looped, arch)
     notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
@@ -124,14 +124,6 @@ def check_ladder(sizes: Sequence[int] | None) -> None:
 def default_ladder(arch: Architecture) -> tuple[int, ...]:
     """The sizes that slopes are taken over."""
     return MIXING if mixes(arch) else LADDER
-
-
-def _loops(arch: Architecture, family: Family) -> bool:
-    return (
-        "loops" in arch.parameters
-        or any(entry.uses not in ("1", "N") for entry in family.classes)
-        or arch.tied
-    )
 
 
 def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str]) -> tuple[str, ...]:
