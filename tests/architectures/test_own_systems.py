@@ -18,7 +18,8 @@ import pytest
 
 import sigprop as sp
 from sigprop import architectures
-from sigprop.blocks.transformer import stack
+from sigprop.blocks.residual import every
+from sigprop.blocks.transformer import check_norm, stack
 from sigprop.cli import run
 from sigprop.errors import InputError
 from sigprop.registry import entries as registry
@@ -183,7 +184,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 PLUGGED = '''
 from typing import Any
 import sigprop as sp
-from sigprop.blocks.transformer import stack
+from sigprop.blocks.residual import every
+from sigprop.blocks.transformer import check_norm, stack
 
 @sp.register("plugged", reference="none", like="transformer")
 def plugged(**rest: Any) -> sp.Architecture:
@@ -212,3 +214,11 @@ def test_a_shared_weight_is_no_loop_and_has_no_law(systems: ModuleType):
     """Its slots do not grow as a family's do: named, instead of loops that the system has not."""
     with pytest.raises(InputError, match="weight 'v_first' has 1 slots used 4 times"):
         sp.exponents(build(systems, "value-residual", **SMALL), numbers=False)
+
+
+def test_no_norm_of_a_network_that_reads_behind_one_is_refused():
+    rule = sp.State(0) + sp.Write()
+    join = sp.Join(sp.Normalise(sp.State(0)), every(rule), sp.Stem(), {})
+    check_norm("pre", join, 1)
+    with pytest.raises(InputError, match="norm=none: this network has a norm of its own"):
+        check_norm("none", join, 1)
