@@ -13,6 +13,8 @@ from sigprop.runtime import memory
 LIGHT: dict[str, Any] = {
     "xla_backend_optimization_level": 1,
     "xla_llvm_disable_expensive_passes": True,
+    # one kernel a fusion written by LLVM at once: numbers to the bit, half the compile time
+    "xla_cpu_use_fusion_emitters": False,
 }
 OUT_OF_CACHE = LIGHT | {
     "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import chdtrc
 
 from sigprop.verdict.moments import Floats, Moments
 
@@ -93,4 +93,4 @@ def lack_of_fit(
         return np.ones_like(mean[0])
     best = np.einsum("pir,ir->pr", weights(x, variance, degree), mean)
     distance: Floats = ((mean - powers(x, degree) @ best) ** 2 / variance).sum(axis=0)
-    return np.asarray(stats.chi2.sf(distance, len(rungs) - degree - 1))
+    return np.asarray(chdtrc(len(rungs) - degree - 1, distance))

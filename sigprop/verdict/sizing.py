@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
+from scipy.optimize import linprog
 
 from sigprop.verdict.fit import powers, weights
 from sigprop.verdict.looks import boundary, draws_for, gaussian, simultaneous
@@ -42,7 +42,7 @@ def cheapest(x: Floats, variance: Floats, cost: Floats) -> Floats:
     price = np.sqrt(variance * cost)
     price = price / price.max()
     target = np.eye(DEGREE + 1)[0]
-    best = optimize.linprog(
+    best = linprog(
         np.concatenate([price, price]), A_eq=np.hstack([basis, -basis]), b_eq=target, method="highs"
     )
     # a rung more than coefficients, ascending: the programme has a solution

@@ -58,7 +58,7 @@ def fit(
 ) -> Fit:
     """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope
     of 0)."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     x = np.log(np.asarray(sizes, dtype=np.float64))
     y, se = (np.array([getattr(p, name) for p in points]) for name in ("log", "se"))
@@ -72,7 +72,7 @@ def fit(
     free = variance**2 / max(
         float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300
     )
-    half = float(t.ppf((1 + LEVEL) / 2, max(free, 1.0))) * math.sqrt(variance)
+    half = float(stdtrit(max(free, 1.0), (1 + LEVEL) / 2)) * math.sqrt(variance)
     return Fit(
         float(c @ y),
         math.sqrt(variance),

@@ -9,7 +9,6 @@ import math
 import numpy as np
 from jaxtyping import Float
 from scipy.special import gammaincinv, ndtri
-from scipy.stats import qmc
 
 from sigprop.language.scores import Scores
 
@@ -60,6 +59,8 @@ def draws(scores: Scores, tokens: int, seed: int) -> Float[np.ndarray, "K both s
     shape = (2 * tokens, 1 if math.isinf(scores.head_dim) else 2, size)
     if scores.uniform:
         return np.zeros((1, *shape))
+    from scipy.stats import qmc  # half a second: only where a head is sampled
+
     dimensions = int(np.prod(shape))
     uniform = qmc.Sobol(
         min(dimensions, MOST_DIMENSIONS), rng=np.random.default_rng([seed, 1])

@@ -18,7 +18,6 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Integer
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.modulators import Modulator
@@ -36,6 +35,8 @@ def draws(
     modulators."""
     if not arch.modulators:
         return None
+    from scipy.stats import qmc  # half a second: only with modulators
+
     shape = (steps, max(node.directions for node in arch.modulators.values()), arch.tokens)
     sizes = int(np.prod(shape))
     if sizes > qmc.Sobol.MAXDIM:

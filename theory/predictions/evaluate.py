@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
@@ -145,7 +145,7 @@ def evaluate(
     errors = [_rounding(draws[0][0], row, value) for row, value in zip(rows, values, strict=True)]
     others = _numerical(reader, draws[0], found[0])
     if len(draws) > 1:
-        width = float(student.ppf((1 + CONFIDENCE) / 2, len(draws) - 1)) / math.sqrt(len(draws))
+        width = float(stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(len(draws))
         others.append(
             [
                 _spread([values[r] for values in found], values[r][1], width)

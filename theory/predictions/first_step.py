@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
@@ -130,7 +129,7 @@ def _slots(
             )
             # over all pairs
             values[k] += np.abs(draw(d, points=POINTS, seed=(seed, k, 1)) @ inputs.T).mean()
-    return Change(float(values.mean()), float(stats.sem(values)))
+    return Change(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)))
 
 
 def _gaussian(term: Vector) -> bool:
