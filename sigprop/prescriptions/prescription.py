@@ -20,7 +20,7 @@ KEYS = ("groups", "setting")
 class Prescription(Table):
     """Rows: group, setting, expression, ratio (target over base), base, value, criterion.
 
-    rules   {group: ``sigprop.scaling.rates.Rule``}, the expressions as sympy objects
+    rules   {group: ``sigprop.scaling.rule.Rule``}, the expressions as sympy objects
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)

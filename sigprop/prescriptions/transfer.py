@@ -16,7 +16,8 @@ from sigprop.language.expression import Linear
 from sigprop.language.scalar import Number, evaluate
 from sigprop.scaling.groups import groups
 from sigprop.scaling.multiplier import unknown_in_depth
-from sigprop.scaling.rates import RESIDUAL, SETTINGS, Rule, growth, rules
+from sigprop.scaling.rates import RESIDUAL, growth, rules
+from sigprop.scaling.rule import SETTINGS, Rule
 from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
 if TYPE_CHECKING:
