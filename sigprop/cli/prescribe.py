@@ -91,8 +91,9 @@ def prescribe(
     carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
     from sigprop.prescriptions.prescribe import prescribe_from
 
+    sides = (_side("base", base), _side("target", target))
     table = prescribe_from(
-        named, parameters, (_side("base", base), _side("target", target)), given, options, carries
+        named, parameters, sides, given, options=options, base_carries_depth_factor=carries
     )
     if chosen.out is not None:
         _write(table, chosen.out, WAYS[suffix])
