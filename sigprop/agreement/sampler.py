@@ -23,7 +23,7 @@ SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """How networks are simulated: seed, engine, dtype, memory_mib as in ``measure``; typical:
+    """Say how networks are simulated: seed, engine, dtype, memory_mib as in ``measure``; typical:
     networks a width, roughly, which the choice of an engine is made for."""
 
     seed: int

@@ -92,8 +92,8 @@ def _typical(tolerance: float) -> int:
 
 @dataclass(frozen=True)
 class _Theory:
-    """What a theory has for a verdict's rows and for the origins after them: values, None beyond
-    1e300; of the rows alone, scales and the theory's own errors."""
+    """Hold what a theory has for a verdict's rows and for the origins after them: values, None
+    beyond 1e300; of the rows alone, scales and the theory's own errors."""
 
     name: str
     origins: Origins

@@ -111,7 +111,7 @@ def excluded(table: Table) -> float:
 
 
 class _Work(NamedTuple):
-    """What is asked of every case: a tolerance (none: each its own), options of ``verify``,
+    """Hold what is asked of every case: a tolerance (none: each its own), options of ``verify``,
     whether progress is drawn."""
 
     tolerance: float | None

@@ -146,7 +146,7 @@ def _all_changes(
 
 
 class _Predicted(NamedTuple):
-    """What ``_first_steps`` will have returned for the two ladders of a ``_Pair``."""
+    """Hold what ``_first_steps`` will have returned for the two ladders of a ``_Pair``."""
 
     in_use: Future[list[float] | None]
     reference: Future[list[float] | None]

@@ -171,7 +171,7 @@ def optax_transform(
 
 
 class _Shared(NamedTuple):
-    """What all groups have of an optax optimizer."""
+    """Hold what all groups have of an optax optimizer."""
 
     optimizer: str
     schedule: Callable[[Any], Any] | None

@@ -14,7 +14,7 @@ from sigprop.blocks.variances import named, variances_at
 from sigprop.errors import InputError
 from sigprop.language.expression import Linear
 from sigprop.language.scalar import Number, evaluate
-from sigprop.prescriptions.sides import Side, known_group, positive
+from sigprop.prescriptions.sides import Side, has_setting, positive
 from sigprop.scaling.groups import groups
 from sigprop.scaling.rule import Rule
 from sigprop.scaling.sizes import sizes_of
@@ -35,7 +35,7 @@ def initial(
     return {
         name: positive(f"init of {name}", std)
         for name, std in init.items()
-        if known_group("init", name, drawn)
+        if has_setting("init", name, drawn)
     }
 
 

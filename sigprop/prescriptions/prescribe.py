@@ -18,7 +18,7 @@ from typing import Any
 from sigprop.architectures import entry
 from sigprop.errors import InputError, near_miss
 from sigprop.prescriptions.prescription import Prescription
-from sigprop.prescriptions.sides import SIZES, Side, built, known_group, positive, whole
+from sigprop.prescriptions.sides import SIZES, Side, built, has_setting, positive, whole
 from sigprop.registry.toml import load
 from sigprop.tables.plain import plain
 
@@ -200,5 +200,5 @@ def _numbers(key: str, given: Any, rules: Mapping[str, Any]) -> dict[str, float]
     return {
         name: positive(f"{key} of {name}", value)
         for name, value in given.items()
-        if known_group(key, name, groups)
+        if has_setting(key, name, groups)
     }

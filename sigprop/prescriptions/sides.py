@@ -78,7 +78,7 @@ def whole(key: str, value: Any) -> int:
     return int(number)
 
 
-def known_group(key: str, name: str, groups: list[str]) -> bool:
+def has_setting(key: str, name: str, groups: list[str]) -> bool:
     """Tell that the group has such a setting; raises ``InputError`` otherwise."""
     if name not in groups:
         raise InputError(f"{key}: no such setting for group {name!r}{near_miss(name, groups)}")

@@ -19,8 +19,8 @@ from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
 
 class Transfer(NamedTuple):
-    """From a base to a target: options (optimizer, s, decay, parametrisation), the rules of both,
-    and the factor of depth that output matrices' stds carry."""
+    """Carry settings from a base to a target: options (optimizer, s, decay, parametrisation), the
+    rules of both, and the factor of depth that output matrices' stds carry."""
 
     base: Side
     target: Side

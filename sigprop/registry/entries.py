@@ -172,7 +172,7 @@ def register(
 
 @dataclass(frozen=True)
 class _Inherited:
-    """What a builder has from the one that it is like: defaults, and declarations of
+    """Hold what a builder has from the one that it is like: defaults, and declarations of
     parameters."""
 
     defaults: Mapping[str, object]

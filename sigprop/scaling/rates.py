@@ -99,8 +99,8 @@ def _check(optimizer: str, decay: str, parametrisation: str, s: Any) -> None:
 
 
 class _Depth(NamedTuple):
-    """How depth and loops enter: eps; the factor in the stds of output matrices; what variances
-    carry beside them (None: only width is prescribed for)."""
+    """Hold how depth and loops enter: eps; the factor in the stds of output matrices; what
+    variances carry beside them (None: only width is prescribed for)."""
 
     eps: sp.Expr
     factor: sp.Expr

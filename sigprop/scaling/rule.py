@@ -59,7 +59,7 @@ def tidy(expression: sp.Expr) -> sp.Expr:
 
 
 class Choices(NamedTuple):
-    """What is trained with, how its decay goes, and whether depth and loops are left out."""
+    """Hold what is trained with, how its decay goes, and whether depth and loops are left out."""
 
     optimizer: str
     decay: str
@@ -72,8 +72,8 @@ class Choices(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What depth puts into one group: gradient, into the entries of its gradient beside its uses;
-    std, into its std."""
+    """Hold what depth puts into one group: gradient, into the entries of its gradient beside its
+    uses; std, into its std."""
 
     gradient: sp.Expr
     std: sp.Expr

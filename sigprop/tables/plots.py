@@ -42,13 +42,14 @@ Bars = list[list[float]]
 
 
 class Screen(Protocol):
-    """What is asked of matplotlib.pyplot."""
+    """Hold what is asked of matplotlib.pyplot."""
 
     def figure(self, *, figsize: tuple[float, float], layout: str) -> Figure: ...
 
 
 class Sheet(Protocol):
-    """What is asked of matplotlib's Figure, whose own signatures leave their options untyped."""
+    """Hold what is asked of matplotlib's Figure, whose own signatures leave their options
+    untyped."""
 
     def add_subplot(self, rows: int, columns: int, index: int, /) -> Panel: ...
     def suptitle(self, t: str, *, fontsize: str) -> object: ...
@@ -56,7 +57,7 @@ class Sheet(Protocol):
 
 
 class Panel(Protocol):
-    """What is asked of matplotlib's Axes."""
+    """Hold what is asked of matplotlib's Axes."""
 
     @property
     def xaxis(self) -> XAxis: ...
@@ -167,7 +168,7 @@ def _panel(axes: Panel, name: str, rows: Sequence[Row]) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """What stands along a panel's axis: applications (``applied``), of pairs the second, else
+    """Hold what stands along a panel's axis: applications (``applied``), of pairs the second, else
     groups; partners: {first application: second ones}."""
 
     applied: bool

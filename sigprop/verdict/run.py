@@ -34,7 +34,7 @@ MOST_TIMES = 1e6  # the networks: more of them than anybody will sample
 
 @dataclass
 class Run:
-    """What is judged and on which terms, and what is known so far."""
+    """Hold what is judged and on which terms, and what is known so far."""
 
     source: Source
     tested: Tested
