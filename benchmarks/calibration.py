@@ -24,7 +24,7 @@ from scipy import stats
 
 import sigprop as sp
 from sigprop.agreement.against import theory_of
-from sigprop.agreement.verify import Sampler
+from sigprop.agreement.sampler import Sampler, Simulation
 from sigprop.description.rows import judged
 from sigprop.simulations.engines.dense import DenseEngine
 from sigprop.theory.predictions.evaluate import evaluate, unscaled
@@ -61,7 +61,7 @@ def repetition(
     tolerance: float,
 ) -> dict[str, Any]:
     """The four verdicts of one seed, and which rows' intervals cover the truth."""
-    sampler = Sampler(arch, rows, seed, "dense", 2**30, None)
+    sampler = Sampler(arch, rows, Simulation(seed=seed, engine="dense", memory_mib=2**30))
     sampler.engines = engines  # compiled once for all seeds
     remembered, found = Remembered(sampler), {}
     for name, theory in theories.items():

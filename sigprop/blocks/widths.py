@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def vee(
     matrix: float = 16.0,
     idle: tuple[float, float] = (3.0, 4.0),
 ) -> tuple[int, ...]:
-    """d_1 > ... > d_l* < ... < d_L, geometric on both sides of block l* = position L, d_l* =
+    """Return d_1 > ... > d_l* < ... < d_L, geometric on both sides of block l* = position L, d_l* =
     bottleneck d, d_1 = d_L, with the parameters of ``depth`` blocks of width d: matrix sum_l d_l^2
     - first (d_1 - d) d_1 - last (d_L - d) d_L = matrix L d^2, then rounded.
 
@@ -43,8 +44,6 @@ def vee(
     Source: 2606.18246 (released solver), its integers in
     tests/theory/recursion/test_variable_width.py.
     """
-    from scipy.optimize import root_scalar
-
     if depth < 3:
         return (reference,) * depth  # two ends, or one, and nothing between them
     turn = int(position * depth)
@@ -58,32 +57,51 @@ def vee(
             f"position={position:g} of depth={depth}: the turn is block {turn}; accepted: one "
             f"between the first and the last"
         )
+    shape = _Vee(reference, depth, turn, bottleneck)
+    first = shape.first(matrix, sum(idle))
+    # rounded first, then scaled: what gives the released solver's integers
+    whole = shape.widths(first) * (round(first) / first)
+    return tuple(int(max(1, round(d / round_to)) * round_to) for d in whole)
 
-    def unrounded(first: float) -> NDArray[np.float64]:
-        down = (first / (bottleneck * reference)) ** -(np.arange(turn) / (turn - 1))
-        up = (first / (bottleneck * reference)) ** (
-            np.arange(1, depth - turn + 1) / (depth - turn) - 1
-        )
+
+class _Vee(NamedTuple):
+    """Widths that fall to bottleneck * reference at block ``turn`` and rise again."""
+
+    reference: int
+    depth: int
+    turn: int
+    bottleneck: float
+
+    def widths(self, first: float) -> NDArray[np.float64]:
+        """Return d_1 ... d_L that begin and end with ``first``."""
+        depth, turn = self.depth, self.turn
+        ratio = first / (self.bottleneck * self.reference)
+        down = ratio ** -(np.arange(turn) / (turn - 1))
+        up = ratio ** (np.arange(1, depth - turn + 1) / (depth - turn) - 1)
         return first * np.concatenate([down, up])
 
-    def excess(first: float) -> float:
-        found = unrounded(first)
-        return float(
-            matrix * (found @ found - depth * reference**2)
-            - sum(idle) * (first - reference) * first
-        )
+    def first(self, matrix: float, idle: float) -> float:
+        """Return the first width at which the parameters are those of blocks of width
+        ``reference``."""
+        from scipy.optimize import root_scalar
 
-    first = root_scalar(excess, bracket=(reference, reference * depth), xtol=1e-9).root
-    # rounded first, then scaled: what gives the released solver's integers
-    whole = unrounded(first) * (round(first) / first)
-    return tuple(int(max(1, round(d / round_to)) * round_to) for d in whole)
+        reference, depth = self.reference, self.depth
+
+        def excess(first: float) -> float:
+            widths = self.widths(first)
+            return float(
+                matrix * (widths @ widths - depth * reference**2)
+                - idle * (first - reference) * first
+            )
+
+        return root_scalar(excess, bracket=(reference, reference * depth), xtol=1e-9).root
 
 
 def narrowed(
     arch: Architecture, widths: Sequence[int], reference: int, resize: str
 ) -> Architecture:
-    """The network whose block l reads and writes the first d_l coordinates of a stream as wide as
-    the widest block; others pass by.
+    """Return the network whose block l reads and writes the first d_l coordinates of a stream as
+    wide as the widest block; others pass by.
 
     arch: blocks with additive rules that read State(0), normed or not; widths [L]: d_l, of which
     each block's branches are; reference: d, coordinates of stem and read-out; resize: 'carry',
@@ -113,19 +131,20 @@ def narrowed(
 
 
 def share(name: str, *values: float) -> Formula:
-    """Shares of the coordinates, which another depth has others of: of order one whatever the
-    sizes."""
+    """Return shares of the coordinates, which another depth has others of: of order one whatever
+    the sizes."""
     return Formula(name, tuple(Constant(float(value)) for value in values), order=Constant(1))
 
 
 def _resized(read: Vector) -> Vector:
-    """What a block reads: its coordinates, norms being means over them alone."""
+    """Return what a block reads: its coordinates, norms being means over them alone."""
     if isinstance(read, Normalise):
         return WIDTH**HALF * replace(read, of=_resized(read.of) / WIDTH**HALF)
     return Truncate(read, WIDTH) if isinstance(read, State) else mapped(read, _resized)
 
 
 def _rule(rule: Vector, resize: str) -> Vector:
+    """Return a residual rule of the coordinates a block owns."""
     if resize == "zero":
         return Truncate(rule, WIDTH)
     return (
@@ -136,7 +155,7 @@ def _rule(rule: Vector, resize: str) -> Vector:
 
 
 def _narrow(branch: Vector) -> Vector:
-    """The branch of d_l coordinates: what its matrices are applied to is truncated, their
+    """Return the branch of d_l coordinates: what its matrices are applied to is truncated, their
     variance is over that many."""
     if isinstance(branch, Linear):
         of = (
@@ -153,6 +172,6 @@ def _narrow(branch: Vector) -> Vector:
 
 
 def _parts(u: Vector) -> int:
-    """In how many runs its coordinates are cut: heads whose number stays; one where whole heads
-    go."""
+    """Return in how many runs its coordinates are cut: heads whose number stays; one where whole
+    heads go."""
     return u.scores.heads or 1 if isinstance(u, Attend) and u.scores.scale == "linear" else 1

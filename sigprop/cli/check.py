@@ -15,6 +15,7 @@ from sigprop.errors import InputError
 from sigprop.runtime.progress import bar
 from sigprop.tables.files import check_path
 from sigprop.tables.plots import FORMATS
+from sigprop.tables.table import Table
 
 
 def check(
@@ -56,12 +57,11 @@ def check(
     if plot is not None:
         check_path(plot, FORMATS)
     arch = inputs.architecture(name, chosen)
-    variables = [v.strip() for text in variable for v in text.split(",")] or None
+    variables = [part.strip() for text in variable for part in text.split(",")] or None
     from sigprop.coordinate_check.check import MOST, NETWORKS
     from sigprop.coordinate_check.check import check as judge
 
     networks = samples or NETWORKS
-    options = {"loss": loss, "width": width, "networks": networks, "most": max(MOST, networks)}
     with bar(not chosen.json) as progress:
         table = judge(
             arch,
@@ -70,19 +70,28 @@ def check(
             seed,
             variables,
             _steps(steps),
-            **options,
+            loss=loss,
+            width=width,
+            networks=networks,
+            most=max(MOST, networks),
             progress=progress,
         )
     if plot is not None:
-        from sigprop.coordinate_check.plot import plot as draw
-
-        draw(table, plot)
-        remark(f"drew {plot}")
+        _draw(table, plot)
     show(table, chosen)
     return CODES[table.verdict or "inconclusive"]
 
 
+def _draw(table: Table, path: str) -> None:
+    """Draw the coordinate-check picture, and say so."""
+    from sigprop.coordinate_check.plot import plot
+
+    plot(table, path)
+    remark(f"drew {path}")
+
+
 def _steps(text: str) -> tuple[int, ...]:
+    """Read numbers of steps; raise ``InputError`` for anything else."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() and len(word) < 5 for word in words):
         raise InputError(f"steps={text!r}; accepted: numbers of steps from 1 to 1000, such as 1,10")

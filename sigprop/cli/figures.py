@@ -1,4 +1,4 @@
-"""``sigprop figures``: every theory figure with measured points on it, and whether the points
+"""``sigprop figures``: draw every theory figure with measured points on it, and judge if the points
 support the line."""
 
 from __future__ import annotations
@@ -68,63 +68,70 @@ def figures(
     from sigprop import paper_figures
 
     kinds = _formats(formats)
-    chosen = [paper_figures.figure(name) for name in dict.fromkeys(names)] or _every()
+    chosen = [paper_figures.figure(name) for name in dict.fromkeys(names)] or _available()
     if list:
-        answer(
-            json_.dumps([figure.about() for figure in chosen], indent=1)
-            if json
-            else _listing(chosen)
-        )
+        answer(_json([figure.about() for figure in chosen]) if json else _listing(chosen))
         return 0
-    from sigprop.paper_figures import _store
-
-    folder = Path(out) if replot else _store.folder(out)
-    if replot:
-        for figure in chosen:  # all or none
-            _store.load(folder, figure)
+    folder = _folder(out, chosen, replot)
     interrupts.keeps(f"{folder} keeps what is done, and the same command continues", str(folder))
     request = figure_runs.Request(folder, kinds, quick, seed)
-    documents = figure_runs.every(
-        chosen, request, replot, jobs or cores(), remark if json else answer
-    )
+    say = remark if json else answer
+    documents = figure_runs.every(chosen, request, replot, jobs or cores(), say)
     from sigprop.verdict.judgement import overall
 
     verdict = overall([str(document["verdict"]) for document in documents])
     if json:
-        answer(
-            json_.dumps({"figures": documents, "verdict": verdict, "out": str(folder)}, indent=1)
-        )
-    (remark if json else answer)(
+        answer(_json({"figures": documents, "verdict": verdict, "out": str(folder)}))
+    say(
         f"verdict: {verdict}; {len(documents)} figure{'s' * (len(documents) != 1)} with tables in "
         f"{folder.resolve()}"
     )
     return CODES[verdict]
 
 
-def _every() -> list[Figure]:
-    """All figures whose sources are there: an installed package has no docs."""
-    from sigprop.paper_figures import figures as known
+def _json(document: object) -> str:
+    """Write the document with an indent of 1."""
+    return json_.dumps(document, indent=1)
 
-    found = [
-        figure for figure in known().values() if all(file.is_file() for file in figure.sources)
+
+def _folder(out: str, chosen: list[Figure], replot: bool) -> Path:
+    """Return where the figures go; what is only drawn again must be there, all of it or none."""
+    from sigprop.paper_figures import _store
+
+    if not replot:
+        return _store.folder(out)
+    folder = Path(out)
+    for figure in chosen:
+        _store.load(folder, figure)
+    return folder
+
+
+def _available() -> list[Figure]:
+    """Return the figures whose sources are there: an installed package has no docs."""
+    from sigprop.paper_figures import figures as registered
+
+    available = [
+        figure for figure in registered().values() if all(file.is_file() for file in figure.sources)
     ]
-    for figure in known().values():
-        if figure not in found:
+    for figure in registered().values():
+        if figure not in available:
             remark(f"{figure.name}: left out, {', '.join(map(str, figure.sources))} is not there")
-    return found
+    return available
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
-    if not all(f".{kind}" in FORMATS for kind in found):
+    """Read the kinds of pictures; raise ``InputError`` for one that cannot be drawn."""
+    kinds = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    if not all(f".{kind}" in FORMATS for kind in kinds):
         raise InputError(
             f"formats={text!r}; accepted: {', '.join(suffix[1:] for suffix in FORMATS)}, comma "
             f"separated"
         )
-    return found
+    return kinds
 
 
 def _listing(chosen: list[Figure]) -> str:
+    """Write a line a figure, in columns."""
     size, paper, item = (
         max(len(getattr(figure, key)) for figure in chosen) for key in ("name", "paper", "item")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -13,6 +13,9 @@ from sigprop.cli.options import Chosen, Name
 from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
 from sigprop.tables.files import SUFFIXES, check_path, write
+
+if TYPE_CHECKING:
+    from sigprop.prescriptions.prescription import Prescription
 
 WAYS = {**SUFFIXES, ".tex": "to_latex", ".txt": "to_text"}
 
@@ -72,16 +75,13 @@ def prescribe(
     named, parameters = inputs.chosen(name, chosen)
     if named is None:
         raise InputError(f"architecture: none given; accepted: one of {', '.join(entries())}")
-    given: dict[str, Any] = {
-        key: _by_group(key, text)
-        for key, text in {
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "epsilon": epsilon,
-            "multiplier": multiplier,
-        }.items()
+    numbers = {
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "epsilon": epsilon,
+        "multiplier": multiplier,
     }
-    given["init"] = _by_group("init", init) if init is not None and "=" in init else init
+    given = {key: _by_group(key, text) for key, text in numbers.items()} | {"init": _init(init)}
     options = {
         "optimizer": optimizer,
         "s": _number("s", s),
@@ -91,19 +91,25 @@ def prescribe(
     carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
     from sigprop.prescriptions.prescribe import prescribe_from
 
+    sides = (_side("base", base), _side("target", target))
     table = prescribe_from(
-        named, parameters, (_side("base", base), _side("target", target)), given, options, carries
+        named, parameters, sides, given, options=options, base_carries_depth_factor=carries
     )
     if chosen.out is not None:
-        content = getattr(table, WAYS[suffix])()
-        write(chosen.out, content if content.endswith("\n") else content + "\n")
-        remark(f"wrote {len(table)} rows to {chosen.out}")
+        _write(table, chosen.out, WAYS[suffix])
     answer(table.to_json() if chosen.json else table.to_latex() if latex else table)
     return 0
 
 
-def _side(option: str, text: str | None) -> Any:
-    """``key=value`` items, where a comma not followed by a key belongs to the value; anything
+def _write(table: Prescription, path: str, way: str) -> None:
+    """Write what the table's method ``way`` returns, and say so."""
+    content = getattr(table, way)()
+    write(path, content if content.endswith("\n") else content + "\n")
+    remark(f"wrote {len(table)} rows to {path}")
+
+
+def _side(option: str, text: str | None) -> dict[str, str] | str:
+    """Read ``key=value`` items, where a comma not followed by a key belongs to the value; anything
     without = is a path."""
     if text is None:
         raise InputError(
@@ -121,8 +127,13 @@ def _side(option: str, text: str | None) -> Any:
     return inputs.pairs(items, option, once=True)
 
 
-def _by_group(option: str, text: str | None) -> Any:
-    """A number, or one a group."""
+def _init(text: str | None) -> str | float | dict[str, float] | None:
+    """Read an initialisation: its name, or one std a group."""
+    return _by_group("init", text) if text is not None and "=" in text else text
+
+
+def _by_group(option: str, text: str | None) -> float | dict[str, float] | None:
+    """Read a number, or one a group."""
     if text is None or "=" not in text:
         return None if text is None else _number(option, text)
     return {
@@ -132,6 +143,7 @@ def _by_group(option: str, text: str | None) -> Any:
 
 
 def _number(option: str, text: str) -> float:
+    """Read a finite number; raise ``InputError`` for anything else."""
     try:
         number = float(text)
     except ValueError:

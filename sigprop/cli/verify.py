@@ -1,15 +1,15 @@
-"""``sigprop verify``: is the theory true of finite networks, for one architecture or for
-everything registered."""
+"""``sigprop verify``: test the theory on finite networks, of one architecture or of everything
+registered."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from sigprop.architectures import entry
-from sigprop.cli import inputs
-from sigprop.cli import side_by_side as cases
+from sigprop.cli import inputs, side_by_side
 from sigprop.cli.options import (
     Chosen,
     Engine,
@@ -99,117 +99,140 @@ def verify(
 ) -> int:
     """Test whether theory and finite networks agree; without a name, for everything registered."""
     check_out(chosen)
-    given_name, given = inputs.chosen(name, chosen)
+    name, parameters = inputs.chosen(name, chosen)
     if against_set and against is None:
         raise InputError(
             f"against-set={against_set[0]!r} without against; accepted: --against NAME "
             f"--against-set key=value"
         )
-    options: dict[str, Any] = {
-        "width": width,
-        "samples": samples,
-        "seed": seed,
-        "engine": engine,
-        "dtype": dtype,
-        "memory_mib": memory_mib,
-    }
-    options["quantities"] = inputs.quantities(rows.quantity)
+    request = _Request(
+        name=name,
+        parameters=parameters,
+        chosen=chosen,
+        rows=rows,
+        tolerance=tolerance,
+        quick=quick,
+        against=against,
+        against_set=against_set,
+        sampling={
+            "width": width,
+            "samples": samples,
+            "seed": seed,
+            "engine": engine,
+            "dtype": dtype,
+            "memory_mib": memory_mib,
+        },
+        quantities=inputs.quantities(rows.quantity),
+    )
     if memory.worth_keeping(engine, width or 0):
         memory.keep()
     if exponents:
-        table = _exponents(given_name, given, tolerance, width, samples, rows, options, chosen)
-    elif given_name is None or all:
-        alone = {
-            "set": next(iter(chosen.set), None),
-            "config": chosen.config if given else None,
-            "against": against,
-        }
-        for option, value in {**alone, "applications": rows.applications}.items():
-            if value is not None:
-                raise InputError(
-                    f"{option}={value!r} without one architecture to apply it to; accepted: with "
-                    f"a name and without --all"
-                )
-        table = cases.judge(
-            cases.listed(given_name, all, quick),
-            tolerance,
-            options,
-            jobs or cores(),
-            chosen,
-            given_name or "all cases",
-        )
+        table = _judge_exponents(request)
+    elif name is None or all:
+        table = _judge_cases(request, all, jobs or cores())
     else:
-        tolerance = tolerance or (QUICK_TOLERANCE if quick else TOLERANCE)
-        table = _one(
-            given_name,
-            given,
-            rows,
-            against,
-            against_set,
-            options | {"tolerance": tolerance},
-            chosen,
-        )
+        table = _judge_network(request, name)
     return CODES[table.verdict or "inconclusive"]
 
 
-def _exponents(
-    name: str | None,
-    given: dict[str, Any],
-    tolerance: float | None,
-    width: int | None,
-    samples: int | None,
-    rows: Rows,
-    options: dict[str, Any],
-    chosen: Chosen,
-) -> Table:
-    if name is None:
-        raise InputError("architecture: none given with exponents; accepted: a name")
-    for option, value in {
-        "samples": samples,
-        "quantity": rows.quantity or None,
-        "applications": rows.applications,
-    }.items():
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The command as it was typed: an architecture's name and ``parameters`` as text (none: all
+    that are registered), which rows, ``sampling`` options of the networks, and whose theory judges
+    them."""
+
+    name: str | None
+    parameters: dict[str, Any]
+    chosen: Chosen
+    rows: Rows
+    tolerance: float | None
+    quick: bool
+    against: str | None
+    against_set: Repeated
+    sampling: dict[str, Any]
+    quantities: tuple[str, ...] | None
+
+
+def _refuse(options: dict[str, Any], where: str) -> None:
+    """Raise ``InputError`` for the first option that was given a value; where: why it cannot be
+    used, and what can."""
+    for option, value in options.items():
         if value is not None:
-            raise InputError(
-                f"{option}={value!r} with exponents; accepted: width, seed, tolerance, engine, "
-                f"dtype, memory-mib"
-            )
+            raise InputError(f"{option}={value!r} {where}")
+
+
+def _judge_exponents(request: _Request) -> Table:
+    """Compare slopes over depths and loops; raise ``InputError`` for options that have no part in
+    it."""
+    if request.name is None:
+        raise InputError("architecture: none given with exponents; accepted: a name")
+    _refuse(
+        {
+            "samples": request.sampling["samples"],
+            "quantity": request.rows.quantity or None,
+            "applications": request.rows.applications,
+        },
+        "with exponents; accepted: width, seed, tolerance, engine, dtype, memory-mib",
+    )
     import sigprop as sp
 
-    asked = {key: options[key] for key in ("seed", "engine", "dtype", "memory_mib")}
-    with bar(not chosen.json) as progress:
+    with bar(not request.chosen.json) as progress:
         table = sp.verify_exponents(
-            entry(name).build(**given),
-            tolerance or EXPONENT_TOLERANCE,
-            width or EXPONENT_WIDTH,
+            entry(request.name).build(**request.parameters),
+            request.tolerance or EXPONENT_TOLERANCE,
+            request.sampling["width"] or EXPONENT_WIDTH,
             progress=progress,
-            **asked,
+            **{key: request.sampling[key] for key in ("seed", "engine", "dtype", "memory_mib")},
         )
-    show(table, chosen)
+    show(table, request.chosen)
     return table
 
 
-def _one(
-    name: str,
-    given: dict[str, Any],
-    rows: Rows,
-    against: str | None,
-    against_set: Repeated,
-    options: dict[str, Any],
-    chosen: Chosen,
-) -> Table:
-    arch = entry(name).build(**given)
-    options["applications"] = inputs.applications(rows.applications, arch.depth)
-    if against is not None:
+def _judge_cases(request: _Request, every: bool, jobs: int) -> Table:
+    """Judge the list of cases; raise ``InputError`` for options that are about one
+    architecture."""
+    chosen = request.chosen
+    _refuse(
+        {
+            "set": next(iter(chosen.set), None),
+            "config": chosen.config if request.parameters else None,
+            "against": request.against,
+            "applications": request.rows.applications,
+        },
+        "without one architecture to apply it to; accepted: with a name and without --all",
+    )
+    return side_by_side.judge(
+        side_by_side.listed(request.name, every, request.quick),
+        request.tolerance,
+        request.sampling | {"quantities": request.quantities},
+        jobs=jobs,
+        chosen=chosen,
+        title=request.name or "all cases",
+    )
+
+
+def _judge_network(request: _Request, name: str) -> Table:
+    """Judge one architecture by its own theory, or by that of another."""
+    arch = entry(name).build(**request.parameters)
+    theory, quantities = None, request.quantities
+    applications = inputs.applications(request.rows.applications, arch.depth)
+    if request.against is not None:
         from sigprop.agreement.against import common_quantities, theory_of
 
-        options["theory"] = theory_of(
-            arch, against, given, inputs.pairs(against_set, "against-set")
-        )
-        options["quantities"] = common_quantities(arch, options["theory"], options["quantities"])
+        replaced = inputs.pairs(request.against_set, "against-set")
+        theory = theory_of(arch, request.against, request.parameters, replaced)
+        quantities = common_quantities(arch, theory, quantities)
     import sigprop as sp
 
-    with bar(not chosen.json) as progress:
-        table = sp.verify(arch, **options, progress=progress)
-    show(table, chosen)
+    with bar(not request.chosen.json) as progress:
+        table = sp.verify(
+            arch,
+            **request.sampling,
+            theory=theory,
+            quantities=quantities,
+            applications=applications,
+            tolerance=request.tolerance or (QUICK_TOLERANCE if request.quick else TOLERANCE),
+            progress=progress,
+        )
+    show(table, request.chosen)
     return table

@@ -21,51 +21,54 @@ from sigprop.language.formula import resolved
 
 @dataclass(frozen=True, eq=False)
 class Architecture(Structure):
-    """A network of D applications; fields as in ``Structure``, where each is said. Raises
+    """Describe a network of D applications; fields as in ``Structure``, where each is said. Raises
     ``InputError`` for the first that is wrong."""
 
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
+        self._put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
+        self._put("input_gram", total(self.stem_parts))
+        self._put("slots", self._slot_tables())
+        depth = self._length_of_tables()
+        in_turn = (a % len(self.sub_blocks) for a in range(depth))
+        kinds = in_turn if self.kinds is None else self.kinds
+        self._put("kinds", tuple(int(kind) for kind in kinds))
+        numbers = resolved(self.numbers, self.formulas, self.sizes, depth)
+        self._put("numbers", numbers.values)
+        self._put("formulas", numbers.formulas)
+        # tables say what the numbers are, not what they were
+        if self.parameters and numbers.changed:
+            changed = {name: numbers.values[name] for name in numbers.changed}
+            self._put("parameters", {**self.parameters, **changed})
+        at = tuple(sorted({a % (depth + 1) for a in self.readout.at}))
+        self._put("readout", replace(self.readout, at=at))
+        check(self)
 
-        put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
-        put("input_gram", total(self.stem_parts))
-        tables = (
-            self.slots if isinstance(self.slots, Mapping) else dict.fromkeys(self.drawn, self.slots)
-        )
-        missing = set(self.drawn) - set(tables)
+    def _put(self, name: str, value: object) -> None:
+        """Set a field of this frozen record while it is made."""
+        object.__setattr__(self, name, value)
+
+    def _slot_tables(self) -> dict[str, tuple[int, ...]]:
+        """Return every weight's table of slots; raise ``InputError`` where one has none."""
+        slots, drawn = self.slots, self.drawn
+        tables = slots if isinstance(slots, Mapping) else dict.fromkeys(drawn, slots)
+        missing = set(drawn) - set(tables)
         if missing:
             raise InputError(
                 f"slots: no table for weight {sorted(missing)[0]!r}; accepted: a table, or one "
                 f"per weight"
             )
-        slots = {weight: tuple(int(s) for s in tables[weight]) for weight in self.drawn}
-        put("slots", slots)
-        lengths = {len(table) for table in slots.values()}
+        return {weight: tuple(int(s) for s in tables[weight]) for weight in drawn}
+
+    def _length_of_tables(self) -> int:
+        """Return the number of applications; raise ``InputError`` where tables differ in it."""
+        assert isinstance(self.slots, Mapping)
+        lengths = {len(table) for table in self.slots.values()}
         depth = len(self.kinds) if self.kinds is not None else max(lengths, default=0)
         if lengths != {depth} or not 1 <= depth <= MOST_APPLICATIONS:
             raise InputError(
                 f"slots: tables of lengths {sorted(lengths)}; accepted: one entry per "
                 f"application, 1 to 10^6 of them"
             )
-        kinds = (
-            self.kinds
-            if self.kinds is not None
-            else [a % len(self.sub_blocks) for a in range(depth)]
-        )
-        put("kinds", tuple(int(k) for k in kinds))
-        found = resolved(self.numbers, self.formulas, self.sizes, depth)
-        put("numbers", found.values)
-        put("formulas", found.formulas)
-        if self.parameters and found.changed:  # tables say what the numbers are, not what they were
-            put(
-                "parameters",
-                {**self.parameters, **{name: found.values[name] for name in found.changed}},
-            )
-        put(
-            "readout",
-            replace(self.readout, at=tuple(sorted({a % (depth + 1) for a in self.readout.at}))),
-        )
-        check(self)
+        return depth

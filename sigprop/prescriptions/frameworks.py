@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sigprop.errors import InputError, near_miss
 from sigprop.prescriptions.prescription import Prescription
@@ -26,48 +26,54 @@ def matched(
     patterns: Patterns,
     left_out: Iterable[str] = (),
 ) -> dict[str, str]:
-    """{parameter name: group}; ``left_out``: names that may match and need not.
+    """Return {parameter name: group}; ``left_out``: names that may match and need not.
 
     Raises ``InputError``: a parameter that no pattern matches, or those of two groups; a pattern
     that matches nothing; a group without a rate.
     """
-    known = [row["group"] for row in prescription if row["setting"] == "learning_rate"]
     globs = {
         group: [given] if isinstance(given, str) else list(given)
         for group, given in patterns.items()
     }
+    trained, others = list(names), list(left_out)
+    _check_globs(globs, prescription, [*trained, *others])
+    return {name: _group_of(name, globs) for name in trained}
+
+
+def _check_globs(
+    globs: Mapping[str, list[str]], prescription: Prescription, names: list[str]
+) -> None:
+    """Raise ``InputError`` for a group that is not prescribed for, or a pattern of nothing."""
+    groups = [row["group"] for row in prescription if row["setting"] == "learning_rate"]
     for group in globs:
-        if group not in known:
-            raise InputError(f"patterns: group {group!r}{near_miss(group, known)}")
-    names, others = list(names), list(left_out)
+        if group not in groups:
+            raise InputError(f"patterns: group {group!r}{near_miss(group, groups)}")
     for group, pattern in ((group, pattern) for group, some in globs.items() for pattern in some):
-        if not any(fnmatchcase(name, pattern) for name in (*names, *others)):
+        if not any(fnmatchcase(name, pattern) for name in names):
             raise InputError(
                 f"patterns: {pattern!r} of {group} matches no parameter; accepted: globs over "
-                f"names such as {(names or others or ['none'])[0]!r}"
+                f"names such as {(names or ['none'])[0]!r}"
             )
-    found = {}
-    for name in names:
-        groups = [
-            group
-            for group, some in globs.items()
-            if any(fnmatchcase(name, pattern) for pattern in some)
-        ]
-        if len(groups) != 1:
-            which = (
-                f"is matched by {' and '.join(groups)}" if groups else "is matched by no pattern"
-            )
-            raise InputError(
-                f"patterns: parameter {name!r} {which}; accepted: exactly one group for each "
-                f"parameter"
-            )
-        found[name] = groups[0]
-    return found
+
+
+def _group_of(name: str, globs: Mapping[str, list[str]]) -> str:
+    """Return a parameter's group; raises ``InputError`` where it has none, or two."""
+    groups = [
+        group
+        for group, some in globs.items()
+        if any(fnmatchcase(name, pattern) for pattern in some)
+    ]
+    if len(groups) != 1:
+        which = f"is matched by {' and '.join(groups)}" if groups else "is matched by no pattern"
+        raise InputError(
+            f"patterns: parameter {name!r} {which}; accepted: exactly one group for each parameter"
+        )
+    return groups[0]
 
 
 def settings(prescription: Prescription, group: str) -> dict[str, float]:
-    """learning_rate, weight_decay (0 where the base had none) and, for Adam, epsilon of a group;
-    raises ``InputError`` without a base rate."""
+    """Return learning_rate, weight_decay (0 where the base had none) and, for Adam, epsilon of a
+    group; raises ``InputError`` without a base rate."""
     rate = prescription.row(group, "learning_rate")
     if rate["base"] is None:
         raise InputError(
@@ -75,14 +81,14 @@ def settings(prescription: Prescription, group: str) -> dict[str, float]:
             f"with the base's learning_rate"
         )
     decay = prescription.row(group, "weight_decay")
-    found = {
+    numbers = {
         "learning_rate": rate["value"],
         "weight_decay": 0.0 if decay["base"] is None else decay["value"],
     }
     if prescription.optimizer == "sgd":
-        return found
+        return numbers
     epsilon = prescription.row(group, "epsilon")
-    return found | {
+    return numbers | {
         "epsilon": EPSILON * epsilon["ratio"] if epsilon["base"] is None else epsilon["value"]
     }
 
@@ -90,8 +96,8 @@ def settings(prescription: Prescription, group: str) -> dict[str, float]:
 def torch_param_groups(
     model: Any, prescription: Prescription, patterns: Patterns
 ) -> list[dict[str, Any]]:
-    """Parameter groups {params, lr, weight_decay, eps (not for sgd), name}, for torch.optim.AdamW,
-    Adam or SGD as prescribed.
+    """Return parameter groups {params, lr, weight_decay, eps (not for sgd), name}, for
+    torch.optim.AdamW, Adam or SGD as prescribed.
 
     model: a torch.nn.Module, its ``named_parameters()``, of which those that need no gradient are
     left out patterns: {group: glob, or a list of them}, such as {"q": "*.attn.q.weight", "bias":
@@ -110,7 +116,7 @@ def torch_param_groups(
     named = dict(model.named_parameters())
     trained = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
     labels = matched(trained, prescription, patterns, named.keys() - trained.keys())
-    found = []
+    param_groups = []
     for group in dict.fromkeys(labels.values()):
         numbers = settings(prescription, group)
         entry = {
@@ -120,8 +126,8 @@ def torch_param_groups(
         entry |= {"lr": numbers["learning_rate"], "weight_decay": numbers["weight_decay"]} | (
             {"eps": numbers["epsilon"]} if "epsilon" in numbers else {}
         )
-        found.append(entry)
-    return found
+        param_groups.append(entry)
+    return param_groups
 
 
 def optax_transform(
@@ -134,8 +140,8 @@ def optax_transform(
     b1: float = 0.9,
     b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """The prescribed optimizer for this tree of parameters, each group with its rate, decay and
-    epsilon.
+    """Return the prescribed optimizer for this tree of parameters, each group with its rate, decay
+    and epsilon.
 
     params: a pytree; a parameter's name is its path with ``/``, such as ``blocks/0/attn/q``
     patterns: as in ``torch_param_groups``
@@ -156,22 +162,40 @@ def optax_transform(
     leaves, structure = tree_flatten_with_path(params)
     names = [keystr(path, simple=True, separator="/") for path, _ in leaves]
     labels = matched(names, prescription, patterns)
-
-    def one(
-        learning_rate: float, weight_decay: float, epsilon: float = EPSILON
-    ) -> optax.GradientTransformation:
-        factor = schedule
-        rate: Any = learning_rate if factor is None else lambda step: learning_rate * factor(step)
-        if prescription.optimizer == "adamw":
-            return optax.adamw(rate, b1, b2, epsilon, weight_decay=weight_decay)
-        inner = (
-            optax.sgd(rate, momentum)
-            if prescription.optimizer == "sgd"
-            else optax.adam(rate, b1, b2, epsilon)
-        )
-        return optax.chain(optax.add_decayed_weights(weight_decay), inner)
-
+    shared = _Shared(prescription.optimizer, schedule, momentum, b1, b2)
     transforms: dict[Any, optax.GradientTransformation] = {
-        group: one(**settings(prescription, group)) for group in dict.fromkeys(labels.values())
+        group: shared.transform(**settings(prescription, group))
+        for group in dict.fromkeys(labels.values())
     }
     return optax.partition(transforms, tree_unflatten(structure, [labels[name] for name in names]))
+
+
+class _Shared(NamedTuple):
+    """Hold what all groups have of an optax optimizer."""
+
+    optimizer: str
+    schedule: Callable[[Any], Any] | None
+    momentum: float | None
+    b1: float
+    b2: float
+
+    def rate(self, learning_rate: float) -> Any:
+        """Return a group's rate, as it is or times the schedule."""
+        factor = self.schedule
+        return learning_rate if factor is None else lambda step: learning_rate * factor(step)
+
+    def transform(
+        self, learning_rate: float, weight_decay: float, epsilon: float = EPSILON
+    ) -> optax.GradientTransformation:
+        """Return a group's transformation."""
+        import optax
+
+        rate = self.rate(learning_rate)
+        if self.optimizer == "adamw":
+            return optax.adamw(rate, self.b1, self.b2, epsilon, weight_decay=weight_decay)
+        inner = (
+            optax.sgd(rate, self.momentum)
+            if self.optimizer == "sgd"
+            else optax.adam(rate, self.b1, self.b2, epsilon)
+        )
+        return optax.chain(optax.add_decayed_weights(weight_decay), inner)

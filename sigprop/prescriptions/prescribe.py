@@ -1,5 +1,13 @@
 """From the settings of a base model to those of a target: every setting times the ratio of its
-rule at the two sizes."""
+rule at the two sizes.
+
+The stds of the base's output matrices may hold 1/sqrt(2 L), and the target's will then hold its own
+(``base_carries_depth_factor``): depth counts once, the residual multiplier is residual_scale
+sqrt(2 L), or residual_scale where that does not depend on L, and rates follow. None: read off a
+named initialisation; stds that look like it must say (False: they are numbers that do not change
+with depth). The architecture's own ``init``, on the command line --set init=NAME, says the base's
+stds too, and how they depend on depth.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,7 @@ from typing import Any
 from sigprop.architectures import entry
 from sigprop.errors import InputError, near_miss
 from sigprop.prescriptions.prescription import Prescription
-from sigprop.prescriptions.sides import SIZES, Side, _whole, built, known_group, positive
+from sigprop.prescriptions.sides import SIZES, Side, built, has_setting, positive, whole
 from sigprop.registry.toml import load
 from sigprop.tables.plain import plain
 
@@ -35,13 +43,15 @@ in. Others say which function a network is."""
 NUMBERS = ("learning_rate", "weight_decay", "epsilon", "multiplier")
 BASE = (*NUMBERS, "init")
 """Settings that the base's mapping or file may hold."""
+Given = Mapping[str, Any] | str | os.PathLike[str]
+"""A side's sizes, parameters and settings, or a TOML file of them."""
 
 
 def prescribe(
     name: str,
     *,
-    base: Mapping[str, Any] | str | os.PathLike[str],
-    target: Mapping[str, Any] | str | os.PathLike[str],
+    base: Given,
+    target: Given,
     optimizer: str = "adamw",
     s: float = 1,
     decay: str = "papers",
@@ -54,109 +64,93 @@ def prescribe(
     base_carries_depth_factor: bool | None = None,
     **parameters: Any,
 ) -> Prescription:
-    """setting_target = setting_base rule(target's sizes)/rule(base's sizes), group by group.
+    """Return setting_target = setting_base rule(target's sizes)/rule(base's sizes), group by group.
 
-    name             a registered architecture; its description gives the rules
-                     (``sigprop.scaling.rates.rules``)
-    base, target     {width, depth, loops, inputs, any parameter of the architecture}, or a TOML
-                     file of these; the base's may hold its settings too
-    optimizer        sgd, adam or adamw; s, decay, parametrisation: as in ``rules``
-    learning_rate, weight_decay, epsilon   the base's: a number, or {group: number}; what is not
-                                           given is 1, so that values are ratios
-    multiplier       the base's residual multiplier, or {group: number}
-    init             the base's stds: a name of ``sigprop.blocks.variances``, or {group: std} (the
-                     architecture's own ``init``, on the command line --set init=NAME, says the
-                     base's stds too, and how they depend on depth)
-    base_carries_depth_factor   whether the stds of the base's output matrices hold 1/sqrt(2 L) and
-                                the target's will hold its own; depth then counts once: the residual
-                                multiplier is residual_scale sqrt(2 L), or residual_scale where that
-                                does not depend on L, and rates follow. None: read off a named
-                                initialisation; stds that look like it must say (False: they are
-                                numbers that do not change with depth)
-    parameters       of the architecture, for base and target
+    name: a registered architecture, whose description gives the rules
+    (``sigprop.scaling.rates.rules``); base, target: {width, depth, loops, inputs, any parameter of
+    the architecture}, or a TOML file of these (the base's may hold its settings too); optimizer:
+    sgd, adam or adamw; s, decay, parametrisation: as in ``rules``; learning_rate, weight_decay,
+    epsilon, multiplier (of residual branches): the base's, a number or {group: number}; what is not
+    given is 1, so that values are ratios; init: the base's stds, a name of
+    ``sigprop.blocks.variances`` or {group: std}; base_carries_depth_factor: whether the stds of
+    output matrices hold 1/sqrt(2 L); parameters: of the architecture, for base and target.
 
-    Raises ``InputError``: unknown names, a width that is not whole heads or units, sizes that the
-    rules do not cover (``rules``). Laws, tested: ratios are 1 where base is target; base to target
-    to a third is base to the third.
+    Raises ``InputError``: unknown names, a width of no whole heads or units, sizes that ``rules``
+    do not cover. Laws, tested: ratios are 1 where base is target; base to target to a third is base
+    to the third.
     """
-    given = {
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "epsilon": epsilon,
-        "multiplier": multiplier,
-        "init": init,
-    }
-    options = {"optimizer": optimizer, "s": s, "decay": decay, "parametrisation": parametrisation}
     return prescribe_from(
-        name, parameters, (base, target), given, options, base_carries_depth_factor
+        name,
+        parameters,
+        (base, target),
+        dict(zip(BASE, (learning_rate, weight_decay, epsilon, multiplier, init), strict=True)),
+        options=dict(optimizer=optimizer, s=s, decay=decay, parametrisation=parametrisation),
+        base_carries_depth_factor=base_carries_depth_factor,
     )
 
 
 def prescribe_from(
     name: str,
     parameters: Mapping[str, Any],
-    both: tuple[
-        Mapping[str, Any] | str | os.PathLike[str], Mapping[str, Any] | str | os.PathLike[str]
-    ],
+    both: tuple[Given, Given],
     given: Mapping[str, Any],
+    *,
     options: Mapping[str, Any],
     base_carries_depth_factor: bool | None = None,
 ) -> Prescription:
-    """``prescribe`` with the architecture's parameters as a mapping, whatever their names are.
+    """Do as ``prescribe`` with the architecture's parameters as a mapping, whatever their names
+    are.
 
     both: (base, target); given: of ``BASE``, None where not given; options: optimizer, s, decay,
     parametrisation.
     """
-    from sigprop.prescriptions.transfer import rows_of, settled
+    from sigprop.prescriptions.transfer import notes_of, rows_of, transfer
 
-    # the architecture's own: in ``given`` it is how the base was initialised
-    own = {key: value for key, value in parameters.items() if key == "init"}
-    shared = {key: value for key, value in parameters.items() if key not in own}
-    sides, given, options = (
-        [_known(name, side, shared) for side in both],
-        dict(given),
-        dict(options),
-    )
+    # the architecture's own init: in ``given`` it is how the base was initialised
+    shared = {key: value for key, value in parameters.items() if key != "init"}
+    base, target = (_checked_keys(name, side, shared) for side in both)
+    settings = _base_settings(base, target, given)
+    described = {key: value for key, value in parameters.items() if key == "init"}
+    if described and "model_width" not in base:
+        described["model_width"] = base.get("width")
+    old, new = (built(name, {**described, **sizes}) for sizes in (base, target))
+    check_alike(old, new)
+    init = settings["init"]
+    moved = transfer(old, new, dict(options), init=init, carries=base_carries_depth_factor)
+    numbers = {key: _numbers(key, settings[key], moved.rules) for key in NUMBERS}
+    rows, notes = rows_of(moved, numbers, init), notes_of(moved)
+    shown = {**options, **_shown(old, new)}
+    return Prescription(name, shown, rows, "prescribe", None, notes, moved.rules)
+
+
+def _base_settings(
+    base: dict[str, Any], target: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Take the base's settings out of its mapping; those that were given apart win. Raises
+    ``InputError`` for settings of the target."""
+    settings = dict(given)
     for key in BASE:
-        if key in sides[1]:
+        if key in target:
             raise InputError(
-                f"{key}={sides[1][key]!r} of the target; accepted: of the base, the target's is "
+                f"{key}={target[key]!r} of the target; accepted: of the base, the target's is "
                 f"what is prescribed"
             )
-        written = sides[0].pop(key, None)
-        given[key] = written if given.get(key) is None else given[key]
-    if own and "model_width" not in sides[0]:
-        own["model_width"] = sides[0].get("width")
-    old, new = built(name, {**own, **sides[0]}), built(name, {**own, **sides[1]})
-    check_alike(old, new)
-    rules, carried = settled(old, new, options, given["init"], base_carries_depth_factor)
-    rows, notes = rows_of(
-        old,
-        new,
-        options,
-        rules,
-        carried,
-        {key: _numbers(key, given[key], rules) for key in NUMBERS},
-        given["init"],
-    )
-    one, other = old.shown, new.shown
+        written = base.pop(key, None)
+        settings[key] = written if settings.get(key) is None else settings[key]
+    return settings
+
+
+def _shown(old: Side, new: Side) -> dict[str, Any]:
+    """Return {base, target: what differs, and all sizes}, then what both have."""
+    before, after = old.shown, new.shown
     differ = [
-        key for key in other if key in ("width", "depth", "loops") or one.get(key) != other[key]
+        key for key in after if key in ("width", "depth", "loops") or before.get(key) != after[key]
     ]
-    shown = {
-        **options,
-        "base": {key: one.get(key) for key in differ},
-        "target": {key: other[key] for key in differ},
+    return {
+        "base": {key: before.get(key) for key in differ},
+        "target": {key: after[key] for key in differ},
+        **{key: value for key, value in after.items() if key not in differ},
     }
-    return Prescription(
-        name,
-        shown | {key: value for key, value in other.items() if key not in differ},
-        rows,
-        "prescribe",
-        None,
-        notes,
-        rules,
-    )
 
 
 def check_alike(old: Side, new: Side) -> None:
@@ -171,34 +165,33 @@ def check_alike(old: Side, new: Side) -> None:
             )
 
 
-def _known(
-    name: str, given: Mapping[str, Any] | str | os.PathLike[str], parameters: Mapping[str, Any]
-) -> dict[str, Any]:
-    """One side's sizes, parameters and settings, every key known."""
-    found = dict(parameters) | (dict(given) if isinstance(given, Mapping) else read(given))
-    named = found.pop("architecture", name)
+def _checked_keys(name: str, side: Given, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one side's sizes, parameters and settings; raise ``InputError`` for a key that there
+    is not."""
+    values = dict(parameters) | (dict(side) if isinstance(side, Mapping) else read(side))
+    named = values.pop("architecture", name)
     if named != name:
         raise InputError(
             f"architecture={named!r} where {name!r} is prescribed for; accepted: the same"
         )
-    known = {*SIZES, *BASE, *entry(name).defaults}
-    if "loops" in found and "loops" not in known and _whole("loops", found.pop("loops")) > 1:
+    accepted = {*SIZES, *BASE, *entry(name).defaults}
+    if "loops" in values and "loops" not in accepted and whole("loops", values.pop("loops")) > 1:
         raise InputError(f"loops of {name}, whose blocks are not looped; accepted: 1")
-    for key in found:
-        if key not in known:
-            raise InputError(f"{name} has no size or parameter {key!r}{near_miss(key, known)}")
-    return found
+    for key in values:
+        if key not in accepted:
+            raise InputError(f"{name} has no size or parameter {key!r}{near_miss(key, accepted)}")
+    return values
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The keys of a TOML file; raises ``InputError``."""
+    """Return the keys of a TOML file; raises ``InputError``."""
     return load(
         path, repr(os.fspath(path)), "sizes such as width=256,depth=8, or a TOML file of them"
     )
 
 
 def _numbers(key: str, given: Any, rules: Mapping[str, Any]) -> dict[str, float]:
-    """The base's setting of every group it was given for."""
+    """Return the base's setting of every group it was given for."""
     if given is None:
         return {}
     groups = [name for name, rule in rules.items() if getattr(rule, key) is not None]
@@ -207,5 +200,5 @@ def _numbers(key: str, given: Any, rules: Mapping[str, Any]) -> dict[str, float]
     return {
         name: positive(f"{key} of {name}", value)
         for name, value in given.items()
-        if known_group(key, name, groups)
+        if has_setting(key, name, groups)
     }

@@ -20,7 +20,7 @@ KEYS = ("groups", "setting")
 class Prescription(Table):
     """Rows: group, setting, expression, ratio (target over base), base, value, criterion.
 
-    rules   {group: ``sigprop.scaling.rates.Rule``}, the expressions as sympy objects
+    rules   {group: ``sigprop.scaling.rule.Rule``}, the expressions as sympy objects
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class Prescription(Table):
         return self.parameters["optimizer"]
 
     def row(self, group: str, setting: str) -> dict[str, Any]:
-        """The row of a group's setting; raises ``InputError`` for unknown ones."""
+        """Return the row of a group's setting; raises ``InputError`` for unknown ones."""
         groups = dict.fromkeys(row["group"] for row in self.rows)
         if group not in groups:
             raise InputError(f"group {group!r}{near_miss(group, groups)}")
@@ -41,11 +41,11 @@ class Prescription(Table):
         return settings[setting]
 
     def value(self, group: str, setting: str) -> float:
-        """The target's number; the ratio to the base's where the base gave none."""
+        """Return the target's number; the ratio to the base's where the base gave none."""
         return self.row(group, setting)["value"]
 
     def to_latex(self) -> str:
-        r"""A ``tabular`` with one block of lines for groups of the same rules; \hline, no
+        r"""Return a ``tabular`` with one block of lines for groups of the same rules; \hline, no
         packages."""
         from sympy import latex
 
@@ -70,7 +70,7 @@ class Prescription(Table):
         return "\n".join([*lines, r"\end{tabular}"])
 
     def _shown(self, row: Mapping[str, Any]) -> Any:
-        """The rule without sizes (other than n, L, N) that are the same in both."""
+        """Return the rule without sizes (other than n, L, N) that are the same in both."""
         rule = getattr(self.rules[row["group"]], row["setting"])
         unchanged = (self.notes or {}).get("unchanged", ())
         return rule.subs({symbol: 1 for symbol in rule.free_symbols if str(symbol) in unchanged})
@@ -82,7 +82,7 @@ class Prescription(Table):
         for row in self.rows:
             if row["setting"] != "multiplier" or row["expression"] != "1":
                 by_group.setdefault(row["group"], []).append(row)
-        found: dict[tuple[Any, ...], tuple[list[str], list[dict[str, Any]]]] = {}
+        blocks: dict[tuple[Any, ...], tuple[list[str], list[dict[str, Any]]]] = {}
         for name, block in by_group.items():
             shown = [
                 {
@@ -93,23 +93,23 @@ class Prescription(Table):
                 for row in block
             ]
             same = tuple(tuple(row.values()) for row in shown)
-            found.setdefault(same, ([], block))[0].append(name)
-        return list(found.values())
+            blocks.setdefault(same, ([], block))[0].append(name)
+        return list(blocks.values())
 
     def to_text(self, width: int | None = None) -> str:
-        """The settings by groups of the same rules, in lines of at most ``width`` characters
+        """Return the settings by groups of the same rules, in lines of at most ``width`` characters
         (None: of any length)."""
         notes = self.notes or {}
         sides = [_sizes(self.parameters.get(side, {})) for side in ("base", "target")]
         title = f"{self.architecture} (prescribe, {self.optimizer}): {' -> '.join(sides)}"
         head = [title, *filter(None, [notes.get("parametrisation")])]
-        found, starts = self._columns()
-        columns, reasons = columns_of(found, KEYS), []
+        values, starts = self._columns()
+        columns, reasons = columns_of(values, KEYS), []
         if width is not None and total(columns) > width:
-            found, reasons = _numbered(found)
-            columns = columns_of(found, KEYS)
+            values, reasons = _numbered(values)
+            columns = columns_of(values, KEYS)
         rows = grid(columns, width, starts=starts[1:])
-        if "base" not in found:
+        if "base" not in values:
             reasons += ["", "columns left out: base, value (no settings of the base were given)"]
         remarks = (f"note: {remark}" for remark in notes.get("remarks", ()))
         below = [*reasons, *_symbols(notes), *remarks]
@@ -149,7 +149,7 @@ def _sizes(side: Mapping[str, Any]) -> str:
 
 
 def _symbols(notes: Mapping[str, Any]) -> list[str]:
-    """What the sizes in expressions stand for."""
+    """Say what the sizes in expressions stand for."""
     symbols = notes.get("symbols")
     if not symbols:
         return []

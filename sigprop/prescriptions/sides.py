@@ -27,7 +27,7 @@ class Side:
 
     @property
     def shown(self) -> dict[str, Any]:
-        """Everything that was chosen, by name."""
+        """Return everything that was chosen, by name."""
         return {
             "width": self.width,
             **({"inputs": self.inputs} if self.inputs else {}),
@@ -36,13 +36,13 @@ class Side:
 
 
 def built(name: str, sizes: Mapping[str, Any]) -> Side:
-    """The architecture at these sizes; raises ``InputError`` where the width does not hold whole
-    heads or units."""
+    """Build the architecture at these sizes; raises ``InputError`` where the width does not hold
+    whole heads or units."""
     if "width" not in sizes:
         raise InputError(
             "width: none given; accepted: an integer from 1 to 10^7, in base and in target"
         )
-    width, inputs = (None if sizes.get(key) is None else _whole(key, sizes[key]) for key in SIZES)
+    width, inputs = (None if sizes.get(key) is None else whole(key, sizes[key]) for key in SIZES)
     if width is None:
         raise InputError("width=None; accepted: an integer from 1 to 10^7, in base and in target")
     arch = entry(name).build(**{key: value for key, value in sizes.items() if key not in SIZES})
@@ -67,7 +67,8 @@ def built(name: str, sizes: Mapping[str, Any]) -> Side:
     return Side(arch, width, inputs)
 
 
-def _whole(key: str, value: Any) -> int:
+def whole(key: str, value: Any) -> int:
+    """Return a size; raises ``InputError``."""
     try:
         number = float(value)
         if isinstance(value, bool) or not number.is_integer() or not 1 <= number <= 10**7:
@@ -77,15 +78,15 @@ def _whole(key: str, value: Any) -> int:
     return int(number)
 
 
-def known_group(key: str, name: str, groups: list[str]) -> bool:
-    """Whether the group has such a setting; raises ``InputError`` otherwise."""
+def has_setting(key: str, name: str, groups: list[str]) -> bool:
+    """Tell that the group has such a setting; raises ``InputError`` otherwise."""
     if name not in groups:
         raise InputError(f"{key}: no such setting for group {name!r}{near_miss(name, groups)}")
     return True
 
 
 def positive(key: str, value: Any) -> float:
-    """A finite number above 0 (weight decay and epsilon: from 0); raises ``InputError``."""
+    """Return a finite number above 0 (weight decay and epsilon: from 0); raises ``InputError``."""
     least = 0.0 if key.startswith(("weight_decay", "epsilon", "init")) else math.ulp(0.0)
     try:
         number = math.nan if isinstance(value, bool) else float(value)

@@ -1,219 +1,129 @@
-"""Rules at a base's sizes and at a target's: ratios, numbers, and what the base's initialisation
-already carries."""
+"""Rules at a base's sizes and at a target's: ratios, numbers, and what the rules do not say by
+themselves."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import sympy as sp
 
-from sigprop.blocks.variances import named, variances_at
 from sigprop.errors import InputError
-from sigprop.language.expression import Linear
-from sigprop.language.scalar import Number, evaluate
-from sigprop.scaling.groups import groups
+from sigprop.prescriptions.initial import carries_depth_factor, initial
+from sigprop.prescriptions.sides import Side
 from sigprop.scaling.multiplier import unknown_in_depth
-from sigprop.scaling.rates import RESIDUAL, SETTINGS, Rule, growth, rules
+from sigprop.scaling.rates import RESIDUAL, growth, rules
+from sigprop.scaling.rule import SETTINGS, Rule
 from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
-if TYPE_CHECKING:
-    from sigprop.prescriptions.sides import Side
+
+class Transfer(NamedTuple):
+    """Carry settings from a base to a target: options (optimizer, s, decay, parametrisation), the
+    rules of both, and the factor of depth that output matrices' stds carry."""
+
+    base: Side
+    target: Side
+    options: Mapping[str, Any]
+    rules: dict[str, Rule]
+    carried: sp.Expr
 
 
-ALIKE = 0.1  # relative difference from 1/sqrt(2 L) at which stds look like it
-STEM_VARIANCES = {"embedding": "c_we", "position": "c_pe"}
-
-
-def settled(
-    old: Side, new: Side, options: Mapping[str, Any], init: Any, carries: bool | None
-) -> tuple[dict[str, Rule], sp.Expr]:
-    """(the rules of both sides, the factor of depth that output matrices' stds carry); raises
-    ``InputError`` where the sides have different rules."""
-    same = all(old.arch.sizes.get(key, 1) == new.arch.sizes.get(key, 1) for key in ("L", "N"))
-    unknown = same and any(unknown_in_depth(side.arch) is not None for side in (old, new))
-    carried = CARRIED if not unknown and _carries(old, init, carries) else sp.Integer(1)
-    one, other = (
-        rules(side.arch, **options, output_factor=carried, width_only=unknown)
-        for side in (old, new)
+def transfer(
+    base: Side,
+    target: Side,
+    options: Mapping[str, Any],
+    *,
+    init: str | Mapping[str, float] | None,
+    carries: bool | None,
+) -> Transfer:
+    """Return the rules that base and target share; raises ``InputError`` where they have different
+    ones."""
+    both = (base, target)
+    same = all(base.arch.sizes.get(key, 1) == target.arch.sizes.get(key, 1) for key in ("L", "N"))
+    unknown = same and any(unknown_in_depth(side.arch) is not None for side in both)
+    carried = (
+        CARRIED if not unknown and carries_depth_factor(base, init, carries) else sp.Integer(1)
     )
-    for name in one.keys() | other.keys():
-        if one.get(name) != other.get(name):
+    of_base, of_target = (
+        rules(side.arch, **options, output_factor=carried, width_only=unknown) for side in both
+    )
+    for name in of_base.keys() | of_target.keys():
+        if of_base.get(name) != of_target.get(name):
             raise InputError(
                 f"base and target have different rules for {name!r}; accepted: sides that differ "
                 f"in sizes alone"
             )
-    if (
-        options["optimizer"] == "sgd"
-        and options["s"] > 0
-        and sizes_of(old.arch, old.width)[C] != sizes_of(new.arch, new.width)[C]
-    ):
+    heads = [sizes_of(side.arch, side.width)[C] for side in both]
+    if options["optimizer"] == "sgd" and options["s"] > 0 and heads[0] != heads[1]:
         raise InputError(
             "head_dim: differs at optimizer='sgd', s > 0, where no rate keeps logits and output "
             "of order one; accepted: the same, or s=0"
         )
-    return other, carried
-
-
-def _carries(old: Side, init: Any, carries: bool | None) -> bool:
-    """Whether output matrices' stds fall as 1/sqrt(2 L)."""
-    from sigprop.prescriptions.sides import positive
-
-    if carries is not None or init is None:
-        return bool(carries)
-    depth = old.arch.sizes.get("L", 1)
-    outputs = {
-        name
-        for name, group in groups(old.arch, sp.Integer(1), False).items()
-        if group.output and isinstance(old.arch.weights.get(name), Linear)
-    }
-    if isinstance(init, Mapping):
-        stds = {name: positive(f"init of {name}", std) for name, std in init.items()}
-        scaled = {
-            name: std * _fan(old, name)
-            for name, std in stds.items()
-            if isinstance(old.arch.weights.get(name), Linear) and std > 0
-        }
-        inner = [value for name, value in scaled.items() if name not in outputs]
-        unit = math.exp(sum(map(math.log, inner)) / len(inner)) if inner else 1.0
-        alike = [
-            name
-            for name in sorted(outputs & scaled.keys())
-            if abs(scaled[name] / unit * math.sqrt(2 * depth) - 1) < ALIKE
-        ]
-        if alike and depth > 1:
-            raise InputError(
-                f"init: the std of {alike[0]!r} looks as if divided by sqrt(2 L); accepted: with "
-                f"base_carries_depth_factor=True where the target's will "
-                "be too, or False where it is a number of its own"
-            )
-        return False
-    near, far = (_named(old, init, depth * times) for times in (1, 4))
-    falls = {name for name in near if near[name] and not math.isclose(far[name], near[name])}
-    if falls - outputs or any(not math.isclose(far[name] * 2, near[name]) for name in falls):
-        raise InputError(
-            f"init={init!r}: {sorted(falls)[0]!r} changes with depth as no rule knows; accepted: "
-            f"output matrices over sqrt(2 L)"
-        )
-    return bool(falls)
-
-
-def _fan(side: Side, name: str) -> float:
-    """sqrt(n_in) of a matrix."""
-    size: Any = groups(side.arch, sp.Integer(1), False)[name].size
-    return 1 / float(size.subs(sizes_of(side.arch, side.width, side.inputs)))
-
-
-def _named(side: Side, init: str, depth: int) -> dict[str, float]:
-    """{group: std} of a named initialisation, sqrt(c/n_in), at this depth."""
-    variances = variances_at(
-        named(init), side.width, depth, float(side.arch.parameters.get("mlp_ratio") or 1)
-    )
-    numbers = {
-        name: node.variance.name
-        for name, node in side.arch.weights.items()
-        if isinstance(node, Linear) and isinstance(node.variance, Number)
-    }
-    found = {
-        name: math.sqrt(variances[c]) / _fan(side, name)
-        for name, c in numbers.items()
-        if c in variances
-    }
-    return found | {
-        name: math.sqrt(variances[c])
-        for name, c in STEM_VARIANCES.items()
-        if name in side.arch.stem_parts and c in variances
-    }
-
-
-def _described(side: Side) -> dict[str, float]:
-    """{group: std} that the description itself says, sqrt(C/n_in) in the first block and of the
-    stem sqrt(C)."""
-    matrices = {name: node for name, node in side.arch.weights.items() if isinstance(node, Linear)}
-    tables = side.arch.number_tables
-    found = {
-        name: math.sqrt(float(np.ravel(evaluate(node.variance, tables))[0])) / _fan(side, name)
-        for name, node in matrices.items()
-    }
-    return found | {
-        name: math.sqrt(part.variance)
-        for name, part in side.arch.stem_parts.items()
-        if name in STEM_VARIANCES
-    }
-
-
-def initial(side: Side, init: Any, known: Mapping[str, Rule]) -> Mapping[str, float]:
-    """{group: the base's std}."""
-    from sigprop.prescriptions.sides import known_group, positive
-
-    if init is None:
-        return {} if side.arch.parameters.get("init") is None else _described(side)
-    if not isinstance(init, Mapping):
-        return _named(side, init, side.arch.sizes.get("L", 1))
-    groups = [name for name, rule in known.items() if rule.init_std is not None]
-    return {
-        name: positive(f"init of {name}", std)
-        for name, std in init.items()
-        if known_group("init", name, groups)
-    }
+    return Transfer(base, target, options, of_target, carried)
 
 
 class Sizes(NamedTuple):
-    """Sizes of base and target, as values of the expressions' symbols."""
+    """Hold the sizes of base and target, as values of the expressions' symbols."""
 
     base: Mapping[Any, Any]
     target: Mapping[Any, Any]
 
     def ratio(self, expression: Any) -> float:
-        """The expression's value at the target over that at the base."""
+        """Return the expression's value at the target over that at the base."""
         return float(expression.subs(self.target) / expression.subs(self.base))
 
     def same(self, symbol: Any) -> bool:
-        """Whether a size is the same in both."""
+        """Tell if a size is the same in both."""
         return self.base[symbol] == self.target[symbol]
 
 
 def rows_of(
-    old: Side,
-    new: Side,
-    options: Mapping[str, Any],
-    known: Mapping[str, Rule],
-    carried: sp.Expr,
+    moved: Transfer,
     settings: Mapping[str, Mapping[str, float]],
-    init: Any,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """One row a group and setting: expression, its ratio target/base, the base's number and the
-    target's (the ratio where the base gave none)."""
-    sizes = Sizes(*(sizes_of(side.arch, side.width, side.inputs) for side in (old, new)))
-    base = _base_numbers(known, settings, initial(old, init, known))
-    rows = [
-        _row(name, setting, rule, base[setting].get(name), sizes)
-        for name, rule in known.items()
+    init: str | Mapping[str, float] | None,
+) -> list[dict[str, Any]]:
+    """Return one row a group and setting: expression, its ratio target/base, the base's number and
+    the target's (the ratio where the base gave none)."""
+    sizes = _sizes(moved)
+    numbers = _base_numbers(moved.rules, settings, initial(moved.base, init, moved.rules))
+    return [
+        {"group": name, "setting": setting} | _row(rule, setting, numbers[setting].get(name), sizes)
+        for name, rule in moved.rules.items()
         for setting in SETTINGS
         if getattr(rule, setting) is not None
     ]
-    used = _symbols(known)
+
+
+def notes_of(moved: Transfer) -> dict[str, Any]:
+    """Return what the numbers are numbers of, the symbols that stand in them, and remarks."""
+    sizes = _sizes(moved)
+    used = _symbols(moved.rules)
     unchanged = [
         str(symbol)
         for symbol in sizes.base
         if str(symbol) in used and symbol not in (n, L, N) and sizes.same(symbol)
     ]
-    return rows, {
-        "parametrisation": parametrisation(options, carried, known),
+    return {
+        "parametrisation": _parametrisation(moved),
         "symbols": {name: text for name, text in MEANING.items() if name in used},
         "unchanged": unchanged,
-        "remarks": remarks(new, options, known, carried, sizes),
+        "remarks": _remarks(moved, sizes),
     }
 
 
+def _sizes(moved: Transfer) -> Sizes:
+    """Return the sizes of both sides."""
+    both = (moved.base, moved.target)
+    return Sizes(*(sizes_of(side.arch, side.width, side.inputs) for side in both))
+
+
 def _base_numbers(
-    known: Mapping[str, Rule], settings: Mapping[str, Mapping[str, float]], std: Mapping[str, float]
+    rules: Mapping[str, Rule], settings: Mapping[str, Mapping[str, float]], std: Mapping[str, float]
 ) -> dict[str, Mapping[str, float]]:
-    """{setting: {group: the base's number}}, products and multipliers of 1 included."""
+    """Return {setting: {group: the base's number}}, products and multipliers of 1 included."""
     rate, decay = settings["learning_rate"], settings["weight_decay"]
-    ones = {name: 1.0 for name, rule in known.items() if rule.multiplier == 1}
+    ones = {name: 1.0 for name, rule in rules.items() if rule.multiplier == 1}
     return {
         **settings,
         "init_std": std,
@@ -222,12 +132,11 @@ def _base_numbers(
     }
 
 
-def _row(name: str, setting: str, rule: Rule, base: float | None, sizes: Sizes) -> dict[str, Any]:
+def _row(rule: Rule, setting: str, base: float | None, sizes: Sizes) -> dict[str, Any]:
+    """Return a setting's expression, and its numbers."""
     expression = getattr(rule, setting)
     ratio = sizes.ratio(expression)
     return {
-        "group": name,
-        "setting": setting,
         "expression": str(expression),
         "ratio": ratio,
         "base": base,
@@ -236,40 +145,43 @@ def _row(name: str, setting: str, rule: Rule, base: float | None, sizes: Sizes) 
     }
 
 
-def _symbols(known: Mapping[str, Rule]) -> set[str]:
-    """Names of the symbols that the expressions hold."""
-    expressions = [getattr(rule, setting) for rule in known.values() for setting in SETTINGS]
+def _symbols(rules: Mapping[str, Rule]) -> set[str]:
+    """Return the names of the symbols that the expressions hold."""
+    expressions = [getattr(rule, setting) for rule in rules.values() for setting in SETTINGS]
     return {str(symbol) for e in expressions for symbol in getattr(e, "free_symbols", ())}
 
 
-def parametrisation(options: Mapping[str, Any], carried: sp.Expr, known: Mapping[str, Rule]) -> str:
-    """What the numbers are numbers of."""
-    readout = known["readout"]
-    said = [
+def _parametrisation(moved: Transfer) -> str:
+    """Say what the numbers are numbers of."""
+    carried, readout = moved.carried, moved.rules["readout"]
+    parts = [
         f"matrices of std "
         f"sqrt(C/n_in){'' if carried == 1 else f', the last of a branch times {carried}'}",
         f"read-out std {readout.init_std}"
         + ("" if readout.multiplier == 1 else f" times the factor {readout.multiplier}"),
     ]
-    if RESIDUAL in known:
-        said.append(f"residual branches times {known[RESIDUAL].multiplier}")
-    return f"s={options['s']:g}: " + ", ".join(said) + "; all up to constants, which are the base's"
+    if RESIDUAL in moved.rules:
+        parts.append(f"residual branches times {moved.rules[RESIDUAL].multiplier}")
+    return (
+        f"s={moved.options['s']:g}: {', '.join(parts)}; all up to constants, which are the base's"
+    )
 
 
-def remarks(
-    new: Side, options: Mapping[str, Any], known: Mapping[str, Rule], carried: sp.Expr, sizes: Sizes
-) -> list[str]:
-    """What the rules do not say by themselves."""
-    scores = next((node.scores for block in new.arch.sub_blocks for node in block.attention), None)
+def _remarks(moved: Transfer, sizes: Sizes) -> list[str]:
+    """Say what the rules do not say by themselves."""
+    options = moved.options
+    attention = (node for block in moved.target.arch.sub_blocks for node in block.attention)
+    scores = next((node.scores for node in attention), None)
     return [
-        *(_of_depth(new, carried, sizes) if RESIDUAL in known else []),
-        *(_of_decay(known, sizes) if options["optimizer"] != "adam" else []),
+        *(_of_depth(moved, sizes) if RESIDUAL in moved.rules else []),
+        *(_of_decay(moved.rules, sizes) if options["optimizer"] != "adam" else []),
         *(_of_scores(scores.scale, options["s"], sizes) if scores is not None else []),
     ]
 
 
-def _of_depth(new: Side, carried: sp.Expr, sizes: Sizes) -> Iterator[str]:
-    grows = growth(new.arch, carried)
+def _of_depth(moved: Transfer, sizes: Sizes) -> Iterator[str]:
+    """Remark on a residual stream that grows, and on a base without loops."""
+    grows = growth(moved.target.arch, moved.carried)
     if sizes.ratio(grows) > 1 + 1e-9:
         yield (
             f"residual variance grows as eps^2 P = {grows}, {sizes.ratio(grows):.4g} times: "
@@ -282,9 +194,10 @@ def _of_depth(new: Side, carried: sp.Expr, sizes: Sizes) -> Iterator[str]:
         )
 
 
-def _of_decay(known: Mapping[str, Rule], sizes: Sizes) -> Iterator[str]:
+def _of_decay(rules: Mapping[str, Rule], sizes: Sizes) -> Iterator[str]:
+    """Remark on decay that becomes stronger or weaker a step."""
     shrinks: dict[str, list[str]] = {}
-    for name, rule in known.items():
+    for name, rule in rules.items():
         product = rule.rate_x_decay
         if product is not None and not math.isclose(sizes.ratio(product), 1):
             shrinks.setdefault(f"{sizes.ratio(product):.4g}", []).append(name)
@@ -299,6 +212,7 @@ def _of_decay(known: Mapping[str, Rule], sizes: Sizes) -> Iterator[str]:
 
 
 def _of_scores(scale: str, s: float, sizes: Sizes) -> Iterator[str]:
+    """Remark on what heads of another size, or queries that begin at zero, do to logits."""
     if not sizes.same(C) and s > 0 and scale == "sqrt":
         yield (
             "head_dim differs: logits take the row of attention, C^(-(1+s)/2); with 1/sqrt(C) "

@@ -27,8 +27,8 @@ from sigprop.registry.reading import read_parameters
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered architecture; ``build(**parameters)`` checks the parameters and returns the
-    description."""
+    """Hold one registered architecture; ``build(**parameters)`` checks the parameters and returns
+    the description."""
 
     name: str
     summary: str
@@ -38,8 +38,8 @@ class Entry:
     parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
 
     def build(self, /, **given: object) -> Architecture:
-        """The architecture with these parameters (others at their defaults), which it records,
-        and its family; raises ``InputError``."""
+        """Return the architecture with these parameters (others at their defaults), which it
+        records, and its family; raises ``InputError``."""
         parameters = read_parameters(self.name, given, self.defaults, self.parameters)
         check_inputs(parameters, self.defaults)
         arch = self.builder(**parameters)
@@ -79,7 +79,7 @@ def check_inputs(parameters: Mapping[str, Any], defaults: Mapping[str, object]) 
 
 
 def has_cosine(gram: NDArray[np.float64], cosine: float) -> bool:
-    """Whether all tokens of a Gram have that cosine."""
+    """Tell if all tokens of a Gram have that cosine."""
     size = np.sqrt(np.abs(np.diag(gram)))
     off = ~np.eye(len(gram), dtype=bool)
     return (
@@ -90,7 +90,7 @@ def has_cosine(gram: NDArray[np.float64], cosine: float) -> bool:
 
 
 def shown(name: str, value: object, arch: Architecture) -> object:
-    """A parameter as tables and JSON show it."""
+    """Return a parameter as tables and JSON show it."""
     if name == "tokens":
         return arch.tokens  # what the inputs say
     if name == "activation":  # of the network: a slope may be its builder's choice
@@ -109,17 +109,17 @@ def shown(name: str, value: object, arch: Architecture) -> object:
 def recorded(
     arch: Architecture, parameters: Mapping[str, object], family: Family[Architecture]
 ) -> Architecture:
-    """The same network, with what it was built from: nothing that its checks read."""
-    found = copy.copy(arch)
-    object.__setattr__(found, "parameters", parameters)
-    object.__setattr__(found, "family", family)
-    return found
+    """Return the same network, with what it was built from: nothing that its checks read."""
+    copied = copy.copy(arch)
+    object.__setattr__(copied, "parameters", parameters)
+    object.__setattr__(copied, "family", family)
+    return copied
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """(L, N) -> the registered architecture with these parameters at that depth and loop count; an
-    object, so that it goes to other processes.
+    """Build (L, N) -> the registered architecture with these parameters at that depth and loop
+    count; an object, so that it goes to other processes.
 
     builder: the decorated function, which goes by its module and name.
     """
@@ -163,58 +163,86 @@ def register(
     """
 
     def add(builder: Callable[..., Architecture]) -> Callable[..., Architecture]:
-        own = {
-            p.name: p.default
-            for p in inspect.signature(builder).parameters.values()
-            if p.kind is p.KEYWORD_ONLY
-        }
-        inherited = (
-            {}
-            if like is None
-            else {key: value for key, value in _alike(like).defaults.items() if key not in without}
-        )
-        summary = " ".join((inspect.getdoc(builder) or "").split("\n\n")[0].split())
-        defaults = {**inherited, **own}
-        known = {**PARAMETERS, **({} if like is None else _alike(like).parameters)}
-        declared = {**known, **declarations(builder)}
-        if undeclared := [key for key in defaults if key not in declared]:
-            raise InputError(
-                f"{name}: parameter {undeclared[0]!r} is not declared; accepted: an annotation "
-                f"Annotated[type, Parameter(help, accepts, read)]"
-            )
-        entry = _ENTRIES[name] = Entry(
-            name, summary, reference, builder, defaults, {key: declared[key] for key in defaults}
-        )
-
-        @functools.wraps(builder)
-        def build(**given: object) -> Architecture:
-            return entry.build(**given)
-
-        build.__signature__ = signature(entry)  # pyright: ignore[reportAttributeAccessIssue]
-        build.__doc__ = documented(entry)
-        _FUNCTIONS[name] = build
+        entry = _ENTRIES[name] = _entry(name, reference, builder, _Inherited.of(like, without))
+        build = _FUNCTIONS[name] = _checking(entry)
         return build
 
     return add
 
 
+@dataclass(frozen=True)
+class _Inherited:
+    """Hold what a builder has from the one that it is like: defaults, and declarations of
+    parameters."""
+
+    defaults: Mapping[str, object]
+    parameters: Mapping[str, Parameter]
+
+    @classmethod
+    def of(
+        cls, like: str | Callable[..., Architecture] | None, without: Collection[str]
+    ) -> _Inherited:
+        """Return all that a registered builder has, ``without`` some defaults; nothing of none."""
+        if like is None:
+            return cls({}, {})
+        entry = _alike(like)
+        kept = {key: value for key, value in entry.defaults.items() if key not in without}
+        return cls(kept, entry.parameters)
+
+
+def _entry(
+    name: str, reference: str, builder: Callable[..., Architecture], inherited: _Inherited
+) -> Entry:
+    """Return what a builder's signature, annotations and docstring say; raise ``InputError`` for a
+    parameter that nobody declares."""
+    keywords = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(builder).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    summary = " ".join((inspect.getdoc(builder) or "").split("\n\n")[0].split())
+    defaults = {**inherited.defaults, **keywords}
+    declared = {**PARAMETERS, **inherited.parameters, **declarations(builder)}
+    if undeclared := [key for key in defaults if key not in declared]:
+        raise InputError(
+            f"{name}: parameter {undeclared[0]!r} is not declared; accepted: an annotation "
+            f"Annotated[type, Parameter(help, accepts, read)]"
+        )
+    parameters = {key: declared[key] for key in defaults}
+    return Entry(name, summary, reference, builder, defaults, parameters)
+
+
+def _checking(entry: Entry) -> Callable[..., Architecture]:
+    """Return the builder as users call it: it checks what it is given."""
+
+    @functools.wraps(entry.builder)
+    def build(**given: object) -> Architecture:
+        return entry.build(**given)
+
+    build.__signature__ = signature(entry)  # pyright: ignore[reportAttributeAccessIssue]
+    build.__doc__ = documented(entry)
+    return build
+
+
 def declarations(builder: Callable[..., Any]) -> dict[str, Parameter]:
-    """The parameters that a builder's annotations declare."""
-    own = inspect.signature(builder).parameters
-    if not any("Annotated" in str(p.annotation) for p in own.values()):
+    """Return the parameters that a builder's annotations declare."""
+    annotated = inspect.signature(builder).parameters.values()
+    if not any("Annotated" in str(parameter.annotation) for parameter in annotated):
         return {}
     hints = typing.get_type_hints(builder, include_extras=True)
-    return {name: said for name, hint in hints.items() if (said := _said(hint)) is not None}
+    declared = {name: _declaration(hint) for name, hint in hints.items()}
+    return {name: parameter for name, parameter in declared.items() if parameter is not None}
 
 
-def _said(hint: Any) -> Parameter | None:
-    """The declaration in an annotation."""
-    said = getattr(hint, "__metadata__", ())
-    return next((part for part in said if isinstance(part, Parameter)), None)
+def _declaration(hint: Any) -> Parameter | None:
+    """Return the declaration in an annotation, if it has one."""
+    metadata = getattr(hint, "__metadata__", ())
+    return next((part for part in metadata if isinstance(part, Parameter)), None)
 
 
 def signature(entry: Entry) -> inspect.Signature:
-    """What ``help`` shows of a builder: every parameter, those that it shares with others too."""
+    """Return what ``help`` shows of a builder: every parameter, those that it shares with others
+    too."""
     shown = [
         inspect.Parameter(
             name,
@@ -228,18 +256,19 @@ def signature(entry: Entry) -> inspect.Signature:
 
 
 def documented(entry: Entry) -> str:
-    """The builder's docstring and a line for each of its parameters."""
+    """Return the builder's docstring and a line for each of its parameters."""
     size = max(map(len, entry.defaults), default=0)
     lines: list[str] = []
     for name, parameter in entry.parameters.items():
-        said = f"{name:<{size}}  {parameter.help}: {parameter.accepts}"
+        line = f"{name:<{size}}  {parameter.help}: {parameter.accepts}"
         lines += textwrap.wrap(
-            said, COLUMNS, subsequent_indent=" " * (size + 4), break_on_hyphens=False
+            line, COLUMNS, subsequent_indent=" " * (size + 4), break_on_hyphens=False
         )
     return "\n".join([inspect.getdoc(entry.builder) or "", "", *lines])
 
 
 def _alike(like: str | Callable[..., Architecture]) -> Entry:
+    """Return the entry that is meant; raises ``InputError`` where there is none."""
     for name, function in _FUNCTIONS.items():
         if like in (name, function):
             return _ENTRIES[name]
@@ -250,11 +279,11 @@ def _alike(like: str | Callable[..., Architecture]) -> Entry:
 
 
 def registered() -> dict[str, Entry]:
-    """What is registered so far, by name; the package's own once ``sigprop.architectures`` was
-    imported."""
+    """Return what is registered so far, by name; the package's own once ``sigprop.architectures``
+    was imported."""
     return dict(_ENTRIES)
 
 
 def functions() -> dict[str, Callable[..., Architecture]]:
-    """The registered builders by name."""
+    """Return the registered builders by name."""
     return dict(_FUNCTIONS)

@@ -1,4 +1,8 @@
-"""The one table of parameters: what each means, which values it takes, how text becomes a value."""
+"""The one table of parameters: what each means, which values it takes, how text becomes a value.
+
+Systems share a parameter by its name; one that only one system has is declared there
+(``entries.register``).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from sigprop.registry import readers
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter: ``help`` in a line, ``accepts`` in words, ``read`` from text or Python to a
-    checked value."""
+    """Declare one parameter: ``help`` in a line, ``accepts`` in words, ``read`` from text or Python
+    to a checked value."""
 
     help: str
     accepts: str
@@ -23,7 +27,7 @@ class Parameter:
 
     @property
     def type(self) -> object:
-        """What Python callers pass."""
+        """Return what Python callers pass."""
         return readers.TYPES.get(self.read, object)
 
 
@@ -37,6 +41,17 @@ _STEM = "a number >= 0, an expression in n, or none"
 _VARIANCE = (
     "a number >= 0, an expression in N, L, S, l, a, n such as 0.02**2*n/(2*l), or a list of these"
 )
+
+VARIANCES = {
+    "c_q": "variance of Q times its fan-in (default 1)",
+    "c_k": "variance of K times its fan-in (default 1)",
+    "c_v": "variance of V times its fan-in (default 1)",
+    "c_u": "variance of U, attention's output, times its fan-in (default 1)",
+    "c_g": "variance of the gate G times its fan-in (default 1)",
+    "c_w": "variance of W times its fan-in (default: unit gain)",
+    "c_x": "variance of X times its fan-in (default: unit gain)",
+}
+"""Of matrices that are drawn: all read alike."""
 
 PARAMETERS: dict[str, Parameter] = {
     "depth": Parameter(
@@ -257,41 +272,10 @@ PARAMETERS: dict[str, Parameter] = {
         "carry or zero",
         readers.choice("carry", "zero"),
     ),
-    "c_q": Parameter(
-        "variance of Q times its fan-in (default 1)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_q")),
-    ),
-    "c_k": Parameter(
-        "variance of K times its fan-in (default 1)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_k")),
-    ),
-    "c_v": Parameter(
-        "variance of V times its fan-in (default 1)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_v")),
-    ),
-    "c_u": Parameter(
-        "variance of U, attention's output, times its fan-in (default 1)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_u")),
-    ),
-    "c_g": Parameter(
-        "variance of the gate G times its fan-in (default 1)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_g")),
-    ),
-    "c_w": Parameter(
-        "variance of W times its fan-in (default: unit gain)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_w")),
-    ),
-    "c_x": Parameter(
-        "variance of X times its fan-in (default: unit gain)",
-        _VARIANCE,
-        readers.optional(readers.scale("c_x")),
-    ),
+    **{
+        name: Parameter(text, _VARIANCE, readers.optional(readers.scale(name)))
+        for name, text in VARIANCES.items()
+    },
     "c_b": Parameter(
         "variance of the biases; none: no biases",
         _VARIANCE + ", or none",

@@ -45,6 +45,8 @@ class Trouble(ValueError):
 
 
 def integer(low: int, high: int) -> Reader[int]:
+    """Read a whole number in a range."""
+
     @of_type(int)
     def read(value: Given) -> int:
         number = float(value) if not isinstance(value, bool) else math.nan
@@ -56,6 +58,8 @@ def integer(low: int, high: int) -> Reader[int]:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
+    """Read a finite number in a range; one that over- or underflows says so."""
+
     @of_type(float)
     def read(value: Given) -> float:
         number = float(value) if not isinstance(value, bool) else math.nan
@@ -73,39 +77,32 @@ def number(low: float = -math.inf, high: float = math.inf) -> Reader[float]:
 
 
 def scale(name: str, low: float = -math.inf) -> Reader[Scale]:
-    """A finite number from ``low`` on; or text of the grammar, or a list of either (kept as they
-    are: their values depend on sizes and places)."""
+    """Read a finite number from ``low`` on; or text of the grammar, or a list of either (kept as
+    they are: their values depend on sizes and places)."""
 
     @of_type(float | str | Sequence[float | str])
     def read(value: Given) -> Scale:
         if _listed(value):
             entries = tuple(read(entry) for entry in value)
-            formula(name, entries)
+            formula(name, entries)  # refuses lists that say nothing
             return entries
-        if isinstance(value, str):
-            try:
-                return number(low)(value)
-            except Trouble:
-                raise
-            except ValueError:
-                if _numeric(value) or value.strip().lower().lstrip("+-") in (
-                    "nan",
-                    "inf",
-                    "infinity",
-                ):
-                    raise
-                formula(name, value)
-                return value
-        return number(low)(value)
+        if not isinstance(value, str) or _names_number(value):
+            return number(low)(value)
+        formula(name, value)  # refuses what is not in the grammar
+        return value
 
     return read
 
 
 def _listed(value: Given) -> TypeGuard[Sequence[object]]:
+    """Tell if a value is a list of values."""
     return np.ndim(value) == 1 and isinstance(value, (list, tuple, np.ndarray))
 
 
-def _numeric(text: str) -> bool:
+def _names_number(text: str) -> bool:
+    """Tell if text is meant as a number, finite or not, rather than as an expression."""
+    if text.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
+        return True
     try:
         float(text)
     except ValueError:
@@ -114,6 +111,8 @@ def _numeric(text: str) -> bool:
 
 
 def optional(read: Reader[T]) -> Reader[T | None]:
+    """Read ``none`` beside what another reader reads."""
+
     @of_type(TYPES[read] | None)
     def read_or_none(value: Given) -> T | None:
         return (
@@ -124,6 +123,8 @@ def optional(read: Reader[T]) -> Reader[T | None]:
 
 
 def choice(*names: str) -> Reader[str]:
+    """Read one of these names."""
+
     @of_type(Literal[names])  # pyright: ignore[reportInvalidTypeForm]
     def read(value: Given) -> str:
         if value not in names:
@@ -134,39 +135,43 @@ def choice(*names: str) -> Reader[str]:
 
 
 def text(file: IO[bytes], delimiter: str | None) -> list[list[float]]:
+    """Return the numbers of a text file, line by line; # begins a comment."""
     lines = [line.split("#")[0] for line in file.read().decode("utf-8-sig").splitlines()]
     return [[float(cell) for cell in line.split(delimiter)] for line in lines if line.strip()]
 
 
 def _is_path(value: Given) -> TypeGuard[str | os.PathLike[str]]:
+    """Tell if a value names a file."""
     return isinstance(value, (str, os.PathLike))
 
 
 @of_type(np.ndarray | str | None)
 def gram(value: Given) -> Table | None:
-    """An array, or a path to a text (.csv, .txt) or .npy file that holds one."""
+    """Read an array, or a path to a text (.csv, .txt) or .npy file that holds one."""
     if value is None:
         return None
-    if _is_path(value):
-        path = os.fspath(value)
-        try:
-            with open(path, "rb") as file:  # a file of our own: numpy would also fetch a URL
-                value = (
-                    np.load(file, allow_pickle=False)
-                    if path.endswith(".npy")
-                    else text(file, "," if path.endswith(".csv") else None)
-                )
-        except OSError:
-            raise Trouble("no such file") from None
-        except EOFError:
-            raise Trouble("empty") from None
-    if np.iscomplexobj(np.asarray(value)):
+    entries = _loaded(os.fspath(value)) if _is_path(value) else value
+    if np.iscomplexobj(np.asarray(entries)):
         raise Trouble("complex")
-    return np.atleast_2d(np.asarray(value, dtype=np.float64))
+    return np.atleast_2d(np.asarray(entries, dtype=np.float64))
+
+
+def _loaded(path: str) -> Given:
+    """Return what a file holds; it is opened here, since numpy would also fetch a URL."""
+    try:
+        with open(path, "rb") as file:
+            if path.endswith(".npy"):
+                return np.load(file, allow_pickle=False)
+            return text(file, "," if path.endswith(".csv") else None)
+    except OSError:
+        raise Trouble("no such file") from None
+    except EOFError:
+        raise Trouble("empty") from None
 
 
 @of_type(np.ndarray | str)
 def mask(value: Given) -> Mask:
+    """Read the name of a mask, or a table of 0 and 1."""
     if _is_path(value) and value not in MASKS:
         value = gram(value)
     return as_mask(value)
@@ -174,46 +179,45 @@ def mask(value: Given) -> Mask:
 
 @of_type(Sequence[int])
 def words(value: Given) -> tuple[int, ...]:
-    if isinstance(value, str):
-        value = (
-            [int(word) for word in value.split(",")]
-            if "." not in value
-            else (gram(value) if value else [])
-        )
-    found = np.asarray(value, dtype=np.float64).ravel()
-    if not np.all(np.isfinite(found)) or (found < 0).any() or (found != np.floor(found)).any():
+    """Read whole numbers from 0 on: a list, text, or a file of them."""
+    if isinstance(value, str):  # a file has a dot in its name
+        value = gram(value) if "." in value else [int(word) for word in value.split(",")]
+    entries = np.asarray(value, dtype=np.float64).ravel()
+    whole = np.isfinite(entries) & (entries >= 0) & (entries == np.floor(entries))
+    if not whole.all():
         raise Trouble("words are whole numbers from 0 on")
-    return tuple(int(word) for word in found)
+    return tuple(int(word) for word in entries)
 
 
 @of_type(Sequence[float])
 def numbers(value: Given) -> Table:
+    """Read numbers: a list, text, or a file of them."""
     if isinstance(value, str):
-        value = (
-            [float(number) for number in value.split(",")]
-            if not os.path.exists(value)
-            else gram(value)
-        )
+        there = os.path.exists(value)
+        value = gram(value) if there else [float(entry) for entry in value.split(",")]
     return np.asarray(value, dtype=np.float64).ravel()
 
 
 @of_type(Literal["vee"] | Sequence[int])
 def widths(value: Given) -> str | tuple[int, ...]:
+    """Read ``vee``, or widths above 0."""
     if isinstance(value, str) and value == "vee":
         return value
-    found = words(value)
-    if not found or min(found) < 1:
+    sizes = words(value)
+    if not sizes or min(sizes) < 1:
         raise ValueError
-    return found
+    return sizes
 
 
 @of_type(int | float)
 def head_dim(value: Given) -> float:
+    """Read a number of coordinates, or inf."""
     return math.inf if value in ("inf", math.inf) else integer(1, 4096)(value)
 
 
 @of_type(Mapping[str, float])
 def factors(value: Given) -> dict[str, float]:
+    """Read factors from 0 on by group: a mapping, or text such as q=0.5,u=2."""
     pairs = (
         [pair.split("=") for pair in value.split(",")]
         if isinstance(value, str)
@@ -224,20 +228,22 @@ def factors(value: Given) -> dict[str, float]:
 
 @of_type(float)
 def share(value: Given) -> float:
-    """From 0 to below 1: a network that skips everything computes nothing."""
-    found = number(0, 1)(value)
-    if found == 1:
+    """Read a number from 0 to below 1: a network that skips everything computes nothing."""
+    part = number(0, 1)(value)
+    if part == 1:
         raise ValueError
-    return found
+    return part
 
 
 @of_type(float | Literal["learned"])
 def modulator(value: Given) -> float | str:
+    """Read ``learned``, or a number from 0 to 1."""
     return "learned" if value == "learned" else number(0, 1)(value)
 
 
 @of_type(bool)
 def boolean(value: Given) -> bool:
+    """Read true or false."""
     if str(value).lower() not in ("true", "false"):
         raise ValueError
     return str(value).lower() == "true"

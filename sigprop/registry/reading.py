@@ -11,7 +11,7 @@ from sigprop.registry.parameters import PARAMETERS, Parameter
 
 
 def _shown(value: object) -> str:
-    """The value's repr on one short line."""
+    """Return the value's repr on one short line."""
     try:
         text = " ".join(repr(value).split())
     except ValueError:  # Python refuses to print integers of more than 4300 digits
@@ -20,8 +20,8 @@ def _shown(value: object) -> str:
 
 
 def read_parameter(name: str, value: object, parameter: Parameter | None = None) -> Any:
-    """The checked value of parameter ``name`` (that of the table, unless declared otherwise);
-    raises ``InputError`` with what came and what would be accepted."""
+    """Return the checked value of parameter ``name`` (that of the table, unless declared
+    otherwise); raises ``InputError`` with what came and what would be accepted."""
     parameter = parameter or PARAMETERS[name]
     try:
         return parameter.read(value)
@@ -38,8 +38,8 @@ def read_parameters(
     defaults: Mapping[str, object],
     parameters: Mapping[str, Parameter] = PARAMETERS,
 ) -> dict[str, Any]:
-    """Defaults overlaid with what was given, all checked; an unknown name raises with the
-    nearest known one."""
+    """Return defaults overlaid with what was given, all checked; an unknown name raises
+    ``InputError`` with the nearest that there is."""
     for name in given:
         if name not in defaults:
             raise InputError(f"{owner} has no parameter {name!r}{near_miss(name, defaults)}")

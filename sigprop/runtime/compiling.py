@@ -27,23 +27,23 @@ COMPILED: Counter[str] = Counter()
 """Programs that this process has compiled, by function."""
 
 
-def known(options: dict[str, Any]) -> dict[str, Any]:
-    """Of the compiler's options, those that this release of it has."""
+def supported(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the compiler's options that this release of it has."""
     import jax
 
-    found = {}
+    accepted = {}
     for name, value in options.items():
         try:
             jax.jit(lambda: 0, compiler_options={name: value})()
         except jax.errors.JaxRuntimeError:
             continue
-        found[name] = value
-    return found
+        accepted[name] = value
+    return accepted
 
 
 def needs(program: Any) -> int:
-    """Bytes of this machine's memory that one run of a compiled program takes, its arguments
-    included; 0 where that is another device's."""
+    """Return the bytes of this machine's memory that one run of a compiled program takes, its
+    arguments included; 0 where that is another device's."""
     import jax
 
     sizes = program.memory_analysis() if jax.default_backend() == "cpu" else None
@@ -57,8 +57,8 @@ def needs(program: Any) -> int:
 def jit(
     static: tuple[int, ...], options: dict[str, Any] = LIGHT
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``jax.jit`` with static argument positions and, on a CPU, these options; jax is set up at
-    the first call, not at import.
+    """Compile as ``jax.jit`` with static argument positions and, on a CPU, these options; jax is
+    set up at the first call, not at import.
 
     What it returns keeps ``MOST_PROGRAMS`` compiled, of which the least recently used goes first
     (``programs``: key -> program), and has one whose programs nobody runs (``compiled``: for what
@@ -66,48 +66,64 @@ def jit(
     """
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.cache
-        def settings() -> dict[str, Any] | None:
-            import jax
-
-            return known(options) if jax.default_backend() == "cpu" else None
-
-        def program() -> Any:
-            import jax
-
-            @functools.wraps(function)
-            def alone(*args: Any) -> Any:  # jax drops the programs of a function all at once
-                return function(*args)
-
-            return jax.jit(alone, static_argnums=static, compiler_options=settings())
-
-        programs: OrderedDict[Any, Any] = OrderedDict()
+        kept = _Programs(function, static, options)
 
         @functools.wraps(function)
         def call(*args: Any) -> Any:
-            key = _key(args, static)
-            if key not in programs:
-                while len(programs) >= MOST_PROGRAMS:
-                    programs.popitem(last=False)
-                new = program()
-                # the call below has the program that is compiled here
-                memory.require(
-                    needs(new.lower(*args).compile()), "a compiled program of these sizes"
-                )
-                COMPILED[function.__name__] += 1
-                programs[key] = new
-            programs.move_to_end(key)
-            return programs[key](*args)
+            return kept.program(args)(*args)
 
-        call.compiled = functools.cache(program)  # type: ignore[attr-defined]
-        call.programs = programs  # type: ignore[attr-defined]
+        call.compiled = functools.cache(kept.new)  # type: ignore[attr-defined]
+        call.programs = kept.programs  # type: ignore[attr-defined]
         return call
 
     return wrap
 
 
+class _Programs:
+    """The programs of one function, the least recently used first."""
+
+    def __init__(
+        self, function: Callable[..., Any], static: tuple[int, ...], options: dict[str, Any]
+    ):
+        self.function, self.static, self.options = function, static, options
+        self.programs: OrderedDict[Any, Any] = OrderedDict()
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any] | None:
+        """Return the compiler's options, where they are any."""
+        import jax
+
+        return supported(self.options) if jax.default_backend() == "cpu" else None
+
+    def new(self) -> Any:
+        """Return a jitted function of its own: jax drops the programs of a function all at once."""
+        import jax
+
+        @functools.wraps(self.function)
+        def alone(*args: Any) -> Any:
+            return self.function(*args)
+
+        return jax.jit(alone, static_argnums=self.static, compiler_options=self.settings)
+
+    def program(self, args: tuple[Any, ...]) -> Any:
+        """Return the program for these arguments, compiled when there is none; raise
+        ``InputError`` where it needs more memory than there is."""
+        key = _key(args, self.static)
+        if key not in self.programs:
+            while len(self.programs) >= MOST_PROGRAMS:
+                self.programs.popitem(last=False)
+            new = self.new()
+            # the call that follows has the program that is compiled here
+            memory.require(needs(new.lower(*args).compile()), "a compiled program of these sizes")
+            COMPILED[self.function.__name__] += 1
+            self.programs[key] = new
+        self.programs.move_to_end(key)
+        return self.programs[key]
+
+
 def _key(args: tuple[Any, ...], static: tuple[int, ...]) -> Any:
-    """What a program is compiled for: the static arguments, and the others' shapes and dtypes."""
+    """Return what a program is compiled for: the static arguments, and the others' shapes and
+    dtypes."""
     import jax
 
     leaves = jax.tree.leaves([arg for i, arg in enumerate(args) if i not in static])

@@ -19,8 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -50,92 +49,91 @@ branch's output, before the read-out, on it."""
 @dataclass(frozen=True)
 class Group:
     """count: entries of one slot; entry: rms of dz/dtheta at eps = uses = 1; size: of an entry
-    at initialisation (None: not drawn); pattern: slots and uses; branch: inside a residual
-    branch; output: the last of its branch; what: in words; logits: what their factor
-    C^(-(1+s)/2) instead of 1/sqrt(C) takes from the derivatives by queries and keys."""
+    at initialisation (None: not drawn); what: in words; pattern: slots and uses; branch: inside a
+    residual branch; output: the last of its branch; logits: what their factor C^(-(1+s)/2) instead
+    of 1/sqrt(C) takes from the derivatives by queries and keys."""
 
     count: sp.Expr
     entry: sp.Expr
     size: sp.Expr | None
-    pattern: Pattern
-    branch: bool
-    output: bool
     what: str
+    pattern: Pattern = ALONE
+    branch: bool = False
+    output: bool = False
     logits: sp.Expr = ONE
 
 
 def groups(arch: Architecture, s: sp.Expr, deep: bool) -> dict[str, Group]:
-    """Every group of the architecture, then the vectors that real models have. deep: whether
-    slots and uses are needed (else one of each)."""
-    found: dict[str, Group] = {}
+    """Return every group of the architecture, then the vectors that real models have. deep:
+    whether slots and uses are needed (else one of each)."""
+    described = {**dict(_in_branches(arch, s, deep)), **dict(_around_branches(arch, s))}
+    patterns = {group.pattern for group in described.values() if group.branch}
+    return described | _undescribed(s, patterns)
+
+
+def _in_branches(arch: Architecture, s: sp.Expr, deep: bool) -> Iterator[tuple[str, Group]]:
+    """Yield the weights of residual branches."""
     lengths = _Lengths(arch)
-    inside = n ** (-s / 2)
     for block in arch.sub_blocks:
         last = set(_outermost(block.branch))
         for name, node in block.weights.items():
-            about: dict[str, Any] = {
-                "pattern": pattern(arch, name) if deep else ALONE,
-                "branch": True,
-                "output": name in last,
-            }
-            rows = lengths.of(node)
-            if isinstance(node, Linear):
-                inputs, logits = (
-                    lengths.of(node.of),
-                    C ** (-s / 2) if name in lengths.scored else ONE,
-                )
-                found[name] = Group(
-                    rows * inputs,
-                    inside / sp.sqrt(rows),
-                    1 / sp.sqrt(inputs),
-                    what="matrix",
-                    logits=logits,
-                    **about,
-                )
-            else:
-                entries = (
-                    rows / exact(node.size)
-                    if isinstance(node, Gate) and not math.isinf(node.size)
-                    else rows
-                )
-                found[name] = Group(
-                    entries,
-                    inside / sp.sqrt(entries),
-                    ONE if isinstance(node, Bias) else None,
-                    what="vector",
-                    **about,
-                )
-    stream = inside / sp.sqrt(n)
-    found[READOUT] = Group(
-        n * V, 1 / sp.sqrt(V), n ** (-(1 + s) / 2), ALONE, False, False, "read-out"
-    )
+            shared = pattern(arch, name) if deep else ALONE
+            group = (
+                _matrix(lengths, node, s) if isinstance(node, Linear) else _vector(lengths, node, s)
+            )
+            yield name, replace(group, pattern=shared, branch=True, output=name in last)
+
+
+def _matrix(lengths: _Lengths, node: Linear, s: sp.Expr) -> Group:
+    """Return a matrix's group."""
+    rows, inputs = lengths.of(node), lengths.of(node.of)
+    logits = C ** (-s / 2) if node.weight in lengths.scored else ONE
+    entry, size = n ** (-s / 2) / sp.sqrt(rows), 1 / sp.sqrt(inputs)
+    return Group(rows * inputs, entry, size, "matrix", logits=logits)
+
+
+def _vector(lengths: _Lengths, node: Bias | Gate, s: sp.Expr) -> Group:
+    """Return the group of a bias, or of a gate, which may have fewer entries than it has rows."""
+    entries = lengths.of(node)
+    if isinstance(node, Gate) and not math.isinf(node.size):
+        entries = entries / exact(node.size)
+    size = ONE if isinstance(node, Bias) else None
+    return Group(entries, n ** (-s / 2) / sp.sqrt(entries), size, "vector")
+
+
+def _around_branches(arch: Architecture, s: sp.Expr) -> Iterator[tuple[str, Group]]:
+    """Yield the read-out and the parts of the stem."""
+    yield READOUT, Group(n * V, 1 / sp.sqrt(V), n ** (-(1 + s) / 2), "read-out")
+    stream = n ** (-s / 2) / sp.sqrt(n)
     for name in arch.stem_parts:
         dense = name == STEM or (name == EMBEDDING and arch.parameters.get("words") is None)
-        found[name] = Group(
-            d * n if dense else n,
-            stream,
-            1 / sp.sqrt(d) if dense else ONE,
-            ALONE,
-            False,
-            False,
-            "stem" if dense else "lookup",
+        yield (
+            name,
+            Group(d * n, stream, 1 / sp.sqrt(d), "stem")
+            if dense
+            else Group(n, stream, ONE, "lookup"),
         )
-    patterns = {group.pattern for group in found.values() if group.branch}
+
+
+def _undescribed(s: sp.Expr, patterns: set[Pattern]) -> dict[str, Group]:
+    """Return the vectors that real models have; patterns: those of the weights in branches."""
+    stream = n ** (-s / 2) / sp.sqrt(n)
+    vectors: dict[str, Group] = {}
     # else a vector's sharing is that of the weights beside it, which the description does not say
     if len(patterns) == 1:
-        shared = patterns.pop()
-        found |= {
-            BIAS: Group(n, stream, ONE, shared, True, False, "vector"),
-            NORM: Group(n, stream, None, shared, True, False, "vector"),
-        }
-        found[OUTPUT_BIAS] = Group(n, stream, ONE, shared, True, True, "vector")
-    found[FINAL_NORM] = Group(n, stream, None, ALONE, False, False, "vector")
-    found[READOUT_BIAS] = Group(V, 1 / sp.sqrt(V), ONE, ALONE, False, False, "read-out bias")
-    return found
+        (shared,) = patterns
+        bias = Group(n, stream, ONE, "vector", shared, branch=True)
+        vectors[BIAS] = bias
+        vectors[NORM] = replace(bias, size=None)
+        vectors[OUTPUT_BIAS] = replace(bias, output=True)
+    return vectors | {
+        FINAL_NORM: Group(n, stream, None, "vector"),
+        READOUT_BIAS: Group(V, 1 / sp.sqrt(V), ONE, "read-out bias"),
+    }
 
 
 class _Lengths:
-    """Lengths of vectors in n, M and g, where M and g are parameters of the architecture."""
+    """Give lengths of vectors in n, M and g, where M and g are parameters of the architecture."""
 
     def __init__(self, arch: Architecture):
         self.units = {name for block in arch.sub_blocks for name in _elementwise(block.branch)}
@@ -172,14 +170,15 @@ class _Lengths:
 
 
 def _elementwise(branch: Vector) -> Iterator[str]:
-    """Weights on whose output something acts coordinate by coordinate: an MLP's hidden units."""
+    """Yield the weights on whose output something acts coordinate by coordinate: an MLP's hidden
+    units."""
     for node in walk(branch):
         if isinstance(node, (Activate, Product)):
             yield from _outermost(node)
 
 
 def _outermost(vector: Vector) -> Iterator[str]:
-    """The weights that are applied last."""
+    """Yield the weights that are applied last."""
     if isinstance(vector, (Linear, Bias, Gate)):
         yield vector.weight
     else:

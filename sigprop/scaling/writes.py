@@ -48,7 +48,7 @@ ONE = sympy.Integer(1)
 
 @dataclass(frozen=True)
 class Sizes:
-    """Reads scalars of a description as sympy expressions: every named number by its formula."""
+    """Read scalars of a description as sympy expressions: every named number by its formula."""
 
     formulas: Mapping[str, Formula]
     blocks: int
@@ -56,8 +56,8 @@ class Sizes:
     tokens: int
 
     def number(self, scalar: Scalar) -> Any:
-        """The scalar in N, L, l, a, constants included. Raises ``InputError`` for a list, which
-        says nothing of other sizes."""
+        """Return the scalar in N, L, l, a, constants included. Raises ``InputError`` for a list,
+        which says nothing of other sizes."""
         values = {
             number.name: as_sympy(self.formulas[number.name], number.name, self.blocks, self.width)
             for number in names(scalar)
@@ -67,7 +67,7 @@ class Sizes:
         )
 
     def square(self, u: Vector) -> Any:
-        """S(u), up to constants; 0 where a variance is 0."""
+        """Return S(u), up to constants; 0 where a variance is 0."""
         match u:
             case Read():
                 return ONE
@@ -105,7 +105,7 @@ class Sizes:
         raise unknown(u)
 
     def scores(self, u: Attend) -> Any:
-        """1, or what a softmax makes of scores whose size changes."""
+        """Return 1, or what a softmax makes of scores whose size changes."""
         if self.tokens == 1 or u.scores.uniform:
             return ONE
         of_scores = ONE if u.scores.qk_norm else self.square(u.query) * self.square(u.key)
@@ -115,59 +115,61 @@ class Sizes:
         return opaque(u, of_scores * sympy.Mul(*extra))
 
     def size(self, u: Vector) -> Any:
-        """S(u), of what begins at zero 1."""
+        """Return S(u), of what begins at zero 1."""
         return nonzero(self.square(u))
 
     def gradients(self, u: Vector, above: Any) -> Iterator[tuple[str, Any]]:
-        """(weight, B S(x)) of every weight in u, whose own cotangent has second moment
+        """Yield (weight, B S(x)) of every weight in u, whose own cotangent has second moment
         ``above``; what begins at zero counts as of order one."""
         match u:
-            case Linear(weight, of, variance):
+            case Linear(weight=weight, of=of) | Gate(weight=weight, of=of):
                 yield weight, above * self.size(of)
-                yield from self.gradients(of, above * nonzero(varying(self.number(variance))))
             case Bias(weight=weight):
                 yield weight, above
-            case Gate(factor, of, weight):
-                yield weight, above * self.size(of)
-                yield from self.gradients(of, above * nonzero(varying(self.number(factor))) ** 2)
-            case Scale(factor, of):
-                yield from self.gradients(of, above * nonzero(varying(self.number(factor))) ** 2)
-            case Activate(activation, of):
-                yield from self.gradients(
-                    of, above if homogeneous(activation) else above * opaque(u, self.size(of))
-                )
-            case Product(left, right):
-                yield from self.gradients(left, above * self.size(right))
-                yield from self.gradients(right, above * self.size(left))
-            case Normalise(of=of, epsilon=epsilon):
-                yield from self.gradients(
-                    of, above * opaque(u, varying(self.number(epsilon))) / self.size(of)
-                )
-            case Truncate(of, fraction):
-                yield from self.gradients(of, above * nonzero(varying(self.number(fraction))))
-            case Dropout(of=of, rate=rate):
-                yield from self.gradients(of, above * opaque(u, varying(self.number(rate))))
-            case Rescale(of=of) | Mix(of=of) | Centre(of=of):
-                yield from self.gradients(of, above)
-            case Sum(terms):
-                for term in terms:
-                    yield from self.gradients(term, above)
-            case Read():
+            case _:
+                pass
+        for part, cotangent in self.below(u, above):
+            yield from self.gradients(part, cotangent)
+
+    def below(self, u: Vector, above: Any) -> Iterator[tuple[Vector, Any]]:
+        """Yield the vectors that u is made of, each with the second moment of its cotangent."""
+        match u:
+            case Read() | Bias():
                 return
-            case Attend(query, key, value):
-                yield from self.gradients(value, above * self.scores(u))
-                through = above * self.size(value) * self.scores(u)
-                for leg, other in ((query, key), (key, query)):
-                    yield from self.gradients(
-                        leg,
-                        through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other)),
-                    )
+            case Linear(of=of, variance=variance):
+                yield of, above * nonzero(varying(self.number(variance)))
+            case Gate(factor, of) | Scale(factor, of):
+                yield of, above * nonzero(varying(self.number(factor))) ** 2
+            case Activate(activation, of):
+                yield of, above if homogeneous(activation) else above * opaque(u, self.size(of))
+            case Product(left, right):
+                yield left, above * self.size(right)
+                yield right, above * self.size(left)
+            case Normalise(of=of, epsilon=epsilon):
+                yield of, above * opaque(u, varying(self.number(epsilon))) / self.size(of)
+            case Truncate(of, fraction):
+                yield of, above * nonzero(varying(self.number(fraction)))
+            case Dropout(of=of, rate=rate):
+                yield of, above * opaque(u, varying(self.number(rate)))
+            case Rescale(of=of) | Mix(of=of) | Centre(of=of):
+                yield of, above
+            case Sum(terms):
+                yield from ((term, above) for term in terms)
+            case Attend():
+                yield from self.legs(u, above)
             case _:
                 raise unknown(u)
 
+    def legs(self, u: Attend, above: Any) -> Iterator[tuple[Vector, Any]]:
+        """Yield values, queries and keys, each with the second moment of its cotangent."""
+        yield u.value, above * self.scores(u)
+        through = above * self.size(u.value) * self.scores(u)
+        for leg, other in ((u.query, u.key), (u.key, u.query)):
+            yield leg, through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other))
+
 
 def unknown(u: Vector) -> InputError:
-    """What to raise for a node whose size nobody has said."""
+    """Return the error for a node whose size nobody has said."""
     return InputError(
         f"{short(str(u), 60)}: how {type(u).__name__} depends on size is not known; accepted in a "
         f"branch: nodes that ``Sizes`` reads"
@@ -175,13 +177,13 @@ def unknown(u: Vector) -> InputError:
 
 
 def nonzero(value: Any) -> Any:
-    """The value; 1 for 0."""
+    """Return the value; 1 for 0."""
     return ONE if value == 0 else value
 
 
 def opaque(u: Vector, inside: Any) -> Any:
-    """1 where what stands inside depends on no size; else an unevaluated function of it, named
-    after the node."""
+    """Return 1 where what stands inside depends on no size; else an unevaluated function of it,
+    named after the node."""
     return ONE if varying(inside) == 1 or inside == 0 else sympy.Function(short(u, 60))(inside)
 
 
@@ -208,10 +210,10 @@ class Writes:
 
 
 def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
-    """How numbers of ``arch`` are read: by the family's formulas where it has some, else its
-    own."""
-    found = family or arch.family
-    formulas = arch.formulas if found is None else found.formulas_of(arch)
+    """Return how numbers of ``arch`` are read: by the family's formulas where it has some, else
+    its own."""
+    source = family or arch.family
+    formulas = arch.formulas if source is None else source.formulas_of(arch)
     return Sizes(
         formulas,
         arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1),
@@ -221,54 +223,56 @@ def sizes_read(arch: Architecture, family: Family | None = None) -> Sizes:
 
 
 def writes(arch: Architecture, family: Family | None = None, trained: bool = False) -> Writes:
-    """Every write and weight of a network with an additive rule or a rotation; trained: branches
-    that begin at zero count as of order one, which they are after a step. Raises ``InputError``
-    where a number is a list, or nothing is written."""
+    """Return every write and weight of a network with an additive rule or a rotation.
+
+    trained: branches that begin at zero count as of order one, which they are after a step. Raises
+    ``InputError`` where a number is a list, or nothing is written.
+    """
     rule, read = residual_rule(arch), sizes_read(arch, family)
     added = tuple(read.number(scalar) for scalar in rule.added)
-    found: list[Write] = []
+    written: list[Write] = []
     gradients: dict[str, Any] = {}
     for kind, block in enumerate(arch.sub_blocks):
-        for term in (
-            block.branch.terms
-            if isinstance(block.branch, Sum) and not rule.normed[kind]
-            else (block.branch,)
-        ):
+        normed = rule.normed[kind]
+        for term in _terms(block.branch, normed):
             whole = read.size(term) if trained else read.square(term)
-            above = varying(added[kind]) ** 2 / (whole if rule.normed[kind] and whole != 0 else 1)
-            own = dict(read.gradients(term, above))
-            gradients |= own
+            above = varying(added[kind]) ** 2 / (whole if normed and whole != 0 else 1)
+            of_term = dict(read.gradients(term, above))
+            gradients |= of_term
             if added[kind] != 0 and whole != 0:
-                found.append(Write(kind, above * whole, tuple(own)))
-    if not found:
-        scalars = [
-            *rule.added,
-            *(node.variance for node in arch.weights.values() if isinstance(node, Linear)),
-        ]
-        zero = sorted(
-            {
-                name.name
-                for scalar in scalars
-                for name in names(scalar)
-                if not any_of(arch.numbers[name.name])
-            }
-        )
-        raise InputError(
-            f"{', '.join(f'{name}=0' for name in zero)}: nothing is written; accepted: numbers at "
-            f"which branches write"
-        )
-    weights = [
-        (name, node) for name, node in arch.weights.items() if isinstance(node, (Linear, Bias))
-    ]
-    return Writes(
-        rule,
-        added,
-        tuple(found),
-        gradients,
-        {name: nonzero(varying(read.number(node.variance))) for name, node in weights},
+                written.append(Write(kind, above * whole, tuple(of_term)))
+    if not written:
+        raise _nothing_written(arch, rule)
+    variances = {
+        name: nonzero(varying(read.number(node.variance)))
+        for name, node in arch.weights.items()
+        if isinstance(node, (Linear, Bias))
+    }
+    return Writes(rule, added, tuple(written), gradients, variances)
+
+
+def _terms(branch: Vector, normed: bool) -> tuple[Vector, ...]:
+    """Return a branch's independent terms; under a norm it is one."""
+    return branch.terms if isinstance(branch, Sum) and not normed else (branch,)
+
+
+def _nothing_written(arch: Architecture, rule: ResidualRule) -> InputError:
+    """Return the error that names the numbers which are zero."""
+    variances = (node.variance for node in arch.weights.values() if isinstance(node, Linear))
+    zero = sorted(
+        {
+            number.name
+            for scalar in (*rule.added, *variances)
+            for number in names(scalar)
+            if not any_of(arch.numbers[number.name])
+        }
+    )
+    return InputError(
+        f"{', '.join(f'{name}=0' for name in zero)}: nothing is written; accepted: numbers at "
+        f"which branches write"
     )
 
 
 def any_of(value: Any) -> bool:
-    """Whether a number or any entry of a table is not 0."""
+    """Tell if a number or any entry of a table is not 0."""
     return bool(value.any()) if hasattr(value, "any") else value != 0

@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -41,13 +42,14 @@ Bars = list[list[float]]
 
 
 class Screen(Protocol):
-    """What is asked of matplotlib.pyplot."""
+    """Hold what is asked of matplotlib.pyplot."""
 
     def figure(self, *, figsize: tuple[float, float], layout: str) -> Figure: ...
 
 
 class Sheet(Protocol):
-    """What is asked of matplotlib's Figure, whose own signatures leave their options untyped."""
+    """Hold what is asked of matplotlib's Figure, whose own signatures leave their options
+    untyped."""
 
     def add_subplot(self, rows: int, columns: int, index: int, /) -> Panel: ...
     def suptitle(self, t: str, *, fontsize: str) -> object: ...
@@ -55,7 +57,7 @@ class Sheet(Protocol):
 
 
 class Panel(Protocol):
-    """What is asked of matplotlib's Axes."""
+    """Hold what is asked of matplotlib's Axes."""
 
     @property
     def xaxis(self) -> XAxis: ...
@@ -121,15 +123,17 @@ def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
 
 
 def _shown(screen: Screen, size: tuple[float, float]) -> Figure:
+    """Return a new figure on the screen."""
     return screen.figure(figsize=size, layout="constrained")
 
 
 def _print(sheet: Sheet, file: IO[bytes], form: str) -> None:
+    """Write the figure into a file."""
     sheet.savefig(file, format=form, dpi=150)
 
 
 def _fill(sheet: Sheet, table: Document, names: Sequence[str], shape: tuple[int, int]) -> None:
-    """A panel for each of these quantities, and the title."""
+    """Draw a panel for each of these quantities, and the title."""
     for index, name in enumerate(names):
         _panel(
             sheet.add_subplot(*shape, index + 1),
@@ -143,104 +147,159 @@ def _fill(sheet: Sheet, table: Document, names: Sequence[str], shape: tuple[int,
 
 
 def _panel(axes: Panel, name: str, rows: Sequence[Row]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    pairs = any(row.get("application_2") is not None for row in rows)
-    partners: dict[int | None, set[int | None]] = {}
-    for row in rows:
-        partners.setdefault(row.get("application"), set()).add(row.get("application_2"))
-    # all pairs: one line an application
-    fan = pairs and len(partners) > 1 and max(map(len, partners.values())) > 1
-    applied = any(row.get("application") is not None for row in rows)
-    groups = list(dict.fromkeys(str(row.get("group") or "total") for row in rows))
-    keys = [
-        "case",
-        *(["application"] if fan else []),
-        "token",
-        "token_2",
-        *(["group"] if applied else []),
-    ]
-    varying = [key for key in keys if len({row.get(key) for row in rows}) > 1]
-    series: dict[tuple[object, ...], list[tuple[float, Row]]] = {}
-    for row in rows:
-        x = (
-            (row["application_2"] if pairs else row["application"])
-            if applied
-            else groups.index(str(row.get("group") or "total"))
-        )
-        series.setdefault(tuple(row.get(key) for key in varying), []).append((x, row))
-    for index, (values, points) in enumerate(series.items()):
-        text = ", ".join(
-            f"{key} {'-' if value is None else value}"
-            for key, value in zip(varying, values, strict=True)
-        )
-        label = (text or "measured") if len(series) <= MOST_LABELS else None
-        points = sorted(points, key=lambda point: point[0])
-        _series(
-            axes,
-            points,
-            _colour(index, len(series)),
-            label,
-            "theory" if index == 0 else None,
-            applied,
-        )
-    if applied:
-        axes.set_xlabel("application $b$" if pairs else "application $a$")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    else:
-        axes.set_xticks(range(len(groups)), groups)
-        axes.set_xlabel("group")
+    """Draw one quantity: a series for whatever its rows differ in beside where they are."""
+    place = _Place.of(rows)
+    series = _grouped(rows, place)
+    for index, line in enumerate(series):
+        label = (line.label or "measured") if len(series) <= MOST_LABELS else None
+        colour = _colour(index, len(series))
+        if line.predicted:
+            _theory(axes, line, colour, "theory" if index == 0 else None, joined=place.applied)
+        _bars(axes, line, colour, label, joined=place.applied)
+    place.label(axes)
     axes.set_ylabel(SYMBOLS.get(name, name))
-    fixed = f", $a$ = {next(iter(partners))}" if pairs and len(partners) == 1 else ""
-    axes.set_title(
-        name + fixed + (f" ({len(series)} series)" if len(series) > MOST_LABELS else ""),
-        fontsize="small",
-    )
+    many = f" ({len(series)} series)" if len(series) > MOST_LABELS else ""
+    axes.set_title(name + place.fixed + many, fontsize="small")
+    if _is_wide(rows):
+        axes.set_yscale("log")
+    if 1 < len(series) <= MOST_LABELS or any(row.get("theory") is not None for row in rows):
+        axes.legend(fontsize="x-small", frameon=False)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Hold what stands along a panel's axis: applications (``applied``), of pairs the second, else
+    groups; partners: {first application: second ones}."""
+
+    applied: bool
+    pairs: bool
+    partners: dict[int | None, set[int | None]]
+    groups: list[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> _Place:
+        """Read it off the rows."""
+        partners: dict[int | None, set[int | None]] = {}
+        for row in rows:
+            partners.setdefault(row.get("application"), set()).add(row.get("application_2"))
+        return cls(
+            any(row.get("application") is not None for row in rows),
+            any(row.get("application_2") is not None for row in rows),
+            partners,
+            list(dict.fromkeys(_group(row) for row in rows)),
+        )
+
+    @property
+    def fan(self) -> bool:
+        """Tell if these are all pairs: one line a first application."""
+        many = len(self.partners) > 1 and max(map(len, self.partners.values())) > 1
+        return self.pairs and many
+
+    @property
+    def fixed(self) -> str:
+        """Say which first application all pairs have."""
+        alone = self.pairs and len(self.partners) == 1
+        return f", $a$ = {next(iter(self.partners))}" if alone else ""
+
+    def differing(self) -> list[str]:
+        """Return what rows at one place may differ in."""
+        fan, applied = ["application"] if self.fan else [], ["group"] if self.applied else []
+        return ["case", *fan, "token", "token_2", *applied]
+
+    def at(self, row: Row) -> float:
+        """Return where a row stands."""
+        if not self.applied:
+            return self.groups.index(_group(row))
+        return row["application_2"] if self.pairs else row["application"]
+
+    def label(self, axes: Panel) -> None:
+        """Label the axis."""
+        if self.applied:
+            from matplotlib.ticker import MaxNLocator
+
+            axes.set_xlabel("application $b$" if self.pairs else "application $a$")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            axes.set_xticks(range(len(self.groups)), self.groups)
+            axes.set_xlabel("group")
+
+
+def _group(row: Row) -> str:
+    """Name a row's group of parameters."""
+    return str(row.get("group") or "total")
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One line of a panel: places, rows, and what tells it from the others."""
+
+    label: str
+    xs: list[float]
+    rows: list[Row]
+
+    @property
+    def theory(self) -> list[float]:
+        """Return theory's values, NaN where it has none."""
+        return [_float(row.get("theory")) for row in self.rows]
+
+    @property
+    def predicted(self) -> bool:
+        """Tell if theory has a value anywhere."""
+        return any(map(math.isfinite, self.theory))
+
+
+def _grouped(rows: Sequence[Row], place: _Place) -> list[_Series]:
+    """Return the rows series by series, each from left to right."""
+    varying = [key for key in place.differing() if len({row.get(key) for row in rows}) > 1]
+    members: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        members.setdefault(tuple(row.get(key) for key in varying), []).append(row)
+    series: list[_Series] = []
+    for values, alike in members.items():
+        parts = zip(varying, values, strict=True)
+        text = ", ".join(f"{key} {'-' if value is None else value}" for key, value in parts)
+        ordered = sorted(alike, key=place.at)
+        series.append(_Series(text, [place.at(row) for row in ordered], ordered))
+    return series
+
+
+def _is_wide(rows: Sequence[Row]) -> bool:
+    """Tell if values above 0 span more than two decades."""
     shown = [
         y
         for row in rows
         for y in (row.get("theory"), _value(row))
         if y is not None and math.isfinite(y)
     ]
-    if shown and min(shown) > 0 and max(shown) > 100 * min(shown):
-        axes.set_yscale("log")
-    if 1 < len(series) <= MOST_LABELS or any(row.get("theory") is not None for row in rows):
-        axes.legend(fontsize="x-small", frameon=False)
+    return bool(shown) and min(shown) > 0 and max(shown) > 100 * min(shown)
 
 
-def _series(
-    axes: Panel,
-    points: Sequence[tuple[float, Row]],
-    colour: Colour,
-    label: str | None,
-    theory: str | None,
-    joined: bool,
-) -> None:
-    xs = [x for x, _ in points]
-    lines = [_float(row.get("theory")) for _, row in points]
-    predicted = any(map(math.isfinite, lines))
-    if predicted:
-        axes.plot(
-            xs,
-            lines,
-            "-" if joined else "_",
-            color=colour,
-            linewidth=1.2,
-            markersize=14,
-            label=theory,
-        )
-    errors = [_error(row) for _, row in points]
+def _theory(axes: Panel, line: _Series, colour: Colour, label: str | None, *, joined: bool) -> None:
+    """Draw theory's line, or its dashes where points are not joined."""
+    axes.plot(
+        line.xs,
+        line.theory,
+        "-" if joined else "_",
+        color=colour,
+        linewidth=1.2,
+        markersize=14,
+        label=label,
+    )
+
+
+def _bars(axes: Panel, line: _Series, colour: Colour, label: str | None, *, joined: bool) -> None:
+    """Draw measured points with error bars; joined where nothing else shows their course."""
+    errors = [_error(row) for row in line.rows]
     bars = (
         [[low for low, _ in errors], [high for _, high in errors]]
         if any(map(any, errors))
         else None
     )
-    style = "o-" if joined and not predicted and not bars else "o"
     axes.errorbar(
-        xs,
-        [_float(_value(row)) for _, row in points],
+        line.xs,
+        [_float(_value(row)) for row in line.rows],
         bars,
-        fmt=style,
+        fmt="o-" if joined and not line.predicted and not bars else "o",
         color=colour,
         markersize=3.5,
         linewidth=1,
@@ -250,16 +309,18 @@ def _series(
 
 
 def _float(value: float | None) -> float:
+    """Return the number, NaN for none."""
     return math.nan if value is None else float(value)
 
 
 def _value(row: Row) -> float | None:
+    """Return what was measured, else the row's value."""
     return row.get("measured") if "measured" in row else row.get("value")
 
 
 def _error(row: Row) -> tuple[float, float]:
-    """Lengths of the error bar below and above: the standard error, or verify's interval of the
-    deviation times its scale."""
+    """Return the lengths of the error bar below and above: the standard error, or verify's interval
+    of the deviation times its scale."""
     if row.get("se") is not None:
         return float(row["se"]), float(row["se"])
     low, middle, high, scale = (row.get(key) for key in ("lower", "deviation", "upper", "scale"))
@@ -269,6 +330,7 @@ def _error(row: Row) -> tuple[float, float]:
 
 
 def _colour(index: int, count: int) -> Colour:
+    """Return a series' colour: of the cycle, or where there are many, of a scale."""
     if count <= 10:
         return f"C{index}"
     import matplotlib

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sigprop.verdict.fit import fit, lack_of_fit, weights
+from sigprop.verdict.fit import Fit, fit, lack_of_fit, weights
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, Verdicts
 from sigprop.verdict.looks import boundary, simultaneous, student
 from sigprop.verdict.moments import Booleans, Floats, Moments
@@ -23,7 +23,7 @@ PULL = 20  # ... unless all that this network moves the estimate by is below tol
 
 @dataclass(frozen=True)
 class Evidence:
-    """The arrays of ``Judgement`` for the rows under test, and each row's verdict, reason and
+    """Hold the arrays of ``Judgement`` for the rows under test, and each row's verdict, reason and
     factor still needed."""
 
     arrays: dict[str, Floats]
@@ -34,93 +34,135 @@ class Evidence:
 
     @property
     def misfits(self) -> Booleans:
-        """[R] rows whose lack of fit is significant at 0.001, Bonferroni over rows."""
+        """Tell the [R] rows whose lack of fit is significant at 0.001, Bonferroni over rows."""
         return self.arrays["misfit"] < MISFIT_LEVEL / len(self.verdicts)
 
 
 def weigh_up(
     rungs: Sequence[Moments],
     plan: Plan,
-    n1: int,
     ladder: Floats,
+    *,
+    n1: int,
     error: Floats,
     tolerance: float,
 ) -> Evidence:
-    """Intervals a +- (c se + w), w = error (+ |a - a1| where the fit fails), and what they decide.
+    """Return intervals a +- (c se + w), w = error (+ |a - a1| where the fit fails), and what they
+    decide.
 
     error: [R], the theory's own absolute error over scale. a: intercept of a + b/n + c/n^2, a1: of
     a + b/n. A row is rejected if its simultaneous interval lies outside +-tolerance, confirmed if
     its 90 % interval lies inside; a row with lack of fit or with one network behind its standard
     error is not confirmed, the latter not rejected.
     """
-    x = 1 / ladder
-    best = fit(rungs, plan.weight)
-    variance = np.stack([np.maximum(r.variance, TINY) / r.count for r in rungs])
-    line = fit(rungs, weights(x, variance, 1))
-    size = np.maximum(1.0, rungs[int(np.argmin(abs(ladder - 1)))].size)
-    misfit = lack_of_fit(rungs, x, 2, tolerance / 50 * size)
+    best, line = fit(rungs, plan.weight), _line(rungs, 1 / ladder)
+    misfit = _misfit(rungs, ladder, tolerance)
     unfit = misfit < MISFIT_LEVEL / len(misfit)
     shares = np.stack([r.variance_share for r in rungs]).max(axis=0)
-    pull = np.stack(
-        [abs(w) * r.reach / r.count for w, r in zip(plan.weight[0], rungs, strict=True)]
-    ).max(axis=0)
-    # what one network moves a by: too little to matter, or not
-    heavy = (shares > HEAVY) & (pull > tolerance / PULL)
-    a, se = best.intercept, best.se
-    wide = error + np.where(unfit, abs(a - line.intercept), 0.0)
-    critical = student(boundary(plan.looks), best.freedom)
-    limit = student(simultaneous(best.covariance, plan.looks), best.freedom)
-    half, far = critical * se + wide, limit * se + wide
-    inside = abs(a) + half <= tolerance
-    outside = abs(a) - far > tolerance
-    verdicts: Verdicts = np.full(len(a), INCONCLUSIVE, dtype=object)
-    verdicts[inside & ~unfit & ~heavy] = CONFIRMED
-    verdicts[outside & ~heavy] = REJECTED
-    trouble = tuple(
-        f"one network carries {share:.0%} of the row's variance"
-        if h
-        else f"lack of fit, p = {p:.1g}"
-        if u
-        else ""
-        for h, u, share, p in zip(heavy, unfit, shares, misfit, strict=True)
-    )
-    arrays = {
-        "deviation": a,
-        "se": se,
-        "lower": a - half,
-        "upper": a + half,
-        "simultaneous_lower": a - far,
-        "simultaneous_upper": a + far,
+    heavy = (shares > HEAVY) & (_pull(rungs, plan.weight[0]) > tolerance / PULL)
+    wide = error + np.where(unfit, abs(best.intercept - line.intercept), 0.0)
+    interval = _Interval.of(best, wide, plan.looks)
+    arrays = interval.arrays | {
         "slope": best.coefficients[1] * n1,
         "slope_se": best.errors[1] * n1,
         "linear": line.intercept,
-        "detectable": tolerance + far,
+        "detectable": tolerance + interval.far,
         "misfit": misfit,
     }
-    return Evidence(
-        arrays, verdicts, unfit | heavy, trouble, _factor(a, se, critical, limit, wide, tolerance)
+    verdicts: Verdicts = np.full(len(misfit), INCONCLUSIVE, dtype=object)
+    verdicts[interval.inside(tolerance) & ~unfit & ~heavy] = CONFIRMED
+    verdicts[interval.outside(tolerance) & ~heavy] = REJECTED
+    trouble = tuple(map(_trouble, heavy, unfit, shares, misfit))
+    return Evidence(arrays, verdicts, unfit | heavy, trouble, interval.factor(tolerance))
+
+
+def _line(rungs: Sequence[Moments], x: Floats) -> Fit:
+    """Fit a + b x."""
+    variance = np.stack([np.maximum(r.variance, TINY) / r.count for r in rungs])
+    return fit(rungs, weights(x, variance, 1))
+
+
+def _misfit(rungs: Sequence[Moments], ladder: Floats, tolerance: float) -> Floats:
+    """Return each row's p-value of lack of fit, up to a misfit that could not change a verdict."""
+    size = np.maximum(1.0, rungs[int(np.argmin(abs(ladder - 1)))].size)
+    return lack_of_fit(rungs, 1 / ladder, 2, tolerance / 50 * size)
+
+
+def _pull(rungs: Sequence[Moments], weight: Floats) -> Floats:
+    """Return by how much one network moves each row's estimate: too little to matter, or not."""
+    return np.stack([abs(w) * r.reach / r.count for w, r in zip(weight, rungs, strict=True)]).max(
+        axis=0
     )
 
 
-def _factor(
-    a: Floats,
-    se: Floats,
-    critical: Floats,
-    limit: Floats,
-    wide: Floats,
-    tolerance: float,
-) -> Floats:
-    """How many times the networks would decide each row if a stays where it is; infinite where
-    no number would."""
-    gap = abs(abs(a) - tolerance) - wide
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = (np.where(abs(a) < tolerance, critical, limit) * se / gap) ** 2
-    return np.where(gap > 0, factor, np.inf)
+def _trouble(heavy: bool, unfit: bool, share: float, p: float) -> str:
+    """Say what speaks against a row's interval."""
+    if heavy:
+        return f"one network carries {share:.0%} of the row's variance"
+    return f"lack of fit, p = {p:.1g}" if unfit else ""
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """Estimates a with their standard errors, critical values for a row alone and for all rows at
+    once, and what the intervals are widened by: [R] each."""
+
+    a: Floats
+    se: Floats
+    critical: Floats
+    limit: Floats
+    wide: Floats
+
+    @classmethod
+    def of(cls, best: Fit, wide: Floats, looks: int) -> _Interval:
+        """Return the intervals of a fit that is looked at so many times."""
+        critical = student(boundary(looks), best.freedom)
+        limit = student(simultaneous(best.covariance, looks), best.freedom)
+        return cls(best.intercept, best.se, critical, limit, wide)
+
+    @property
+    def half(self) -> Floats:
+        """Return half of the 90 % interval."""
+        return self.critical * self.se + self.wide
+
+    @property
+    def far(self) -> Floats:
+        """Return half of the simultaneous interval."""
+        return self.limit * self.se + self.wide
+
+    @property
+    def arrays(self) -> dict[str, Floats]:
+        """Return both intervals by the names they have in ``Judgement``."""
+        return {
+            "deviation": self.a,
+            "se": self.se,
+            "lower": self.a - self.half,
+            "upper": self.a + self.half,
+            "simultaneous_lower": self.a - self.far,
+            "simultaneous_upper": self.a + self.far,
+        }
+
+    def inside(self, tolerance: float) -> Booleans:
+        """Tell which 90 % intervals lie inside +-tolerance."""
+        return abs(self.a) + self.half <= tolerance
+
+    def outside(self, tolerance: float) -> Booleans:
+        """Tell which simultaneous intervals lie outside +-tolerance."""
+        return abs(self.a) - self.far > tolerance
+
+    def factor(self, tolerance: float) -> Floats:
+        """Return how many times the networks would decide each row if a stays where it is;
+        infinite where no number would."""
+        gap = abs(abs(self.a) - tolerance) - self.wide
+        critical = np.where(abs(self.a) < tolerance, self.critical, self.limit)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            factor = (critical * self.se / gap) ** 2
+        return np.where(gap > 0, factor, np.inf)
 
 
 def deciding(evidence: Evidence, tolerance: float) -> tuple[str, int]:
-    """Overall verdict and its row: the clearest rejection, else the row hardest to decide, else
-    the confirmed row nearest to +-tolerance."""
+    """Return the overall verdict and its row: the clearest rejection, else the row hardest to
+    decide, else the confirmed row nearest to +-tolerance."""
     verdicts = evidence.verdicts
     arrays = evidence.arrays
     if (verdicts == REJECTED).any():

@@ -1,5 +1,11 @@
 """The one function that decides: pilot, main run, at most one extension, verdict
-(docs/verdict.md)."""
+(docs/verdict.md).
+
+Per row d = a + b/n + c/n^2 over the widths n1/2, n1 x widths; a +- 90 % inside +-tolerance on all
+rows confirms (false confirmation <= 5 %), a simultaneous 99 % interval outside +-tolerance on some
+row rejects (false rejection <= 1 %). A true theory is confirmed with probability 0.95, one that is
+2 x tolerance off in one row rejected with 0.9.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sigprop.errors import Diverged
-from sigprop.verdict.judgement import INCONCLUSIVE, Judgement
-from sigprop.verdict.moments import Booleans, Floats
+from sigprop.verdict.judgement import Judgement, Terms, Tested
 from sigprop.verdict.run import Run
 from sigprop.verdict.sampling import Sampler, Source
 from sigprop.verdict.sizing import DEGREE
@@ -35,80 +39,82 @@ def judge(
     rounding: float = 1e-4,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Judgement:
-    """Is |lim (mean - theory)/scale| <= tolerance on every row? confirmed, rejected or
+    """Test if |lim (mean - theory)/scale| <= tolerance on every row: confirmed, rejected or
     inconclusive.
 
-    Per row d = a + b/n + c/n^2 over the widths n1/2, n1 x widths; a +- 90 % inside +-tolerance on
-    all rows confirms (false confirmation <= 5 %), a simultaneous 99 % interval outside +-tolerance
-    on some row rejects (false rejection <= 1 %). A true theory is confirmed with probability 0.95,
-    one that is 2 x tolerance off in one row rejected with 0.9.
-
-    sampler: (width, samples, stream) -> [samples, R], may raise ``Diverged``. theory, scale: [R],
-    scale > 0. error: [R] absolute numerical error of the theory. widths: ascending factors of n1.
-    start_width: first n1 (default 32, must be even; n1 only doubles). half_rung: also sample n1/2,
-    where curvature is cheap to see; without it n1 may leap (``pilot.climb``) and the same precision
-    costs about twice as much and needs at least three widths. ceiling: largest width ever sampled.
-    cost: of a network of a width (default n^2). samples: networks a rung and look instead of
-    planned ones (one number or one a rung, smallest width first). max_cost: limit on the sum of
-    cost over everything sampled; a run that would exceed it shrinks, down to 200 networks a rung
-    (the pilot, at 1 % the cost of some 20,000 networks of width n1, is never cut). identities: [R]
-    boolean, rows that hold in every network, compared to ``rounding`` (in d) and to nothing else:
-    they reject, and never confirm (with no other row the verdict is inconclusive); on_average: [R]
-    boolean, those of them whose mean is compared, not every network. progress: (phase and width,
-    done, of how many). Raises ``ValueError`` naming an argument that cannot be used.
+    theory, scale, error, identities, on_average: of ``Tested``; the others of ``Terms``; sampler: a
+    ``Sampler``, may raise ``Diverged``; progress: (phase and width, done, of how many). Raises
+    ``ValueError`` naming an argument that cannot be used.
     """
+    tested = _tested(theory, scale, error, identities=identities, on_average=on_average)
+    terms = Terms(
+        tolerance=tolerance,
+        rounding=rounding,
+        widths=widths,
+        half_rung=half_rung,
+        start_width=32 if start_width is None else int(start_width),
+        ceiling=ceiling,
+        samples=samples,
+        max_cost=max_cost,
+    )
+    _check(tested, terms)
+    source = Source(sampler, tested.theory, tested.scale, cost or _square, progress)
+    return Run(source, tested, terms).judge()
+
+
+def _square(width: int) -> float:
+    """Return what a network of this width costs, where nothing better is known."""
+    return float(width) ** 2
+
+
+def _tested(
+    theory: ArrayLike,
+    scale: ArrayLike,
+    error: ArrayLike,
+    *,
+    identities: ArrayLike | None,
+    on_average: ArrayLike | None,
+) -> Tested:
+    """Return the rows as arrays, unchecked."""
     theory, scale = np.asarray(theory, dtype=float), np.asarray(scale, dtype=float)
-    rows = len(theory)
+    count = len(theory)
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.broadcast_to(np.asarray(error, dtype=float), (rows,)) / (
+        relative = np.broadcast_to(np.asarray(error, dtype=float), (count,)) / (
             scale if scale.shape == theory.shape else 1.0
         )
-    fixed = np.zeros(rows, dtype=bool) if identities is None else np.asarray(identities, dtype=bool)
+    fixed = np.zeros(count, dtype=bool) if identities is None else np.asarray(identities, bool)
     average = fixed & (False if on_average is None else np.asarray(on_average, dtype=bool))
-    n1 = 32 if start_width is None else int(start_width)
-    factors = np.array(([0.5] if half_rung else []) + [float(w) for w in widths])
-    counts = [samples] * len(factors) if isinstance(samples, int) else samples
-    _check(theory, scale, relative, fixed, tolerance, factors, n1, half_rung, ceiling)
+    return Tested(theory, scale, relative, fixed, average)
+
+
+def _check(tested: Tested, terms: Terms) -> None:
+    """Raise ``ValueError`` for an argument that cannot be used."""
+    _check_rows(tested)
+    factors, n1, ceiling = terms.factors, terms.start_width, terms.ceiling
+    if not 0 < terms.tolerance < 1:
+        raise ValueError(f"tolerance={terms.tolerance}; accepted: between 0 and 1")
+    if len(factors) < DEGREE + 1 or (np.diff(factors) <= 0).any() or 1.0 not in factors:
+        raise ValueError(
+            f"widths={list(factors)}; accepted: ascending factors from 1, {DEGREE + 1} rungs or "
+            f"more with n1/2"
+        )
+    if n1 < 1 or (terms.half_rung and n1 % 2) or n1 * factors[-1] > ceiling:
+        raise ValueError(
+            f"start_width={n1}; accepted: even, and {factors[-1]:g} times it at most "
+            f"ceiling={ceiling}"
+        )
+    counts = terms.counts
     if counts is not None and (len(counts) != len(factors) or min(counts) < 2):
         raise ValueError(
-            f"samples={samples}; accepted: one number or {len(factors)}, each 2 or more"
+            f"samples={terms.samples}; accepted: one number or {len(factors)}, each 2 or more"
         )
-    source = Source(sampler, theory, scale, cost or (lambda n: float(n) ** 2), progress)
-    run = Run(
-        source,
-        relative,
-        tolerance,
-        factors,
-        ceiling,
-        fixed,
-        average,
-        rounding,
-        np.inf if max_cost is None else max_cost,
-        counts,
-    )
-    try:
-        return run.go(n1)
-    except Diverged as bad:
-        return run.report(INCONCLUSIVE, str(bad), None)
 
 
-def _check(
-    theory: Floats,
-    scale: Floats,
-    error: Floats,
-    fixed: Booleans,
-    tolerance: float,
-    factors: Floats,
-    n1: int,
-    half: bool,
-    ceiling: int,
-) -> None:
-    if (
-        theory.ndim != 1
-        or scale.shape != theory.shape
-        or fixed.shape != theory.shape
-        or not len(theory)
-    ):
+def _check_rows(tested: Tested) -> None:
+    """Raise ``ValueError`` for rows that cannot be judged."""
+    theory, scale, fixed, error = tested.theory, tested.scale, tested.identities, tested.error
+    alike = theory.shape == scale.shape == fixed.shape
+    if theory.ndim != 1 or not alike or not len(theory):
         raise ValueError(
             f"theory, scale, identities: shapes {theory.shape}, {scale.shape}, {fixed.shape}; "
             f"accepted: one row or more each"
@@ -117,15 +123,3 @@ def _check(
         raise ValueError("theory, scale: accepted: finite, scale > 0")
     if not (np.isfinite(error).all() and (error >= 0).all()):
         raise ValueError("error: accepted: finite, not negative")
-    if not 0 < tolerance < 1:
-        raise ValueError(f"tolerance={tolerance}; accepted: between 0 and 1")
-    if len(factors) < DEGREE + 1 or (np.diff(factors) <= 0).any() or 1.0 not in factors:
-        raise ValueError(
-            f"widths={list(factors)}; accepted: ascending factors from 1, {DEGREE + 1} rungs or "
-            f"more with n1/2"
-        )
-    if n1 < 1 or (half and n1 % 2) or n1 * factors[-1] > ceiling:
-        raise ValueError(
-            f"start_width={n1}; accepted: even, and {factors[-1]:g} times it at most "
-            f"ceiling={ceiling}"
-        )

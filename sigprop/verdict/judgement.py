@@ -1,4 +1,4 @@
-"""What a verdict says: one entry a row, and the answer for all of them."""
+"""What a verdict is asked, and what it says: one entry a row, and the answer for all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.verdict.moments import Floats
+from sigprop.verdict.moments import Booleans, Floats
 from sigprop.verdict.sampling import Draw
 
 CONFIRMED, REJECTED, INCONCLUSIVE = "confirmed", "rejected", "inconclusive"
@@ -20,7 +20,8 @@ Verdicts = NDArray[np.object_]
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """Rejected if any is, else inconclusive if any is (or there is none), else confirmed."""
+    """Return rejected if any is, else inconclusive if any is (or there is none), else
+    confirmed."""
     return (
         REJECTED
         if REJECTED in verdicts
@@ -31,8 +32,62 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """Hold the rows that are judged, [R] each.
+
+    theory, scale: what is claimed of their means, and what deviations are divided by, > 0. error:
+    absolute numerical error of the theory, here over scale. identities: rows that hold in every
+    network, compared to ``Terms.rounding`` (in d) and to nothing else: they reject, and never
+    confirm (with no other row the verdict is inconclusive). on_average: those of them whose mean is
+    compared, not every network.
+    """
+
+    theory: Floats
+    scale: Floats
+    error: Floats
+    identities: Booleans
+    on_average: Booleans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Say how rows are judged.
+
+    tolerance, rounding: of d. widths: ascending factors of n1. half_rung: also sample n1/2, where
+    curvature is cheap to see; without it n1 may leap (``pilot.climb``) and the same precision costs
+    about twice as much and needs at least three widths. start_width: first n1 (default 32,
+    must be even; n1 only doubles). ceiling: largest width ever sampled. samples: networks a rung
+    and look instead of planned ones (one number or one a rung, smallest width first). max_cost:
+    limit on the sum of ``cost`` (of a network of a width, default n^2) over everything sampled; a
+    run that would exceed it shrinks, down to 200 networks a rung (the pilot, at 1 % the cost of
+    some 20,000 networks of width n1, is never cut).
+    """
+
+    tolerance: float
+    rounding: float
+    widths: Sequence[int]
+    half_rung: bool
+    start_width: int
+    ceiling: int
+    samples: int | Sequence[int] | None
+    max_cost: float | None
+
+    @property
+    def factors(self) -> Floats:
+        """Return all factors of n1, [k]."""
+        return np.array(([0.5] if self.half_rung else []) + [float(w) for w in self.widths])
+
+    @property
+    def counts(self) -> Sequence[int] | None:
+        """Return ``samples`` for each rung."""
+        if isinstance(self.samples, int):
+            return [self.samples] * len(self.factors)
+        return self.samples
+
+
+@dataclass(frozen=True)
 class Judgement:
-    """The verdict and its evidence; arrays are [R] (rows), deviations d = (x - theory)/scale.
+    """Hold the verdict and its evidence; arrays are [R] (rows), deviations d = (x - theory)/scale.
 
     measured: theory + a * scale, the value extrapolated to infinite width. deviation, se: a and its
     standard error. lower, upper: 90 % interval of a (repeated over the two looks, widened by the
@@ -87,5 +142,5 @@ ARRAYS = (
 
 
 def empty(rows: int) -> dict[str, Floats]:
-    """Every array full of NaN: not measured."""
+    """Return every array full of NaN: not measured."""
     return {name: np.full(rows, np.nan) for name in ARRAYS}

@@ -1,10 +1,19 @@
 """The pilot: raise the smallest width until finite networks are close enough to the limit to be
-extrapolated."""
+extrapolated. On every row under test
+
+    |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
+
+u = mean |x|/scale (``Moments.size``), so a theory that is far too small is not held to its own
+scale: its row may be as noisy, relative to itself, as a right one. |b| counts by its 97.5 % lower
+confidence bound and sd with 5 % slack: noise does not raise n1, and the quadratic fit forgives
+|b|/n1 up to several times the limit. b: the linear fit's slope over the whole ladder, so it
+contains the curvature at these widths. Source: docs/verdict.md, step 4.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,70 +39,66 @@ class Pilot:
 
 
 def pilot_samples(factor: float, tolerance: float) -> int:
-    """Networks for the rung of width factor * n1: 1000 * (1 %/tolerance) within 200..4000,
-    divided by factor, at least 100."""
+    """Return the networks for the rung of width factor * n1: 1000 * (1 %/tolerance) within
+    200..4000, divided by factor, at least 100."""
     base = float(np.clip(1000 * 0.01 / tolerance, 200, 4000))
     return int(max(100, np.ceil(base / max(factor, 1.0))))
+
+
+@dataclass
+class _Networks:
+    """The pilot's networks by width; what was sampled once is kept."""
+
+    source: Source
+    tolerance: float
+    by_width: dict[int, Moments] = field(default_factory=dict[int, Moments])
+
+    def rung(self, width: int, factor: float) -> Moments:
+        """Return the moments of the rung of width factor * n1, sampling what is missing."""
+        before = self.by_width.get(width)
+        missing = pilot_samples(factor, self.tolerance) - (0 if before is None else before.count)
+        if missing > 0:
+            fresh = self.source.draw("pilot", width, missing)
+            self.by_width[width] = fresh if before is None else before + fresh
+        return self.by_width[width]
 
 
 def climb(
     source: Source,
     ladder: Sequence[float],
     start: int,
+    *,
     ceiling: int,
     tolerance: float,
     keep: Booleans,
     leap: bool = False,
 ) -> Pilot:
     """Double n1 from ``start`` (``leap``: at once to where its spread, falling as n^-1/2, would do)
-    until, on every row of ``keep`` ([R] boolean),
+    until every row of ``keep`` ([R] boolean) can be extrapolated, as this module says.
 
-        |b|/n1 <= sqrt(tolerance)/2 * max(1, u),     sd at n1 <= 0.5 u,     max share <= 5 %,
-
-    u = mean |x|/scale (``Moments.size``), so a theory that is far too small is not held to its own
-    scale: its row may be as noisy, relative to itself, as a right one. |b| counts by its 97.5 %
-    lower confidence bound and sd with 5 % slack: noise does not raise n1, and the quadratic fit
-    forgives |b|/n1 up to several times the limit. b: the linear fit's slope over the whole ladder,
-    so it contains the curvature at these widths. ladder: factors of n1. ceiling: largest width that
-    may be sampled; there the worst row is named. Widths sampled once are kept. Source:
-    docs/verdict.md, step 4.
+    ladder: factors of n1. ceiling: largest width that may be sampled; there the worst row is
+    named. Widths sampled once are kept.
     """
-    have: dict[int, Moments] = {}
-    n1 = start
-
-    def rung(factor: float) -> Moments:
-        width = round(factor * n1)
-        missing = pilot_samples(factor, tolerance) - (have[width].count if width in have else 0)
-        if missing > 0:
-            fresh = source.draw("pilot", width, missing)
-            have[width] = have[width] + fresh if width in have else fresh
-        return have[width]
-
-    rows = np.flatnonzero(keep)
+    networks, rows, n1 = _Networks(source, tolerance), np.flatnonzero(keep), start
+    factors = np.array(ladder, dtype=float)
     while True:
         last = 2 * n1 * max(ladder) > ceiling
-        row, reason, jump = _noisy(rung(1.0).rows(rows))
+        row, reason, jump = _noisy(networks.rung(n1, 1.0).rows(rows))
         if row is None or last:
-            rungs = tuple(rung(factor) for factor in ladder)
+            rungs = tuple(networks.rung(round(factor * n1), factor) for factor in ladder)
             if row is None:
-                row, reason = _steep(
-                    [r.rows(rows) for r in rungs], np.array(ladder, dtype=float), tolerance
-                )
+                row, reason = _steep([r.rows(rows) for r in rungs], factors, tolerance)
             if row is None:
                 return Pilot(n1, rungs)
             if last:
-                return Pilot(
-                    n1,
-                    rungs,
-                    int(rows[row]),
-                    f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows",
-                )
+                reason = f"{reason} at n1 = {n1}, the widest that the ceiling {ceiling} allows"
+                return Pilot(n1, rungs, int(rows[row]), reason)
         n1 *= min(jump, 2 ** int(np.log2(ceiling / (n1 * max(ladder))))) if leap else 2
 
 
 def _noisy(moments: Moments) -> tuple[int | None, str, int]:
-    """The row whose single networks fluctuate too much, if any, and how many times as wide they
-    would not: sd falls as n^-1/2."""
+    """Return the row whose single networks fluctuate too much, if any, and how many times as wide
+    they would not: sd falls as n^-1/2."""
     spread = np.sqrt(moments.variance) / np.where(moments.size > 0, moments.size, 1.0)
     row = int(np.argmax(spread))
     over = float(spread[row]) / (SPREAD_LIMIT * SLACK)
@@ -107,6 +112,7 @@ def _noisy(moments: Moments) -> tuple[int | None, str, int]:
 
 
 def _carried(moments: Moments) -> tuple[int | None, str]:
+    """Return the row that one network carries too much of, if any."""
     row = int(np.argmax(moments.share))
     if moments.share[row] > SHARE_LIMIT:
         return row, f"one network carries {moments.share[row]:.0%} of the row's sum"
@@ -114,8 +120,8 @@ def _carried(moments: Moments) -> tuple[int | None, str]:
 
 
 def _steep(rungs: Sequence[Moments], ladder: Floats, tolerance: float) -> tuple[int | None, str]:
-    """The row whose 1/n term is too large for the ladder, or that one network of another rung
-    carries, if any."""
+    """Return the row whose 1/n term is too large for the ladder, or that one network of another
+    rung carries, if any."""
     for moments in rungs:
         row, reason = _carried(moments)
         if row is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop.errors import Diverged
 from sigprop.verdict.decide import Evidence, deciding, weigh_up
 from sigprop.verdict.fit import weights
 from sigprop.verdict.judgement import (
@@ -17,42 +18,47 @@ from sigprop.verdict.judgement import (
     INCONCLUSIVE,
     REJECTED,
     Judgement,
+    Terms,
+    Tested,
     Verdicts,
     empty,
 )
-from sigprop.verdict.moments import Booleans, Floats, Moments
-from sigprop.verdict.pilot import TINY, climb
+from sigprop.verdict.moments import Floats, Moments
+from sigprop.verdict.pilot import TINY, Pilot, climb
 from sigprop.verdict.sampling import Source
 from sigprop.verdict.sizing import DEGREE, FLOOR, Plan, plan
 
 LUCK = 5  # standard errors that a mean may be off by
+MOST_TIMES = 1e6  # the networks: more of them than anybody will sample
 
 
 @dataclass
 class Run:
-    """The arguments of ``judge``, checked (error: [R], over scale; factors: [k], n1/2 included),
-    and what is known so far."""
+    """Hold what is judged and on which terms, and what is known so far."""
 
     source: Source
-    error: Floats
-    tolerance: float
-    factors: Floats
-    ceiling: int
-    fixed: Booleans
-    average: Booleans
-    rounding: float
-    budget: float
-    samples: Sequence[int] | None
+    tested: Tested
+    terms: Terms
     widths: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        self.keep = np.flatnonzero(~self.fixed)
-        self.arrays = empty(len(self.fixed))
-        self.verdicts: Verdicts = np.full(len(self.fixed), INCONCLUSIVE, dtype=object)
+        self.keep = np.flatnonzero(~self.tested.identities)
+        rows = len(self.tested.identities)
+        self.arrays = empty(rows)
+        self.verdicts: Verdicts = np.full(rows, INCONCLUSIVE, dtype=object)
+
+    def judge(self) -> Judgement:
+        """Decide; inconclusive where a network diverges."""
+        try:
+            return self.go(self.terms.start_width)
+        except Diverged as bad:
+            return self.report(INCONCLUSIVE, str(bad), None)
 
     def go(self, n1: int) -> Judgement:
-        """Pilot, main run (again at twice the width if the fit fails), extension."""
+        """Run the pilot, the main run (again at twice the width if the fit fails), and the
+        extension."""
+        factors, ceiling, tolerance = self.terms.factors, self.terms.ceiling, self.terms.tolerance
         if not len(self.keep):
             self.note(n1, [self.source.draw("main", n1, FLOOR)])
             return self.answer(None, None)
@@ -61,63 +67,68 @@ class Run:
         while True:
             pilot = climb(
                 self.source,
-                list(self.factors),
+                list(factors),
                 n1,
-                self.ceiling,
-                self.tolerance,
-                ~self.fixed,
-                self.factors[0] == 1,
+                ceiling=ceiling,
+                tolerance=tolerance,
+                keep=~self.tested.identities,
+                leap=factors[0] == 1,
             )
             if pilot.row is not None:
-                return self.stop(pilot.n1, pilot.rungs, pilot.reason, pilot.row)
+                return self.stop(pilot, pilot.reason)
             try:
                 design = self.plan(pilot.n1, pilot.rungs)
             except ValueError as bad:
-                return self.stop(pilot.n1, pilot.rungs, str(bad), None)
+                return self.stop(pilot, str(bad))
             again, n1 = evidence is not None, pilot.n1
             rungs = self.draw("main", n1, design)
             evidence = self.weigh(n1, rungs, design)
-            if again or not evidence.misfits.any() or 2 * n1 * self.factors[-1] > self.ceiling:
+            if again or not evidence.misfits.any() or 2 * n1 * factors[-1] > ceiling:
                 break
             n1 *= 2
-        if deciding(evidence, self.tolerance)[0] == INCONCLUSIVE:
+        if deciding(evidence, tolerance)[0] == INCONCLUSIVE:
             more = self.draw("extension", n1, design)
             rungs = [a + b for a, b in zip(rungs, more, strict=True)]
             evidence = self.weigh(n1, rungs, design)
         return self.answer(evidence, rungs)
 
-    def stop(self, n1: int, pilot: Sequence[Moments], reason: str, row: int | None) -> Judgement:
-        """Inconclusive after the pilot; its own fit is what is reported."""
-        self.weigh(n1, pilot, preliminary(pilot, self.factors, self.keep))
+    def stop(self, pilot: Pilot, reason: str) -> Judgement:
+        """Answer inconclusive after the pilot; its own fit is what is reported."""
+        self.weigh(pilot.n1, pilot.rungs, preliminary(pilot.rungs, self.terms.factors, self.keep))
         self.verdicts[self.keep] = INCONCLUSIVE
-        return self.report(INCONCLUSIVE, reason, row)
+        return self.report(INCONCLUSIVE, reason, pilot.row)
 
     def plan(self, n1: int, pilot: Sequence[Moments]) -> Plan:
+        """Size the main run; raises ``ValueError`` where the budget does not allow one."""
+        factors, tolerance, error = self.terms.factors, self.terms.tolerance, self.tested.error
         kept = [r.rows(self.keep) for r in pilot]
         # A row that is far off has room in proportion to its own size; its noise (under 10 %) does
         # not count.
-        size = np.maximum(1.0, kept[int(np.argmin(abs(self.factors - 1)))].size / 1.1)
-        room = (self.tolerance - np.minimum(self.error[self.keep], self.tolerance / 2)) * size
-        cost = np.array([self.source.cost(round(f * n1)) for f in self.factors])
-        return plan(
-            kept,
-            self.factors,
-            cost,
-            room,
-            samples=self.samples,
-            budget=self.budget - self.source.spent,
-        )
+        size = np.maximum(1.0, kept[int(np.argmin(abs(factors - 1)))].size / 1.1)
+        room = (tolerance - np.minimum(error[self.keep], tolerance / 2)) * size
+        cost = np.array([self.source.cost(round(f * n1)) for f in factors])
+        budget = np.inf if self.terms.max_cost is None else self.terms.max_cost
+        left = budget - self.source.spent
+        return plan(kept, factors, cost, room, samples=self.terms.counts, budget=left)
 
     def draw(self, phase: str, n1: int, design: Plan) -> list[Moments]:
+        """Sample every rung's share of the design."""
         return [
             self.source.draw(phase, round(f * n1), m)
-            for f, m in zip(self.factors, design.counts, strict=True)
+            for f, m in zip(self.terms.factors, design.counts, strict=True)
         ]
 
     def weigh(self, n1: int, rungs: Sequence[Moments], design: Plan) -> Evidence:
         """Judge the rows under test from these rungs and note the rest."""
         kept = [r.rows(self.keep) for r in rungs]
-        evidence = weigh_up(kept, design, n1, self.factors, self.error[self.keep], self.tolerance)
+        evidence = weigh_up(
+            kept,
+            design,
+            self.terms.factors,
+            n1=n1,
+            error=self.tested.error[self.keep],
+            tolerance=self.terms.tolerance,
+        )
         for name, values in evidence.arrays.items():
             self.arrays[name][self.keep] = values
         self.verdicts[self.keep] = evidence.verdicts
@@ -125,10 +136,11 @@ class Run:
         return evidence
 
     def note(self, n1: int, rungs: Sequence[Moments]) -> None:
-        """Widths, counts, and the identity rows: their range over these networks against
+        """Note widths, counts, and the identity rows: their range over these networks against
         rounding, or their mean's."""
-        fixed, arrays = self.fixed, self.arrays
-        average, allowed = self.average[fixed], self.rounding + self.error[fixed]
+        fixed, arrays = self.tested.identities, self.arrays
+        average = self.tested.on_average[fixed]
+        allowed = self.terms.rounding + self.tested.error[fixed]
         count = sum(r.count for r in rungs)
         mean = np.sum([r.mean * r.count for r in rungs], axis=0)[fixed] / count
         se = np.where(
@@ -147,79 +159,67 @@ class Run:
         arrays["detectable"][fixed] = allowed + LUCK * se
         off: Floats = np.where(average, np.maximum(low, -high), np.maximum(high, -low))
         self.verdicts[fixed] = np.where(off <= allowed, IDENTITY, REJECTED)
-        ladder = self.factors if len(rungs) > 1 else np.ones(1)
+        ladder = self.terms.factors if len(rungs) > 1 else np.ones(1)
         self.widths = tuple(round(f * n1) for f in ladder)
         self.counts = tuple(r.count for r in rungs)
 
     def answer(self, evidence: Evidence | None, rungs: Sequence[Moments] | None) -> Judgement:
-        """The overall verdict of the rows under test, its row and one line of reason."""
-        arrays, tolerance = self.arrays, self.tolerance
+        """Return the overall verdict of the rows under test, its row and one line of reason."""
+        tolerance = self.terms.tolerance
         if evidence is None or rungs is None:
             reason = (
-                f"every row is an identity within rounding ({self.rounding:g}): nothing "
+                f"every row is an identity within rounding ({self.terms.rounding:g}): nothing "
                 f"could have failed"
             )
             return self.report(INCONCLUSIVE, reason, None)
         verdict, index = deciding(evidence, tolerance)
         row = int(self.keep[index])
-        interval = (
-            f"a = {arrays['deviation'][row]:.3g}, 90 % interval ["
-            f"{arrays['lower'][row]:.3g}, {arrays['upper'][row]:.3g}]"
-        )
+        a = f"a = {self.arrays['deviation'][row]:.3g}"
+        interval = f"{a}, 90 % interval {self.bounds(row, 'lower', 'upper')}"
         if verdict == REJECTED:
-            both = (
-                f"[{arrays['simultaneous_lower'][row]:.3g}, "
-                f"{arrays['simultaneous_upper'][row]:.3g}]"
-            )
-            return self.report(
-                verdict,
-                f"a = {arrays['deviation'][row]:.3g}, simultaneous 99 % interval {both} outside "
-                f"+-{tolerance:g}",
-                row,
-            )
+            both = self.bounds(row, "simultaneous_lower", "simultaneous_upper")
+            reason = f"{a}, simultaneous 99 % interval {both} outside +-{tolerance:g}"
+            return self.report(verdict, reason, row)
         if verdict == CONFIRMED:
             return self.report(verdict, f"nearest row: {interval} inside +-{tolerance:g}", row)
         if evidence.troubled[index]:
             return self.report(verdict, f"{evidence.trouble[index]}; {interval}", row)
         factor = evidence.factor[index]
-        if not np.isfinite(factor) or factor > 1e6:
-            return self.report(
-                verdict,
+        if not np.isfinite(factor) or factor > MOST_TIMES:
+            reason = (
                 f"{interval}: within the theory's own error or too close to +-{tolerance:g} to be "
-                f"decided",
-                row,
+                f"decided"
             )
+            return self.report(verdict, reason, row)
         more = tuple(int(np.ceil(r.count * max(factor, 1.0))) for r in rungs)
-        return self.report(
-            verdict, f"{interval}; about {factor:.2g} times the networks would decide it", row, more
-        )
+        reason = f"{interval}; about {factor:.2g} times the networks would decide it"
+        return self.report(verdict, reason, row, more)
+
+    def bounds(self, row: int, lower: str, upper: str) -> str:
+        """Write a row's interval."""
+        return f"[{self.arrays[lower][row]:.3g}, {self.arrays[upper][row]:.3g}]"
 
     def report(
         self, verdict: str, reason: str, row: int | None, needed: tuple[int, ...] | None = None
     ) -> Judgement:
-        """The Judgement; an identity that fails overrules whatever the others say."""
+        """Return the Judgement; an identity that fails overrules whatever the others say."""
         source = self.source
         self.arrays["measured"] = source.theory + source.scale * self.arrays["deviation"]
-        looks = (
-            2
-            if any(d.phase == "extension" for d in source.log)
-            else 1
-            if any(d.phase == "main" for d in source.log)
-            else 0
-        )
-        broken = np.flatnonzero(self.fixed & (self.verdicts == REJECTED))
+        phases = {draw.phase for draw in source.log}
+        looks = 2 if "extension" in phases else int("main" in phases)
+        broken = np.flatnonzero(self.tested.identities & (self.verdicts == REJECTED))
         if len(broken):
             reach: Floats = np.maximum(self.arrays["upper"], -self.arrays["lower"])[broken]
             verdict, row, needed = REJECTED, int(broken[np.argmax(reach)]), None
             reason = (
                 f"an identity is off by up to {reach.max():.2g}, more than rounding ("
-                f"{self.rounding:g})"
+                f"{self.terms.rounding:g})"
             )
         return Judgement(
             verdict=verdict,
             reason=reason,
             row=row,
-            tolerance=self.tolerance,
+            tolerance=self.terms.tolerance,
             rows=tuple(self.verdicts),
             looks=looks,
             needed=needed,
@@ -232,6 +232,6 @@ class Run:
 
 
 def preliminary(pilot: Sequence[Moments], factors: Floats, keep: NDArray[np.intp]) -> Plan:
-    """The pilot's own fit, for what is reported when the run stops there."""
+    """Return the pilot's own fit, for what is reported when the run stops there."""
     variance = np.stack([np.maximum(r.variance[keep], TINY) / r.count for r in pilot])
     return Plan(tuple(r.count for r in pilot), weights(1 / factors, variance, DEGREE), 2)

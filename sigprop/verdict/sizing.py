@@ -18,6 +18,7 @@ CONFIRM_POWER = 0.95  # of a true theory, all rows at once, by the last look
 REJECT_POWER = 0.90  # of a theory that one row, whichever, puts 2 x tolerance off
 FLOOR = 200  # networks a rung: enough for its mean to be normal and for lack of fit to show
 DEGREE = 2
+LEAST = 1e-9  # of the largest rung: fewer networks than that are none
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Plan:
 
 
 def cheapest(x: Floats, variance: Floats, cost: Floats) -> Floats:
-    """Elfving's optimal design for the intercept: m_i = |w_i| sqrt(v_i/c_i), [k].
+    """Return Elfving's optimal design for the intercept: m_i = |w_i| sqrt(v_i/c_i), [k].
 
     w minimises sum_i |w_i| sqrt(v_i c_i) subject to sum_i w_i = 1 and sum_i w_i x_i^p = 0, p = 1, 2
     (a linear programme); the cost for a standard error se is then (sum_i |w_i| sqrt(v_i
@@ -52,8 +53,8 @@ def cheapest(x: Floats, variance: Floats, cost: Floats) -> Floats:
 
 
 def needed(covariance: Floats, room: Floats, looks: int) -> float:
-    """Factor by which a design with this intercept covariance must be multiplied, each look being
-    one such run.
+    """Return the factor by which a design with this intercept covariance must be multiplied, each
+    look being one such run.
 
     With independent looks Z1, Z1' ~ N(0, C) and pooled Z2 = (Z1 + Z1')/sqrt 2, a true theory is
     confirmed at look l iff sqrt(factor) >= max_r (|Z_l,r| + c) s_r/room_r (s: se; s/sqrt 2 at look
@@ -88,7 +89,7 @@ def plan(
     samples: Sequence[int] | None = None,
     budget: float = np.inf,
 ) -> Plan:
-    """Counts and weights for the main run from the pilot's covariances.
+    """Return counts and weights for the main run from the pilot's covariances.
 
     The design is the cheapest one for the envelope over rows of v_ir/room_r^2, scaled by ``needed``
     and lifted to FLOOR networks a rung; it shrinks to ``budget`` (cost units, both looks),
@@ -97,27 +98,35 @@ def plan(
     """
     x = 1 / ladder
     variance = np.stack([np.maximum(r.variance, TINY) for r in pilot])
-    if samples is None:
+    if samples is not None:
+        counts = np.asarray(samples, dtype=float)
+    else:
         shape = cheapest(x, (variance / room**2).max(axis=1), cost)
         shape = shape / shape.max()
-        with np.errstate(divide="ignore"):
-            weight = weights(x, variance / np.where(shape > 1e-9, shape, 0.0)[:, None], DEGREE)
-        used = [i for i in range(len(ladder)) if shape[i] > 1e-9]
-        covariance = sum(
-            np.outer(weight[0, i], weight[0, i]) * pilot[i].covariance / shape[i] for i in used
+        factor = needed(_covariance(pilot, x, variance, shape), room, looks)
+        counts = _affordable(np.maximum(FLOOR, np.ceil(factor * shape)), cost, looks, budget)
+    weight = weights(x, variance / counts[:, None], DEGREE)
+    return Plan(tuple(int(m) for m in counts), weight, looks)
+
+
+def _covariance(pilot: Sequence[Moments], x: Floats, variance: Floats, shape: Floats) -> Floats:
+    """Return the intercepts' covariance under ``shape`` networks a rung, some of which get none."""
+    with np.errstate(divide="ignore"):
+        weight = weights(x, variance / np.where(shape > LEAST, shape, 0.0)[:, None], DEGREE)
+    used = [i for i in range(len(x)) if shape[i] > LEAST]
+    parts = [np.outer(weight[0, i], weight[0, i]) * pilot[i].covariance / shape[i] for i in used]
+    return np.asarray(sum(parts))
+
+
+def _affordable(counts: Floats, cost: Floats, looks: int, budget: float) -> Floats:
+    """Return the counts, shrunk to the budget; raise ``ValueError`` when the floor alone is over
+    it."""
+    if looks * counts @ cost <= budget:
+        return counts
+    spare = budget / looks - FLOOR * cost.sum()
+    if spare < 0:
+        raise ValueError(
+            f"{FLOOR} networks a rung cost {looks * FLOOR * cost.sum():.3g} > what is "
+            f"left of max_cost, {max(budget, 0):.3g}"
         )
-        factor = needed(np.asarray(covariance), room, looks)
-        counts = np.maximum(FLOOR, np.ceil(factor * shape))
-        if looks * counts @ cost > budget:
-            spare = budget / looks - FLOOR * cost.sum()
-            if spare < 0:
-                raise ValueError(
-                    f"{FLOOR} networks a rung cost {looks * FLOOR * cost.sum():.3g} > what is "
-                    f"left of max_cost, {max(budget, 0):.3g}"
-                )
-            counts = FLOOR + np.floor((counts - FLOOR) * spare / ((counts - FLOOR) @ cost))
-    else:
-        counts = np.asarray(samples, dtype=float)
-    return Plan(
-        tuple(int(m) for m in counts), weights(x, variance / counts[:, None], DEGREE), looks
-    )
+    return FLOOR + np.floor((counts - FLOOR) * spare / ((counts - FLOOR) @ cost))

@@ -222,7 +222,10 @@ def test_cases_side_by_side_are_the_cases_one_by_one(capfd: pytest.CaptureFixtur
         "memory_mib": 256,
         "quantities": None,
     }
-    one, two = (cases.judge(quick, None, options, jobs, Chosen(), "two").rows for jobs in (1, 2))
+    one, two = (
+        cases.judge(quick, None, options, jobs=jobs, chosen=Chosen(), title="two").rows
+        for jobs in (1, 2)
+    )
     assert [row["case"] for row in two] == ["relu", "linear"]
     for mine, theirs in zip(one, two, strict=True):
         assert (

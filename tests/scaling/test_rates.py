@@ -15,7 +15,8 @@ import sympy as sp
 from sigprop.architectures import entry
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
-from sigprop.scaling.rates import OPTIMIZERS, SETTINGS, growth, rules
+from sigprop.scaling.rates import OPTIMIZERS, growth, rules
+from sigprop.scaling.rule import SETTINGS
 from sigprop.scaling.sizes import C, L, M, N, V, d, g, n
 
 LANGUAGE = {"words": "0,1,0", "c_we": 1, "c_pe": 0.1, "vocabulary": 50}

@@ -88,7 +88,14 @@ def test_plan_obeys_samples_and_budget():
 
 def ascent(sampler, rows=4, ceiling=4096, tolerance=0.01, theory=1.0):
     source = Source(sampler, np.full(rows, theory), np.full(rows, theory), lambda n: n**2)
-    return climb(source, list(LADDER), 32, ceiling, tolerance, np.ones(rows, dtype=bool)), source
+    return climb(
+        source,
+        list(LADDER),
+        32,
+        ceiling=ceiling,
+        tolerance=tolerance,
+        keep=np.ones(rows, dtype=bool),
+    ), source
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_prescriptions_read_variances() -> None:
             {"init": "gpt2", "words": (0, 1)},
             tuple(sides.values()),
             {},
-            {**OPTIONS, "optimizer": optimizer},
+            options={**OPTIONS, "optimizer": optimizer},
         )
         told = sp.prescribe("transformer", **sides, init="gpt2", words=(0, 1), optimizer=optimizer)
         ratios = [

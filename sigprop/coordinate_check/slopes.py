@@ -1,0 +1,126 @@
+"""The changes of one ladder of networks: their slopes beside theory's, and every point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sigprop.coordinate_check.ladder import Rung
+from sigprop.simulations.training.changes import OBSERVABLES
+from sigprop.verdict.slope import TOLERANCE, Fit, fit, judge, point
+
+
+class Cell(NamedTuple):
+    """Indices into a ladder's numbers of steps and into ``OBSERVABLES``."""
+
+    step: int
+    observable: int
+
+
+@dataclass
+class Changes:
+    """Squared changes [networks, steps, observables] of each rung of a ladder at one base rate;
+    ln of what theory has for the output after one step of base rate 1 at every size (None where
+    it has it not everywhere), under the rule in use and, for reference, under the prescribed
+    one."""
+
+    variable: str
+    rate: float
+    steps: tuple[int, ...]
+    ladder: Sequence[Rung]
+    theory: list[float] | None
+    reference: list[float] | None
+    squares: list[np.ndarray]
+
+    @property
+    def sizes(self) -> list[int]:
+        return [rung.size for rung in self.ladder]
+
+    def cells(self) -> list[Cell]:
+        """Return every number of steps with every observable."""
+        return [Cell(i, j) for i in range(len(self.steps)) for j in range(len(OBSERVABLES))]
+
+    def about(self, logs: list[float] | None, at: Cell) -> list[float] | None:
+        """Return theory's logs where they are about this step and observable, else None."""
+        return logs if (self.steps[at.step], at.observable) == (1, 0) else None
+
+    def fit(self, at: Cell) -> Fit:
+        """Return the networks' slope beside the reference's."""
+        line = self._line(at, self.about(self.reference, at))
+        # the rule's own prediction is not flat, and no network makes it so
+        return line._replace(reference=0.0) if abs(line.reference) > TOLERANCE else line
+
+    def predicted(self, at: Cell) -> float | None:
+        """Return theory's slope under the rule in use, where it has one."""
+        logs = self.about(self.theory, at)
+        return None if logs is None else self._line(at, logs).reference
+
+    def _line(self, at: Cell, logs: list[float] | None) -> Fit:
+        measured = [point(squares[:, at.step, at.observable]) for squares in self.squares]
+        return fit(self.sizes, measured, logs)
+
+
+def rows(changes: Changes) -> list[dict[str, Any]]:
+    """Return a row for every number of steps and observable, with its verdict."""
+    return [_labels(changes, at) | _row(changes, at) for at in changes.cells()]
+
+
+def points(changes: Changes) -> list[dict[str, Any]]:
+    """Return every rung's rms change for each of ``rows``, beside theory's where it has one."""
+    return [
+        _labels(changes, at) | values for at in changes.cells() for values in _points(changes, at)
+    ]
+
+
+def _labels(changes: Changes, at: Cell) -> dict[str, Any]:
+    """Name what a row is about."""
+    return {
+        "quantity": OBSERVABLES[at.observable],
+        "variable": changes.variable,
+        "steps": changes.steps[at.step],
+    }
+
+
+def _row(changes: Changes, at: Cell) -> dict[str, Any]:
+    """Judge one slope; numbers that are not finite become None."""
+    line = changes.fit(at)
+    widths = {rung.width for rung in changes.ladder}
+    off = line.slope - line.reference
+    row = {
+        "slope": line.slope,
+        "se": line.se,
+        "predicted": changes.predicted(at),
+        "reference": line.reference,
+        "deviation": off,
+        "lower": off - line.half,
+        "upper": off + line.half,
+        "tolerance": TOLERANCE,
+        "verdict": judge(line),
+        "sizes": changes.sizes,
+        "samples": len(changes.squares[0]),
+        "width": widths.pop() if len(widths) == 1 else None,
+    }
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
+def _points(changes: Changes, at: Cell) -> Iterator[dict[str, Any]]:
+    """Yield each rung's rms change for one row, and theory's at the base rate in use."""
+    logs = changes.about(changes.theory, at) or [None] * len(changes.ladder)
+    for rung, squares, log in zip(changes.ladder, changes.squares, logs, strict=True):
+        measured = point(squares[:, at.step, at.observable])
+        yield {
+            "size": rung.size,
+            "value": math.exp(measured.log),
+            "relative_se": measured.se,
+            "theory": None if log is None else changes.rate * math.exp(log),
+            "samples": measured.networks,
+            "width": rung.width,
+            "applications": rung.arch.depth,
+        }
