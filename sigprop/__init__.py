@@ -11,6 +11,8 @@ description.
     sp.critical(arch)    which powers of depth and loops make chosen quantities order one
     sp.prescribe(name, base=, target=, optimizer=)  rates, multipliers, decay by group of parameters
     sp.check(arch)       the coordinate check as a test: real optimiser steps
+    sp.read(build, example)  a torch module as an architecture, nothing written by hand
+    sp.inspect(build, example)  a torch module measured and judged against its own prediction
     sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens
                          save
 
@@ -39,6 +41,9 @@ _WHERE = {
     "sigprop.agreement.exponents": ("verify_exponents",),
     "sigprop.coordinate_check.check": ("check",),
     "sigprop.cost": ("costs",),
+    "sigprop.reading.read": ("read",),
+    "sigprop.reading.sources": ("from_config",),
+    "sigprop.inspection.inspect": ("inspect",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),

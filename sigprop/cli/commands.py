@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
+from sigprop.cli.inspect import inspect
 from sigprop.cli.options import (
     Chosen,
     Engine,
@@ -48,6 +49,7 @@ app.command(verify)
 app.command(prescribe)
 app.command(check)
 app.command(figures)
+app.command(inspect)
 
 
 @app.command(name="list")

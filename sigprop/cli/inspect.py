@@ -1,0 +1,73 @@
+"""``sigprop inspect``: a torch model read, predicted, measured and judged."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from sigprop.cli.options import Chosen, Repeated, Samples, whole
+from sigprop.cli.output import check_out, show
+from sigprop.cli.verify import CODES
+from sigprop.errors import InputError
+from sigprop.runtime.progress import bar
+
+Tokens = Annotated[int, whole(2, 10**5, "an integer from 2 to 10^5")]
+
+
+def inspect(
+    model: Annotated[
+        str | None, Parameter(help="FILE.py:function, which builds a torch module.")
+    ] = None,
+    /,
+    *,
+    hf: Annotated[
+        str | None,
+        Parameter(help="Instead: a kind of Hugging Face configuration, such as gpt2."),
+    ] = None,
+    chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
+    tokens: Annotated[Tokens, Parameter(help="Of the example, where the file has none.")] = 32,
+    seeds: Annotated[Samples, Parameter(help="Networks with fresh weights.")] = 8,
+    quantity: Annotated[
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Of residual_variance, token_cosine, gradient_variance; default all.",
+        ),
+    ] = (),
+) -> int:
+    """Read a torch model, predict every sub-block, measure the model itself, and judge.
+
+    The model needs nothing of sigprop: its graph is traced, its initialisers are recorded. --set
+    changes fields of the configuration of --hf.
+    """
+    check_out(chosen)
+    if (model is None) == (hf is None):
+        raise InputError("model: accepted: FILE.py:function, or --hf TYPE")
+    from sigprop.inspection.inspect import TOLERANCES
+    from sigprop.inspection.inspect import inspect as inspected
+    from sigprop.reading.sources import from_config, from_file
+
+    changes = dict(_pair(text) for text in chosen.set)
+    if model is not None and changes:
+        raise InputError("set: accepted: with --hf alone; a file says what it builds")
+    named = (
+        from_file(model, tokens)
+        if model is not None
+        else from_config(hf, tokens=tokens, changes=changes)
+    )
+    wanted = tuple(part for text in quantity for part in text.split(",")) or tuple(TOLERANCES)
+    with bar(not chosen.json) as progress:
+        table = inspected(
+            named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
+        )
+    show(table, chosen)
+    return CODES[table.verdict or ""]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"set: {text!r}; accepted: key=value")
+    return name.strip(), value.strip()

@@ -1,0 +1,121 @@
+"""What a module itself computes at every application of its description: its own graph, run on its
+own weights, the states read off and differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
+
+from sigprop.errors import Diverged, InputError
+from sigprop.modules.exporting import call
+from sigprop.reading.read import Reading
+from sigprop.reading.stream import WRAPS
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network's numbers. variance, gradient: [D + 1, T]; cosine: [D + 1, T, T]; write: [D, T],
+    the mean square of what every application adds."""
+
+    variance: Floats
+    cosine: Floats
+    gradient: Floats
+    write: Floats
+
+
+class _Run(torch.fx.Interpreter):
+    """Runs an exported graph on given tensors and keeps some nodes' values."""
+
+    def __init__(self, module: Any, kept: set[Any]) -> None:
+        super().__init__(module, garbage_collect_values=True)
+        self.kept = kept
+        self.values: dict[Any, Any] = {}
+
+    def run_node(self, n: Any) -> Any:
+        value = super().run_node(n)
+        if n in self.kept:
+            self.values[n] = value
+        return value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return call(target, args, kwargs)
+
+
+def networks(reading: Reading, seeds: Sequence[int], progress: Callable[[], None]) -> list[Network]:
+    """Measure the module, once with the weights it holds, or with fresh ones for every seed.
+
+    progress: called after each. Raises ``InputError`` for a module without weights, ``Diverged``
+    where a state is not finite.
+    """
+    found: list[Network] = []
+    for seed in seeds:
+        module = reading.built.module
+        if reading.make is not None:
+            torch.manual_seed(seed)
+            module = reading.make().eval()
+        found.append(measured(reading, module, seed))
+        progress()
+    return found
+
+
+def measured(reading: Reading, module: Any, seed: int) -> Network:
+    """Return one module's numbers; seed: of the read-out's vectors v."""
+    tensors = dict(module.named_parameters(remove_duplicate=False))
+    lacking = next((name for name, tensor in tensors.items() if tensor.is_meta), None)
+    if lacking is not None:
+        raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
+    graph, stream = reading.graph, reading.stream
+    states = [step.state.node for step in stream.steps] + [stream.steps[-1].after.node]
+    writes = [[write.node for write in step.writes] for step in stream.steps]
+    top = next((term for term in stream.readout if isinstance(term, WRAPS)), stream.steps[-1].after)
+    kept = {*states, top.node, *(node for group in writes for node in group)}
+    run = _Run(graph.module, kept)
+    arguments = [
+        tensors[graph.parameters[node]] if node in graph.parameters else graph.tensors[node]
+        for node in graph.nodes
+        if node.op == "placeholder"
+    ]
+    run.run(*_differentiable(arguments, graph))
+    width, tokens = reading.width, reading.architecture.tokens
+    generator = torch.Generator().manual_seed(seed + 7919)
+    final = run.values[top.node].reshape(tokens, width)
+    v = torch.randn(tokens, width, generator=generator, dtype=torch.float64).to(final.dtype)
+    read = (v * final).sum() / width**0.5
+    gradients = torch.autograd.grad(read, [run.values[node] for node in states])
+    arrays = [_array(run.values[node], tokens, width) for node in states]
+    grams = np.stack([state @ state.T / width for state in arrays])
+    if not np.isfinite(grams).all():
+        raise Diverged(int(np.argmin(np.isfinite(grams).all(axis=(1, 2)))))
+    variance = np.einsum("ktt->kt", grams)
+    size = np.sqrt(variance)
+    return Network(
+        variance,
+        grams / (size[:, :, None] * size[:, None, :]),
+        np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in gradients]),
+        np.stack([_written(run, group, tokens, width) for group in writes]),
+    )
+
+
+def _differentiable(arguments: list[Any], graph: Any) -> list[Any]:
+    """The arguments, floating-point inputs as leaves that gradients reach."""
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    return [
+        value.detach().clone().requires_grad_() if node in graph.inputs else value
+        for node, value in zip(placeholders, arguments, strict=True)
+    ]
+
+
+def _array(tensor: Any, tokens: int, width: int) -> Floats:
+    return tensor.detach().to(torch.float64).numpy().reshape(tokens, width)
+
+
+def _written(run: _Run, group: Sequence[Any], tokens: int, width: int) -> Floats:
+    total = np.sum([_array(run.values[node], tokens, width) for node in group], axis=0)
+    return np.asarray((total**2).mean(axis=1))

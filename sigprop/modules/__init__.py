@@ -1,0 +1,1 @@
+"""Torch modules as graphs of terms, and the law of every parameter."""

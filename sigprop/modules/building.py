@@ -1,0 +1,186 @@
+"""A module to read: built by the user's function without memory for its parameters, every
+initialiser recorded; or given, and its parameters' second moments taken.
+
+Buffers keep their values (angles of rotary positions, masks): only parameters go without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
+from torch import nn  # pyright: ignore[reportMissingImports]
+
+from sigprop.errors import InputError, short
+from sigprop.modules.laws import Law, constant, unknown
+from sigprop.modules.recording import Held, Recorder, watched
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter's shape and what its entries are drawn from; pieces: rectangles that were
+    filled on their own."""
+
+    name: str
+    shape: tuple[int, ...]
+    law: Law
+    pieces: tuple[tuple[int, tuple[int, ...], tuple[int, ...], Law], ...] = ()
+
+    def law_of(self, start: int, stop: int, axis: int) -> Law:
+        """Return the law of the entries from ``start`` to ``stop`` along an axis.
+
+        The last fill that covers them counts; one that covers a part of them leaves an unknown law
+        (a single row of an embedding, for padding, is passed over).
+        """
+        law = self.law
+        for offset, shape, strides, filled in self.pieces:
+            first, last = _range(self.shape, offset, shape, strides, axis)
+            if last <= start or first >= stop or (last - first == 1 and self.shape[axis] > 8):
+                continue
+            law = filled if first <= start and last >= stop else unknown("filled in pieces")
+        return law
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module, its parameters by every name they go by, the first name of every tensor, and the
+    first parameter that each starts as a copy of."""
+
+    module: Any
+    parameters: dict[str, Parameter]
+    same: dict[str, str]
+    copies: dict[str, str]
+    recorded: bool
+
+
+def _range(
+    shape: tuple[int, ...], offset: int, piece: tuple[int, ...], strides: tuple[int, ...], axis: int
+) -> tuple[int, int]:
+    """Which indices of ``axis`` a piece of a row-major tensor covers, from and up to."""
+    inner = int(np.prod(shape[axis + 1 :]))
+    count = 1 + sum((n - 1) * s for n, s in zip(piece, strides, strict=True) if s >= inner) // inner
+    first = offset // inner % shape[axis]
+    return first, min(first + count, shape[axis])
+
+
+@contextlib.contextmanager
+def _without_memory() -> Iterator[None]:
+    """Let every parameter that a module registers go without memory."""
+    register = nn.Module.register_parameter
+    moved: dict[int, tuple[Any, Any]] = {}
+
+    def put(self: Any, name: str, param: Any) -> None:
+        if isinstance(param, nn.parameter.UninitializedParameter):
+            raise InputError(
+                f"{type(self).__name__}.{name}: a lazy parameter; accepted: modules that know "
+                f"their sizes"
+            )
+        if param is not None and not param.is_meta:
+            if id(param) not in moved:
+                empty = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+                empty.__dict__.update(param.__dict__)
+                moved[id(param)] = param, empty
+            param = moved[id(param)][1]
+        register(self, name, param)
+
+    nn.Module.register_parameter = put
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register
+
+
+def build(function: Callable[[], Any]) -> Built:
+    """Call the user's function and record what its parameters start from.
+
+    Where it cannot run without memory it runs with. Raises ``InputError`` where it raises, or
+    returns no module.
+    """
+    recorder = Recorder()
+    try:
+        with watched(recorder), _without_memory():
+            module = _checked(function())
+            _finish(module)
+    except InputError:
+        raise
+    except Exception:
+        recorder = Recorder()
+        try:
+            with watched(recorder):
+                module = _checked(function())
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"build: {type(error).__name__}: {short(error)}; accepted: a function without "
+                f"arguments that returns a torch module"
+            ) from error
+    return _built(module.eval(), recorder)
+
+
+def given(module: Any) -> Built:
+    """Take a module as it is: the mean and variance of what its parameters hold."""
+    if module.training and any(
+        isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules()
+    ):
+        raise InputError("module: in training mode, with dropout; accepted: module.eval()")
+    return _built(_checked(module), None)
+
+
+def _checked(module: Any) -> Any:
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"model={short(module)}; accepted: a torch.nn.Module, or a function of one"
+        )
+    return module
+
+
+def _finish(module: Any) -> None:
+    """Let a library that leaves parameters without memory alone initialise them all the same."""
+    initialise = getattr(module, "initialize_weights", None)
+    if callable(initialise) and any(p.is_meta for p in module.parameters()):
+        initialise()
+
+
+def _built(module: Any, recorder: Recorder | None) -> Built:
+    parameters: dict[str, Parameter] = {}
+    first: dict[int, str] = {}
+    same: dict[str, str] = {}
+    origins: dict[object, str] = {}
+    copies: dict[str, str] = {}
+    for name, tensor in module.named_parameters(remove_duplicate=False):
+        same[name] = first.setdefault(id(tensor), name)
+        held = recorder.held(tensor) if recorder is not None else None
+        parameters[name] = _parameter(name, tensor, held)
+        copies[name] = same[name] if held is None else origins.setdefault(held.origin, same[name])
+    return Built(module, parameters, same, copies, recorder is not None)
+
+
+def _parameter(name: str, tensor: Any, held: Held | None) -> Parameter:
+    if held is not None:
+        return Parameter(name, tuple(tensor.shape), held.law, tuple(held.pieces))
+    if tensor.is_meta:
+        return Parameter(name, tuple(tensor.shape), unknown("no initialiser and no memory"))
+    return Parameter(name, tuple(tensor.shape), moments(name, tensor))
+
+
+def moments(name: str, tensor: Any) -> Law:
+    """Return the law of a parameter that is held: its entries' mean and variance.
+
+    Raises ``InputError`` for entries that are not finite, or quantised.
+    """
+    if not tensor.is_floating_point():
+        raise InputError(f"{name}: {tensor.dtype}; accepted: floating-point parameters")
+    values: NDArray[np.float64] = tensor.detach().to(torch.float64).numpy().ravel()
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: holds what is not a number; accepted: finite entries")
+    if values.size == 0 or np.ptp(values) == 0:
+        return constant(values[0] if values.size else 0.0)
+    mean, variance = float(values.mean()), float(values.var())
+    centred = abs(mean) < 4 * (variance / values.size) ** 0.5
+    return Law("measured", 0.0 if centred else mean, variance, source=f"{values.size} entries")

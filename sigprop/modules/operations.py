@@ -1,0 +1,311 @@
+"""What every operation of a graph is as a term: one small function each, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch  # pyright: ignore[reportMissingImports]
+
+from sigprop.modules.exporting import Graph
+from sigprop.modules.patterns import fused
+from sigprop.modules.pointwise import OPERATIONS, Expression, X
+from sigprop.modules.terms import (
+    Attention,
+    Contract,
+    Embedding,
+    Fixed,
+    Gain,
+    Joined,
+    Matrix,
+    Mean,
+    Norm,
+    Offset,
+    Patches,
+    Plus,
+    Pointwise,
+    Shift,
+    Softmax,
+    Source,
+    Term,
+    Times,
+    Weight,
+    Weighted,
+    base,
+)
+
+LAYOUT = {
+    *(
+        "view",
+        "reshape",
+        "transpose",
+        "contiguous",
+        "dropout",
+        "dropout_",
+        "to",
+        "_to_copy",
+        "expand",
+    ),
+    *("unsqueeze", "squeeze", "alias", "clone", "permute", "flatten", "_unsafe_view", "detach"),
+    *(
+        "unflatten",
+        "type_as",
+        "t",
+        "movedim",
+        "repeat_interleave",
+        "lift_fresh",
+        "expand_as",
+        "view_as",
+    ),
+}
+"""Operations that move numbers and change none (dropout in evaluation is one)."""
+UNARY = {
+    name for name in OPERATIONS if name not in ("add", "sub", "rsub", "mul", "div", "pow", "x")
+}
+
+
+class Terms(Protocol):
+    """What rules ask of whoever turns a graph into terms."""
+
+    @property
+    def graph(self) -> Graph: ...
+    def term(self, node: Any) -> Term: ...
+    def number(self, given: Any) -> float | None: ...
+    def unknown(self, node: Any) -> Term: ...
+    def part(self, node: Any, of: Any, axis: int, start: int, stop: int) -> Term: ...
+
+
+def applied(node: Any, function: Expression, of: Term) -> Term:
+    """Return function(of), one elementwise function where ``of`` is one itself."""
+    if isinstance(of, Pointwise):
+        return Pointwise(node, of.of, function.after(of.function))
+    return Pointwise(node, of, function)
+
+
+def _binary(name: str) -> Callable[[Terms, Any], Term]:
+    """The rule of ``+ - * / **`` of two terms, of a term and a number, of a term and fixed ones."""
+
+    def make(terms: Terms, node: Any) -> Term:
+        left, right = node.args[:2]
+        alpha = node.kwargs.get("alpha", 1)
+        numbers = terms.number(left), terms.number(right)
+        if numbers[1] is not None:
+            value = numbers[1] * (alpha if name in ("add", "sub") else 1)
+            if (name, value) in (("add", 0.0), ("sub", 0.0), ("mul", 1.0), ("div", 1.0)):
+                return terms.term(left)
+            return applied(node, Expression(name, (X, value)), terms.term(left))
+        if numbers[0] is not None and name != "pow":
+            return applied(node, Expression(name, (numbers[0], X)), terms.term(right))
+        if alpha != 1 or name == "pow":
+            return terms.unknown(node)
+        return _of_two(terms, node, name)
+
+    return make
+
+
+def _of_two(terms: Terms, node: Any, name: str) -> Term:
+    left, right = (terms.term(n) for n in node.args[:2])
+    (u, f), (v, g) = base(left), base(right)
+    if u is v and not isinstance(u, Fixed) and (f.factor is None or g.factor is None):
+        return Pointwise(node, u, Expression(name, (f, g)))
+    for one, other in ((left, right), (right, left)):
+        if isinstance(other, Fixed) and name in ("add", "mul"):
+            return (Offset if name == "add" else Weighted)(node, one, other)
+        parameter, function = base(other)
+        if not isinstance(parameter, Weight) or len(parameter.shape) != 1:
+            continue
+        if not isinstance(one, (Weight, Embedding, Source)):
+            if name == "mul":
+                return Gain(node, one, parameter.parameter, function)
+            if name == "add" and function == X:
+                return Shift(node, one, parameter.parameter)
+    if name in ("add", "sub"):
+        right = right if name == "add" else applied(node, Expression("neg", (X,)), right)
+        return fused(Plus(node, left, right), terms.graph)
+    right = right if name == "mul" else applied(node, Expression("reciprocal", (X,)), right)
+    return fused(Times(node, left, right), terms.graph)
+
+
+def _linear(terms: Terms, node: Any) -> Term:
+    of, weight, *rest = node.args
+    bias = rest[0] if rest else node.kwargs.get("bias")
+    rows, columns = weight.meta["val"].shape
+    return _matrix(terms, node, of, weight, bias, 0, rows, columns)
+
+
+def _addmm(terms: Terms, node: Any) -> Term:
+    bias, of, weight = node.args[:3]
+    columns, rows = weight.meta["val"].shape
+    return _matrix(terms, node, of, weight, bias, 1, rows, columns)
+
+
+def _matrix(terms: Terms, node: Any, of: Any, weight: Any, bias: Any, *sizes: int) -> Term:
+    w, b = terms.term(weight), None if bias is None else terms.term(bias)
+    if not isinstance(w, Weight) or not (b is None or isinstance(b, Weight)):
+        return terms.unknown(node)
+    return Matrix(node, terms.term(of), w.parameter, b and b.parameter, *sizes)
+
+
+def _matmul(terms: Terms, node: Any) -> Term:
+    left, right = node.args[:2]
+    weight = terms.term(right)
+    if isinstance(weight, Weight) and len(weight.shape) == 2:
+        transposed = tuple(right.meta["val"].shape) != weight.shape
+        columns, rows = right.meta["val"].shape
+        return Matrix(
+            node, terms.term(left), weight.parameter, None, 0 if transposed else 1, rows, columns
+        )
+    return fused(Contract(node, terms.term(left), weight), terms.graph)
+
+
+def _filled(given: Sequence[Any], *defaults: Any) -> tuple[Any, ...]:
+    """Arguments, those that are not given as they are where nothing is said."""
+    return (*given, *defaults[len(given) :])[: len(defaults)]
+
+
+def _layer_norm(terms: Terms, node: Any) -> Term:
+    of, shape, *rest = node.args
+    weight, bias, epsilon = _filled(rest, None, None, 1e-5)
+    term: Term = Norm(node, terms.term(of), "layer", float(epsilon), int(shape[-1]))
+    return _with_parameters(terms, node, term, weight, bias)
+
+
+def _rms_norm(terms: Terms, node: Any) -> Term:
+    of, shape, *rest = node.args
+    weight, epsilon = _filled(rest, None, None)
+    small = torch.finfo(of.meta["val"].dtype).eps if epsilon is None else float(epsilon)
+    return _with_parameters(
+        terms, node, Norm(node, terms.term(of), "rms", small, int(shape[-1])), weight, None
+    )
+
+
+def _with_parameters(terms: Terms, node: Any, term: Term, weight: Any, bias: Any) -> Term:
+    """A norm's own gain and shift; where they are no vectors of parameters: no rule."""
+    for given, make in ((weight, _gain), (bias, _shift)):
+        if given is not None:
+            parameter = terms.term(given)
+            if not isinstance(parameter, Weight):
+                return terms.unknown(node)
+            term = make(node, term, parameter.parameter)
+    return term
+
+
+def _gain(node: Any, of: Term, parameter: str) -> Term:
+    return Gain(node, of, parameter, X)
+
+
+def _shift(node: Any, of: Term, parameter: str) -> Term:
+    return Shift(node, of, parameter)
+
+
+def _embedding(terms: Terms, node: Any) -> Term:
+    weight, indices = (terms.term(n) for n in node.args[:2])
+    if not isinstance(weight, Weight) or not isinstance(indices, Fixed):
+        return terms.unknown(node)
+    return Embedding(node, weight.parameter, indices)
+
+
+def _mean(terms: Terms, node: Any) -> Term:
+    of, axes = node.args[:2]
+    last = len(of.meta["val"].shape) - 1
+    if [a % (last + 1) for a in axes] != [last]:
+        return terms.unknown(node)
+    return Mean(node, terms.term(of))
+
+
+def _softmax(terms: Terms, node: Any) -> Term:
+    rank = len(node.meta["val"].shape)
+    if node.args[1] % rank != rank - 1:
+        return terms.unknown(node)
+    return Softmax(node, terms.term(node.args[0]))
+
+
+def _attention(terms: Terms, node: Any) -> Term:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    head_dim = given["query"].meta["val"].shape[-1]
+    scale = given.get("scale")
+    mask = given.get("attn_mask")
+    table = None if mask is None else terms.term(mask)
+    if not (table is None or isinstance(table, Fixed)):
+        return terms.unknown(node)
+    return Attention(
+        node,
+        *(terms.term(given[name]) for name in names[:3]),
+        scale=head_dim**-0.5 if scale is None else float(scale),
+        causal=bool(given.get("is_causal", False)),
+        mask=table,
+        cap=None,
+        head_dim=head_dim,
+    )
+
+
+def _slice(terms: Terms, node: Any) -> Term:
+    of, *rest = node.args
+    axis, start, stop, step = _filled(rest, 0, None, None, 1)
+    shape = of.meta["val"].shape
+    axis %= len(shape)
+    if step != 1:
+        return terms.unknown(node)
+    ends = range(shape[axis])[slice(start, stop)]
+    return terms.part(node, of, axis, ends.start, ends.stop)
+
+
+def _select(terms: Terms, node: Any) -> Term:
+    of, axis, index = node.args
+    length = of.meta["val"].shape[axis]
+    return terms.part(
+        node, of, axis % len(of.meta["val"].shape), index % length, index % length + 1
+    )
+
+
+def _cat(terms: Terms, node: Any) -> Term:
+    tensors = node.args[0]
+    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    parts = tuple(map(terms.term, tensors))
+    return fused(Joined(node, parts, axis % len(node.meta["val"].shape)), terms.graph)
+
+
+def _convolution(terms: Terms, node: Any) -> Term:
+    of, weight, *rest = node.args
+    bias, stride, padding = _filled(rest, None, 1, 0)
+    kernel = terms.term(weight)
+    size = tuple(weight.meta["val"].shape[2:])
+    strides = (stride,) * len(size) if isinstance(stride, int) else tuple(stride)
+    pads = {padding} if isinstance(padding, int) else set(padding)
+    of_bias = None if bias is None else terms.term(bias)
+    if (
+        not isinstance(kernel, Weight)
+        or strides != size
+        or pads != {0}
+        or not (of_bias is None or isinstance(of_bias, Weight))
+    ):
+        return terms.unknown(node)
+    return Patches(node, terms.term(of), kernel.parameter, of_bias and of_bias.parameter, size)
+
+
+TERMS: dict[str, Callable[[Terms, Any], Term]] = {
+    **{name: _binary(name) for name in ("add", "sub", "mul", "div", "pow")},
+    **{f"{name}_": _binary(name) for name in ("add", "sub", "mul", "div")},
+    "linear": _linear,
+    "addmm": _addmm,
+    "matmul": _matmul,
+    "bmm": _matmul,
+    "mm": _matmul,
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "embedding": _embedding,
+    "mean": _mean,
+    "softmax": _softmax,
+    "_softmax": _softmax,
+    "scaled_dot_product_attention": _attention,
+    "slice": _slice,
+    "select": _select,
+    "narrow": lambda terms, node: terms.part(
+        node, node.args[0], node.args[1], node.args[2], node.args[2] + node.args[3]
+    ),
+    "cat": _cat,
+    "conv1d": _convolution,
+    "conv2d": _convolution,
+}
+"""Operation to the function that makes its term."""

@@ -1,0 +1,2 @@
+"""Real models into descriptions: the residual stream of a module, and its sub-blocks in sigprop's
+language."""

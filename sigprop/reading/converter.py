@@ -1,0 +1,214 @@
+"""What writes the terms of one application as expressions: reads, numbers, weights and norms.
+
+Numbers and weights get names in the order in which they are met, so that two layers that are built
+alike give equal expressions; ``describe`` renames them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from sigprop.description.sub_block import SubBlock
+from sigprop.errors import InputError
+from sigprop.language.expression import Bias, Linear, Normalise, Read, State, Vector, Write
+from sigprop.language.scalar import Constant, Number, Scalar
+from sigprop.modules.laws import Law
+from sigprop.modules.terms import Gain, Matrix, Norm, Shift, Term, Unknown
+from sigprop.reading.stem import Stem, mean_square, where
+from sigprop.reading.stream import WRAPS, Step
+
+Rule = Callable[["Converter", Any], Vector]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A matrix or bias as it stands in a branch: the parameter, which of its rows, its law, the
+    inputs it sums over."""
+
+    parameter: str
+    start: int
+    stop: int
+    law: Law
+    fan_in: int
+    packed: bool = False
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What two uses of one matrix have in common."""
+        return self.parameter, self.start, self.stop
+
+
+@dataclass
+class Application:
+    """A sub-block with the numbers and weights that its names stand for; roles: number to what it
+    is ('epsilon', 'scale', or the weight whose variance it is)."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, Drawn] = field(default_factory=dict)
+    block: SubBlock | None = None
+    path: str = ""
+
+
+class Converter:
+    """Writes the terms of one step as expressions."""
+
+    def __init__(
+        self,
+        rules: Mapping[type[Term], Rule],
+        stem: Stem,
+        step: Step,
+        width: int,
+        named: bool = True,
+    ) -> None:
+        """rules: kind of term to the expression that it is; named: numbers stand under names, as
+        those of applications do, else as they are."""
+        self.rules = rules
+        self.stem = stem
+        self.named = named
+        self.step = step
+        self.width = width
+        self.done = Application(path=where(step.writes[0]))
+        self._vectors: dict[int, Vector] = {}
+        self._reads: dict[Any, Read] = {}
+
+    def application(self) -> Application:
+        """Return the step as a sub-block."""
+        branch = self.vector(self.step.writes[0])
+        for write in self.step.writes[1:]:
+            branch = branch + self.vector(write)
+        rule: Vector = self.times(self.step.factor, State(0)) + Write()
+        for wrap in reversed(self.step.norms):
+            rule = self.wrapped(wrap, rule)
+        self.done.block = SubBlock(tuple(self._reads), branch, rule)
+        return self.done
+
+    def vector(self, term: Term) -> Vector:
+        """Return a term of the branch as an expression; a term met twice is one expression."""
+        if id(term) not in self._vectors:
+            self._vectors[id(term)] = self._convert(term)
+        return self._vectors[id(term)]
+
+    def _convert(self, term: Term) -> Vector:
+        if (read := self._read(term)) is not None:
+            return read
+        rule = self.rules.get(type(term))
+        if rule is None:
+            raise self.refused(term)
+        return rule(self, term)
+
+    def refused(self, term: Term) -> InputError:
+        if isinstance(term, Unknown):
+            return InputError(
+                f"{where(term)}: operation {term.operation} has no rule; accepted: matrices, "
+                f"norms, attention, elementwise functions, products and sums"
+            )
+        return InputError(
+            f"{where(term)}: {type(term).__name__.lower()} cannot stand in a branch; accepted: "
+            f"what is computed from the state before it"
+        )
+
+    def _read(self, term: Term) -> Vector | None:
+        """The state, or a norm of it, as a read of the sub-block."""
+        wraps: list[Term] = []
+        below = term
+        while below is not self.step.state and isinstance(below, WRAPS):
+            wraps.append(below)
+            below = below.of
+        if below is not self.step.state or (wraps and not isinstance(wraps[-1], Norm)):
+            return None
+        read: Vector = State(0)
+        for wrap in reversed(wraps):
+            read = self.wrapped(wrap, read)
+        return self._reads.setdefault(read, Read(len(self._reads)))
+
+    def number(self, value: float, role: str) -> Scalar:
+        if not self.named:
+            return Constant(value)
+        name = f"x{len(self.done.numbers)}"
+        self.done.numbers[name] = float(value)
+        self.done.roles[name] = role
+        return Number(name)
+
+    def times(self, factor: float, vector: Vector) -> Vector:
+        return vector if factor == 1.0 else self.number(factor, "scale") * vector
+
+    def wrapped(self, wrap: Term, of: Vector) -> Vector:
+        """A norm, its gain or its shift, applied."""
+        if isinstance(wrap, Norm):
+            self._check_length(wrap)
+            return Normalise(of, wrap.kind, self.number(wrap.epsilon, "epsilon"))
+        if isinstance(wrap, Gain):
+            return self.times(math.sqrt(mean_square(self.stem.law(wrap.parameter), wrap)), of)
+        assert isinstance(wrap, Shift)
+        return self._shifted(of, wrap.parameter)
+
+    def _check_length(self, norm: Norm) -> None:
+        features = norm.of.shape[-1]
+        if norm.length != features:
+            raise InputError(
+                f"{where(norm)}: a norm over {norm.length} of {features} features; accepted: over "
+                f"all, or over a head's in queries and keys"
+            )
+
+    def _shifted(self, of: Vector, parameter: str) -> Vector:
+        law = self.stem.law(parameter)
+        return of if law.second == 0 else of + self.bias(parameter, law, 0, self._size(parameter))
+
+    def _size(self, parameter: str) -> int:
+        return int(np.prod(self.stem.parameters[parameter].shape))
+
+    def weight(self, drawn: Drawn) -> str:
+        """Return the name of a matrix or bias."""
+        name = f"w{len(self.done.weights)}"
+        self.done.weights[name] = drawn
+        return name
+
+    def bias(self, parameter: str, law: Law, start: int, stop: int) -> Bias:
+        """Return a bias; raises ``InputError`` where its mean is not zero."""
+        if law.mean:
+            raise InputError(
+                f"{parameter}: a bias of mean {law.mean:.3g}; accepted: zero, or drawn around zero"
+            )
+        packed = stop - start < self._size(parameter)
+        name = self.weight(Drawn(parameter, start, stop, law, 1, packed))
+        variance = self.number(law.variance, name)
+        return Bias(name, variance, Fraction(stop - start, self.width))
+
+    def matrix(self, term: Matrix, start: int, stop: int, of: Vector | None = None) -> Vector:
+        """Return rows ``start`` to ``stop`` of a matrix, and of its bias, applied (to ``of``, where
+        that is given)."""
+        self._check_features(term)
+        law = self.stem.parameters[term.parameter].law_of(start, stop, term.axis)
+        if not law.known or abs(law.mean) > 1e-12:
+            raise InputError(
+                f"{term.parameter}: its law is {law}; accepted: entries drawn around zero, of one "
+                f"variance"
+            )
+        of = self.vector(term.of)
+        packed = stop - start < term.rows
+        name = self.weight(Drawn(term.parameter, start, stop, law, term.columns, packed))
+        variance = self.number(law.variance * term.columns, name)
+        out: Vector = Linear(name, of, variance, Fraction(stop - start, self.width))
+        if term.bias is not None:
+            of_bias = self.stem.parameters[term.bias].law_of(start, stop, 0)
+            if not of_bias.known:
+                self.stem.law(term.bias)
+            if of_bias.second:
+                out = out + self.bias(term.bias, of_bias, start, stop)
+        return out
+
+    def _check_features(self, term: Matrix) -> None:
+        """A matrix of tokens (a mixer) is none of features."""
+        entries = int(np.prod(term.node.meta["val"].shape))
+        if entries != term.rows * self.stem.tokens:
+            raise InputError(
+                f"{where(term)}: a matrix over tokens, or over more than one input; accepted: "
+                f"matrices over features, an example of one input"
+            )

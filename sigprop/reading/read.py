@@ -1,0 +1,92 @@
+"""A torch module as a description: its graph, its stream, every application as a sub-block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sigprop.description.architecture import Architecture
+from sigprop.errors import InputError
+from sigprop.reading.requirements import require
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a module.
+
+    architecture: its description; width: n; paths: of every application, the module that writes;
+    make: the user's function, None where a module was given; built: the module with its
+    parameters' laws; graph, stream: where every number comes from.
+    """
+
+    architecture: Architecture
+    width: int
+    paths: tuple[str, ...]
+    make: Callable[[], Any] | None
+    built: Any
+    graph: Any
+    stream: Any
+
+
+def read(model: Any, example: Any) -> Reading:
+    """Read a torch module's architecture, initial laws and stem, as a description that everything
+    else in sigprop takes.
+
+    model: a function without arguments that returns a ``torch.nn.Module`` (its initialisers are
+    recorded; no memory is taken for parameters), or a module (the mean and variance of what each
+    parameter holds); example: what the module is called with, a tensor, a tuple of arguments or a
+    dict of named ones, of one input. Returns a ``Reading``. Raises ``InputError`` for an operation
+    without a rule, a parameter whose law is not known, a module without a residual stream.
+    Source: derived; tests/reading checks it against descriptions by hand and real modules.
+    """
+    require("torch")
+    from sigprop.modules.building import build, given
+    from sigprop.modules.exporting import example_of, export
+    from sigprop.modules.reader import Reader
+    from sigprop.reading.branches import RULES
+    from sigprop.reading.converter import Converter
+    from sigprop.reading.describe import architecture, readout_of
+    from sigprop.reading.stem import Stem
+    from sigprop.reading.stream import WRAPS, stream
+
+    called = example_of(example)
+    built = build(model) if _is_function(model) else given(model)
+    graph = export(built, called)
+    found = stream(Reader(graph).term(graph.outputs[0]))
+    width, tokens = _sizes(found.stem)
+    stem = Stem(graph, built.parameters, tokens)
+    gram = _spread(stem.gram(found.stem), tokens)
+    applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
+    norms = [term for term in found.readout if isinstance(term, WRAPS)]
+    ending = Converter(RULES, stem, found.steps[-1], width, named=False)
+    described = architecture(
+        type(built.module).__name__,
+        applications,
+        gram=gram,
+        readout=readout_of(norms, ending.wrapped),
+        same=lambda name: built.copies[name],
+    )
+    paths = tuple(application.path for application in applications)
+    make = model if _is_function(model) else None
+    return Reading(described, width, paths, make, built, graph, found)
+
+
+def _is_function(model: Any) -> bool:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    return isinstance(model, Callable) and not isinstance(model, torch.nn.Module)
+
+
+def _sizes(stem: Any) -> tuple[int, int]:
+    """Width and tokens of the state before the first application."""
+    shape = stem.shape
+    if len(shape) == 3 and shape[0] != 1:
+        raise InputError(f"example: {shape[0]} inputs in one batch; accepted: one")
+    return shape[-1], int(np.prod(shape[:-1]))
+
+
+def _spread(gram: Any, tokens: int) -> Any:
+    return np.broadcast_to(gram, (tokens, tokens)).copy()

@@ -1,0 +1,136 @@
+"""Where a model and its example come from when they are named in text: a file of the user's, or a
+Hugging Face configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sigprop.errors import InputError, near_miss, short
+from sigprop.reading.requirements import require
+
+EXAMPLE = "example"
+"""Name in the user's file of what the model is called with: a value, or a function of one."""
+
+
+class Named(NamedTuple):
+    """A function that builds a module, and what the module is called with."""
+
+    build: Callable[[], Any]
+    example: Any
+
+
+def from_file(text: str, tokens: int) -> Named:
+    """Load ``FILE.py:function``: the function builds the module.
+
+    What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
+    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1. Raises
+    ``InputError`` for a file that cannot be loaded or has no such function.
+    """
+    torch = require("torch")
+    path, _, name = text.rpartition(":")
+    file = Path(path)
+    if not path or file.suffix != ".py" or not file.is_file():
+        raise InputError(f"model={text!r}; accepted: FILE.py:function, of a file that exists")
+    names = _loaded(file)
+    build = names.get(name)
+    if not callable(build):
+        functions = [known for known, value in names.items() if callable(value)]
+        raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
+    example = names.get(EXAMPLE, torch.arange(tokens)[None])
+    is_value = isinstance(example, (torch.Tensor, tuple, list, Mapping))
+    return Named(build, example if is_value or not callable(example) else example())
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    """Import a file of the user's, as ``python FILE.py`` would find what lies beside it."""
+    import sys
+
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"model={str(file)!r}; accepted: a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(
+            f"model={str(file)!r}: {type(error).__name__}: {short(error)}; accepted: a file that "
+            f"Python can import"
+        ) from error
+    finally:
+        sys.path.pop(0)
+    return vars(module)
+
+
+def from_config(
+    config: Any, *, tokens: int = 32, changes: Mapping[str, str] | None = None
+) -> Named:
+    """Build a Hugging Face model from its configuration, with nothing downloaded.
+
+    config: a configuration, or the name of its kind (``model_type``, such as 'gpt2'); tokens: of
+    the example, distinct token ids (of an image model, the image its configuration says); changes:
+    its fields, as text. Returns the function that builds it and the example. Raises ``InputError``
+    for a kind or a field that is not known.
+    """
+    transformers = require("transformers")
+    if isinstance(config, str):
+        known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+        if config not in known:
+            raise InputError(f"hf={config!r}{near_miss(config, known)}")
+        config = transformers.AutoConfig.for_model(config)
+    for name, text in (changes or {}).items():
+        _change(config, name, text)
+    return Named(lambda: transformers.AutoModel.from_config(config), _example(config, tokens))
+
+
+def _change(config: Any, name: str, text: str) -> None:
+    """Set a field to text read as what it was."""
+    fields = config.to_dict()
+    if name not in fields and not hasattr(config, name):
+        raise InputError(
+            f"set: {name!r} is no field of {type(config).__name__}{near_miss(name, fields)}"
+        )
+    was = getattr(config, name)
+    kinds = {bool: _boolean, int: int, float: float, str: str, type(None): _plain}
+    read = kinds.get(type(was))
+    if read is None:
+        raise InputError(f"set: {name}={text!r}; accepted: a field that is a number or text")
+    try:
+        setattr(config, name, read(text))
+    except ValueError:
+        raise InputError(f"set: {name}={text!r}; accepted: {type(was).__name__}") from None
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError
+    return text.lower() == "true"
+
+
+def _plain(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _example(config: Any, tokens: int) -> dict[str, Any]:
+    """What a model of this configuration is called with."""
+    torch = require("torch")
+    if hasattr(config, "image_size") and not hasattr(config, "vocab_size"):
+        size = config.image_size
+        sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, config.num_channels, *sides, generator=generator)
+        return {"pixel_values": image}
+    words = getattr(config, "vocab_size", tokens)
+    if tokens > words:
+        raise InputError(f"tokens={tokens}; accepted: up to the vocabulary of {words}")
+    # not the first ones: a word for padding would be no token
+    first = min(100, words - tokens)
+    return {"input_ids": torch.arange(first, first + tokens)[None]}

@@ -1,0 +1,192 @@
+"""The stem's Gram: what the state holds before the first application, in the wide limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sigprop.errors import InputError
+from sigprop.modules.building import Parameter
+from sigprop.modules.exporting import Graph
+from sigprop.modules.laws import Law
+from sigprop.modules.terms import (
+    Embedding,
+    Gain,
+    Joined,
+    Matrix,
+    Norm,
+    Part,
+    Patches,
+    Plus,
+    Pointwise,
+    Shift,
+    Source,
+    Term,
+    Times,
+    Weight,
+    base,
+)
+
+Gram = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Stem:
+    """Evaluates the Gram of terms above which there is no application."""
+
+    graph: Graph
+    parameters: Mapping[str, Parameter]
+    tokens: int
+
+    def gram(self, term: Term) -> Gram:
+        """Return <w[t], w[s]> of a term, [T, T]; raises ``InputError`` for what has no rule."""
+        rule = next((rule for kind, rule in RULES.items() if isinstance(term, kind)), None)
+        if rule is None:
+            raise InputError(
+                f"stem: {type(term).__name__.lower()} at {where(term)} has no rule; accepted: "
+                f"embeddings, inputs, matrices, norms and sums of them"
+            )
+        return rule(self, term)
+
+    def law(self, name: str) -> Law:
+        """Return a parameter's law; raises ``InputError`` where it is not known."""
+        law = self.parameters[name].law
+        if not law.known:
+            raise InputError(
+                f"{name}: its law is not known ({law.source}); accepted: torch's own "
+                f"initialisers, multiples and copies of them, or a module as it is"
+            )
+        return law
+
+
+def where(term: Term) -> str:
+    """Return the path of the module that a term comes from, or the operation's name."""
+    stack = term.node.meta.get("nn_module_stack") or {}
+    paths = [path for path, _ in stack.values() if path]
+    return paths[-1] if paths else str(term.node)
+
+
+def _embedding(stem: Stem, term: Embedding) -> Gram:
+    indices = np.asarray(stem.graph.value(term.indices.node).numpy()).reshape(-1)
+    if indices.size == 1:
+        indices = np.repeat(indices, stem.tokens)
+    law = stem.law(term.parameter)
+    return law.variance * (indices[:, None] == indices[None, :]) + law.mean**2
+
+
+def _source(stem: Stem, term: Source) -> Gram:
+    values = np.asarray(stem.graph.tensors[term.node].detach().double().numpy())
+    rows = values.reshape(-1, values.shape[-1])
+    return rows @ rows.T / rows.shape[-1]
+
+
+def _weight(stem: Stem, term: Weight) -> Gram:
+    """Positions, a row a token; one row is the same for every token."""
+    law, shape = stem.law(term.parameter), stem.parameters[term.parameter].shape
+    rows = int(np.prod(shape[:-1]))
+    return law.variance * (np.eye(rows) if rows > 1 else np.ones((1, 1))) + law.mean**2
+
+
+def _plus(stem: Stem, term: Plus) -> Gram:
+    left, right = stem.gram(term.left), stem.gram(term.right)
+    return left + right
+
+
+def _norm(stem: Stem, term: Norm) -> Gram:
+    inner = stem.gram(term.of)
+    size = np.sqrt(np.diag(inner) + term.epsilon)
+    return inner / np.outer(size, size)
+
+
+def _gain(stem: Stem, term: Gain) -> Gram:
+    law = stem.law(term.parameter)
+    if term.function.factor != 1.0 and law.variance:
+        raise InputError(f"{term.parameter}: a gain that is drawn; accepted: constants")
+    return stem.gram(term.of) * mean_square(law, term)
+
+
+def mean_square(law: Law, term: Gain) -> float:
+    """E of the squared gain: of a constant, its function's; of measured ones, their own."""
+    if law.variance == 0:
+        return float(term.function(np.float64(law.mean))) ** 2
+    shift = float(term.function(np.float64(0.0)))
+    slope = float(term.function(np.float64(1.0))) - shift
+    return law.affine(slope, shift).second
+
+
+def _shift(stem: Stem, term: Shift) -> Gram:
+    return stem.gram(term.of) + stem.law(term.parameter).second
+
+
+def _matrix(stem: Stem, term: Matrix) -> Gram:
+    law = stem.law(term.parameter)
+    bias = stem.law(term.bias).second if term.bias else 0.0
+    return law.variance * term.columns * stem.gram(term.of) + bias
+
+
+def _scale(stem: Stem, term: Pointwise) -> Gram:
+    inner, function = base(term)
+    if function.factor is None:
+        raise InputError(
+            f"stem: an activation at {where(term)} has no rule; accepted: embeddings, inputs, "
+            f"matrices, norms and sums of them"
+        )
+    return stem.gram(inner) * function.factor**2
+
+
+def _joined(stem: Stem, term: Joined) -> Gram:
+    """Tokens one after another (a class token, patches), independent of each other."""
+    grams = [stem.gram(part) for part in term.parts]
+    sizes = [len(gram) for gram in grams]
+    found = np.zeros((sum(sizes), sum(sizes)))
+    for start, gram in zip(np.cumsum([0, *sizes]), grams, strict=False):
+        found[start : start + len(gram), start : start + len(gram)] = gram
+    return found
+
+
+def _patches(stem: Stem, term: Patches) -> Gram:
+    if not isinstance(term.of, Source):
+        raise InputError(f"stem: patches of what is no input at {where(term)}")
+    image = np.asarray(stem.graph.tensors[term.of.node].detach().double().numpy())[0]
+    law = stem.law(term.parameter)
+    channels, *sides = image.shape
+    grid = [side // size for side, size in zip(sides, term.size, strict=True)]
+    shape = [channels, *(n for pair in zip(grid, term.size, strict=True) for n in pair)]
+    axes = len(sides)
+    order = [*range(1, 2 * axes, 2), 0, *range(2, 2 * axes + 1, 2)]
+    cut = image[(slice(None), *(slice(g * s) for g, s in zip(grid, term.size, strict=True)))]
+    rows = cut.reshape(shape).transpose(order).reshape(int(np.prod(grid)), -1)
+    bias = stem.law(term.bias).second if term.bias else 0.0
+    return law.variance * rows @ rows.T + bias
+
+
+def _part(stem: Stem, term: Part) -> Gram:
+    return stem.gram(term.of)[term.start : term.stop, term.start : term.stop]
+
+
+def _no_product(stem: Stem, term: Times) -> Gram:
+    raise InputError(
+        f"stem: a product at {where(term)} has no rule; accepted: embeddings, inputs, matrices, "
+        f"norms and sums of them"
+    )
+
+
+RULES = {
+    Embedding: _embedding,
+    Source: _source,
+    Weight: _weight,
+    Plus: _plus,
+    Norm: _norm,
+    Gain: _gain,
+    Shift: _shift,
+    Matrix: _matrix,
+    Pointwise: _scale,
+    Joined: _joined,
+    Patches: _patches,
+    Part: _part,
+    Times: _no_product,
+}
+"""Kind of term to its rule."""

@@ -1,0 +1,179 @@
+"""The residual stream of a module: the chain of sums from its output down to the stem.
+
+At every sum one side is the stream and all others are computed from it: those are the writes. A
+norm that the chain passes through belongs to the sum below it (post-norm), to the read-out (the
+last one of a network whose branches read norms), or to the stem (the first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sigprop.errors import InputError
+from sigprop.modules.pointwise import Expression, X
+from sigprop.modules.terms import (
+    Fixed,
+    Gain,
+    Matrix,
+    Norm,
+    Part,
+    Plus,
+    Pointwise,
+    Shift,
+    Term,
+    Weight,
+)
+
+WRAPS = (Norm, Gain, Shift)
+"""What a norm is made of: itself, its parameters."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One application. state: the stream before it; factor: what the sum multiplies it with;
+    writes: its other sides; total: the sum; after: the stream after it, which a norm may have
+    passed (outermost first in ``norms``)."""
+
+    state: Term
+    factor: float
+    writes: tuple[Term, ...]
+    total: Term
+    after: Term
+    norms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """stem: the state before the first application; steps: first one first; readout: from the
+    output to the last state, outermost first."""
+
+    stem: Term
+    steps: tuple[Step, ...]
+    readout: tuple[Term, ...]
+
+
+def stream(output: Term) -> Stream:
+    """Find the stream below a module's output; raises ``InputError`` where there is none."""
+    head, term = _to_the_stream(output)
+    steps: list[Step] = []
+    norms: list[Term] = []
+    after = term
+    while True:
+        if isinstance(term, WRAPS):
+            norms.append(term)
+            term = term.of
+            continue
+        found = _split(term)
+        if found is None:
+            break
+        state, factor, writes = found
+        steps.append(Step(state, factor, writes, term, after, tuple(norms)))
+        term = after = state
+        norms = []
+    if not steps:
+        raise InputError(
+            "model: no residual stream below its output (no sum of a state and what is computed "
+            "from it); accepted: a module with residual connections"
+        )
+    ordered = (*reversed(steps),)
+    stem = ordered[0].state
+    last = ordered[-1]
+    if last.norms and not _post(ordered):
+        ordered = (
+            *ordered[:-1],
+            Step(last.state, last.factor, last.writes, last.total, last.total, ()),
+        )
+        head = (*head, *last.norms)
+    return Stream(stem, ordered, head)
+
+
+def _post(steps: tuple[Step, ...]) -> bool:
+    """Tell whether the norm after the last sum is one of a norm after every sum, not the
+    read-out's."""
+    *before, last = steps
+    if before:
+        return bool(before[-1].norms)
+    return not any(_reads_a_norm(write, last.state) for write in last.writes)
+
+
+def _reads_a_norm(term: Term, state: Term) -> bool:
+    """Tell whether a norm of the state stands in a branch."""
+    seen: set[int] = set()
+    below = [term]
+    while below:
+        node = below.pop()
+        if id(node) in seen or node is state:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Norm) and _below(node.of) is state:
+            return True
+        below.extend(node.inside)
+    return False
+
+
+def _below(term: Term) -> Term:
+    while isinstance(term, WRAPS):
+        term = term.of
+    return term
+
+
+def _to_the_stream(output: Term) -> tuple[tuple[Term, ...], Term]:
+    """Walk from the output through a head (matrices, activations, a choice of tokens) to the first
+    norm or sum."""
+    passed: list[Term] = []
+    term = output
+    while isinstance(term, (Matrix, Pointwise, Part, Gain, Shift)):
+        if isinstance(term, (Gain, Shift)) and isinstance(_below(term), Plus):
+            break
+        passed.append(term)
+        term = term.of
+    return tuple(passed), term
+
+
+def addends(total: Term) -> list[tuple[float, Term]]:
+    """The terms of a sum and their factors, inner sums opened that nothing else uses."""
+    parts: list[tuple[float, Term]] = []
+    open_terms = [(1.0, total)]
+    while open_terms:
+        factor, term = open_terms.pop(0)
+        scale = term.function.factor if isinstance(term, Pointwise) else None
+        if isinstance(term, Pointwise) and scale is not None and term.uses <= 1:
+            open_terms.insert(0, (factor * scale, term.of))
+        elif isinstance(term, Plus) and (term is total or term.uses <= 1):
+            open_terms = [(factor, term.left), (factor, term.right), *open_terms]
+        else:
+            parts.append((factor, term))
+    return parts
+
+
+def _split(total: Term) -> tuple[Term, float, tuple[Term, ...]] | None:
+    """The state, its factor and the writes of a sum; None where no side is the state."""
+    if not isinstance(total, Plus):
+        return None
+    parts = addends(total)
+    for factor, state in parts:
+        others = [(f, t) for f, t in parts if t is not state]
+        if others and all(depends(term, state) for _, term in others):
+            if isinstance(state, (Fixed, Weight)):
+                return None
+            return state, factor, tuple(scaled(f, t) for f, t in others)
+    return None
+
+
+def scaled(factor: float, term: Term) -> Term:
+    """Return factor times a term."""
+    return term if factor == 1.0 else Pointwise(term.node, term, Expression("mul", (X, factor)))
+
+
+def depends(term: Term, on: Term) -> bool:
+    """Tell whether a term is computed from another (and is not it)."""
+    seen: set[int] = set()
+    below = list(term.inside)
+    while below:
+        node = below.pop()
+        if node is on:
+            return True
+        if id(node) not in seen:
+            seen.add(id(node))
+            below.extend(node.inside)
+    return False
