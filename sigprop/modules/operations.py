@@ -259,6 +259,19 @@ def _select(terms: Terms, node: Any) -> Term:
     )
 
 
+def _index(terms: Terms, node: Any) -> Term:
+    """A run of fixed indices along one axis is a slice."""
+    of, given = node.args[:2]
+    axes = [axis for axis, index in enumerate(given) if index is not None]
+    if len(axes) != 1 or not terms.graph.constant(given[axes[0]]):
+        return terms.unknown(node)
+    length = of.meta["val"].shape[axes[0]]
+    chosen = [int(i) % length for i in terms.graph.value(given[axes[0]]).flatten()]
+    if chosen != list(range(chosen[0], chosen[0] + len(chosen))):
+        return terms.unknown(node)
+    return terms.part(node, of, axes[0], chosen[0], chosen[-1] + 1)
+
+
 def _cat(terms: Terms, node: Any) -> Term:
     tensors = node.args[0]
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
@@ -304,6 +317,7 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "narrow": lambda terms, node: terms.part(
         node, node.args[0], node.args[1], node.args[2], node.args[2] + node.args[3]
     ),
+    "index": _index,
     "cat": _cat,
     "conv1d": _convolution,
     "conv2d": _convolution,

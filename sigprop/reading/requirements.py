@@ -8,7 +8,7 @@ from typing import Any
 
 from sigprop.errors import InputError
 
-EXTRAS = {"torch": "torch", "transformers": "torch"}
+EXTRAS = {"torch": "torch", "transformers": "hf"}
 """Package to the extra that installs it."""
 
 

@@ -1,5 +1,5 @@
 """Randomly initialised models of torch and of the transformers package, from their configuration
-(extra: torch): initialisations and predictions."""
+(extra: hf): initialisations and predictions."""
 
 from __future__ import annotations
 
