@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
+from torch._subclasses.fake_tensor import (  # pyright: ignore[reportMissingImports]
+    FakeTensorMode,
+)
+from torch.fx.experimental.symbolic_shapes import (  # pyright: ignore[reportMissingImports]
+    ShapeEnv,
+)
 
 from sigprop.errors import InputError, short
 from sigprop.modules.building import Built
@@ -25,11 +31,14 @@ class Example:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def to(self, device: str) -> Example:
-        """The same arguments on another device."""
-        move = torch.utils._pytree.tree_map
-        tensors = lambda x: x.to(device) if isinstance(x, torch.Tensor) else x  # noqa: E731
-        return Example(move(tensors, self.args), move(tensors, self.kwargs))
+    def mapped(self, function: Callable[[Any], Any]) -> Example:
+        """Return the same arguments with every tensor put through a function."""
+
+        def change(value: Any) -> Any:
+            return function(value) if isinstance(value, torch.Tensor) else value
+
+        mapped = torch.utils._pytree.tree_map
+        return Example(mapped(change, self.args), mapped(change, self.kwargs))
 
 
 def example_of(example: Any) -> Example:
@@ -95,53 +104,38 @@ def _attribute(module: Any, path: str) -> Any:
     return module
 
 
-class _OnProcessor(torch.fx.Interpreter):
-    """Runs a graph that was traced without memory on the processor."""
-
-    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return call(target, args, kwargs)
-
-
 def call(target: Any, args: Any, kwargs: Any) -> Any:
     """Call an operation of a graph with values; regions (without gradients, of a precision) run
     their own graph."""
     inner = [arg for arg in args if isinstance(arg, torch.fx.GraphModule)]
     if inner:
-        tensors = args[args.index(inner[0]) + 1 :]
-        return _OnProcessor(inner[0]).run(*tensors)
-    return target(*map(_here, args), **{name: _here(value) for name, value in kwargs.items()})
-
-
-def _here(value: Any) -> Any:
-    return torch.device("cpu") if isinstance(value, torch.device) else value
+        return torch.fx.Interpreter(inner[0]).run(*args[args.index(inner[0]) + 1 :])
+    return target(*args, **kwargs)
 
 
 @contextlib.contextmanager
-def _moved_to_meta(module: Any) -> Iterator[dict[str, Any]]:
-    """Take the memory of everything a module holds, and give it back; yields values by name."""
-    values: dict[str, Any] = {}
+def _without_memory(module: Any, mode: FakeTensorMode) -> Iterator[None]:
+    """Let the module's parameters go without memory, and give them back."""
     undo: list[tuple[dict[str, Any], str, Any]] = []
-    for path, part in module.named_modules():
-        for table in (part._parameters, part._buffers, part.__dict__):
-            for name, tensor in list(table.items()):
-                if isinstance(tensor, torch.Tensor) and not tensor.is_meta:
-                    values[f"{path}.{name}" if path else name] = tensor
-                    undo.append((table, name, tensor))
-                    table[name] = _meta(tensor)
+    fakes: dict[int, Any] = {}
+    for part in module.modules():
+        for name, tensor in part._parameters.items():
+            if tensor is not None:
+                undo.append((part._parameters, name, tensor))
+                fakes.setdefault(id(tensor), _fake(tensor, mode))
+    for table, name, tensor in undo:
+        table[name] = fakes[id(tensor)]
     try:
-        yield values
+        yield
     finally:
         for table, name, tensor in undo:
             table[name] = tensor
 
 
-def _meta(tensor: Any) -> Any:
-    empty = tensor.detach().to("meta")
-    return (
-        torch.nn.Parameter(empty, tensor.requires_grad)
-        if isinstance(tensor, torch.nn.Parameter)
-        else empty
-    )
+def _fake(tensor: Any, mode: FakeTensorMode) -> Any:
+    with mode:
+        empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+    return torch.nn.Parameter(empty, tensor.requires_grad)
 
 
 def export(built: Built, example: Example) -> Graph:
@@ -158,21 +152,21 @@ def export(built: Built, example: Example) -> Graph:
             stack.callback(setattr, config, "use_cache", cached)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        values = stack.enter_context(_moved_to_meta(module))
-        stack.enter_context(torch.device("meta"))
-        moved = example.to("meta")
+        mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+        stack.enter_context(_without_memory(module, mode))
+        given = example.mapped(mode.from_tensor)
         try:
-            program = torch.export.export(module, moved.args, moved.kwargs, strict=False)
+            program = torch.export.export(module, given.args, given.kwargs, strict=False)
         except Exception as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(
                 f"model: torch.export: {type(error).__name__}: {short(first, 200)}; accepted: a "
                 f"module that it traces on the example (no branch that depends on values)"
             ) from error
-    return _graph(program, values, example)
+    return _graph(program, example)
 
 
-def _graph(program: Any, values: dict[str, Any], example: Example) -> Graph:
+def _graph(program: Any, example: Example) -> Graph:
     signature = program.graph_signature
     parameters = signature.inputs_to_parameters
     held = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
@@ -185,7 +179,8 @@ def _graph(program: Any, values: dict[str, Any], example: Example) -> Graph:
     for node in nodes:
         if node.name in held:
             name = held[node.name]
-            tensors[node] = values.get(name, program.constants.get(name))
+            known = program.state_dict if name in program.state_dict else program.constants
+            tensors[node] = known[name]
     tensors |= dict(zip(users, leaves, strict=True))
     inputs = {
         node

@@ -49,6 +49,10 @@ LAYOUT = {
     *("unsqueeze", "squeeze", "alias", "clone", "permute", "flatten", "_unsafe_view", "detach"),
     *(
         "unflatten",
+        "numpy_T",
+        "broadcast_to",
+        "lift_fresh_copy",
+        "detach_",
         "type_as",
         "t",
         "movedim",
