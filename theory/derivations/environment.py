@@ -114,5 +114,11 @@ class SymbolicEnvironment(Environment):
         (a, t), (b, s) = self.places[i], self.places[j]
         rate = 0 if node.rate is None else self.number(node.rate, i)
         return symbols.attention(
-            node, self.tokens, (a, b), (t, s), values, cotangents, rate / (1 - rate)
+            node,
+            self.tokens,
+            (a, b),
+            (t, s),
+            values=values,
+            cotangents=cotangents,
+            odds=rate / (1 - rate),
         )

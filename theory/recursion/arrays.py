@@ -142,7 +142,7 @@ class ArrayEnvironment(NumericEnvironment):
     def attention(
         self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None
     ) -> dict[str, Any]:
-        return expectation.attention(self, node, i, j, values, cotangents, of)
+        return expectation.attention(self, node, i, j, values=values, cotangents=cotangents, of=of)
 
     @staticmethod
     def maximum(values: list[Any]) -> Any:
