@@ -34,13 +34,13 @@ class Environment(ABC):
         self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
         self.memo: dict[Any, Any] = {}
         self.participation: Any = None  # of the attention met last at one place
-        self.known: dict[Any, Any] = {}
+        self.values: dict[Any, Any] = {}
 
     def once(self, key: Any, value: Callable[[], Any]) -> Any:
-        """What is computed at the first asking and kept, or was given by ``known`` before."""
-        if key not in self.known:
-            self.known[key] = value()
-        return self.known[key]
+        """Return a value computed at the first asking and kept, or put into ``values`` before."""
+        if key not in self.values:
+            self.values[key] = value()
+        return self.values[key]
 
     def read(self, u: Read, i: str, v: Read, j: str) -> Any:
         """<r_i, r_j> of what the branch reads."""

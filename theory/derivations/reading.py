@@ -22,6 +22,7 @@ T, S = sympy.symbols("t s", integer=True, nonnegative=True)
 BAND = sympy.Symbol("k", integer=True, positive=True)
 BANDED = ("G", "X", "H", "Z", "U")
 """Heads of what has a value for every band of coordinates, where there are several."""
+Named = tuple[str, Any]  # a sympy.Eq, which sympy's constructor is not typed to return
 SLOT, TAP = sympy.Function("slot"), sympy.Function("tap")
 
 

@@ -97,18 +97,18 @@ class _Reader(NamedTuple):
     def draws(
         self, seed: int = 0, degree: int = DEGREE, nudge: float = 0.0, tail: float = 1.0
     ) -> list[Values]:
-        found = sampled_kernels(
+        grams = sampled_kernels(
             self.arch,
             self.columns,
             degree,
             seed,
-            self.reach,
-            self.approximation,
-            self.room,
-            nudge,
-            tail,
+            reach=self.reach,
+            approximation=self.approximation,
+            room=self.room,
+            nudge=nudge,
+            tail=tail,
         )
-        return [Values(self.arch, one, nudge) for one in found]
+        return [Values(self.arch, each, nudge) for each in grams]
 
     def means(self, draws: Sequence[Values]) -> list[Scaled]:
         return [_mean([one.value(row) for one in draws]) for row in self.rows]

@@ -87,7 +87,16 @@ class BackwardKind:
             logs[Cotangent(), "b"] = partners.logs[:, 0] - forward["delta_log"]
         gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
         numbers = partners.numbers if partners is not None else None
-        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
+        env = environment(
+            x,
+            self.resolution,
+            reads,
+            cotangents,
+            logs=logs,
+            ties="ties_later",
+            numbers=numbers,
+            gaps=gaps,
+        )
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")

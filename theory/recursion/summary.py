@@ -64,4 +64,4 @@ def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
             # [B, T, T]; a step's own comes without B
             env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]
         else:
-            env.known[kind, of, i] = known
+            env.values[kind, of, i] = known
