@@ -268,8 +268,8 @@ def environment(
     numbers: Any,
     gaps: Mapping[str, Any],
 ) -> ArrayEnvironment:
-    """Return the array environment of one step ('a') and, where ``numbers`` of its partners are given,
-    of those ('b')."""
+    """Return the array environment of one step ('a') and, where ``numbers`` of its partners are
+    given, of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers

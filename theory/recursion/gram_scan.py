@@ -111,7 +111,8 @@ class Carry(NamedTuple):
 
 class _Scan(NamedTuple):
     """Everything that the steps of one scan share: the kinds of step, the step tables, tracked
-    boundaries [C], widths of bands [K], whether steps share weights, draws of modulators' scores, gaps."""
+    boundaries [C], widths of bands [K], whether steps share weights, draws of modulators' scores,
+    gaps."""
 
     kinds: Sequence[Kind]
     tables: dict[str, Any]

@@ -50,8 +50,8 @@ def shared(size: int) -> int:
 
 @dataclass(frozen=True)
 class Structure:
-    """Everything that one compilation depends on: the expressions, never the numbers. ``blocks[-1]`` is the
-    read-out tap."""
+    """Everything that one compilation depends on: the expressions, never the numbers.
+    ``blocks[-1]`` is the read-out tap."""
 
     blocks: tuple[SubBlock, ...]
     initial: tuple[Vector, ...]
@@ -253,8 +253,8 @@ def _no_pairs(steps: int, used: dict[str, np.ndarray]) -> _Partners:
 
 
 def _pairs(slots: dict[str, np.ndarray], used: dict[str, np.ndarray], least: int) -> _Partners:
-    """Make partner tables from 'same slot of some weight', earlier and later, with each pair's place
-    in the forward table."""
+    """Make partner tables from 'same slot of some weight', earlier and later, with each pair's
+    place in the forward table."""
     steps = len(next(iter(used.values())))
     same = {
         w: (slots[w][:, None] == slots[w][None, :]) & used[w][:, None] & used[w][None, :]
