@@ -190,7 +190,14 @@ def test_steps_in_a_scan_are_steps_one_by_one(optimizer: str):
     )
     one = jax.jit(
         lambda p: trained.passed(
-            bare, shaped, WIDTH, p, given, lambda z: -labels / 2, applications(4), key
+            bare,
+            shaped,
+            p,
+            given,
+            width=WIDTH,
+            cotangent=lambda z: -labels / 2,
+            at=applications(4),
+            key=key,
         )
     )
     rule, seen = transform(optimizer, settings), []
@@ -255,7 +262,14 @@ def test_before_the_first_step_they_are_the_dense_engines_networks(name: str):
             by_part=given["inputs"],
         )
         own = trained.passed(
-            bare, found, width, params, given, lambda z: jnp.ones_like(z), (1, 2, 3, 4), key
+            bare,
+            found,
+            params,
+            given,
+            width=width,
+            cotangent=jnp.ones_like,
+            at=(1, 2, 3, 4),
+            key=key,
         )
         return jnp.concatenate([(own.states**2).mean(axis=(1, 2)), own.outputs**2 / width])
 
