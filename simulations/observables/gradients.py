@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,18 +54,18 @@ def _squares(outcome: Outcome, group: str) -> jax.Array:
 
 def ntk(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
     """Return the tangent kernel between two tokens' outputs, of one group or of all."""
-    pairs = sorted({(row.token or 0, row.token_2 or 0) for row in rows})
-    kernels = {pair: _kernel(outcome, *pair) for pair in pairs}
-    return jnp.stack([kernels[row.token, row.token_2][row.group] for row in rows])
+    pairs = [(row.token or 0, row.token_2 or 0) for row in rows]
+    kernels = {pair: _kernel(outcome, *pair) for pair in sorted(set(pairs))}
+    return jnp.stack([kernels[pair][row.group] for pair, row in zip(pairs, rows, strict=True)])
 
 
-def _kernel(outcome: Outcome, t: int, s: int) -> dict[str | None, jax.Array]:
+def _kernel(outcome: Outcome, t: int, s: int) -> dict[str | None, Any]:
     """Return the tangent kernel between tokens t and s by group, and of all (None)."""
     arch, tables, trace = outcome.arch, outcome.tables, outcome.trace
     pulled = outcome.gradients["ntk"]
     left, right = (jax.tree.map(lambda array, k=k: array[k], pulled) for k in (t, s))
     output = trace.taps.sum(axis=0)
-    values: dict[str | None, jax.Array] = {
+    values: dict[str | None, Any] = {
         weight: float(node.rows) * _slot_products(arch, weight, trace, (left, right)).sum()
         for weight, node in arch.weights.items()
     }
@@ -73,7 +74,7 @@ def _kernel(outcome: Outcome, t: int, s: int) -> dict[str | None, jax.Array]:
     values[READOUT] = dot(output, output)[t, s]
     for group, factor in tables["factors"].items():
         values[group] = factor * values[group]
-    values[None] = sum((values[g] for g in arch.groups), start=0)
+    values[None] = sum(values[g] for g in arch.groups)
     return values
 
 

@@ -113,18 +113,18 @@ class Training:
         table = self.tables | {"settings": numbers, "readout": np.float32(readout)}
         size = self.batch_size
 
-        def one(first: int) -> np.ndarray:
+        def batch(first: int) -> np.ndarray:
             indices = np.arange(first, first + size, dtype=np.uint32)
             return np.asarray(_batch(self.static, key, indices, table), dtype=np.float64)
 
         firsts = list(range(samples.start, samples.stop, size))
         with ThreadPoolExecutor(THREADS) as pool:
             # the first alone: two at a time would both compile
-            parts = [pool.submit(one, firsts[0]).result(), *pool.map(one, firsts[1:])]
-        found = np.concatenate(parts)[: len(samples)]
-        if not np.isfinite(found).all():
+            parts = [pool.submit(batch, firsts[0]).result(), *pool.map(batch, firsts[1:])]
+        changes = np.concatenate(parts)[: len(samples)]
+        if not np.isfinite(changes).all():
             raise Diverged
-        return found
+        return changes
 
 
 def _networks(static: Static, key: Any, samples: Any, table: Any) -> Any:

@@ -69,7 +69,7 @@ class Profile:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether q grows as ln l."""
+        """Tell if q grows as ln l."""
         return self.at(1) == 0 and any(
             write.size == 0 and write.place == HALF for write in self.writes
         )

@@ -56,8 +56,8 @@ class ArrayEnvironment(NumericEnvironment):
         return self.numbers[i][table.name]
 
     def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
-        found = self.table(table, i)
-        return jnp.swapaxes(found, -1, -2) if turned else found
+        matrix = self.table(table, i)
+        return jnp.swapaxes(matrix, -1, -2) if turned else matrix
 
     def weights(self, node: Attend, i: str, turned: bool) -> Any:
         key = ("weights", node, i)

@@ -117,8 +117,8 @@ class BackwardKind:
 
     @staticmethod
     def _modulated(x: Any, own: Float[Array, "T T"], log: Log) -> Float[Array, "T T"]:
-        """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm>
-        is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
+        """Return what comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g',
+        dh'/dm> is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
         return jnp.diag(
             over(jnp.diagonal(own) * x["sensitivity"], x["back_into"][0, 0] ** 2)
             * jnp.exp(2 * log[0])
