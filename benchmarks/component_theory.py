@@ -19,7 +19,8 @@ from sigprop.language.scores import Scores
 from sigprop.theory.attention import draws as sampling
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.attention.heads import Form, Leg, expectation
+from sigprop.theory.attention.heads import Form, Leg
+from sigprop.theory.attention.sampling import expectation
 from sigprop.theory.recursion.kernels import kernels
 from sigprop.theory.recursion.passes import GRADIENTS
 

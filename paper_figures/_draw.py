@@ -19,10 +19,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 def split(rows: Rows, name: str) -> dict[Any, list[Mapping[str, Any]]]:
     """The rows of each value of a column, in order of appearance."""
-    found: dict[Any, list[Mapping[str, Any]]] = {}
+    groups: dict[Any, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(row.get(name), []).append(row)
-    return found
+        groups.setdefault(row.get(name), []).append(row)
+    return groups
 
 
 def curve(
@@ -31,51 +31,61 @@ def curve(
     x: str,
     index: int,
     label: str | None = None,
+    *,
     f: Callable[[float], float] = lambda v: v,
     filled: bool | None = None,
 ) -> None:
     """One curve's theory and points; f: what is drawn of a value (``math.sqrt`` for an rms). The
     widest networks are filled points, others open; filled: all or none."""
-    colour, marker, line = COLOURS[index % 6], MARKERS[index % 6], LINES[index % 6]
-    own = sorted(unique(rows, x), key=lambda row: row[x])
-    xs, ys = [row[x] for row in own], [f(row["theory"]) for row in own]
-    axes.plot(xs, ys, linestyle=line, color=colour, label=label, zorder=2)
-    errors = [row.get("theory_error") or 0.0 for row in own]
-    if any(e > 1e-3 * abs(row["theory"]) for e, row in zip(errors, own, strict=True)):
-        low, high = (
-            [f(row["theory"] + sign * e) for row, e in zip(own, errors, strict=True)]
-            for sign in (-1, 1)
-        )
-        axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+    _draw_line(axes, sorted(unique(rows, x), key=lambda row: row[x]), x, index, label=label, f=f)
     widths = sorted({row["width"] for row in rows if row.get("width") is not None})
     for width in widths:
         wide = width == widths[-1] if filled is None else filled
         at = [row for row in rows if row.get("width") == width and row["measured"] is not None]
-        faces = {
-            "markerfacecolor": colour if wide else "white",
-            "markeredgecolor": colour,
-            "markeredgewidth": 0.6,
-        }
-        middle = [f(row["measured"]) for row in at]
-        ends = [
-            [
-                abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y)
-                for row, y in zip(at, middle, strict=True)
-            ]
+        _draw_points(axes, at, x, index, f=f, filled=wide)
+
+
+def _draw_line(
+    axes: Axes, rows: Rows, x: str, index: int, *, label: str | None, f: Callable[[float], float]
+) -> None:
+    """Draw theory as a line, with a band where its error is to be seen."""
+    colour, xs = COLOURS[index % 6], [row[x] for row in rows]
+    ys = [f(row["theory"]) for row in rows]
+    axes.plot(xs, ys, linestyle=LINES[index % 6], color=colour, label=label, zorder=2)
+    errors = [row.get("theory_error") or 0.0 for row in rows]
+    if any(e > 1e-3 * abs(row["theory"]) for e, row in zip(errors, rows, strict=True)):
+        low, high = (
+            [f(row["theory"] + sign * e) for row, e in zip(rows, errors, strict=True)]
             for sign in (-1, 1)
-        ]
-        size = 3.6 if wide else 5.2
-        axes.errorbar(
-            [row[x] for row in at],
-            middle,
-            ends,
-            fmt=marker,
-            color=colour,
-            linewidth=0.7,
-            markersize=size,
-            zorder=3 + wide,
-            **faces,
         )
+        axes.fill_between(xs, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _draw_points(
+    axes: Axes, rows: Rows, x: str, index: int, *, f: Callable[[float], float], filled: bool
+) -> None:
+    """Draw networks of one width as points, with 95 % intervals."""
+    colour, middle = COLOURS[index % 6], [f(row["measured"]) for row in rows]
+    ends = [
+        [
+            abs(f(row["measured"] + sign * INTERVAL * row["se"]) - y)
+            for row, y in zip(rows, middle, strict=True)
+        ]
+        for sign in (-1, 1)
+    ]
+    axes.errorbar(
+        [row[x] for row in rows],
+        middle,
+        ends,
+        fmt=MARKERS[index % 6],
+        color=colour,
+        linewidth=0.7,
+        markersize=3.6 if filled else 5.2,
+        zorder=3 + filled,
+        markerfacecolor=colour if filled else "white",
+        markeredgecolor=colour,
+        markeredgewidth=0.6,
+    )
 
 
 def unique(rows: Rows, x: str) -> list[Mapping[str, Any]]:
@@ -101,11 +111,11 @@ def over_scale(rows: Rows) -> list[dict[str, Any]]:
 def symmetric(rows: Rows, column: str, size: int, first: int = 0) -> list[list[float]]:
     """The whole map of pairs (application, application_2), counted from ``first``; 1 on the
     diagonal."""
-    found = [[1.0] * size for _ in range(size)]
+    table = [[1.0] * size for _ in range(size)]
     for row in rows:
         a, b = row["application"] - first, row["application_2"] - first
-        found[a][b] = found[b][a] = row[column]
-    return found
+        table[a][b] = table[b][a] = row[column]
+    return table
 
 
 def sizes(axes: Axes, values: Iterable[int], which: str = "x") -> None:
@@ -130,7 +140,7 @@ def plain_log(axes: Axes, which: str = "y") -> None:
 
 
 def floor(axes: Axes, width: int, samples: int) -> None:
-    """Where independent networks' mean cosine is lost in n^-1/2 fluctuations: shaded within
+    """Shade where independent networks' mean cosine is lost in n^-1/2 fluctuations: within
     INTERVAL/sqrt(n samples) of zero."""
     level = INTERVAL / math.sqrt(width * samples)
     axes.axhspan(
@@ -139,7 +149,7 @@ def floor(axes: Axes, width: int, samples: int) -> None:
 
 
 def legend_of_points(figure: Figure, rows: Rows, line: str = "wide limit") -> None:
-    """Below the panels: what lines and points are."""
+    """Say below the panels what lines and points are."""
     from matplotlib.lines import Line2D
 
     widths = sorted({row["width"] for row in rows if row.get("width") is not None})

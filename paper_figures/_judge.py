@@ -97,35 +97,22 @@ def quantile(m: int, samples: int) -> float:
 
 def points(tables: Mapping[str, Rows]) -> Judged:
     """The verdict of all tables that have a 'theory' and a 'measured' column."""
-    found, missing = [], []
+    every, missing = [], []
     for name, rows in tables.items():
-        for own in gathered(rows).values():
-            lost = [row for row in own if row.get("measured") is None or not row.get("se", 0) >= 0]
-            widths = {row["width"] for row in own}
-            if lost or len(widths) < 2 or len(widths) < len(own):
-                missing.append(
-                    f"{name}: {label(own[0])} "
-                    f"{'was lost' if lost else 'is not measured once at each of two widths'}"
-                )
+        for number in gathered(rows).values():
+            if (lack := lacking(number)) is not None:
+                missing.append(f"{name}: {label(number[0])} {lack}")
             else:
-                ladder = sorted(own, key=lambda row: row["width"])
-                found += [point(name, ladder), *between(name, ladder)]
-        found += [closed(name, row) for row in rows if row.get("reference") is not None]
-    if missing or not found:
-        return Judged(
-            "inconclusive", len(found), reason=missing[0] if missing else "no measured point"
-        )
-    m = len(found)
-    worst = max(found, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
-    against = sum(abs(p.a) > p.half(m) for p in found)
-    seen: dict[str, tuple[bool, float]] = {}
-    for p in found:
-        seen[p.curve] = min(
-            seen.get(p.curve, (True, math.inf)), (p.aside, p.half(m) + POWER * p.se)
-        )
-    curve, detects = max(
-        ((name, least) for name, (_, least) in seen.items()), key=lambda one: one[1]
-    )
+                ladder = sorted(number, key=lambda row: row["width"])
+                every += [point(name, ladder), *between(name, ladder)]
+        every += [closed(name, row) for row in rows if row.get("reference") is not None]
+    if missing or not every:
+        reason = missing[0] if missing else "no measured point"
+        return Judged("inconclusive", len(every), reason=reason)
+    m = len(every)
+    worst = max(every, key=lambda p: abs(p.a) / max(p.half(m), 1e-300))
+    against = sum(abs(p.a) > p.half(m) for p in every)
+    curve, detects = detected(every)
     blind = (
         f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
     )
@@ -142,28 +129,48 @@ def points(tables: Mapping[str, Rows]) -> Judged:
     )
 
 
+def lacking(number: Rows) -> str | None:
+    """Say what a number lacks that a verdict needs; None: nothing."""
+    if any(row.get("measured") is None or not row.get("se", 0) >= 0 for row in number):
+        return "was lost"
+    widths = {row["width"] for row in number}
+    if len(widths) < 2 or len(widths) < len(number):
+        return "is not measured once at each of two widths"
+    return None
+
+
+def detected(every: Sequence[Point]) -> tuple[str, float]:
+    """(curve, shift that its best point shows), of the curve where that shift is largest."""
+    m = len(every)
+    shifts: dict[str, tuple[bool, float]] = {}
+    for p in every:
+        shift = p.half(m) + POWER * p.se
+        shifts[p.curve] = min(shifts.get(p.curve, (True, math.inf)), (p.aside, shift))
+    return max(((curve, shift) for curve, (_, shift) in shifts.items()), key=lambda pair: pair[1])
+
+
 def finite(value: float) -> float | None:
     """JSON has no infinity."""
     return value if math.isfinite(value) else None
 
 
 def gathered(rows: Rows) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
-    """The rows of each measured number, at its widths."""
-    found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    """Gather the rows of each measured number, at its widths."""
+    numbers: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row.get("width") is not None and "theory" in row:
-            found.setdefault(
+            numbers.setdefault(
                 tuple((k, v) for k, v in row.items() if k not in OF_A_MEASUREMENT), []
             ).append(row)
-    return found
+    return numbers
 
 
-def point(table: str, own: Rows) -> Point:
+def point(table: str, ladder: Rows) -> Point:
     """The extrapolation over the ladder's ends."""
-    first, last = own[0], own[-1]
+    first, last = ladder[0], ladder[-1]
     # nothing to measure by: what is zero must be zero, in every network
     if last["theory"] is None or not last["scale"]:
-        same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in own)
+        same = all(row["measured"] == row["theory"] and row["se"] == 0 for row in ladder)
         # no shift shows
         return Point(
             curve_of(table, last),
@@ -181,7 +188,7 @@ def point(table: str, own: Rows) -> Point:
         + abs(last.get("theory_error") or 0.0) / abs(last["scale"])
         + ROUNDING
     )
-    samples = int(min(row["samples"] for row in own))
+    samples = int(min(row["samples"] for row in ladder))
     return Point(
         curve_of(table, last), f"{table}: {label(last)}", a, se, allowance, samples, se < ROUNDING
     )
@@ -202,20 +209,18 @@ def relative(row: Mapping[str, Any]) -> tuple[float, float]:
     return (row["measured"] - row["theory"]) / abs(row["scale"]), row["se"] / abs(row["scale"])
 
 
-def between(table: str, own: Rows) -> list[Point]:
+def between(table: str, ladder: Rows) -> list[Point]:
     """Each width but the ends: its distance from the line in 1/n through them, which c/n^2 bends
     by a quarter of its rise at most."""
-    first, last, found = own[0], own[-1], []
-    for row in own[1:-1] if last["theory"] is not None and last["scale"] else ():
+    first, last, points = ladder[0], ladder[-1], []
+    for row in ladder[1:-1] if last["theory"] is not None and last["scale"] else ():
         (d, s), (mid, u), (e, t) = map(relative, (first, row, last))
         # of the first, in the line's value here
         share = (1 / row["width"] - 1 / last["width"]) / (1 / first["width"] - 1 / last["width"])
         samples = int(min(r["samples"] for r in (first, row, last)))
-        name, se = (
-            f"{table}: {label(row)} width={row['width']}",
-            math.hypot(u, share * s, (1 - share) * t),
-        )
-        found.append(
+        name = f"{table}: {label(row)} width={row['width']}"
+        se = math.hypot(u, share * s, (1 - share) * t)
+        points.append(
             Point(
                 curve_of(table, row),
                 name,
@@ -226,11 +231,11 @@ def between(table: str, own: Rows) -> list[Point]:
                 True,
             )
         )
-    return found
+    return points
 
 
 def closed(table: str, row: Mapping[str, Any]) -> Point:
-    """What the theory has to be, to rounding."""
+    """Compare the theory with what it has to be, to rounding."""
     off = (
         math.inf
         if row["theory"] is None
@@ -240,14 +245,14 @@ def closed(table: str, row: Mapping[str, Any]) -> Point:
 
 
 def curve_of(table: str, row: Mapping[str, Any]) -> str:
-    """Which curve a row belongs to."""
+    """Return the curve that a row belongs to."""
     return " ".join(
         [f"{table}:", *(str(row[k]) for k in ("panel", "curve") if row.get(k) is not None)]
     )
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """Which number, in words."""
+    """Name a row's number in words."""
     skipped = (*OF_A_MEASUREMENT, "quantity")
     return " ".join(
         str(v) if k in ("panel", "curve") else f"{k}={v}"

@@ -3,67 +3,75 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import COLOURS, curve, legend_of_points, letter, sizes, split
 from sigprop.paper_figures._registry import Figure
 
+if TYPE_CHECKING:
+    from sigprop.description.architecture import Architecture
+
 LAMBDAS, LOOPS, MOST = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5), (2, 16), 64
+STATES = (1, 2, 4, 8, 16)
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """q_N over lambda at two N, and over N at lambda = 1; the limit beside both; what is not
     measured stands beside its closed form."""
-    import sympy
-    from scipy.special import i0
-
-    def stack(loops, scale):
-        return sp.architectures.looped_mlp(
-            loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale
-        )
-
-    own, states = max(LOOPS), (1, 2, 4, 8, 16)
     pairs = [("lambda", f"N={n}", n, x) for x in LAMBDAS for n in LOOPS] + [
-        ("loops", "lambda=1", n, 1.0) for n in states
+        ("loops", "lambda=1", n, 1.0) for n in STATES
     ]
     rows = []
     for panel, name, n, x in pairs:
-
-        def keep(row, n=n):
-            return row["application"] == n
-
         rows += run.points(
-            stack(own, x / n),
+            _stack(max(LOOPS), x / n),
             "residual_variance",
-            states,
-            keep=keep,
+            STATES,
+            keep=lambda row, n=n: row["application"] == n,
             panel=panel,
             curve=name,
             **{"lambda": x},
         )
     theory = [
         {"panel": "loops", "curve": "lambda=1", "application": n, "lambda": 1.0}
-        | _last(stack(n, 1 / n))
+        | _last(_stack(n, 1 / n))
         for n in (32, MOST)
     ]
-    deep = stack(16, 1.0)
-    closed = sp.derive(deep)["limit"].rhs  # I_0(2 lambda sqrt(c_w)) q_0
+    about = {
+        "architecture": "looped-mlp",
+        "activation": "linear",
+        "norm": "none",
+        "matrices": 1,
+        "residual_scale": "lambda/N",
+    }
+    return {"variance": run.table("looped-bessel", rows + theory + _limit(), about)}
+
+
+def _stack(loops: int, scale: float) -> Architecture:
+    """Return the linear stack with this residual scale."""
+    return sp.architectures.looped_mlp(
+        loops=loops, activation="linear", matrices=1, norm="none", residual_scale=scale
+    )
+
+
+def _limit() -> list[dict[str, Any]]:
+    """Return the derived limit over lambda, I_0(2 lambda sqrt(c_w)) q_0, beside scipy's."""
+    import sympy
+    from scipy.special import i0
+
+    deep = _stack(16, 1.0)
+    closed = sp.derive(deep)["limit"].rhs
     here = {"q_0": deep.input_gram[0, 0], **deep.numbers}
 
-    def at(scale):
-        return float(
-            sympy.N(
-                closed.subs(
-                    {
-                        symbol: scale if symbol.name == "lambda" else here[symbol.name]
-                        for symbol in closed.free_symbols
-                    }
-                )
-            )
-        )
+    def at(scale: float) -> float:
+        values: Any = {
+            symbol: scale if symbol.name == "lambda" else here[symbol.name]
+            for symbol in closed.free_symbols
+        }
+        return float(sympy.N(closed.subs(values)))
 
-    limit = [
+    return [
         {
             "panel": "lambda",
             "curve": "limit",
@@ -73,17 +81,10 @@ def tables(run: Any) -> dict[str, sp.Table]:
         }
         for x in (0.02 * k for k in range(81))
     ]
-    about = {
-        "architecture": "looped-mlp",
-        "activation": "linear",
-        "norm": "none",
-        "matrices": 1,
-        "residual_scale": "lambda/N",
-    }
-    return {"variance": run.table("looped-bessel", rows + theory + limit, about)}
 
 
-def _last(stack: Any) -> dict[str, Any]:
+def _last(stack: Architecture) -> dict[str, Any]:
+    """Predict the last state's variance, beside the sum of binomials that it is."""
     row = sp.predict(stack, ["residual_variance"], applications=[stack.depth])[0]
     n = stack.depth
     closed = sum(math.comb(n, k) ** 2 * float(n) ** (-2 * k) for k in range(n + 1))

@@ -35,45 +35,48 @@ def draw(figure: Any, tables: Any) -> None:
     panels = figure.subplots(2, 3, gridspec_kw={"width_ratios": [1, 1, 1.35]})
     rows = tables["cosines"]
     widest = max(row["width"] for row in rows)
-    for j, (panel, own) in enumerate(
-        split([row for row in rows if row["width"] == widest], "panel").items()
-    ):
-        for i, column in enumerate(("theory", "measured")):
+    _draw_maps(figure, panels[:, :2], [row for row in rows if row["width"] == widest])
+    first = [row for row in rows if row["application"] == 1]
+    for i, (axes, panel) in enumerate(zip(panels[:, 2], ("tied", "untied"), strict=True)):
+        line = [row for row in first if row["panel"] == panel]
+        curve(axes, line, "application_2", i)
+        letter(axes, f"{panel}: with the first increment")
+        axes.set(ylabel=r"$\cos(w_1, w_b)$", xticks=(2, 4, 8, 12, 16))
+        if panel == "tied":
+            axes.set_ylim(0, 1.05)
+        else:
+            floor(axes, widest, line[0]["samples"])
+            axes.set_ylim(-0.04, 0.04)
+            axes.legend(loc="upper right")
+    panels[1][2].set_xlabel("increment $b$")
+    legend_of_points(figure, rows)
+
+
+def _draw_maps(figure: Any, panels: Any, rows: Any) -> None:
+    """Draw the cosines of all pairs of increments, a column a stack: theory above networks of
+    one width."""
+    titles = {"theory": "wide limit", "measured": f"networks, n = {rows[0]['width']}"}
+    for j, (panel, pairs) in enumerate(split(rows, "panel").items()):
+        for i, (column, title) in enumerate(titles.items()):
             axes = panels[i][j]
             image = axes.imshow(
-                symmetric(own, column, SIZE, 1),
+                symmetric(pairs, column, SIZE, 1),
                 vmin=-0.05,
                 vmax=1.0,
                 origin="lower",
                 extent=(0.5, SIZE + 0.5, 0.5, SIZE + 0.5),
             )
             axes.grid(False)
-            axes.set(xticks=(1, 4, 8, 12, 16), yticks=(1, 4, 8, 12, 16))
-            letter(
-                axes,
-                f"{panel}: {'wide limit' if column == 'theory' else f'networks, n = {widest}'}",
-            )
             axes.set(
+                xticks=(1, 4, 8, 12, 16),
+                yticks=(1, 4, 8, 12, 16),
                 ylabel="increment $b$" if j == 0 else None,
                 xlabel="increment $a$" if i == 1 else None,
             )
+            letter(axes, f"{panel}: {title}")
     figure.colorbar(
-        image, ax=panels[:, :2], shrink=0.8, label=r"$\cos(w_a, w_b)$", location="bottom", aspect=40
+        image, ax=panels, shrink=0.8, label=r"$\cos(w_a, w_b)$", location="bottom", aspect=40
     )
-    for i, (axes, panel) in enumerate(zip(panels[:, 2], ("tied", "untied"), strict=True)):
-        own = [row for row in rows if row["panel"] == panel and row["application"] == 1]
-        curve(axes, own, "application_2", i)
-        letter(axes, f"{panel}: with the first increment")
-        axes.set(ylabel=r"$\cos(w_1, w_b)$", xticks=(2, 4, 8, 12, 16))
-        if panel == "tied":
-            axes.set_ylim(0, 1.05)
-        else:
-            floor(axes, widest, own[0]["samples"])
-            axes.set_ylim(-0.04, 0.04)
-        if panel == "untied":
-            axes.legend(loc="upper right")
-    panels[1][2].set_xlabel("increment $b$")
-    legend_of_points(figure, rows)
 
 
 FIGURE = Figure(

@@ -19,43 +19,21 @@ QUICK, FULL = ((2, 4, 8), (64, 256), 384), ((2, 4, 8, 16), (128, 512), 512)
 def tables(run: Any) -> dict[str, sp.Table]:
     """``check``'s points of the output after one step, per unit of base rate; a narrow network's
     by its theory over the widest one's."""
-    ladder, widths, fewest = QUICK if run.quick else FULL
+    ladder, widths, _ = QUICK if run.quick else FULL
+    ns = [widths[0] * 2**k for k in range(3)]
     rows, notes = [], {}
     for name in RATES:
-        networks = fewest * (2 if name == "naive" else 1)  # whose changes vary more
-        given: dict[str, Any] = {
-            "steps": (1,),
-            "networks": networks,
-            "most": networks,
-            "progress": run.progress,
-        }
-        stack = sp.architectures.looped_mlp(
-            depth=2, loops=2, **({"residual_scale": 1.0} if name == "naive" else {})
-        )
-        rule = slowed(name)
-        about = {"samples": networks, "seed": run.seed, "engine": "dense"}
+        sample = {"samples": _networks(run, name), "seed": run.seed, "engine": "dense"}
         for n in widths:
-            table = sp.check(
-                stack,
-                "adamw",
-                rule,
-                run.seed,
-                ("loops", "depth"),
-                ladders={"loops": ladder, "depth": ladder},
-                width=n,
-                **given,
-            )
+            table = _checked(run, name, n, {"loops": ladder, "depth": ladder})
             rows += [
-                {"panel": variable, "curve": name, "size": size, **point, "width": n, **about}
+                {"panel": variable, "curve": name, "size": size, **point, "width": n, **sample}
                 for (variable, size), point in outputs(table, name).items()
             ]
             notes[f"{name}, n = {n}"] = table.notes["rates"]
-        ns = [widths[0] * 2**k for k in range(3)]
-        table = sp.check(
-            stack, "adamw", rule, run.seed, ("width",), ladders={"width": ns}, width=ns[0], **given
-        )
+        table = _checked(run, name, ns[0], {"width": ns})
         rows += [
-            {"panel": "width", "curve": name, "size": 0, **point, "width": n, **about}
+            {"panel": "width", "curve": name, "size": 0, **point, "width": n, **sample}
             for (_, n), point in outputs(table, name).items()
         ]
     about = {
@@ -68,16 +46,41 @@ def tables(run: Any) -> dict[str, sp.Table]:
     return {"changes": run.table("looped-update", rows, about)}
 
 
+def _checked(run: Any, name: str, width: int, ladders: dict[str, Any]) -> Any:
+    """Check one parametrisation along ladders of sizes."""
+    networks = _networks(run, name)
+    return sp.check(
+        sp.architectures.looped_mlp(
+            depth=2, loops=2, **({"residual_scale": 1.0} if name == "naive" else {})
+        ),
+        "adamw",
+        slowed(name),
+        run.seed,
+        tuple(ladders),
+        ladders=ladders,
+        width=width,
+        steps=(1,),
+        networks=networks,
+        most=networks,
+        progress=run.progress,
+    )
+
+
+def _networks(run: Any, name: str) -> int:
+    """Count the networks, more of those whose changes vary more."""
+    _, _, fewest = QUICK if run.quick else FULL
+    return fewest * (2 if name == "naive" else 1)
+
+
 def slowed(name: str) -> Any:
     """The named parametrisation with every rate smaller by the same factor: ``check`` starts
     from the largest rate that it finds linear."""
     from sigprop.coordinate_check.rates import NAMED
 
     def rule(arch: Any, width: int, optimizer: str) -> Any:
-        own = NAMED[name](arch, width, optimizer)
-        return own._replace(
-            groups={group: g._replace(rate=g.rate * RATES[name]) for group, g in own.groups.items()}
-        )
+        rates = NAMED[name](arch, width, optimizer)
+        groups = {group: g._replace(rate=g.rate * RATES[name]) for group, g in rates.groups.items()}
+        return rates._replace(groups=groups)
 
     return rule
 
@@ -85,51 +88,39 @@ def slowed(name: str) -> Any:
 def outputs(table: Any, name: str) -> dict[tuple[str, int], dict[str, float]]:
     """(variable, size) -> theory at the networks' own width, measured and standard error per
     unit of base rate."""
-    found = {}
+    points = {}
     for p in [p for p in table.notes["points"] if p["quantity"] == "output"]:
         rate = table.notes["rates"][p["variable"]] * RATES[name]
         theory, value = p["theory"] / rate, p["value"] / rate
-        found[p["variable"], p["size"]] = {
+        points[p["variable"], p["size"]] = {
             "theory": theory,
             "scale": theory,
             "measured": value,
             "se": value * p["relative_se"],
         }
-    return found
+    return points
 
 
 def draw(figure: Any, tables: Any) -> None:
     """A panel a variable; the theory is of the networks' own width, a line each."""
     panels = figure.subplots(1, 3, sharey=True)
-    own = split(tables["changes"], "panel")
-    for axes, (variable, rows) in zip(panels, own.items(), strict=True):
+    by_panel = split(tables["changes"], "panel")
+    for axes, (variable, rows) in zip(panels, by_panel.items(), strict=True):
         for index, (name, line) in enumerate(split(rows, "curve").items()):
             if variable == "width":
-                curve(
-                    axes,
-                    [{**row, "size": row["width"]} for row in line],
-                    "size",
-                    index,
-                    name,
-                    filled=True,
-                )
+                by_size = [{**row, "size": row["width"]} for row in line]
+                curve(axes, by_size, "size", index, name, filled=True)
                 continue
             by_width = split(line, "width")
             for width, at in by_width.items():
-                curve(
-                    axes,
-                    at,
-                    "size",
-                    index,
-                    name if width == max(by_width) else None,
-                    filled=width == max(by_width),
-                )
+                widest = width == max(by_width)
+                curve(axes, at, "size", index, name if widest else None, filled=widest)
         sizes(axes, [row["width" if variable == "width" else "size"] for row in rows])
         axes.set(yscale="log", xlabel=LETTERS[variable])
         letter(axes, f"against {LETTERS[variable].split()[0]}")
     panels[0].set_ylabel("rms change of the output\nper unit of base rate")
     panels[0].legend(loc="center right")
-    legend_of_points(figure, own["loops"], "theory at that width")
+    legend_of_points(figure, by_panel["loops"], "theory at that width")
 
 
 FIGURE = Figure(

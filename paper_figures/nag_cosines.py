@@ -12,6 +12,7 @@ from sigprop.paper_figures._nag import FILE, LOOPS, tied, untied
 from sigprop.paper_figures._registry import Figure
 
 MAPS = {"untied": r"untied, $l^{-1/2}$", "tied": r"tied, $l^{-1/2}$", "tied 1/N": "tied, $1/N$"}
+TICKS = (0, 4, 8, 12, 16)
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
@@ -25,9 +26,11 @@ def tables(run: Any) -> dict[str, sp.Table]:
     rows += tied(run, lambda _: True, labels={"panel": "tied 1/N"}, alpha_0=1 / LOOPS)
     closed = []
     for m in (1.0, 0.5):
-        own = rows if m == 1 else untied(run, ["state_cosine"], here, modulator=m)
+        pairs = rows if m == 1 else untied(run, ["state_cosine"], here, modulator=m)
         first = [
-            row for row in own if row["application"] == 0 and row.get("panel", "untied") == "untied"
+            row
+            for row in pairs
+            if row["application"] == 0 and row.get("panel", "untied") == "untied"
         ]
         closed += [
             row
@@ -55,50 +58,50 @@ def gamma_ratio(b: int, m: float) -> float:
 def draw(figure: Any, tables: Any) -> None:
     """Theory's maps above the networks', then the cosines with the input."""
     panels = figure.subplots(2, 4, gridspec_kw={"width_ratios": [1, 1, 1, 1.25]})
-    rows, ticks = tables["cosines"], (0, 4, 8, 12, 16)
+    rows = tables["cosines"]
     widest = max(row["width"] for row in rows)
-    own = split(rows, "panel")
+    by_panel = split(rows, "panel")
+    _draw_maps(figure, panels[:, :3], by_panel, widest)
+    above, below = panels[:, 3]
+    for index, (name, line) in enumerate(split(tables["closed"], "curve").items()):
+        curve(above, line, "application_2", index, "$m$ = 1" if name == "m=1" else "$m$ = 1/2")
+    for index, panel in enumerate(("tied", "tied 1/N"), 2):
+        line = [row for row in by_panel[panel] if row["application"] == 0]
+        curve(below, line, "application_2", index, f"${MAPS[panel].split('$')[1]}$")
+    floor(below, widest, max(row["samples"] for row in rows))
+    for axes, title in ((above, "untied: $\\Gamma$ ratio"), (below, "tied")):
+        axes.set(ylim=(-0.05, 1.05), xticks=TICKS, ylabel=r"$\cos(h_0, h_b)$")
+        letter(axes, title)
+    above.legend(loc="upper right")
+    below.legend(loc="lower right", bbox_to_anchor=(1.0, 0.15))
+    below.set_xlabel("state $b$")
+    legend_of_points(figure, rows)
+
+
+def _draw_maps(figure: Any, panels: Any, by_panel: dict[str, Any], width: int) -> None:
+    """Draw the cosines of all pairs of states, a column a stack: theory above networks of one
+    width."""
     for j, (panel, title) in enumerate(MAPS.items()):
+        pairs = [row for row in by_panel[panel] if row["width"] == width]
         for i, column in enumerate(("theory", "measured")):
             axes = panels[i][j]
-            image = axes.imshow(
-                symmetric([row for row in own[panel] if row["width"] == widest], column, LOOPS + 1),
-                vmin=0,
-                vmax=1,
-                origin="lower",
-            )
+            image = axes.imshow(symmetric(pairs, column, LOOPS + 1), vmin=0, vmax=1, origin="lower")
             axes.grid(False)
             axes.set(
-                xticks=ticks,
-                yticks=ticks,
+                xticks=TICKS,
+                yticks=TICKS,
                 xlabel="state $a$" if i else None,
                 ylabel=f"{'networks' if i else 'wide limit'}: state $b$" if j == 0 else None,
             )
-            if i == 0:
-                letter(axes, title)
+        letter(panels[0][j], title)
     figure.colorbar(
         image,
-        ax=panels[:, :3],
+        ax=panels,
         shrink=0.8,
-        label=rf"$\cos(h_a, h_b)$; networks: n = {widest}",
+        label=rf"$\cos(h_a, h_b)$; networks: n = {width}",
         location="bottom",
         aspect=40,
     )
-    for index, (name, line) in enumerate(split(tables["closed"], "curve").items()):
-        curve(
-            panels[0][3], line, "application_2", index, "$m$ = 1" if name == "m=1" else "$m$ = 1/2"
-        )
-    for index, panel in enumerate(("tied", "tied 1/N"), 2):
-        line = [row for row in own[panel] if row["application"] == 0]
-        curve(panels[1][3], line, "application_2", index, f"${MAPS[panel].split('$')[1]}$")
-    floor(panels[1][3], widest, max(row["samples"] for row in rows))
-    for axes, title in zip(panels[:, 3], ("untied: $\\Gamma$ ratio", "tied"), strict=True):
-        axes.set(ylim=(-0.05, 1.05), xticks=ticks, ylabel=r"$\cos(h_0, h_b)$")
-        letter(axes, title)
-    panels[0][3].legend(loc="upper right")
-    panels[1][3].legend(loc="lower right", bbox_to_anchor=(1.0, 0.15))
-    panels[1][3].set_xlabel("state $b$")
-    legend_of_points(figure, rows)
 
 
 FIGURE = Figure(

@@ -3,12 +3,15 @@ of the input."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sigprop as sp
 from sigprop.paper_figures._draw import curve, legend_of_points, letter, split
 from sigprop.paper_figures._nag import FILE, at
 from sigprop.paper_figures._registry import Figure
+
+if TYPE_CHECKING:
+    from sigprop.description.architecture import Architecture
 
 DEPTH, DIRECTIONS = 32, 8
 SKIPS, STATES = (1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31), (4, 10, 16, 22, 28, 32)
@@ -35,33 +38,21 @@ def tables(run: Any) -> dict[str, sp.Table]:
     """Skips by application, where networks that skip and such that do not can both be counted;
     and states."""
     rates, states = [], []
-    for name, (by, rate) in CURVES.items():
-        stack = sp.architectures.nag(
-            depth=DEPTH,
-            tokens=1,
-            mlp_ratio=1,
-            modulator="learned",
-            directions=DIRECTIONS,
-            mod_rate=rate,
-            mod_by=by,
-        )
+    for name in CURVES:
+        stack = _stack(name)
         if name != "none":
-            many = run.more(COUNTED["times"])
-
-            def counted(row):
-                return 0.01 < row["value"] < 0.99
-
-            rates += many.points(
+            rates += run.more(COUNTED["times"]).points(
                 stack,
                 *GIVEN,
                 keep=lambda row: row["quantity"] == "skip_rate",
-                measured=counted,
+                measured=lambda row: 0.01 < row["value"] < 0.99,
                 widths=COUNTED["widths"],
                 curve=name,
             )
-        many = run.more(TURNED["times"])
-        own = many.points(stack, *GIVEN, keep=shown, widths=TURNED["widths"], curve=name)
-        states += [{"panel": row["quantity"]} | row for row in own]
+        rows = run.more(TURNED["times"]).points(
+            stack, *GIVEN, keep=shown, widths=TURNED["widths"], curve=name
+        )
+        states += [{"panel": row["quantity"]} | row for row in rows]
     about = {
         "architecture": "nag",
         "depth": DEPTH,
@@ -75,8 +66,22 @@ def tables(run: Any) -> dict[str, sp.Table]:
     }
 
 
+def _stack(name: str) -> Architecture:
+    """Return the network of a curve."""
+    by, rate = CURVES[name]
+    return sp.architectures.nag(
+        depth=DEPTH,
+        tokens=1,
+        mlp_ratio=1,
+        modulator="learned",
+        directions=DIRECTIONS,
+        mod_rate=rate,
+        mod_by=by,
+    )
+
+
 def shown(row: Any) -> bool:
-    """Whether a row is the rotation up to a state, or its cosine with the input."""
+    """Tell if a row is the rotation up to a state, or its cosine with the input."""
     return at(row) in STATES and (
         row["quantity"] == "rotation"
         or (row["quantity"] == "state_cosine" and row["application"] == 0)
@@ -89,13 +94,13 @@ def draw(figure: Any, tables: Any) -> None:
 
     panels = figure.subplots(1, 3)
     names = list(CURVES)
-    own = {"skip_rate": tables["rates"]} | split(tables["states"], "panel")
+    by_panel = {"skip_rate": tables["rates"]} | split(tables["states"], "panel")
     titles = {
         "skip_rate": "networks that skip",
         "rotation": "rotation so far [degrees]",
         "state_cosine": r"memory of the input $\cos(h_0, h_a)$",
     }
-    for axes, (panel, rows) in zip(panels, own.items(), strict=True):
+    for axes, (panel, rows) in zip(panels, by_panel.items(), strict=True):
         for name, line in split(rows, "curve").items():
             curve(
                 axes,

@@ -42,7 +42,7 @@ def draw(figure: Any, tables: Any) -> None:
                 "pre-norm": r"pre-norm, $\varepsilon$ = 1: $\sqrt{1+l}$",
                 "norm-agnostic": "norm-agnostic: 1",
             }[name],
-            math.sqrt,
+            f=math.sqrt,
         )
     left.set(
         xlabel="applications $l$",
@@ -53,7 +53,7 @@ def draw(figure: Any, tables: Any) -> None:
     for index, (label, rows) in enumerate(
         zip(LABELS, split(tables["lane"], "curve").values(), strict=True)
     ):
-        curve(right, rows, "application", index, label, math.exp)
+        curve(right, rows, "application", index, label, f=math.exp)
     right.set(xlabel="applications $l$", ylabel=r"norm lane $e^{s_l} = \rho_l$", yscale="log")
     letter(right, r"norm apart, gains $\alpha_l m = m\,l^{-p}$")
     for axes in (left, right):

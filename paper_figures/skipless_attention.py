@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from sigprop.paper_figures._skipless import (
     pair_map,
 )
 
+if TYPE_CHECKING:
+    from sigprop.description.architecture import Architecture
+
 TOKENS, DEPTH, LAYERS, TICKS = 6, 32, (1, 8, 32), (1, 3, 6)
 HUSH = 1e-12  # variance of the tokens that are to be silent: a Gram needs a positive diagonal
 EXACT = 1e-6  # what predict may differ from the design by
@@ -33,42 +36,10 @@ def tables(run: Any) -> dict[str, sp.Table]:
     """One layer at a time, token s alone having unit variance: the variance of token t is then
     A_ts^2."""
     rows = []
-    for name, layer in ((name, layer) for name in ("u-spa", "e-spa") for layer in LAYERS):
-        before, after = map(float, cosines(name, DEPTH, TOKENS)[layer - 1 : layer + 1])
-        squares = design(name, before, after, TOKENS) ** 2
-        for s in range(TOKENS):
-            heard = np.where(np.arange(TOKENS) == s, 1.0, HUSH)
-            given: dict[str, Any] = {
-                "depth": 1,
-                "tokens": TOKENS,
-                "initial_cosine": before,
-                "input_gram": np.diag(heard),
-            }
-            stack = (
-                sp.architectures.u_spa(rho_final=after, **given)
-                if name == "u-spa"
-                else sp.architectures.e_spa(gamma_final=-math.log(after), **given)
-            )
-
-            # others are masked
-            def keep(row, s=s):
-                return row["token"] >= s
-
-            found = run.points(
-                stack,
-                "residual_variance",
-                [1],
-                keep=keep,
-                widths=WIDTHS,
-                panel=name,
-                curve=f"layer {layer}",
-                layer=layer,
-                source=s,
-            )
-            rows += [
-                row | {"predicted": row["theory"], "theory": float((squares @ heard)[row["token"]])}
-                for row in found
-            ]
+    for name in ("u-spa", "e-spa"):
+        for layer in LAYERS:
+            for source in range(TOKENS):
+                rows += _heard(run, name, layer, source)
     about = {
         "architectures": ["u-spa", "e-spa"],
         "depth": DEPTH,
@@ -79,23 +50,55 @@ def tables(run: Any) -> dict[str, sp.Table]:
     return {"entries": run.table("skipless-attention", rows, about)}
 
 
+def _heard(run: Any, name: str, layer: int, source: int) -> list[dict[str, Any]]:
+    """Return rows of one layer whose other tokens are silent; theory: the design's entries."""
+    before, after = map(float, cosines(name, DEPTH, TOKENS)[layer - 1 : layer + 1])
+    variances = np.where(np.arange(TOKENS) == source, 1.0, HUSH)
+    expected = design(name, before, after, TOKENS) ** 2 @ variances
+    rows = run.points(
+        _one_layer(name, before, after, variances),
+        "residual_variance",
+        [1],
+        keep=lambda row: row["token"] >= source,  # others are masked
+        widths=WIDTHS,
+        panel=name,
+        curve=f"layer {layer}",
+        layer=layer,
+        source=source,
+    )
+    return [
+        row | {"predicted": row["theory"], "theory": float(expected[row["token"]])} for row in rows
+    ]
+
+
+def _one_layer(name: str, before: float, after: float, variances: np.ndarray) -> Architecture:
+    """Return a network of one layer, from tokens of one cosine to those of another."""
+    given: dict[str, Any] = {
+        "depth": 1,
+        "tokens": TOKENS,
+        "initial_cosine": before,
+        "input_gram": np.diag(variances),
+    }
+    if name == "u-spa":
+        return sp.architectures.u_spa(rho_final=after, **given)
+    return sp.architectures.e_spa(gamma_final=-math.log(after), **given)
+
+
 def judge(tables: Any) -> Judged:
     """As always, and predict has to give the design."""
-    found = points(tables)
+    verdict = points(tables)
     off = [
         row
         for row in tables["entries"]
         if abs(row["predicted"] - row["theory"]) > EXACT * row["scale"]
     ]
-    return (
-        replace(
-            found,
-            verdict="rejected",
-            against=found.against + len(off),
-            reason=f"{len(off)} entries as predicted are not the design's",
-        )
-        if off
-        else found
+    if not off:
+        return verdict
+    return replace(
+        verdict,
+        verdict="rejected",
+        against=verdict.against + len(off),
+        reason=f"{len(off)} entries as predicted are not the design's",
     )
 
 
@@ -107,8 +110,8 @@ def draw(figure: Any, tables: Any) -> None:
     widest = max(row["width"] for row in rows)
     above, below = figure.subfigures(2, 1, height_ratios=[1.55, 1])
     maps, lines = above.subplots(2, 2 * len(LAYERS)), below.subplots(1, 2, sharey=True)
-    for i, (name, own) in enumerate(split(rows, "panel").items()):
-        for j, (layer, here) in enumerate(split(own, "layer").items()):
+    for i, (name, panel) in enumerate(split(rows, "panel").items()):
+        for j, (layer, here) in enumerate(split(panel, "layer").items()):
             for k, (column, title) in enumerate(
                 (("theory", f"layer {layer}: design"), ("measured", "networks"))
             ):

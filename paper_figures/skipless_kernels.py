@@ -35,39 +35,22 @@ def draw(figure: Any, tables: Any) -> None:
     """A row a depth: maps, the wide limit's half above the diagonal; below, the last token
     against the others."""
     rows = over_scale(tables["kernels"])
-    widest = max(row["width"] for row in rows)
     panels = figure.subplots(
         len(STATES) + 1, len(NAMES), gridspec_kw={"height_ratios": [*(1 for _ in STATES), 0.8]}
     )
-    for j, (name, own) in enumerate(split(rows, "curve").items()):
-        for i, (state, here) in enumerate(
-            split(sorted(own, key=lambda row: row["application"]), "application").items()
-        ):
-            axes = panels[i][j]
-            at = [row for row in here if row["width"] == widest]
-            values = {
-                (row["token"], row["token_2"]): row["theory"]
-                for row in at
-                if row["token_2"] is not None
-            }
-            values |= {
-                (row["token"] if row["token_2"] is None else row["token_2"], row["token"]): row[
-                    "measured"
-                ]
-                for row in at
-            }
-            image = pair_map(axes, values, TOKENS, TICKS, vmin=0.0, vmax=1.0)
-            axes.plot((0.5, TOKENS + 0.5), (0.5, TOKENS + 0.5), color="white", linewidth=0.8)
-            axes.set(
+    for j, (name, column) in enumerate(split(rows, "curve").items()):
+        by_depth = split(sorted(column, key=lambda row: row["application"]), "application")
+        for i, (state, here) in enumerate(by_depth.items()):
+            image = _draw_map(panels[i][j], _halves(here))
+            panels[i][j].set(
                 ylabel=f"layer {state}\ntoken $s$" if j == 0 else None,
                 xlabel="token $t$" if i == len(STATES) - 1 else None,
             )
-            if i == 0:
-                letter(axes, NAMES[name])
             last = [
                 {**row, "token": row["token"] + 1} for row in here if row["token_2"] == TOKENS - 1
             ]
             curve(panels[-1][j], last, "token", i, f"layer {state}")
+        letter(panels[0][j], NAMES[name])
         panels[-1][j].set(xlabel="token $t$", xticks=TICKS, ylim=(-0.08, 1.08))
     panels[-1][0].set_ylabel("cosine with\nlast token")
     panels[-1][-1].legend(loc="center")
@@ -79,6 +62,27 @@ def draw(figure: Any, tables: Any) -> None:
         label="cosine of tokens; above the diagonal: wide limit, below: networks",
     )
     legend_of_points(figure, rows)
+
+
+def _halves(rows: Any) -> dict[tuple[int, int], float]:
+    """Return the wide limit's pairs of tokens above the diagonal, and the widest networks' on it
+    and below."""
+    widest = max(row["width"] for row in rows)
+    at = [row for row in rows if row["width"] == widest]
+    limit = {
+        (row["token"], row["token_2"]): row["theory"] for row in at if row["token_2"] is not None
+    }
+    return limit | {
+        (row["token"] if row["token_2"] is None else row["token_2"], row["token"]): row["measured"]
+        for row in at
+    }
+
+
+def _draw_map(axes: Any, values: dict[tuple[int, int], float]) -> Any:
+    """Draw a map of pairs of tokens, parted at its diagonal."""
+    image = pair_map(axes, values, TOKENS, TICKS, vmin=0.0, vmax=1.0)
+    axes.plot((0.5, TOKENS + 0.5), (0.5, TOKENS + 0.5), color="white", linewidth=0.8)
+    return image
 
 
 FIGURE = Figure(

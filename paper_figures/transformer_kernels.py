@@ -43,75 +43,70 @@ def tables(run: Any) -> dict[str, sp.Table]:
 
 def draw(figure: Any, tables: Any) -> None:
     """Left the Gram at the widest networks, then how far each width is from it."""
-    panels = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.05, 1, 1]})
-    for i, (panel, rows) in enumerate(split(tables["kernels"], "panel").items()):
-        colour, marker = ENTRIES[i]
+    left, *others = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.05, 1, 1]})
+    by_panel = split(tables["kernels"], "panel")
+    for i, (axes, (panel, rows)) in enumerate(zip(others, by_panel.items(), strict=True)):
         by_width = split(sorted(rows, key=lambda row: row["application"]), "width")
-        wide = by_width[max(WIDTHS)]
-        xs, theory = [row["application"] for row in wide], [row["theory"] for row in wide]
-        panels[0].plot(xs, theory, color=colour, linestyle=LINES[i], label=PANELS[panel])
-        given = {"markersize": 3.6, "linestyle": "", "color": colour, "linewidth": 0.7}
-        panels[0].errorbar(
-            xs,
-            [row["measured"] for row in wide],
-            [INTERVAL * row["se"] for row in wide],
-            marker=marker,
-            **given,
-        )
-        axes = panels[1 + i]
-        axes.axhline(0, color="0.2", linewidth=0.8)
-        series = [(f"n = {n}", [of(row) for row in own]) for n, own in by_width.items()]
-        first, last = (by_width[n] for n in (min(WIDTHS), max(WIDTHS)))
-        series.append(
-            (
-                "extrapolated",
-                [
-                    extrapolated(a["width"], of(a), b["width"], of(b))
-                    for a, b in zip(first, last, strict=True)
-                ],
-            )
-        )
-        for j, (name, values) in enumerate(series):
-            ys, bars = (
-                [100 * v / t for v, t in zip(of, theory, strict=True)]
-                for of in ([v - t for (v, _), t in zip(values, theory, strict=True)], se_of(values))
-            )
-            shifted = [x + 0.18 * (j - 1.5) for x in xs]
-            face = COLOURS[j] if j == 3 else "white"
-            axes.errorbar(
-                shifted,
-                ys,
-                bars,
-                marker=MARKERS[j],
-                markersize=3.2,
-                linestyle="",
-                color=COLOURS[j],
-                linewidth=0.7,
-                markerfacecolor=face,
-                label=name,
-            )
-        axes.set(
-            xlabel="sub-block", ylabel="from the wide limit / %", xticks=range(0, 2 * DEPTH + 1, 3)
-        )
+        _draw_entry(left, i, PANELS[panel], by_width[max(WIDTHS)])
+        _draw_deviations(axes, by_width)
         letter(axes, f"{PANELS[panel]}: networks")
-    panels[0].set(
+    left.set(
         xlabel="sub-block",
         ylabel=r"token Gram $\langle h_t, h_s\rangle$",
         xticks=range(0, 2 * DEPTH + 1, 3),
     )
-    letter(panels[0], f"wide limit and n = {max(WIDTHS)}")
-    panels[0].legend()
-    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    letter(left, f"wide limit and n = {max(WIDTHS)}")
+    left.legend()
+    figure.legend(*others[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+
+def _draw_entry(axes: Any, i: int, label: str, rows: Any) -> None:
+    """Draw one entry of the Gram by sub-block, networks of one width beside the line."""
+    (colour, marker), xs = ENTRIES[i], [row["application"] for row in rows]
+    axes.plot(xs, [row["theory"] for row in rows], color=colour, linestyle=LINES[i], label=label)
+    axes.errorbar(
+        xs,
+        [row["measured"] for row in rows],
+        [INTERVAL * row["se"] for row in rows],
+        marker=marker,
+        markersize=3.6,
+        linestyle="",
+        color=colour,
+        linewidth=0.7,
+    )
+
+
+def _draw_deviations(axes: Any, by_width: dict[int, Any]) -> None:
+    """Draw how far networks of each width, and what they extrapolate to, are from the wide
+    limit."""
+    first, last = (by_width[n] for n in (min(WIDTHS), max(WIDTHS)))
+    series = {f"n = {n}": [of(row) for row in rows] for n, rows in by_width.items()}
+    series["extrapolated"] = [
+        extrapolated(a["width"], of(a), b["width"], of(b)) for a, b in zip(first, last, strict=True)
+    ]
+    axes.axhline(0, color="0.2", linewidth=0.8)
+    for j, (name, values) in enumerate(series.items()):
+        pairs = [(v, se, row["theory"]) for (v, se), row in zip(values, last, strict=True)]
+        axes.errorbar(
+            [row["application"] + 0.18 * (j - 1.5) for row in last],
+            [100 * (v - theory) / theory for v, _, theory in pairs],
+            [100 * (INTERVAL * se) / theory for _, se, theory in pairs],
+            marker=MARKERS[j],
+            markersize=3.2,
+            linestyle="",
+            color=COLOURS[j],
+            linewidth=0.7,
+            markerfacecolor=COLOURS[j] if j == 3 else "white",
+            label=name,
+        )
+    axes.set(
+        xlabel="sub-block", ylabel="from the wide limit / %", xticks=range(0, 2 * DEPTH + 1, 3)
+    )
 
 
 def of(row: Any) -> tuple[float, float]:
     """(value, standard error) of a row."""
     return row["measured"], row["se"]
-
-
-def se_of(values: list[tuple[float, float]]) -> list[float]:
-    """Half-widths of 95 % intervals."""
-    return [INTERVAL * se for _, se in values]
 
 
 FIGURE = Figure(

@@ -29,14 +29,26 @@ def draw(figure: Any, tables: Any) -> None:
     """The plane with its line of no growth, curves across it, and participation against
     temperature."""
     plane, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1.1, 1, 1]})
-    whole = {(row["alpha"], row["sigma_w"]): row["theory"] for row in by_block(tables["plane"])}
-    alphas, sigmas = (sorted({key[i] for key in whole}) for i in (0, 1))
-    z = [[whole[a, s] for a in alphas] for s in sigmas]
-    image = plane.pcolormesh(
-        alphas, sigmas, z, shading="nearest", rasterized=True, vmin=-1.0, vmax=0.6
-    )
-    plane.grid(False)
-    lines = plane.contour(
+    _draw_plane(figure, plane, by_block(tables["plane"]))
+    for index, (name, rows) in enumerate(split(tables["angle"], "curve").items()):
+        curve(middle, by_block(rows), "sigma_w", index, name.replace("alpha", r"$\alpha$"))
+    middle.axhline(0, color="0.5", linewidth=0.6)
+    middle.set(xlabel=r"$\sigma_w$", ylabel=r"angle exponent $\lambda_a$")
+    letter(middle, "one block")
+    middle.legend()
+    _draw_participation(right, tables["participation"])
+    legend_of_points(figure, tables["participation"])
+
+
+def _draw_plane(figure: Any, axes: Any, rows: Any) -> None:
+    """Draw the exponent of a block as a map, with lines of equal growth."""
+    exponents = {(row["alpha"], row["sigma_w"]): row["theory"] for row in rows}
+    alphas, sigmas = (sorted({key[i] for key in exponents}) for i in (0, 1))
+    z = [[exponents[a, s] for a in alphas] for s in sigmas]
+    shown = {"shading": "nearest", "rasterized": True, "vmin": -1.0, "vmax": 0.6}
+    image = axes.pcolormesh(alphas, sigmas, z, **shown)
+    axes.grid(False)
+    lines = axes.contour(
         alphas,
         sigmas,
         z,
@@ -45,37 +57,27 @@ def draw(figure: Any, tables: Any) -> None:
         linewidths=[0.6, 0.6, 1.6, 0.6],
         linestyles="solid",
     )
-    plane.clabel(
+    axes.clabel(
         lines,
         fontsize=6.5,
         fmt=lambda value: f"{value:g}".replace("-", "\N{MINUS SIGN}"),
         inline_spacing=2,
     )
-    figure.colorbar(image, ax=plane, extend="min").ax.set_title(r"$\lambda_a$", fontsize=7)
-    plane.set(xlabel=r"branch strength $\alpha$", ylabel=r"$\sigma_w$")
-    letter(plane, "order below, chaos above 0")
-    for index, (name, rows) in enumerate(split(tables["angle"], "curve").items()):
-        curve(middle, by_block(rows), "sigma_w", index, name.replace("alpha", r"$\alpha$"))
-    middle.axhline(0, color="0.5", linewidth=0.6)
-    middle.set(xlabel=r"$\sigma_w$", ylabel=r"angle exponent $\lambda_a$")
-    letter(middle, "one block")
-    middle.legend()
-    for index, (name, rows) in enumerate(split(tables["participation"], "curve").items()):
-        curve(right, rows, "temperature", index, name.replace("T", "$T$"))
+    figure.colorbar(image, ax=axes, extend="min").ax.set_title(r"$\lambda_a$", fontsize=7)
+    axes.set(xlabel=r"branch strength $\alpha$", ylabel=r"$\sigma_w$")
+    letter(axes, "order below, chaos above 0")
+
+
+def _draw_participation(axes: Any, rows: Any) -> None:
+    """Draw participation against temperature, beside its limit of many tokens."""
+    for index, (name, line) in enumerate(split(rows, "curve").items()):
+        curve(axes, line, "temperature", index, name.replace("T", "$T$"))
     xs = [i / 100 for i in range(201)]
-    right.plot(
-        xs,
-        [max(0.0, 1 - 1 / max(x, 1.0)) for x in xs],
-        color="0.5",
-        linestyle=LINES[5],
-        label=r"$T \to \infty$",
-    )
-    right.set(
-        xlabel=r"$\beta/\beta_c$", ylabel=r"participation $\sum_s \Omega_{ts}^2$", ylim=(0, 1)
-    )
-    letter(right, "attention at initialisation")
-    right.legend()
-    legend_of_points(figure, tables["participation"])
+    limit = [max(0.0, 1 - 1 / max(x, 1.0)) for x in xs]
+    axes.plot(xs, limit, color="0.5", linestyle=LINES[5], label=r"$T \to \infty$")
+    axes.set(xlabel=r"$\beta/\beta_c$", ylabel=r"participation $\sum_s \Omega_{ts}^2$", ylim=(0, 1))
+    letter(axes, "attention at initialisation")
+    axes.legend()
 
 
 FIGURE = Figure(

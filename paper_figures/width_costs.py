@@ -18,78 +18,54 @@ COLUMNS = {
     "flops": ("FLOPs / %", 0.01),
     "kv_cache": ("cache / %", 0.01),
 }
+BARS = {
+    "uniform": "uniform",
+    "parameters": "variable",
+    "flops": "FLOPs",
+    "kv_cache": "key-value cache",
+}
 
 
 def tables(run: Any) -> dict[str, sp.Table]:
     """Rounded nowhere: half a unit of the last printed digit is what may differ."""
-    rows = []
-    for (width, depth), published in SOLVER.items():
-        stack = sp.architectures.variable_width(
-            depth=depth, reference_width=width, round_to=32, heads=16
-        )
-        found = {
-            row["quantity"]: row
-            for row in sp.costs(stack, width=width, sequence=SEQUENCE, vocabulary=VOCABULARY)
+    rows = [
+        {
+            "curve": name,
+            "size": width,
+            "label": NAMES[width, depth],
+            "theory": value,
+            "published": printed,
+            "unit": COLUMNS[name][1],
         }
-        savings = (-100 * found[name]["saving"] for name in ("flops", "kv_cache"))
-        values = (
-            found["parameters"]["reference"] / 1e6,
-            found["parameters"]["value"] / 1e6,
-            *savings,
-        )
-        for name, value, printed in zip(COLUMNS, values, published, strict=True):
-            rows.append(
-                {
-                    "curve": name,
-                    "size": width,
-                    "label": NAMES[width, depth],
-                    "theory": value,
-                    "published": printed,
-                    "unit": COLUMNS[name][1],
-                }
-            )
-    return {
-        "costs": run.table(
-            "width-costs",
-            rows,
-            {"architecture": "variable-width", "sequence": SEQUENCE, "vocabulary": VOCABULARY},
-        )
+        for (width, depth), published in SOLVER.items()
+        for name, value, printed in zip(COLUMNS, _costs(width, depth), published, strict=True)
+    ]
+    about = {"architecture": "variable-width", "sequence": SEQUENCE, "vocabulary": VOCABULARY}
+    return {"costs": run.table("width-costs", rows, about)}
+
+
+def _costs(width: int, depth: int) -> tuple[float, ...]:
+    """Return the numbers of ``COLUMNS``, as ``sp.costs`` counts them."""
+    stack = sp.architectures.variable_width(
+        depth=depth, reference_width=width, round_to=32, heads=16
+    )
+    costs = {
+        row["quantity"]: row
+        for row in sp.costs(stack, width=width, sequence=SEQUENCE, vocabulary=VOCABULARY)
     }
+    parameters = costs["parameters"]
+    savings = (-100 * costs[name]["saving"] for name in ("flops", "kv_cache"))
+    return parameters["reference"] / 1e6, parameters["value"] / 1e6, *savings
 
 
 def draw(figure: Any, tables: Any) -> None:
     """What is saved by size: computed bars, printed points."""
     left, right = figure.subplots(1, 2)
-    own = split(tables["costs"], "curve")
-    names = [row["label"] for row in own["flops"]]
+    curves = split(tables["costs"], "curve")
     for axes, pair in ((left, ("uniform", "parameters")), (right, ("flops", "kv_cache"))):
         for j, name in enumerate(pair):
-            xs = [i + 0.36 * (j - 0.5) for i in range(len(names))]
-            bars = {
-                "uniform": "uniform",
-                "parameters": "variable",
-                "flops": "FLOPs",
-                "kv_cache": "key-value cache",
-            }
-            axes.bar(
-                xs,
-                [row["theory"] for row in own[name]],
-                0.34,
-                color=COLOURS[j],
-                alpha=0.55,
-                hatch=("", "///")[j],
-                edgecolor="0.2",
-                label=bars[name],
-            )
-            axes.plot(
-                xs,
-                [row["published"] for row in own[name]],
-                linestyle="",
-                marker=MARKERS[j],
-                color="0.1",
-                markersize=3.6,
-            )
-        axes.set_xticks(range(len(names)), names)
+            _draw_bars(axes, j, name, curves[name])
+        axes.set_xticks(range(len(curves["flops"])), [row["label"] for row in curves["flops"]])
         axes.set_xlabel("network")
     left.set_ylabel("parameters / millions")
     right.set_ylabel("beside uniform / %")
@@ -98,6 +74,29 @@ def draw(figure: Any, tables: Any) -> None:
     letter(right, "at a lower cost")
     left.legend()
     right.legend(loc="lower center", ncols=2)
+
+
+def _draw_bars(axes: Any, j: int, name: str, rows: Any) -> None:
+    """Draw one kind of cost, the first or second bar of each network."""
+    xs = [i + 0.36 * (j - 0.5) for i in range(len(rows))]
+    axes.bar(
+        xs,
+        [row["theory"] for row in rows],
+        0.34,
+        color=COLOURS[j],
+        alpha=0.55,
+        hatch=("", "///")[j],
+        edgecolor="0.2",
+        label=BARS[name],
+    )
+    axes.plot(
+        xs,
+        [row["published"] for row in rows],
+        linestyle="",
+        marker=MARKERS[j],
+        color="0.1",
+        markersize=3.6,
+    )
 
 
 FIGURE = Figure(

@@ -1,4 +1,4 @@
-"""``measure``: the table of what finite networks do, every number with its standard error."""
+"""``measure``: the table of finite networks, every number with its standard error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import require_rows, select
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.simulations.engines.monte_carlo import engine_for, moments
 from sigprop.simulations.network.precision import BEYOND, SINGLE
@@ -66,30 +67,38 @@ def measure(
     runner = engine_for(engine, arch, rows, width, memory_mib, dtype=dtype)
     if progress is not None:
         progress.start(samples, f"width {width}")
-    found = moments(runner, samples, seed, progress.advance if progress is not None else None)
-    diverged = found["diverged"]
-    fixed = {
-        "samples": samples,
-        "width": width,
-        "seed": seed,
-        "engine": runner.name,
-        "dtype": runner.dtype,
-    }
-    table = []
-    for row, value, se in zip(rows, found["mean"], found["error"], strict=True):
-        lost = diverged is not None and (
-            QUANTITIES[row.quantity].backward
-            or max(row.application or 0, row.application_2 or 0) >= diverged
-        )
-        usable = not lost and math.isfinite(value) and math.isfinite(se)
-        table.append(
-            row.to_dict()
-            | {"value": float(value) if usable else None, "se": float(se) if usable else None}
-            | fixed
-        )
-    notes = {}
-    if diverged is not None:
-        notes = {"diverged": f"networks diverged at application {diverged} {BEYOND[dtype]}"}
-    elif any(row["value"] is None for row in table):
-        notes = {"diverged": f"gradients of networks diverged {BEYOND[dtype]}"}
+    advance = progress.advance if progress is not None else None
+    measured = moments(runner, samples, seed, advance)
+    settings = {"samples": samples, "width": width, "seed": seed, "engine": runner.name}
+    table = _table(rows, measured, settings | {"dtype": runner.dtype})
+    notes = _notes(table, measured["diverged"], BEYOND[dtype])
     return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes)
+
+
+def _table(
+    rows: Sequence[Row], measured: dict[str, Any], settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Show every row with its numbers, and how they were measured."""
+    return [
+        row.to_dict() | _numbers(row, float(value), float(se), measured["diverged"]) | settings
+        for row, value, se in zip(rows, measured["mean"], measured["error"], strict=True)
+    ]
+
+
+def _numbers(row: Row, value: float, se: float, diverged: int | None) -> dict[str, float | None]:
+    """Return a row's value and standard error, None where networks diverged before it."""
+    lost = diverged is not None and (
+        QUANTITIES[row.quantity].backward
+        or max(row.application or 0, row.application_2 or 0) >= diverged
+    )
+    usable = not lost and math.isfinite(value) and math.isfinite(se)
+    return {"value": value if usable else None, "se": se if usable else None}
+
+
+def _notes(table: list[dict[str, Any]], diverged: int | None, beyond: str) -> dict[str, str]:
+    """Note where networks diverged."""
+    if diverged is not None:
+        return {"diverged": f"networks diverged at application {diverged} {beyond}"}
+    if any(row["value"] is None for row in table):
+        return {"diverged": f"gradients of networks diverged {beyond}"}
+    return {}

@@ -316,5 +316,12 @@ def _network(
         static, {s.name: k for s, k in zip(static.shapes, weight_keys, strict=True)}
     )
     return network_rows(
-        arch, static.rows, static.shapes, width, parts, matrices, readout, tables, own
+        arch,
+        static.rows,
+        static.shapes,
+        matrices,
+        parts=parts,
+        readout=readout,
+        tables=tables,
+        key=own,
     )

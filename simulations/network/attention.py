@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax, nn
@@ -19,7 +20,7 @@ Heads = Float[Array, "T heads d"]
 
 
 def heads_of(scores: Scores, rows: int) -> int:
-    """How many heads share ``rows`` query coordinates."""
+    """Count the heads that share ``rows`` query coordinates."""
     return scores.heads if scores.scale == "linear" else rows // int(scores.head_dim)  # type: ignore[return-value]
 
 
@@ -53,32 +54,50 @@ def check_heads(node: Attend, width: int) -> None:
         )
 
 
+class Legs(NamedTuple):
+    """Queries [T, H d], keys and values [T, H d / g]."""
+
+    q: Float[Array, "T queried"]
+    k: Float[Array, "T kept"]
+    v: Float[Array, "T kept"]
+
+
 def attend(
     scores: Scores,
     group: int,
-    q: Float[Array, "T queried"],
-    k: Float[Array, "T kept"],
-    v: Float[Array, "T kept"],
+    legs: Legs,
+    *,
     cap: Number | None = None,
     base: Number | None = None,
     mask: Callable[[tuple[int, ...]], Array] | None = None,
     bias: Float[Array, "#T T"] | None = None,
 ) -> tuple[Float[Array, "T queried"], Float[Array, " T"]]:
-    """[T, H d] from queries [T, H d], keys and values [T, H d / g], and sum_s Omega_ts^2 [T] on
-    average over heads.
+    """[T, H d], and sum_s Omega_ts^2 [T] on average over heads.
 
     Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega
     with; bias [T, T]: added to the capped scores.
     """
-    tokens, rows = q.shape
+    tokens, rows = legs.q.shape
     heads = heads_of(scores, rows)
+    q, k, v = (
+        x.reshape(tokens, count, -1)
+        for x, count in zip(legs, (heads, heads // group, heads // group), strict=True)
+    )  # [T, heads, d]
+    s = _scores(scores, group, q, k, base=base)
+    s = s if cap is None else cap * jnp.tanh(s / cap)
+    s = s if bias is None else s + bias[None, None]
+    allowed = jnp.asarray(scores.allowed(tokens))[None, None]
+    omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
+    kept = omega if mask is None else omega * mask(omega.shape)
+    output = jnp.einsum("kgts,skd->tkgd", kept, v, precision=lax.Precision.HIGHEST)
+    return output.reshape(tokens, rows), (omega * omega).sum(axis=-1).mean(axis=(0, 1))
 
-    # [T, heads, d]
-    def split(x, count):
-        return x.reshape(tokens, count, -1)
 
-    q, k, v = split(q, heads), split(k, heads // group), split(v, heads // group)
-    size = q.shape[-1]
+def _scores(
+    scores: Scores, group: int, q: Heads, k: Float[Array, "T kv d"], *, base: Number | None
+) -> Float[Array, "kv g T T"]:
+    """Return the scores of each key head's queries."""
+    tokens, heads, size = q.shape
     if scores.qk_norm:
         q, k = normalised(q), normalised(k)
     if scores.rotary:
@@ -86,15 +105,7 @@ def attend(
         q, k = rotated(q, base), rotated(k, base)
     factor = 1 / size if scores.scale == "linear" else size**-0.5
     q = q.reshape(tokens, heads // group, group, size)
-    highest = lax.Precision.HIGHEST
-    s = factor * jnp.einsum("tkgd,skd->kgts", q, k, precision=highest)  # [kv heads, g, T, T]
-    s = s if cap is None else cap * jnp.tanh(s / cap)
-    s = s if bias is None else s + bias[None, None]
-    allowed = jnp.asarray(scores.allowed(tokens))[None, None]
-    omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
-    used = omega if mask is None else omega * mask(omega.shape)
-    output = jnp.einsum("kgts,skd->tkgd", used, v, precision=highest).reshape(tokens, rows)
-    return output, (omega * omega).sum(axis=-1).mean(axis=(0, 1))
+    return factor * jnp.einsum("tkgd,skd->kgts", q, k, precision=lax.Precision.HIGHEST)
 
 
 def normalised(x: Heads) -> Heads:

@@ -32,7 +32,7 @@ from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Project, Truncat
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
 from sigprop.language.traversal import group_of
-from sigprop.simulations.network.attention import attend
+from sigprop.simulations.network.attention import Legs, attend
 from sigprop.simulations.network.trace import listen
 
 Vectors = Float[Array, "T n"]
@@ -228,8 +228,10 @@ def _attend(at: Evaluation, u: Attend) -> Vectors:
         modulators = at.modulators[u.kept_by]
         unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, :]
         bias = unseen if bias is None else bias + unseen
-    legs = (at(u.query), at(u.key), at(u.value))
-    output, at.participation = attend(u.scores, group_of(u), *legs, cap, base, mask, bias)
+    legs = Legs(at(u.query), at(u.key), at(u.value))
+    output, at.participation = attend(
+        u.scores, group_of(u), legs, cap=cap, base=base, mask=mask, bias=bias
+    )
     return output
 
 

@@ -27,6 +27,7 @@ def run(
     shapes: tuple[Shape, ...],
     stem: Vectors,
     matrices: Matrices,
+    *,
     state: Any,
     tables: Any,
     probes: Probes,
@@ -42,35 +43,39 @@ def run(
     start = Evaluation({Stem(): stem}, first)
     lanes = tuple(start(lane) for lane in arch.initial)
     network = _Network(arch, {s.name: s for s in shapes}, stem, matrices, key)
-    xs = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")} | {
+    (final, state), (states, left) = jax.lax.scan(
+        functools.partial(_step, network), (lanes, state), _given(arch, tables, probes)
+    )
+    final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
+    every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
+    gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], left.gain])
+    return Trace(
+        every,
+        left.write,
+        left.inputs,
+        _taps(arch, stem, every, tables["numbers"]),
+        left.participation,
+        jnp.concatenate([left.gram, _gram(final[0])[None]]),
+        left.input_grams,
+        jnp.concatenate([left.finite, _finite(final)[None]]),
+        jnp.cumsum(gains, axis=0),
+        left.modulator,
+    ), state
+
+
+def _given(arch: Architecture, tables: Any, probes: Probes) -> dict[str, Any]:
+    """Return what each application is given."""
+    return {name: tables[name] for name in ("kind", "slots", "uses", "numbers")} | {
         "step": jnp.arange(arch.depth, dtype=jnp.uint32),
         "probes": (probes.outputs, probes.output_grams),
         "state_probe": probes.before,
         "gram_probe": probes.grams[:-1],
     }
-    (final, state), (states, found) = jax.lax.scan(
-        functools.partial(_step, network), (lanes, state), xs
-    )
-    final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
-    every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
-    gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], found.gain])
-    return Trace(
-        every,
-        found.write,
-        found.inputs,
-        _taps(arch, stem, every, tables["numbers"]),
-        found.participation,
-        jnp.concatenate([found.gram, _gram(final[0])[None]]),
-        found.input_grams,
-        jnp.concatenate([found.finite, _finite(final)[None]]),
-        jnp.cumsum(gains, axis=0),
-        found.modulator,
-    ), state
 
 
 class _Network(NamedTuple):
-    """What every application knows: the description, shapes of weights, the stem's output, where
-    matrices come from, the key of dropout's masks (None: there are none)."""
+    """Everything that applications share: the description, shapes of weights, the stem's output,
+    where matrices come from, the key of dropout's masks (None: there are none)."""
 
     arch: Architecture
     shapes: dict[str, Shape]
@@ -80,7 +85,7 @@ class _Network(NamedTuple):
 
 
 class _Left(NamedTuple):
-    """What an application leaves in the trace; gram, finite: of the states that it finds."""
+    """An application's part of the trace; gram, finite: of the states that it finds."""
 
     write: Array
     inputs: dict[str, Array]
@@ -141,7 +146,7 @@ def _application(
 
 
 def _masks(block: SubBlock, key: Any, step: Array) -> dict[Any, Any]:
-    """The key of every mask of dropout in a branch, by its name or attention's node."""
+    """Return the key of every mask of dropout in a branch, by its name or attention's node."""
     dropped = [
         node
         for node in walk(block.branch)
@@ -156,30 +161,31 @@ def _masks(block: SubBlock, key: Any, step: Array) -> dict[Any, Any]:
 def _taps(
     arch: Architecture, stem: Vectors, states: tuple[Array, ...], numbers: dict[str, Any]
 ) -> Float[Array, "A T n"]:
-    """What the read-out makes of each state that it looks at, over how many there are."""
-    found: list[Array] = []
+    """Return what the read-out makes of each state that it looks at, over how many there are."""
+    taps: list[Array] = []
     for a in arch.readout.at:
         at = {name: table[min(a, arch.depth - 1)] for name, table in numbers.items()}
         leaves = {Stem(): stem, **{State(i): lane[a] for i, lane in enumerate(states)}}
         read = Evaluation(leaves, at)(arch.readout.read)
-        found.append(Evaluation({Read(): read}, at)(arch.readout.branch) / len(arch.readout.at))
-    return jnp.stack(found)
+        taps.append(Evaluation({Read(): read}, at)(arch.readout.branch) / len(arch.readout.at))
+    return jnp.stack(taps)
 
 
 def _gram(x: Float[Array, "... T n"]) -> Float[Array, "... T T"]:
+    """Return <x_t, x_s>, which no gradient passes."""
     x = jax.lax.stop_gradient(x)
     return dot(x, x)
 
 
 def _finite(lanes: tuple[Vectors, ...]) -> Bool[Array, ""]:
-    """Whether every <h, h> is (it overflows before h does)."""
+    """Tell if every <h, h> is finite (it overflows before h does)."""
     return jnp.stack(
         [jnp.isfinite(jax.lax.stop_gradient((lane * lane).sum(-1))).all() for lane in lanes]
     ).all()
 
 
 def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:
-    """The input of every matrix, [T, n_in] (biases have none)."""
+    """Return the shape of every matrix's input, [T, n_in] (biases have none)."""
     return {
         name: (arch.tokens, shapes[name].shape[1])
         for name, node in arch.weights.items()

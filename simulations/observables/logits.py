@@ -10,44 +10,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sigprop.description.architecture import Architecture
 from sigprop.description.checks import EMBEDDING
 from sigprop.description.shapes import Row
 from sigprop.simulations.network import random
 from sigprop.simulations.network.inner import dot
-from sigprop.simulations.network.trace import Trace
+from sigprop.simulations.observables.outcome import Outcome, tokens
 
 WORDS = 256  # of a head at a time
 
 
-def _outputs(arch: Architecture, trace: Trace) -> Any:
-    """o [T, n], what the head sees; with an inverse temperature times e^s."""
-    output = trace.taps.sum(axis=0)
-    return (
-        output * jnp.exp(trace.log_norm[-1])[:, None] if arch.head.inverse_temperature else output
-    )
+def _outputs(outcome: Outcome) -> jax.Array:
+    """Return o [T, n], what the head sees; with an inverse temperature times e^s."""
+    output = outcome.trace.taps.sum(axis=0)
+    if not outcome.arch.head.inverse_temperature:
+        return output
+    return output * jnp.exp(outcome.trace.log_norm[-1])[:, None]
 
 
-def logit_variance(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    output = _outputs(arch, trace)
-    return tables["head"] * jnp.diagonal(dot(output, output))[np.array([row.token for row in rows])]
+def logit_variance(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return the head's variance times <o_t, o_t>."""
+    output = _outputs(outcome)
+    return outcome.tables["head"] * jnp.diagonal(dot(output, output))[tokens(rows)]
 
 
-def logit_contact(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    return jnp.diagonal(dot(tables["parts"][EMBEDDING], _outputs(arch, trace)))[
-        np.array([row.token for row in rows])
-    ]
+def logit_contact(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return <e_t, o_t>, e_t the word's own embedding."""
+    embedding = outcome.tables["parts"][EMBEDDING]
+    return jnp.diagonal(dot(embedding, _outputs(outcome)))[tokens(rows)]
 
 
-def cross_entropy(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    """log sum over words of exp(n^-1/2 e . o_t), the head's vectors e drawn ``WORDS`` at a time."""
-    output, words = _outputs(arch, trace), arch.head.vocabulary or 0
+def cross_entropy(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return log sum over words of exp(n^-1/2 e . o_t), the head's vectors e drawn ``WORDS`` at
+    a time."""
+    output, words, tables = _outputs(outcome), outcome.arch.head.vocabulary or 0, outcome.tables
     width, blocks = output.shape[-1], -(-words // WORDS)
 
     def block(i: Any) -> Any:
@@ -68,4 +63,4 @@ def cross_entropy(
         )
 
     every = jax.lax.map(block, jnp.arange(blocks, dtype=jnp.uint32))
-    return jax.nn.logsumexp(every, axis=0)[np.array([row.token for row in rows])]
+    return jax.nn.logsumexp(every, axis=0)[tokens(rows)]

@@ -3,7 +3,7 @@ of that network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,29 +13,30 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
-from sigprop.description.structure import READOUT
-from sigprop.language.expression import Linear
-from sigprop.language.nodes import Gate
 from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.passes import run
 from sigprop.simulations.network.trace import Probes, Trace, zero_probes
 from sigprop.simulations.network.weights import Shape
-from sigprop.simulations.observables import geometry
+from sigprop.simulations.observables import geometry, gradients
 from sigprop.simulations.observables import logits as head
+from sigprop.simulations.observables.outcome import Outcome, applications, tokens
+
+Forward = Callable[[Probes, Any], tuple[tuple[jax.Array, Any], Trace]]
+"""(probes, the matrices' state) -> ((taps, state), trace)."""
 
 
 def network_rows(
     arch: Architecture,
     rows: Sequence[Row],
     shapes: tuple[Shape, ...],
-    width: int,
-    parts: Any,
     matrices: Matrices,
-    readout: Any,
-    tables: Any,
+    *,
+    parts: dict[str, jax.Array],
+    readout: jax.Array,
+    tables: dict[str, Any],
     key: Any = None,
-) -> tuple[Any, Any]:
+) -> tuple[jax.Array, jax.Array]:
     """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
 
     parts {part of the stem: [T, n]}; readout [T + 1, n]: v_t for the tokens, then the v that tokens
@@ -43,238 +44,115 @@ def network_rows(
     """
     stem: Any = sum(parts.values())
 
-    def forward(probes: Probes, state: Any) -> tuple[Any, Trace]:
-        trace, state = run(arch, shapes, stem, matrices, state, tables, probes, key)
+    def forward(probes: Probes, state: Any) -> tuple[tuple[jax.Array, Any], Trace]:
+        trace, state = run(
+            arch, shapes, stem, matrices, state=state, tables=tables, probes=probes, key=key
+        )
         return (trace.taps, state), trace
 
-    trace, gradients = _pass(
-        forward, zero_probes(arch, shapes, width, readout.dtype), matrices, arch, readout, rows
-    )
-    values: dict[str, Any] = {}
+    probes = zero_probes(arch, shapes, readout.shape[1], readout.dtype)
+    cotangents = _cotangents(arch, rows, readout)
+    trace, pulled = _pass(forward, probes, matrices, cotangents)
+    outcome = Outcome(arch, trace, pulled, tables | {"parts": parts, "key": key})
     diverged = jnp.where(trace.finite.all(), arch.depth + 1, jnp.argmin(trace.finite))
-    for name in dict.fromkeys(row.quantity for row in rows):
-        own = [row for row in rows if row.quantity == name]
-        values[name] = MEASURED[name](
-            own, arch, shapes, trace, gradients, tables | {"parts": parts, "key": key}
-        )
-    order = [(name, i) for name in values for i, row in enumerate(rows) if row.quantity == name]
-    flat = jnp.concatenate([values[name] for name in values])
+    return _measured(rows, outcome), diverged
+
+
+def _measured(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Measure every quantity once, for all its rows, and put these back in order."""
+    places: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        places.setdefault(row.quantity, []).append(i)
+    flat = jnp.concatenate(
+        [MEASURED[name]([rows[i] for i in at], outcome) for name, at in places.items()]
+    )
     place = np.empty(len(rows), dtype=np.int32)
-    place[[i for _, i in order]] = np.arange(len(rows), dtype=np.int32)
-    return flat[place], diverged
+    place[[i for at in places.values() for i in at]] = np.arange(len(rows), dtype=np.int32)
+    return flat[place]
 
 
 def passes(arch: Architecture, rows: Sequence[Row]) -> int:
-    """How many cotangents are pulled back: none, the read-out's, and for a tangent kernel every
-    token's."""
+    """Count the cotangents that are pulled back: none, the read-out's, and for a tangent kernel
+    every token's."""
     backward = any(QUANTITIES[row.quantity].backward for row in rows)
     return int(backward) + (arch.tokens if any(row.quantity == "ntk" for row in rows) else 0)
 
 
-def _pass(
-    forward: Any,
-    probes: Probes,
-    matrices: Matrices,
-    arch: Architecture,
-    readout: Any,
-    rows: Sequence[Row],
-) -> tuple[Trace, Any]:
-    """The forward trace, and gradients for the cotangents asked for: 'v' as described, 'ntk' one
-    token at a time."""
-    wanted = passes(arch, rows)
+def _cotangents(arch: Architecture, rows: Sequence[Row], readout: jax.Array) -> jax.Array | None:
+    """Return the cotangents asked for [C, T, n]: the read-out's as described, then for a tangent
+    kernel one token at a time; None where no row needs a pass back."""
+    wanted, count = passes(arch, rows), arch.tokens
     if not wanted:
+        return None
+    v = readout[:count]
+    if arch.readout.tokens != "each":
+        weight = {"last": np.eye(count)[-1], "mean": np.full(count, 1 / count)}
+        diagonal = jnp.asarray(np.diag(weight[arch.readout.tokens]), dtype=readout.dtype)
+        v = diagonal @ jnp.broadcast_to(readout[-1:], (count, readout.shape[1]))
+    if wanted == 1:
+        return v[None]
+    each = jnp.eye(count, dtype=readout.dtype)[:, :, None] * readout[-1][None, None, :]
+    return jnp.concatenate([v[None], each])
+
+
+def _pass(
+    forward: Forward, probes: Probes, matrices: Matrices, cotangents: jax.Array | None
+) -> tuple[Trace, dict[str, Probes]]:
+    """Run the network, and pull the cotangents back: 'v' the read-out's, 'ntk' each token's."""
+    if cotangents is None:
         return forward(probes, matrices.start())[1], {}
     (taps, state), vjp, trace = jax.vjp(forward, probes, matrices.start(), has_aux=True)
-    tokens = arch.tokens
-    weight = {
-        "each": np.eye(tokens),
-        "last": np.eye(tokens)[-1:].repeat(tokens, 0),
-        "mean": np.full((tokens, tokens), 1 / tokens),
-    }[arch.readout.tokens]
-    v = (
-        readout[:tokens]
-        if arch.readout.tokens == "each"
-        else jnp.asarray(np.diag(weight[0]), dtype=readout.dtype)
-        @ jnp.broadcast_to(readout[-1:], (tokens, readout.shape[1]))
-    )
-    cotangents = v[None]
-    if wanted > 1:
-        cotangents = jnp.concatenate(
-            [
-                cotangents,
-                jnp.eye(tokens, dtype=readout.dtype)[:, :, None] * readout[-1][None, None, :],
-            ]
-        )
-    found = matrices.pull(vjp, jnp.broadcast_to(cotangents[:, None], (wanted, *taps.shape)), state)
+    shape = (len(cotangents), *taps.shape)
+    pulled = matrices.pull(vjp, jnp.broadcast_to(cotangents[:, None], shape), state)
     return trace, {
-        "v": jax.tree.map(lambda g: g[0], found),
-        "ntk": jax.tree.map(lambda g: g[1:], found),
+        "v": jax.tree.map(lambda g: g[0], pulled),
+        "ntk": jax.tree.map(lambda g: g[1:], pulled),
     }
 
 
-def _entries(gram: Any, rows: Sequence[Row], second: bool = False) -> Any:
-    """gram[a, t, s] for every row; ``second``: gram[a, b, t]."""
-    first = np.array([row.application for row in rows])
-    t = np.array([row.token for row in rows])
-    if second:
-        return gram[first, np.array([row.application_2 for row in rows]), t]
-    return gram[
-        first, t, np.array([row.token if row.token_2 is None else row.token_2 for row in rows])
-    ]
+def _entries(gram: jax.Array, rows: Sequence[Row]) -> jax.Array:
+    """Return gram[a, t, s] for every row."""
+    second = np.array([row.token if row.token_2 is None else row.token_2 for row in rows])
+    return gram[applications(rows), tokens(rows), second]
 
 
-def _state_gram(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    return _entries(trace.grams, rows)
+def _state_gram(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return <h_t, h_s> of states."""
+    return _entries(outcome.trace.grams, rows)
 
 
-def _rms(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    return jnp.sqrt(_entries(trace.grams, rows))
+def _rms(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return the root of <h_t, h_t>."""
+    return jnp.sqrt(_entries(outcome.trace.grams, rows))
 
 
-def _gradient_gram(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    return _entries(gradients["v"].grams, rows)
+def _gradient_gram(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return <g_t, g_s> of the gradients by states."""
+    return _entries(outcome.gradients["v"].grams, rows)
 
 
-def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:
-    """The applications of each slot [slots, U], padded, and which entries are real."""
-    tables = list(arch.applications_of(weight).values())
-    most = max(len(t) for t in tables)
-    padded = np.array([t + [0] * (most - len(t)) for t in tables])
-    return padded, np.array([[1.0] * len(t) + [0.0] * (most - len(t)) for t in tables])
+def _band_states(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return <h_t, h_s> over the coordinates of each row's band."""
+    return _banded(outcome.trace.lanes[0], rows, outcome.arch)
 
 
-def _slot_products(
-    arch: Architecture, weight: str, trace: Trace, left: Probes, right: Probes
-) -> Any:
-    """sum over uses a, b and tokens t, s of <x_at, x_bs> <d_at, d_bs> for each slot: |dz/dW|^2
-    from its low-rank form, exactly."""
-    use, real = _uses(arch, weight)
-
-    # [slots, U T, n]
-    def flat(array):
-        return array[use].reshape(len(use), -1, array.shape[-1])
-
-    cotangents = dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
-    mask = np.repeat(real, arch.tokens, axis=1).astype(cotangents.dtype)
-    both = mask[:, :, None] * mask[:, None, :]
-    if isinstance(arch.weights[weight], Linear):
-        cotangents = cotangents * dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
-    return _each(arch, weight) * (cotangents * both).sum(axis=(1, 2))
+def _band_gradients(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return <g_t, g_s> over the coordinates of each row's band."""
+    return _banded(outcome.gradients["v"].states, rows, outcome.arch)
 
 
-def _each(arch: Architecture, weight: str) -> float:
-    """What a mean over a weight's outputs is multiplied with: of gates, the sum over all of them
-    is meant, n/size of them."""
-    node = arch.weights[weight]
-    return float(node.rows) / node.size if isinstance(node, Gate) else 1.0
+def _banded(vectors: jax.Array, rows: Sequence[Row], arch: Architecture) -> jax.Array:
+    """Return the Gram entries [rows] of vectors [D + 1, T, n], each over the coordinates of its
+    band."""
+    ends = np.round(np.cumsum((0.0, *arch.bands)) * vectors.shape[-1]).astype(int)
+    bands = (vectors[..., low:high] for low, high in zip(ends[:-1], ends[1:], strict=True))
+    grams = jnp.stack([dot(x, x) for x in bands])
+    entries = jnp.stack([_entries(gram, rows) for gram in grams])
+    band = np.array([arch.band_names.index(row.group or "") for row in rows])
+    return entries[band, np.arange(len(rows))]
 
 
-def _slot_squares(arch: Architecture, weight: str, trace: Trace, own: Probes) -> Any:
-    """``_slot_products`` of a pass with itself; of slots that are used once from the Grams
-    alone."""
-    use, _ = _uses(arch, weight)
-    if use.shape[1] > 1:
-        return _slot_products(arch, weight, trace, own, own)
-    grams = own.output_grams[weight]
-    if isinstance(arch.weights[weight], Linear):
-        grams = grams * trace.input_grams[weight]
-    return _each(arch, weight) * grams[use[:, 0]].sum(axis=(1, 2))
-
-
-def _weight_gradient(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    passes, output = gradients["v"], trace.taps.sum(axis=0)
-    firsts = {w: [used[0] for used in arch.applications_of(w).values()] for w in arch.weights} | {
-        READOUT: [arch.readout.at[0]]
-    }
-    totals: dict[str, Any] = {}
-    for group in dict.fromkeys(row.group or "" for row in rows):
-        if group in arch.weights:
-            totals[group] = _slot_squares(arch, group, trace, passes)
-        elif group == READOUT:
-            totals[group] = (
-                dot(output, output)
-                * jnp.asarray(arch.readout.gram(arch.tokens), dtype=output.dtype)
-            ).sum()[None]
-        else:
-            totals[group] = (dot(passes.stem, passes.stem) * tables["stem"][group]).sum()[None]
-    return jnp.stack(
-        [
-            totals[row.group or ""][firsts.get(row.group or "", [0]).index(row.application or 0)]
-            for row in rows
-        ]
-    )
-
-
-def _ntk(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    pairs = sorted({(row.token or 0, row.token_2 or 0) for row in rows})
-    passes = gradients["ntk"]
-
-    def one(t):
-        return jax.tree.map(lambda array: array[t], passes)
-
-    output = trace.taps.sum(axis=0)
-    values: dict[Any, Any] = {}
-    for t, s in pairs:
-        for weight, node in arch.weights.items():
-            values[weight, t, s] = (
-                float(node.rows) * _slot_products(arch, weight, trace, one(t), one(s)).sum()
-            )
-        for part, gram in tables["stem"].items():
-            values[part, t, s] = (dot(passes.stem[t], passes.stem[s]) * gram).sum()
-        values[READOUT, t, s] = dot(output, output)[t, s]
-        for group, factor in tables["factors"].items():
-            values[group, t, s] = factor * values[group, t, s]
-        values[None, t, s] = sum(values[g, t, s] for g in arch.groups)
-    return jnp.stack([values[row.group, row.token, row.token_2] for row in rows])
-
-
-def _gradient_exponent(
-    rows: Sequence[Row], arch: Architecture, shapes: Any, trace: Trace, gradients: Any, tables: Any
-) -> Any:
-    g = jnp.trace(gradients["v"].grams, axis1=1, axis2=2)
-    return jnp.broadcast_to(jnp.log(g[0] / g[-1]) / arch.depth, (len(rows),))
-
-
-def _banded(measured: Any) -> Any:
-    """The Gram entries [rows] of vectors [D + 1, T, n], each over the coordinates of its band."""
-
-    def entries(
-        rows: Sequence[Row],
-        arch: Architecture,
-        shapes: Any,
-        trace: Trace,
-        gradients: Any,
-        tables: Any,
-    ) -> Any:
-        vectors = measured(trace, gradients)
-        ends = np.round(np.cumsum((0.0, *arch.bands)) * vectors.shape[-1]).astype(int)
-        grams = jnp.stack(
-            [
-                dot(x, x)
-                for x in (
-                    vectors[..., low:high] for low, high in zip(ends[:-1], ends[1:], strict=True)
-                )
-            ]
-        )
-        found = jnp.stack([_entries(gram, rows) for gram in grams])
-        return found[
-            np.array([arch.band_names.index(row.group or "") for row in rows]), np.arange(len(rows))
-        ]
-
-    return entries
-
-
-MEASURED = {
+MEASURED: dict[str, Callable[[Sequence[Row], Outcome], jax.Array]] = {
     "residual_variance": _state_gram,
     "rms": _rms,
     "token_covariance": _state_gram,
@@ -283,17 +161,17 @@ MEASURED = {
     "write_cosine": geometry.write_cosine,
     "gradient_variance": _gradient_gram,
     "gradient_covariance": _gradient_gram,
-    "weight_gradient": _weight_gradient,
-    "ntk": _ntk,
+    "weight_gradient": gradients.weight_gradient,
+    "ntk": gradients.ntk,
     "logit_variance": head.logit_variance,
     "logit_contact": head.logit_contact,
     "cross_entropy": head.cross_entropy,
     "participation": geometry.participation,
     "angle_exponent": geometry.angle_exponent,
-    "gradient_exponent": _gradient_exponent,
-    "band_variance": _banded(lambda trace, _: trace.lanes[0]),
-    "band_covariance": _banded(lambda trace, _: trace.lanes[0]),
-    "band_gradient": _banded(lambda _, gradients: gradients["v"].states),
+    "gradient_exponent": gradients.gradient_exponent,
+    "band_variance": _band_states,
+    "band_covariance": _band_states,
+    "band_gradient": _band_gradients,
     "matrix_entropy": geometry.matrix_entropy,
     "participation_ratio": geometry.participation_ratio,
     "log_norm": geometry.log_norm,
@@ -301,4 +179,4 @@ MEASURED = {
     "modulator": geometry.modulator,
     "skip_rate": geometry.skip_rate,
 }
-"""What each quantity is in one network."""
+"""Quantity -> its rows in one network."""

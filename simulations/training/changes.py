@@ -8,6 +8,7 @@ sum_t (z_t - y_t)^2. All steps are one ``lax.scan``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,18 +113,18 @@ class Training:
         table = self.tables | {"settings": numbers, "readout": np.float32(readout)}
         size = self.batch_size
 
-        def one(first: int) -> np.ndarray:
+        def batch(first: int) -> np.ndarray:
             indices = np.arange(first, first + size, dtype=np.uint32)
             return np.asarray(_batch(self.static, key, indices, table), dtype=np.float64)
 
         firsts = list(range(samples.start, samples.stop, size))
         with ThreadPoolExecutor(THREADS) as pool:
             # the first alone: two at a time would both compile
-            parts = [pool.submit(one, firsts[0]).result(), *pool.map(one, firsts[1:])]
-        found = np.concatenate(parts)[: len(samples)]
-        if not np.isfinite(found).all():
+            parts = [pool.submit(batch, firsts[0]).result(), *pool.map(batch, firsts[1:])]
+        changes = np.concatenate(parts)[: len(samples)]
+        if not np.isfinite(changes).all():
             raise Diverged
-        return found
+        return changes
 
 
 def _networks(static: Static, key: Any, samples: Any, table: Any) -> Any:
@@ -136,42 +137,50 @@ _batch = jit(static=(0,))(_networks)
 
 
 def _network(static: Static, key: Any, table: Any) -> Any:
+    """Train one network, and return the squared changes of its output and states."""
     arch, width, (_, optimizer, steps, loss) = static.arch, static.width, static.plan
-    given, own = table["given"], jax.random.fold_in(key, np.uint32(1))  # of dropout's masks
+    given, mask_key = table["given"], jax.random.fold_in(key, np.uint32(1))
     everything, labels = trained.start(
-        arch, static.shapes, width, key, table["scales"], table["readout"], given["inputs"]
+        arch,
+        static.shapes,
+        width,
+        key,
+        size=table["scales"],
+        readout=table["readout"],
+        by_part=given["inputs"],
     )
     # what is left, of learned modulators, is not trained
     params = {group: everything.pop(group) for group in arch.groups}
-    cotangent = (
-        (lambda z: -labels / arch.tokens)
-        if loss == "linear"
-        else (lambda z: (z - labels) / arch.tokens)
-    )
     rule = transform(optimizer, table["settings"])
 
     def step(carried: Any, _: Any) -> Any:
         params, state = carried
-        found = trained.passed(
+        network = trained.passed(
             arch,
             static.shapes,
-            width,
             params | everything,
             given,
-            cotangent,
-            applications(arch.depth),
-            own,
+            width=width,
+            cotangent=functools.partial(_cotangent, loss, labels),
+            at=applications(arch.depth),
+            key=mask_key,
         )
-        updates, state = rule.update(found.gradients, state, params)
-        return (jax.tree.map(jnp.add, params, updates), state), (found.outputs, found.states)
+        updates, state = rule.update(network.gradients, state, params)
+        return (jax.tree.map(jnp.add, params, updates), state), (network.outputs, network.states)
 
     # each looks, then moves
     _, (outputs, states) = jax.lax.scan(
         step, (params, rule.init(params)), None, length=max(steps) + 1
     )
-    at = np.array(steps)
+    changes = [_squares(outputs, steps, (1,))[:, None], _squares(states, steps, (2, 3))]
+    return jnp.concatenate(changes, axis=1)
 
-    def squares(x, axes):
-        return ((x[at] - x[:1]) ** 2).mean(axis=axes)
 
-    return jnp.concatenate([squares(outputs, 1)[:, None], squares(states, (2, 3))], axis=1)
+def _cotangent(loss: str, labels: Any, z: Any) -> Any:
+    """Return dloss/dz of a network's outputs z [T]."""
+    return (-labels if loss == "linear" else z - labels) / len(labels)
+
+
+def _squares(x: Any, steps: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """Return the mean squared change since the start, at each of the steps."""
+    return ((x[np.array(steps)] - x[:1]) ** 2).mean(axis=axes)

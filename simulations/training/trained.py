@@ -43,47 +43,48 @@ LABELS = "labels"  # a piece of the draw, not a group
 def bare(arch: Architecture, width: int) -> Architecture:
     """The same network with every factor of a matrix, bias or gate one, so that ``run``
     multiplies by the parameters themselves."""
-    made: dict[Vector, Vector] = {}
+    copies: dict[Vector, Vector] = {}
     return replace(
         arch,
         sub_blocks=tuple(
-            replace(block, branch=_bare(block.branch, width, made)) for block in arch.sub_blocks
+            replace(block, branch=_bare(block.branch, width, copies)) for block in arch.sub_blocks
         ),
     )
 
 
-def _bare(u: Any, width: int, made: dict[Vector, Vector]) -> Any:
-    """made: what stands in a branch more than once is one node there, and stays one."""
+def _bare(u: Any, width: int, copies: dict[Vector, Vector]) -> Any:
+    """Copy an expression with every factor one; copies: what stands in a branch more than once is
+    one node there, and stays one."""
     if isinstance(u, tuple):
-        return tuple(_bare(part, width, made) for part in u)
+        return tuple(_bare(part, width, copies) for part in u)
     if not isinstance(u, Vector):
         return u
-    if u in made:
-        return made[u]
-    inside = {f.name: _bare(getattr(u, f.name), width, made) for f in fields(u)}
+    if u in copies:
+        return copies[u]
+    inside = {f.name: _bare(getattr(u, f.name), width, copies) for f in fields(u)}
     if isinstance(u, Linear):
         inside["variance"] = Constant(int(width * rows_of(u.of)))
     elif isinstance(u, Bias):
         inside["variance"] = Constant(1)
     elif isinstance(u, Gate):
         inside["factor"] = Constant(0)
-    made[u] = type(u)(**inside)
-    return made[u]
+    copies[u] = type(u)(**inside)
+    return copies[u]
 
 
 def tables(arch: Architecture) -> dict[str, Any]:
-    """What ``run`` takes of each application, and {part: A [T, V]} of the stem."""
+    """Return what ``run`` takes of each application, and {part: A [T, V]} of the stem."""
     numbers = {
         name: table.astype(np.float32)
         for name, table in (arch.number_tables | arch.tables_by_application).items()
     }
-    found = {
+    applications = {
         "kind": np.array(arch.kind_table, dtype=np.int32),
         "slots": slot_tables(arch),
         "uses": use_tables(arch),
         "numbers": numbers,
     }
-    return found | {
+    return applications | {
         "inputs": {
             part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()
         }
@@ -107,7 +108,7 @@ def scales(arch: Architecture, width: int) -> dict[str, Any]:
 
     Raises ``InputError`` where applications that share a weight give it different variances.
     """
-    found: dict[str, Any] = {
+    factors: dict[str, Any] = {
         part: np.float32(variance**0.5) for part, (variance, _) in arch.stem_parts.items()
     }
     lengths = {s.name: s.shape[-1] for s in shapes(arch, width)}
@@ -123,19 +124,20 @@ def scales(arch: Architecture, width: int) -> dict[str, Any]:
                 f"accepted: one variance a weight"
             )
         first = table[[applications[0] for applications in used]]
-        found[name] = (
+        factors[name] = (
             first
             if isinstance(node, Gate)
             else np.sqrt(first / (lengths[name] if isinstance(node, Linear) else 1))
         ).astype(np.float32)
-    return found
+    return factors
 
 
 def start(
     arch: Architecture,
-    found: tuple[Shape, ...],
+    weights: tuple[Shape, ...],
     width: int,
     key: Any,
+    *,
     size: dict[str, Any],
     readout: Any,
     by_part: dict[str, Any],
@@ -146,30 +148,18 @@ def start(
     All normals are one draw, cut to pieces: most of what a program of these networks takes to
     compile is its random numbers.
     """
-    drawn = {
-        s.name: s
-        for s in found
-        if not isinstance(arch.drawn[s.name], Gate)
-        and (arch.ensemble == "gaussian" or len(s.shape) == 1)
-    }
     pieces: dict[str, tuple[int, ...]] = {LABELS: (arch.tokens,), READOUT: (width,)}
     pieces |= {part: (a.shape[1], width) for part, a in by_part.items()} | {
-        name: (s.slots, *s.shape) for name, s in drawn.items()
+        s.name: (s.slots, *s.shape) for s in weights if _normal(arch, s)
     }
-    ends = np.cumsum([math.prod(shape) for shape in pieces.values()])
-    flat = random.normal(jax.random.fold_in(key, np.uint32(0)), (int(ends[-1]),))
-    params = {
-        name: x.reshape(pieces[name])
-        for name, x in zip(pieces, jnp.split(flat, ends[:-1].tolist()), strict=True)
-    }
+    params = _drawn(pieces, key)
     labels = jnp.where(params.pop(LABELS) > 0, jnp.float32(1), jnp.float32(-1))
-    for i, shape in enumerate(found):
+    for i, shape in enumerate(weights):
         if isinstance(arch.drawn[shape.name], Gate):
             params[shape.name] = jnp.ones((shape.slots, *shape.shape), dtype=jnp.float32)
-        elif shape.name not in drawn:
-            params[shape.name] = stored(
-                jax.random.fold_in(key, np.uint32(2 + i)), shape, arch.ensemble
-            )
+        elif not _normal(arch, shape):
+            weight_key = jax.random.fold_in(key, np.uint32(2 + i))
+            params[shape.name] = stored(weight_key, shape, arch.ensemble)
     scaled = {
         name: factor.reshape(-1, *(1,) * (params[name].ndim - 1)) * params[name]
         for name, factor in ((n, jnp.asarray(f)) for n, f in size.items())
@@ -177,9 +167,24 @@ def start(
     return params | scaled | {READOUT: readout * params[READOUT]}, labels
 
 
+def _normal(arch: Architecture, shape: Shape) -> bool:
+    """Tell if a weight's entries are independent normals (gates are constants, and matrices may
+    be of another ensemble)."""
+    gate = isinstance(arch.drawn[shape.name], Gate)
+    return not gate and (arch.ensemble == "gaussian" or len(shape.shape) == 1)
+
+
+def _drawn(pieces: dict[str, tuple[int, ...]], key: Any) -> Params:
+    """Draw all normals at once, and cut them to pieces of these shapes."""
+    ends = np.cumsum([math.prod(shape) for shape in pieces.values()])
+    flat = random.normal(jax.random.fold_in(key, np.uint32(0)), (int(ends[-1]),))
+    parts = jnp.split(flat, ends[:-1].tolist())
+    return {name: x.reshape(pieces[name]) for name, x in zip(pieces, parts, strict=True)}
+
+
 class Passed(NamedTuple):
-    """Of one pass: outputs z [T], states [A, T, n] of the applications asked for, gradients
-    {group: as the parameter}."""
+    """One pass: outputs z [T], states [A, T, n] of the applications asked for, gradients {group:
+    as the parameter}."""
 
     outputs: Any
     states: Any
@@ -188,47 +193,51 @@ class Passed(NamedTuple):
 
 def passed(
     arch: Architecture,
-    found: tuple[Shape, ...],
-    width: int,
+    weights: tuple[Shape, ...],
     params: Params,
     table: Any,
+    *,
+    width: int,
     cotangent: Any,
     at: tuple[int, ...],
     key: Any,
 ) -> Passed:
     """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at:
     applications of the states (0: the stem's output)."""
-    zero = zero_probes(arch, found, width)
+    zero = zero_probes(arch, weights, width)
     gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
-    held = Dense(found, arch.ensemble, params)
-    stem: Any = sum(
-        jnp.matmul(a, params[part], precision=jax.lax.Precision.HIGHEST)
-        for part, a in table["inputs"].items()
-    )
+    matrices = Dense(weights, arch.ensemble, params)
+    stem: Any = sum(_exact(a, params[part]) for part, a in table["inputs"].items())
 
     def forward(outputs: Any, at_stem: Any) -> Any:
         # their factor is 0, so this is all they are
-        own = {name: outputs[name] + params[name][table["slots"][name]][:, None] for name in gates}
-        probes = zero._replace(outputs=outputs | own, stem=at_stem)
-        trace, _ = run(arch, found, stem, held, (), table, probes, key)
+        gated = {n: outputs[n] + params[n][table["slots"][n]][:, None] for n in gates}
+        probes = zero._replace(outputs=outputs | gated, stem=at_stem)
+        trace, _ = run(
+            arch, weights, stem, matrices, state=(), tables=table, probes=probes, key=key
+        )
         return trace.taps.sum(axis=0), (trace.lanes[0], trace.inputs)
 
-    output, pull, (states, seen) = jax.vjp(forward, zero.outputs, zero.stem, has_aux=True)
-    z = jnp.matmul(output, params[READOUT], precision=jax.lax.Precision.HIGHEST)
+    output, pull, (states, inputs) = jax.vjp(forward, zero.outputs, zero.stem, has_aux=True)
+    z = _exact(output, params[READOUT])
     c = cotangent(z)
     by_output, by_stem = pull(c[:, None] * params[READOUT][None])
-    gradients = {READOUT: jnp.matmul(c, output, precision=jax.lax.Precision.HIGHEST)}
+    gradients = {READOUT: _exact(c, output)}
     for part, a in table["inputs"].items():
-        gradients[part] = jnp.matmul(a.T, by_stem, precision=jax.lax.Precision.HIGHEST)
+        gradients[part] = _exact(a.T, by_stem)
     for name, node in arch.weights.items():
-        gradients[name] = _by_slot(
-            arch, name, by_output[name], seen[name] if isinstance(node, Linear) else None
-        )
+        x = inputs[name] if isinstance(node, Linear) else None
+        gradients[name] = _by_slot(arch, name, by_output[name], x)
     return Passed(z, states[np.array(at)], gradients)
 
 
+def _exact(a: Any, b: Any) -> Any:
+    """Multiply matrices in full precision."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
 def _by_slot(arch: Architecture, weight: str, d: Any, x: Any) -> Any:
-    """sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out,
+    """Sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out,
     n_in], d [D, T, n_out], x [D, T, n_in]."""
     used = list(arch.applications_of(weight).values())
     most = max(map(len, used))
@@ -236,12 +245,12 @@ def _by_slot(arch: Architecture, weight: str, d: Any, x: Any) -> Any:
     real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used], dtype=np.float32)[
         :, :, None, None
     ]
-    own = (d[place] * real).reshape(len(used), -1, d.shape[-1])
+    cotangents = (d[place] * real).reshape(len(used), -1, d.shape[-1])
     if x is None:
-        return own.sum(axis=1)
+        return cotangents.sum(axis=1)
     return jnp.einsum(
         "suo,sui->soi",
-        own,
+        cotangents,
         x[place].reshape(len(used), -1, x.shape[-1]),
         precision=jax.lax.Precision.HIGHEST,
     )

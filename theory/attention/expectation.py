@@ -12,10 +12,12 @@ from jaxtyping import Float
 
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Vector
+from sigprop.language.scalar import Scalar
 from sigprop.language.scores import DROPPED
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
-from sigprop.theory.attention.heads import Form, Leg, expectation
+from sigprop.theory.attention.heads import Form, Leg
+from sigprop.theory.attention.sampling import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
@@ -26,6 +28,7 @@ def attention(
     node: Attend,
     i: str,
     j: str,
+    *,
     values: Any,
     cotangents: Any,
     of: Vector | None,
@@ -33,39 +36,45 @@ def attention(
     """{'forward'} or {'value', 'query', 'key'}: [B, T, T], mantissas on the scales of
     ``log_scale``."""
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
-    batch = query.ab.shape[0]
     r = _even(env, node.value, i, j, env.block(values, i, j))
-    if env.resolution.approximation is not None and of is None:
-        return approximate(
-            env.resolution.approximation,
-            node,
-            query,
-            key,
-            jnp.broadcast_to(r, (batch, *r.shape[1:])),
-            i == j,
-        )
-    form = _form(env, node, i, j)
     over = functools.partial(
-        expectation, node.scores, form, env.resolution.points.get(node.scores), query, key, i == j
+        expectation,
+        node.scores,
+        _form(env, node, i, j),
+        env.resolution.points.get(node.scores),
+        query,
+        key,
+        i == j,
     )
-    rate = (
-        None
-        if node.rate is None or i != j
-        else jnp.reshape(jnp.asarray(env.number(node.rate, i), dtype=jnp.float64), (1, 1, 1))
-    )
-    odds = None if rate is None else rate / (1 - rate)
-    if of is None:
-        spread = jnp.broadcast_to(r, (batch, *r.shape[1:]))
-        return over(lambda head: mixing.forward(head, spread, odds))
-    delta = env.block(cotangents, i, j)
-    level = _even(env, of, i, j, delta)
-    found = over(lambda head: mixing.backward(head, r, level, odds))
-    power = node.scores.power
-    return {
-        "value": found["value"],
-        "query": power * delta * found["query"],
-        "key": power * found["key"],
-    }
+    odds = _odds(env, node, i) if i == j else None
+    if of is not None:
+        delta = env.block(cotangents, i, j)
+        level = _even(env, of, i, j, delta)
+        legs = over(lambda head: mixing.backward(head, r, level, odds))
+        power = node.scores.power
+        return {
+            "value": legs["value"],
+            "query": power * delta * legs["query"],
+            "key": power * legs["key"],
+        }
+    spread = jnp.broadcast_to(r, (query.ab.shape[0], *r.shape[1:]))
+    approximation = env.resolution.approximation
+    if approximation is not None:
+        return approximate(approximation, node, query, key, spread, i == j)
+    return over(lambda head: mixing.forward(head, spread, odds))
+
+
+def _odds(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "1 1 1"] | None:
+    """Return p/(1 - p) of dropout at a place, None where there is none."""
+    if node.rate is None:
+        return None
+    rate = _number(env, node.rate, i)
+    return rate / (1 - rate)
+
+
+def _number(env: NumericEnvironment, scalar: Scalar, i: str) -> Float[Array, "1 1 1"]:
+    """Return a number of a place, to be multiplied with Grams."""
+    return jnp.reshape(jnp.asarray(env.number(scalar, i), dtype=jnp.float64), (1, 1, 1))
 
 
 def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]:
@@ -89,11 +98,9 @@ def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]
 
 
 def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
+    """Return what turns the scores of both places into weights."""
     cap, base = (
-        None
-        if scalar is None
-        else jnp.reshape(jnp.asarray(env.number(scalar, "a"), dtype=jnp.float64), (1, 1, 1))
-        for scalar in (node.cap, node.base)
+        None if scalar is None else _number(env, scalar, "a") for scalar in (node.cap, node.base)
     )
     return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
 
@@ -108,21 +115,22 @@ def _bias(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, " B #T 
 
 
 def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:
+    """Return the Grams of queries or keys, each place on its largest scale."""
     ab = _even(env, u, i, j, env.block(inner(u, i, u, j, env), i, j))
     if i == j:
         log = env.widest(log_scale(u, i, env))[..., 0]
         return Leg(ab, ab, ab, log, log)
-    own = [
+    alone = [
         jnp.broadcast_to(_even(env, u, p, p, env.block(inner(u, p, u, p, env), p, p)), ab.shape)
         for p in (i, j)
     ]
-    return Leg(own[0], ab, own[1], *(env.widest(log_scale(u, p, env))[..., 0] for p in (i, j)))
+    return Leg(alone[0], ab, alone[1], *(env.widest(log_scale(u, p, env))[..., 0] for p in (i, j)))
 
 
 def _even(
     env: NumericEnvironment, u: Vector, i: str, j: str, gram: Float[Array, "#B T T"]
 ) -> Float[Array, "B T T"]:
-    """The Gram of u's mantissas, all tokens of a place on that place's largest scale."""
+    """Bring the Gram of u's mantissas to each place's largest scale."""
 
     def shift(p):
         return jnp.exp(log_scale(u, p, env) - env.widest(log_scale(u, p, env)))

@@ -19,6 +19,8 @@ indices and with jax's own gradients).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,10 +28,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from sigprop.theory.attention.heads import Head
+from sigprop.theory.attention.heads import Head, Norms
 
 Gram = Float[Array, "C B T T"]
 Factor = Float[Array, "#C #B T T"]
+ValueGram = Float[Array, "1 #B T T"]
+Scale = Float[Array, "#C B T"]
 
 
 def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
@@ -37,75 +41,75 @@ def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
     return jnp.swapaxes(x, -1, -2)
 
 
-def legs(
-    head: Head,
-    r: Float[
-        Array,
-        (
-            1  # B T T
-        ),
-    ],
-    delta: Float[
-        Array,
-        (
-            1  # B T T
-        ),
-    ],
-) -> tuple[Gram, Gram]:
+def legs(head: Head, r: ValueGram, delta: ValueGram) -> tuple[Gram, Gram]:
     """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]:
     Grams of values and of the output's cotangents."""
-    norms, parts, wa, wb = head.norms, _Parts(head, r), head.slope_a, head.slope_b
-    projected = norms is not None and norms.x_a is not None
-    x: Any = norms
-    ua, ub = (wa * x.x_a, wb * x.x_b) if projected else (wa, wb)  # asked where projected alone
-
-    def seen(k: Any, q: Any, y: Any, z: Any) -> tuple[Any, Any]:
-        query, key = parts.query_through(k), parts.key(delta * q, wa, wb)
-        if projected:
-            query = query - parts.query_by_row(ua, wb, y) - parts.query_by_column(wa, ub, z)
-            key = key - parts.key_by_column(delta, ua, wb, z) - parts.key_by_row(delta, wa, ub, y)
-        return query, key
-
-    along = (norms.y, norms.z) if norms is not None and projected else (None, None)
-    back, given = (lambda leg: leg), (head.keys, head.queries, *along)
-    if head.turns is not None:
-        turns = head.turns[:, None, None]
-        back, seen = (lambda leg: (leg * turns).sum(axis=0)), jax.vmap(seen)
-    query, key = map(back, seen(*given))
-    if projected:
-        query, key = (
-            query + back(head.queries) * parts.query(ua, ub),
-            key + back(head.keys) * parts.key(delta, ua, ub),
-        )
+    parts, norms = _Parts(head, r), head.norms
     if norms is None:
-        return query, key
+        return _turned_back(head, functools.partial(_plain, parts, delta), head.keys, head.queries)
+    query, key = (
+        _turned_back(head, functools.partial(_plain, parts, delta), head.keys, head.queries)
+        if norms.x_a is None
+        else _projected(head, norms, parts, delta)
+    )
+    return (
+        _sized(query, norms.query_a, norms.query_b),
+        _sized(key, norms.key_a, norms.key_b),
+    )
 
-    def sized(gram, a, b):
-        return gram * a[..., :, None] * b[..., None, :]
 
-    return sized(query, norms.query_a, norms.query_b), sized(key, norms.key_a, norms.key_b)
+def _plain(parts: _Parts, delta: Factor, k: Factor, q: Factor) -> tuple[Gram, Gram]:
+    """Both legs from the Grams of keys and queries alone."""
+    return parts.query_through(k), parts.key(delta * q, parts.wa, parts.wb)
+
+
+def _projected(head: Head, norms: Norms, parts: _Parts, delta: Factor) -> tuple[Gram, Gram]:
+    """Both legs less their parts along the unit vectors that queries and keys are."""
+    assert norms.x_a is not None and norms.x_b is not None
+    wa, wb = parts.wa, parts.wb
+    ua, ub = wa * norms.x_a, wb * norms.x_b
+
+    def across(k: Any, q: Any, y: Any, z: Any) -> tuple[Any, Any]:
+        query, key = _plain(parts, delta, k, q)
+        return (
+            query - parts.query_by_row(ua, wb, y) - parts.query_by_column(wa, ub, z),
+            key - parts.key_by_column(delta, ua, wb, z) - parts.key_by_row(delta, wa, ub, y),
+        )
+
+    query, key = _turned_back(head, across, head.keys, head.queries, norms.y, norms.z)
+    queries, keys = (_sum_back(head, gram) for gram in (head.queries, head.keys))
+    return query + queries * parts.query(ua, ub), key + keys * parts.key(delta, ua, ub)
+
+
+def _turned_back(
+    head: Head, function: Callable[..., tuple[Any, Any]], *grams: Any
+) -> tuple[Gram, Gram]:
+    """Both legs of Grams, of one frequency after the other where positions turn them."""
+    query, key = function(*grams) if head.turns is None else jax.vmap(function)(*grams)
+    return _sum_back(head, query), _sum_back(head, key)
+
+
+def _sum_back(head: Head, leg: Any) -> Any:
+    """Turn each frequency's leg back to where its token was before, and add them."""
+    return leg if head.turns is None else (leg * head.turns[:, None, None]).sum(axis=0)
+
+
+def _sized(gram: Gram, a: Scale, b: Scale) -> Gram:
+    """The Gram with a factor for each token of both places."""
+    return gram * a[..., :, None] * b[..., None, :]
 
 
 class _Parts:
     """Sums of u_ts v_t's' c_tt'[s, s'] with further factors, c = r_ss' - right_st' - left_ts' +
     both_tt' (C is W W' c)."""
 
-    def __init__(
-        self,
-        head: Head,
-        r: Float[
-            Array,
-            (
-                1  # B T T
-            ),
-        ],
-    ):
+    def __init__(self, head: Head, r: ValueGram):
         self.r, self.wa, self.wb = r, head.slope_a, head.slope_b
         self.left, self.right = head.omega_a @ r, r @ turned(head.omega_b)  # Omega r, r Omega'^T
         self.both = self.left @ turned(head.omega_b)
 
     def query(self, u: Gram, v: Gram) -> Gram:
-        """Over s, s'."""
+        """Sum over s, s'."""
         rows, columns = u.sum(axis=-1)[..., :, None], v.sum(axis=-1)[..., None, :]
         return (
             (u @ self.r) @ turned(v)
@@ -115,36 +119,36 @@ class _Parts:
         )
 
     def query_through(self, k: Factor) -> Gram:
-        """Over s, s', times k_ss', of W and W'."""
-        seen, v = self.wa @ k, turned(self.wb)
+        """Sum over s, s', times k_ss', of W and W'."""
+        through, v = self.wa @ k, turned(self.wb)
         return (
-            (self.wa @ (self.r * k) - self.left * seen) @ v
+            (self.wa @ (self.r * k) - self.left * through) @ v
             - self.wa @ (self.right * (k @ v))
-            + self.both * (seen @ v)
+            + self.both * (through @ v)
         )
 
     def query_by_row(self, u: Gram, v: Gram, y: Factor) -> Gram:
-        """Over s, s', times y_ts'."""
-        rows, seen = u.sum(axis=-1)[..., :, None], y @ turned(v)
+        """Sum over s, s', times y_ts'."""
+        rows, across = u.sum(axis=-1)[..., :, None], y @ turned(v)
         return (
             ((u @ self.r) * y) @ turned(v)
-            - (u @ self.right) * seen
+            - (u @ self.right) * across
             - rows * ((self.left * y) @ turned(v))
-            + self.both * rows * seen
+            + self.both * rows * across
         )
 
     def query_by_column(self, u: Gram, v: Gram, z: Factor) -> Gram:
-        """Over s, s', times z_st'."""
-        columns, seen = v.sum(axis=-1)[..., None, :], u @ z
+        """Sum over s, s', times z_st'."""
+        columns, down = v.sum(axis=-1)[..., None, :], u @ z
         return (
             u @ (z * (self.r @ turned(v)))
             - (u @ (z * self.right)) * columns
-            - seen * (self.left @ turned(v))
-            + self.both * seen * columns
+            - down * (self.left @ turned(v))
+            + self.both * down * columns
         )
 
     def key(self, x: Factor, u: Gram, v: Gram) -> Gram:
-        """Over t, t', times x_tt'."""
+        """Sum over t, t', times x_tt'."""
         down, across = turned(u) @ x, x @ v
         return (
             self.r * (down @ v)
@@ -154,7 +158,7 @@ class _Parts:
         )
 
     def key_by_column(self, x: Factor, u: Gram, v: Gram, z: Factor) -> Gram:
-        """Over t, t', times x_tt' z_st'."""
+        """Sum over t, t', times x_tt' z_st'."""
         down = (turned(u) @ x) * z
         crossed = jnp.einsum(
             "cbts,cbtu,cbtsu->cbsu",
@@ -170,7 +174,7 @@ class _Parts:
         )
 
     def key_by_row(self, x: Factor, u: Gram, v: Gram, y: Factor) -> Gram:
-        """Over t, t', times x_tt' y_ts'."""
+        """Sum over t, t', times x_tt' y_ts'."""
         across = (x @ v) * y
         crossed = jnp.einsum(
             "cbsw,cbwu,cbwsu->cbsu",

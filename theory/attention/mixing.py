@@ -55,9 +55,10 @@ def backward(
     only).
     """
     if odds is not None:
-        plain, own = backward(head, r, delta), backward(head, diagonal(r), diagonal(delta))
+        plain = backward(head, r, delta)
+        masked = backward(head, diagonal(r), diagonal(delta))
         return {
-            leg: plain[leg] + odds * (own[leg] if leg == "key" else diagonal(own[leg]))
+            leg: plain[leg] + odds * (masked[leg] if leg == "key" else diagonal(masked[leg]))
             for leg in plain
         }
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)

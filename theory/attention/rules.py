@@ -20,10 +20,10 @@ def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
     """E[Omega <v, v'> Omega'^T] over one head's scores; Q, K and V (or several, whose outputs
     add) are matrices of their own, so values and scores are independent."""
     _check(u, v)
-    found = env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)
-    if i == j and "participation" in found:
-        env.participation = found["participation"]
-    return found["forward"]
+    grams = env.attention(u, i, j, inner(u.value, i, v.value, j, env), None)
+    if i == j and "participation" in grams:
+        env.participation = grams["participation"]
+    return grams["forward"]
 
 
 @rule(AttendTransposed, AttendTransposed)
@@ -38,8 +38,8 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
         env.memo[key] = env.attention(
             node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of
         )
-    found = env.memo[key][u.leg]
-    return found if u.leg == "query" else group_of(u.attend) * found
+    gram = env.memo[key][u.leg]
+    return gram if u.leg == "query" else group_of(u.attend) * gram
 
 
 @rule(Linear, Attend)
@@ -96,5 +96,5 @@ def _check(u: Attend, v: Attend) -> None:
 
 
 def _projected(leg: Vector) -> bool:
-    """Whether it is a matrix's output, or part of it."""
+    """Tell if it is a matrix's output, or part of it."""
     return isinstance(leg, Linear) or (isinstance(leg, (Scale, Truncate)) and _projected(leg.of))

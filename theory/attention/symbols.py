@@ -4,7 +4,7 @@ unevaluated unless attention is uniform."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 
@@ -87,11 +87,17 @@ def mean_sum(node: Attend, a: Any, turned: bool) -> Summed:
     return total
 
 
+# dummy tokens that sums run over: attended tokens, tokens of the scores, tokens that attend
+_S, _S2, _U, _U2 = sympy.symbols("s_1 s_2 u_1 u_2", integer=True, nonnegative=True)
+_W, _W2 = sympy.symbols("w_1 w_2", integer=True, nonnegative=True)
+
+
 def attention(
     node: Attend,
     tokens: int,
     at: tuple[Any, Any],
     token: tuple[Any, Any],
+    *,
     values: Any,
     cotangents: Any,
     odds: Any = 0,
@@ -103,89 +109,119 @@ def attention(
     and t'; odds: p/(1 - p) of dropout, whose mask couples a pair of tokens of one application with
     itself alone (``mixing``).
     """
-    t, t2 = token
-    # where the two places have one mask
-    one = odds * sympy.KroneckerDelta(*at) if odds != 0 else sympy.Integer(0)
+    shared = odds * sympy.KroneckerDelta(*at) if odds != 0 else sympy.Integer(0)
     if tokens == 1:
         return (
-            {"forward": values * (1 + one)}
+            {"forward": values * (1 + shared)}
             if cotangents is None
-            else {"value": cotangents * (1 + one), "query": 0, "key": 0}
+            else {"value": cotangents * (1 + shared), "query": 0, "key": 0}
         )
-    if at[0] == at[1] and t == t2:
+    if at[0] == at[1] and token[0] == token[1]:
         raise NoRule(
             "attention's output has no symbolic variance of its own: it mixes pairs of tokens"
         )
-    s, s2, u, u2 = sympy.symbols("s_1 s_2 u_1 u_2", integer=True, nonnegative=True)
-
-    def on(expression, x, y):
-        return (sympy.Integer(0) + expression).subs({t: x, t2: y}, simultaneous=True)
-
-    def over(expression: Any, *dummies: Any) -> Any:
-        return sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])
-
-    def weights(p, q, r, v):
-        return _weights(node, at, p, q, r, v)
-
-    own = one * sympy.KroneckerDelta(t, t2)
-
-    def extra(factor, given):
-        return factor * over(*given()) if factor != 0 else 0
-
     if cotangents is None:
-        masked = extra(own, lambda: (weights(t, s, t, s) * on(values, s, s), s))
-        return {"forward": over(weights(t, s, t2, s2) * on(values, s, s2), s, s2) + masked}
-    masked = extra(own, lambda: (weights(s, t, s, t) * on(cotangents, s, s), s))
-    found = {
-        "value": over(weights(s, t, s2, t2) * on(cotangents, s, s2), s, s2) + masked,
-        "query": sympy.Integer(0),
-        "key": sympy.Integer(0),
-    }
-    if node.scores.power == 0:
-        return found
-    w, w2 = sympy.symbols("w_1 w_2", integer=True, nonnegative=True)
+        return {"forward": _forward(_Pair(node, at, token, shared), values)}
+    return _legs(_Pair(node, at, token, shared), values, cotangents)
+
+
+class _Pair(NamedTuple):
+    """Token t at application a beside t' at b; shared: dropout's odds where the two places have
+    one mask."""
+
+    node: Attend
+    at: tuple[Any, Any]
+    token: tuple[Any, Any]
+    shared: Any
+
+    @property
+    def same_row(self) -> Any:
+        """The odds where besides t is t'."""
+        return self.shared * sympy.KroneckerDelta(*self.token)
+
+    def moved(self, expression: Any, x: Any, y: Any) -> Any:
+        """Return the expression in t and t' at tokens x and y."""
+        places = dict(zip(self.token, (x, y), strict=True))
+        return (sympy.Integer(0) + expression).subs(places, simultaneous=True)
+
+    def weights(self, t: Any, s: Any, t2: Any, s2: Any) -> Any:
+        """E[Omega_ts Omega'_t's'], written out where attention is uniform."""
+        scores, (a, b) = self.node.scores, self.at
+        if scores.uniform and self.node.bias is not None:
+            # the same for all heads
+            return sympy.Function("Omega")(a, t, s) * sympy.Function("Omega")(b, t2, s2)
+        if scores.uniform and scores.mask == "none":
+            return 1 / TOKENS**2
+        if scores.uniform and scores.mask == "causal":
+            return _causal(t, s) * _causal(t2, s2)
+        return Weights(a, b, t, s, t2, s2)
+
+
+def _forward(pair: _Pair, values: Any) -> Any:
+    """Sum the values over the tokens that t and t' attend to."""
+    t, t2 = pair.token
+    mixed = _total(pair.weights(t, _S, t2, _S2) * pair.moved(values, _S, _S2), _S, _S2)
+    if pair.same_row == 0:
+        return mixed
+    masked = _total(pair.weights(t, _S, t, _S) * pair.moved(values, _S, _S), _S)
+    return mixed + pair.same_row * masked
+
+
+def _legs(pair: _Pair, values: Any, cotangents: Any) -> dict[str, Any]:
+    """Return the Grams of the cotangents at values, queries and keys."""
+    zero, scores = sympy.Integer(0), pair.node.scores
+    value = _value_leg(pair, cotangents)
+    if scores.power == 0:
+        return {"value": value, "query": zero, "key": zero}
     # normalised: less their part along the other, over its rms
-    k, q = sympy.symbols("k_perp q_perp" if node.scores.qk_norm else "k q")
-    masked = extra(
-        own, lambda: (Jacobians(*at, t, s, u, t, s, u2, k, u, u2) * on(values, s, s), s, u, u2)
-    )
-    found["query"] = cotangents * (
-        over(Jacobians(*at, t, s, u, t2, s2, u2, k, u, u2) * on(values, s, s2), s, s2, u, u2)
-        + masked
-    )
-    masked = extra(
-        one,
-        lambda: (
-            Jacobians(*at, w, s, t, w, s, t2, q, w, w) * on(values, s, s) * on(cotangents, w, w),
-            s,
-            w,
-        ),
-    )
-    found["key"] = (
-        over(
-            Jacobians(*at, w, s, t, w2, s2, t2, q, w, w2)
-            * on(values, s, s2)
-            * on(cotangents, w, w2),
-            s,
-            s2,
-            w,
-            w2,
-        )
-        + masked
-    )
-    return found
+    k, q = sympy.symbols("k_perp q_perp" if scores.qk_norm else "k q")
+    return {
+        "value": value,
+        "query": cotangents * _query_leg(pair, values, k),
+        "key": _key_leg(pair, values, cotangents, q),
+    }
 
 
-def _weights(node: Attend, at: tuple[Any, Any], t: Any, s: Any, t2: Any, s2: Any) -> Any:
-    if node.scores.uniform and node.bias is not None:
-        # one and the same for all heads
-        return sympy.Function("Omega")(at[0], t, s) * sympy.Function("Omega")(at[1], t2, s2)
-    if node.scores.uniform and node.scores.mask == "none":
-        return 1 / TOKENS**2
-    if node.scores.uniform and node.scores.mask == "causal":
+def _value_leg(pair: _Pair, cotangents: Any) -> Any:
+    """Sum the cotangents over the tokens that attend to t and t'."""
+    t, t2 = pair.token
+    mixed = _total(pair.weights(_S, t, _S2, t2) * pair.moved(cotangents, _S, _S2), _S, _S2)
+    if pair.same_row == 0:
+        return mixed
+    masked = _total(pair.weights(_S, t, _S, t) * pair.moved(cotangents, _S, _S), _S)
+    return mixed + pair.same_row * masked
 
-        def seen(x, y):
-            return sympy.Piecewise((1 / (x + 1), y <= x), (0, True))
 
-        return seen(t, s) * seen(t2, s2)
-    return Weights(*at, t, s, t2, s2)
+def _query_leg(pair: _Pair, values: Any, k: Any) -> Any:
+    """Return the query's Gram over the output's cotangent."""
+    (t, t2), at = pair.token, pair.at
+    jacobians = Jacobians(*at, t, _S, _U, t2, _S2, _U2, k, _U, _U2)
+    mixed = _total(jacobians * pair.moved(values, _S, _S2), _S, _S2, _U, _U2)
+    if pair.same_row == 0:
+        return mixed
+    jacobians = Jacobians(*at, t, _S, _U, t, _S, _U2, k, _U, _U2)
+    masked = _total(jacobians * pair.moved(values, _S, _S), _S, _U, _U2)
+    return mixed + pair.same_row * masked
+
+
+def _key_leg(pair: _Pair, values: Any, cotangents: Any, q: Any) -> Any:
+    """Sum the key's gradients over the tokens that attend to t and t'."""
+    (t, t2), at = pair.token, pair.at
+    jacobians = Jacobians(*at, _W, _S, t, _W2, _S2, t2, q, _W, _W2)
+    grams = pair.moved(values, _S, _S2), pair.moved(cotangents, _W, _W2)
+    mixed = _total(jacobians * grams[0] * grams[1], _S, _S2, _W, _W2)
+    if pair.shared == 0:
+        return mixed
+    jacobians = Jacobians(*at, _W, _S, t, _W, _S, t2, q, _W, _W)
+    grams = pair.moved(values, _S, _S), pair.moved(cotangents, _W, _W)
+    return mixed + pair.shared * _total(jacobians * grams[0] * grams[1], _S, _W)
+
+
+def _total(expression: Any, *dummies: Any) -> Any:
+    """Sum an expression over these tokens."""
+    return sympy.Sum(expression, *[(x, 0, TOKENS - 1) for x in dummies])
+
+
+def _causal(t: Any, s: Any) -> Any:
+    """Return the weight 1/(t + 1) of every token that t may attend to."""
+    return sympy.Piecewise((1 / (t + 1), s <= t), (0, True))

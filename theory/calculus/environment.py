@@ -1,4 +1,4 @@
-"""What the calculus needs to know about its two places: Grams of the leaves, numbers, ties. The
+"""Everything that the calculus knows about its two places: Grams of the leaves, numbers, ties. The
 rules ask; algebras answer.
 
 Two algebras implement it: sympy expressions (``derivations.environment``) and arrays
@@ -34,13 +34,13 @@ class Environment(ABC):
         self.reads, self.cotangents, self.numbers, self.ties = reads, cotangents, numbers, ties
         self.memo: dict[Any, Any] = {}
         self.participation: Any = None  # of the attention met last at one place
-        self.known: dict[Any, Any] = {}
+        self.values: dict[Any, Any] = {}
 
     def once(self, key: Any, value: Callable[[], Any]) -> Any:
-        """What is computed at the first asking and kept, or was given by ``known`` before."""
-        if key not in self.known:
-            self.known[key] = value()
-        return self.known[key]
+        """Return a value computed at the first asking and kept, or put into ``values`` before."""
+        if key not in self.values:
+            self.values[key] = value()
+        return self.values[key]
 
     def read(self, u: Read, i: str, v: Read, j: str) -> Any:
         """<r_i, r_j> of what the branch reads."""
@@ -86,7 +86,7 @@ class Environment(ABC):
 
     @abstractmethod
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        """What the dual activation needs to know of phi's argument at one place; computed once a
+        """Return what the dual activation needs of phi's argument at one place; computed once a
         place."""
 
     @abstractmethod
@@ -120,12 +120,12 @@ class Environment(ABC):
     @staticmethod
     @abstractmethod
     def left(value: Any) -> Any:
-        """What has one token axis, as a factor of Grams at the left place."""
+        """Turn what has one token axis to a factor of Grams at the left place."""
 
     @staticmethod
     @abstractmethod
     def right(value: Any) -> Any:
-        """What has one token axis, as a factor of Grams at the right place."""
+        """Turn what has one token axis to a factor of Grams at the right place."""
 
     @staticmethod
     @abstractmethod

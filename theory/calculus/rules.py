@@ -59,36 +59,13 @@ def inner(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
 
 
 def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
-    """Bilinearity: factors, mixtures and sums on both sides first, then truncation, then the
-    rules."""
-    if isinstance(u, (Scale, Gate)):
-        return env.number(u.factor, i) * inner(u.of, i, v, j, env)
-    if isinstance(v, (Scale, Gate)):
-        return env.number(v.factor, j) * inner(u, i, v.of, j, env)
-    if isinstance(u, Rescale):
-        return env.left(env.table(u.factor, i)) * inner(u.of, i, v, j, env)
-    if isinstance(v, Rescale):
-        return env.right(env.table(v.factor, j)) * inner(u, i, v.of, j, env)
-    if isinstance(u, Mix):
-        return mixed(
-            lambda e: inner(u.of, i, v, j, e),
-            env.matrix(u.table, i, u.turned),
-            u.of,
-            u,
-            i,
-            "left",
-            env,
-        )
-    if isinstance(v, Mix):
-        return mixed(
-            lambda e: inner(u, i, v.of, j, e),
-            env.matrix(v.table, j, v.turned),
-            v.of,
-            v,
-            j,
-            "right",
-            env,
-        )
+    """Expand by bilinearity: factors, mixtures and sums on both sides first, then truncation,
+    then the rules."""
+    expanded = _factor(u, i, v, j, env)
+    if expanded is None:
+        expanded = _mixture(u, i, v, j, env)
+    if expanded is not None:
+        return expanded
     if isinstance(u, Sum):
         return _total(inner(t, i, v, j, env) * env.left(shift(t, u, i, env)) for t in u.terms)
     if isinstance(v, Sum):
@@ -101,6 +78,30 @@ def _expand(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     if independent(u, v):
         return 0
     raise unknown(u, v)
+
+
+def _factor(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
+    """Take out a number, of all tokens or of each; None where there is none in front."""
+    if isinstance(u, (Scale, Gate)):
+        return env.number(u.factor, i) * inner(u.of, i, v, j, env)
+    if isinstance(v, (Scale, Gate)):
+        return env.number(v.factor, j) * inner(u, i, v.of, j, env)
+    if isinstance(u, Rescale):
+        return env.left(env.table(u.factor, i)) * inner(u.of, i, v, j, env)
+    if isinstance(v, Rescale):
+        return env.right(env.table(v.factor, j)) * inner(u, i, v.of, j, env)
+    return None
+
+
+def _mixture(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
+    """Take out a matrix over tokens; None where there is none in front."""
+    if isinstance(u, Mix):
+        matrix = env.matrix(u.table, i, u.turned)
+        return mixed(lambda e: inner(u.of, i, v, j, e), matrix, u.of, u, i, "left", env)
+    if isinstance(v, Mix):
+        matrix = env.matrix(v.table, j, v.turned)
+        return mixed(lambda e: inner(u, i, v.of, j, e), matrix, v.of, v, j, "right", env)
+    return None
 
 
 def _truncated(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
@@ -122,7 +123,7 @@ def _truncated(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
 
 
 def unknown(u: Vector, v: Vector) -> NoRule:
-    """The refusal of an inner product that no rule is about."""
+    """Return the refusal of an inner product that no rule is about."""
     text = (
         "no rule for its inner product with itself"
         if u == v
@@ -142,13 +143,14 @@ def mixed(
 ) -> Any:
     """<whole, y> (or <y, whole>, side 'right') from value = <part, y>, whole_t = sum_s matrix_ts
     part_s, all tokens on the whole's one scale."""
-    if isinstance(found := value(env), int):
-        return found  # proved zero
+    if isinstance(proved := value(env), int):
+        return proved  # zero
     even = env.left if side == "left" else env.right
     return env.mix(matrix, lambda e: value(e) * even(shift(part, whole, place, env)), side)
 
 
 def _total(values: Any) -> Any:
+    """Add terms, those apart that are proved zero."""
     total: Any = 0
     for value in values:
         total = (

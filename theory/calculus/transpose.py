@@ -67,7 +67,7 @@ class Divide(Vector):
 
 @dataclass(frozen=True)
 class AttendTransposed(Vector):
-    """What attention's output cotangent ``of`` becomes at its value, query or key (``leg``).
+    """Attention's output cotangent ``of``, pulled back to its value, query or key (``leg``).
 
     With A_ts = <of_t, v_s> of a head, and dS_ts = Omega_ts (A_ts - sum_u Omega_tu A_tu):
     value: sum_t Omega_ts of_t; query: scale sum_s dS_ts k_s; key: scale sum_t dS_ts q_t.
@@ -104,44 +104,48 @@ def transpose(branch: Vector) -> Gradient:
 
 
 def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
+    """Add what the cotangent d of u gives to reads and weights inside u."""
     match u:
         case Read(index):
             gradient.reads.setdefault(index, []).append(d)
-        case Linear():
-            gradient.uses.setdefault(u.weight, []).append((u.of, d))
-            ratio = Constant(u.rows / rows_of(u.of))
-            _pull(u.of, Transposed(u.weight, d, u.variance, ratio), gradient)
+        case Linear(of=of) | Gate(of=of):
+            gradient.uses.setdefault(u.weight, []).append((of, d))
         case Bias():
             gradient.uses.setdefault(u.weight, []).append((None, d))
-        case Activate(order=0):
-            _pull(u.of, Product(Activate(u.activation, u.of, 1), d), gradient)
+    for argument, cotangent in _arguments(u, d):
+        _pull(argument, cotangent, gradient)
+
+
+def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
+    """Return the arguments of a node, each with its cotangent."""
+    match u:
+        case Read() | Bias():
+            return []
+        case Linear(of=of):
+            return [(of, Transposed(u.weight, d, u.variance, Constant(u.rows / rows_of(of))))]
+        case Activate(activation, of, order=0):
+            return [(of, Product(Activate(activation, of, 1), d))]
         case Product(left, right):
-            _pull(left, Product(right, d), gradient)
-            _pull(right, Product(left, d), gradient)
-        case Gate(factor, of, weight):
-            gradient.uses.setdefault(weight, []).append((of, d))
-            _pull(of, Scale(factor, d), gradient)
+            return [(left, Product(right, d)), (right, Product(left, d))]
+        case Gate(factor, of) | Scale(factor, of):
+            return [(of, Scale(factor, d))]
         case Mix(table, of, turned):
-            _pull(of, Mix(table, d, not turned), gradient)
-        case Scale(factor, of):
-            _pull(of, Scale(factor, d), gradient)
+            return [(of, Mix(table, d, not turned))]
         case Rescale(factor, of):
-            _pull(of, Rescale(factor, d), gradient)
+            return [(of, Rescale(factor, d))]
         case Truncate(of, fraction, parts):
-            _pull(of, Truncate(d, fraction, parts), gradient)
+            return [(of, Truncate(d, fraction, parts))]
         case Dropout(name, of, rate):
-            _pull(of, Dropout(name, d, rate), gradient)
+            return [(of, Dropout(name, d, rate))]
         case Sum(terms):
-            for term in terms:
-                _pull(term, d, gradient)
-        case Normalise():
-            _pull(u.of, Divide(d, u), gradient)
+            return [(term, d) for term in terms]
+        case Normalise(of=of):
+            return [(of, Divide(d, u))]
         case Attend(query, key, value):
-            for leg, argument in (("value", value), ("query", query), ("key", key)):
-                _pull(argument, AttendTransposed(u, d, leg), gradient)
-        case _:
-            raise no_rule(
-                u,
-                "no rule for its transposed Jacobian",
-                "branches of matrices, biases, activations, products, norms, dropout and attention",
-            )
+            legs = {"value": value, "query": query, "key": key}
+            return [(of, AttendTransposed(u, d, leg)) for leg, of in legs.items()]
+    raise no_rule(
+        u,
+        "no rule for its transposed Jacobian",
+        "branches of matrices, biases, activations, products, norms, dropout and attention",
+    )

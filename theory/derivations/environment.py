@@ -52,10 +52,10 @@ class SymbolicEnvironment(Environment):
         return symbols.mean_sum(node, self.places[i][0], turned)
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
-        seen = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
+        dummy = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)
         token = self.places["a" if side == "left" else "b"][1]
         return matrix(
-            token, seen, lambda s: (sympy.Integer(0) + value(self)).subs(token, s), self.tokens
+            token, dummy, lambda s: (sympy.Integer(0) + value(self)).subs(token, s), self.tokens
         )
 
     def log(self, leaf: Vector, i: str) -> Any:
@@ -114,5 +114,11 @@ class SymbolicEnvironment(Environment):
         (a, t), (b, s) = self.places[i], self.places[j]
         rate = 0 if node.rate is None else self.number(node.rate, i)
         return symbols.attention(
-            node, self.tokens, (a, b), (t, s), values, cotangents, rate / (1 - rate)
+            node,
+            self.tokens,
+            (a, b),
+            (t, s),
+            values=values,
+            cotangents=cotangents,
+            odds=rate / (1 - rate),
         )

@@ -22,6 +22,7 @@ T, S = sympy.symbols("t s", integer=True, nonnegative=True)
 BAND = sympy.Symbol("k", integer=True, positive=True)
 BANDED = ("G", "X", "H", "Z", "U")
 """Heads of what has a value for every band of coordinates, where there are several."""
+Named = tuple[str, Any]  # a sympy.Eq, which sympy's constructor is not typed to return
 SLOT, TAP = sympy.Function("slot"), sympy.Function("tap")
 
 
@@ -150,12 +151,12 @@ class Deriver:
 
     def turned(self, kind: int, place: Any, token: Any) -> dict[tuple[int, int], Any]:
         """rho of a kind as the way back has it: {(lane, read): what the lane is given}."""
-        found = enumerate(self.reads(kind, place, token))
-        return {(lane, k): c for k, read in found for lane, c in read.items()}
+        reads = enumerate(self.reads(kind, place, token))
+        return {(lane, k): c for k, read in reads for lane, c in read.items()}
 
     @property
     def read_suffixes(self) -> list[str]:
-        """What ``by_read`` puts behind the names of one read, over all kinds of sub-block."""
+        """Return what ``by_read`` puts behind names of one read, over all kinds of sub-block."""
         return sorted(
             {
                 self.by_read("", kind, k)
@@ -195,7 +196,7 @@ class Deriver:
 
     @property
     def uniform(self) -> bool:
-        """Whether all weights share one slot table: then every product carries the same
+        """Tell if all weights share one slot table: then every product carries the same
         indicator, written once in front."""
         return len(set(self.arch.slot_tables.values())) <= 1
 
@@ -280,12 +281,12 @@ class Deriver:
 
     @property
     def pooled(self) -> bool:
-        """Whether the read-out sees other states than the last."""
+        """Tell if the read-out sees other states than the last."""
         return self.arch.readout.at != (self.arch.depth,)
 
     def tapped(self, i: int, j: int) -> Any:
-        """What the read-out at state a adds to H(a, b): nothing unless it sees states before the
-        last."""
+        """Return what the read-out at state a adds to H(a, b): nothing unless it sees states
+        before the last."""
         return (
             self.reads(len(self.arch.sub_blocks), A, T)[0].get(i, 0)
             * self.function(self.lane("U", j), A, B)

@@ -16,7 +16,6 @@ from scipy.interpolate import CubicSpline
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, NoRule
-from sigprop.language.expression import Read, Vector
 from sigprop.language.scalar import Scalar, names
 from sigprop.language.traversal import walk
 
@@ -63,11 +62,14 @@ def branch_map(arch: Architecture, weights: Sequence[float]) -> BranchMap:
         raise NoRule(
             "attention among several tokens: the branch's kernel is no function of one cosine"
         )
+    # jax is loaded where a map is asked for
+    from sigprop.theory.exponents.branch_curves import curves
+
     theta = np.linspace(0.0, np.pi / 2, NODES)
     kernel, slope = np.zeros(NODES), np.zeros(NODES)
-    for kind, (block, weight) in enumerate(zip(arch.sub_blocks, weights, strict=True)):
-        own, turned = _curves(arch, kind, block.branch, np.cos(theta))
-        kernel, slope = kernel + weight * own, slope + weight * turned
+    for kind, weight in zip(range(len(arch.sub_blocks)), weights, strict=True):
+        branch = curves(arch, kind, np.cos(theta))
+        kernel, slope = kernel + weight * branch.kernel, slope + weight * branch.slope
     gain = float(kernel[0])
     if not (np.isfinite(gain) and gain > 0):
         zero = [name for name in _numbers_of(arch) if not np.any(arch.number_tables[name])]
@@ -80,7 +82,7 @@ def branch_map(arch: Architecture, weights: Sequence[float]) -> BranchMap:
 
 
 def _numbers_of(arch: Architecture) -> list[str]:
-    """The named numbers that occur in branches."""
+    """Return the named numbers that occur in branches."""
     fields = [
         value
         for block in arch.sub_blocks
@@ -90,80 +92,3 @@ def _numbers_of(arch: Architecture) -> list[str]:
     return sorted(
         {number.name for value in fields if isinstance(value, Scalar) for number in names(value)}
     )
-
-
-def _curves(
-    arch: Architecture, kind: int, branch: Vector, cosines: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """<f, f'> and d<f, f'>/dc at these cosines of two uses of one slot."""
-    import jax
-    import jax.numpy as jnp
-
-    from sigprop.theory.attention.draws import draws
-    from sigprop.theory.calculus.environment import Resolution
-    from sigprop.theory.calculus.rules import inner
-    from sigprop.theory.calculus.transpose import Cotangent, transpose
-    from sigprop.theory.recursion.arrays import ArrayEnvironment
-    from sigprop.theory.recursion.kernels import DEGREE
-
-    first = list(arch.kind_table or ()).index(kind)
-    scores = {
-        node.scores: draws(node.scores, 1, 0)
-        for block in arch.sub_blocks
-        for node in block.attention
-    }
-
-    @jax.jit
-    def compiled(
-        cross: jax.Array, numbers: dict[str, jax.Array], points: list[jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
-        one, each = jnp.ones((1, 1, 1), dtype=jnp.float64), jnp.ones_like(cross)
-        zero, zeros = (
-            jnp.zeros((1, 1), dtype=jnp.float64),
-            jnp.zeros(cross.shape[:2], dtype=jnp.float64),
-        )
-        logs = {
-            (leaf, place): value
-            for leaf in (Read(), Cotangent())
-            for place, value in (("a", zero), ("b", zeros))
-        }
-        reads, cotangents = (
-            {("a", "a"): ((one,),), ("a", "b"): ((cross,),), ("b", "b"): ((each,),)},
-            {("a", "a"): one, ("a", "b"): each, ("b", "b"): each},
-        )
-        at = {
-            "a": numbers,
-            "b": {
-                name: jnp.broadcast_to(value, (len(cosines), *value.shape[1:]))
-                for name, value in numbers.items()
-            },
-        }
-        resolution = Resolution(
-            jnp.asarray(DEGREE, dtype=jnp.int64), dict(zip(scores, points, strict=True))
-        )
-        env = ArrayEnvironment(
-            reads,
-            cotangents,
-            at,
-            lambda weight: jnp.ones(len(cosines), dtype=jnp.float64),
-            logs,
-            resolution,
-        )
-        turned = transpose(branch).by_read()
-        assert turned is not None
-        return env.block(inner(branch, "a", branch, "b", env), "a", "b")[:, 0, 0], env.block(
-            inner(turned, "a", turned, "b", env), "a", "b"
-        )[:, 0, 0]
-
-    tables = arch.number_tables | arch.tables_by_application
-    with jax.enable_x64(True):
-        numbers = {
-            name: jnp.asarray(table[first][None], dtype=jnp.float64)
-            for name, table in tables.items()
-        }
-        own, turned = compiled(
-            jnp.asarray(cosines[:, None, None], dtype=jnp.float64),
-            numbers,
-            [jnp.asarray(p) for p in scores.values()],
-        )
-    return np.asarray(own), np.asarray(turned)

@@ -9,7 +9,7 @@ from typing import Any
 import sympy
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.family import loops_vary
+from sigprop.description.family import Family, loops_vary
 from sigprop.errors import InputError
 from sigprop.language.expression import Linear, Vector
 from sigprop.language.traversal import children
@@ -38,61 +38,63 @@ def critical(
     gain alpha_0 l^-p); per_class, fixed_rate: as ``critical_powers``. The classes are the family's.
     Raises ``InputError`` for an architecture without one, or a criterion that is not known.
     """
+    family = _family(arch)
+    looped, turned = loops_vary(arch, family), _rotates(arch)
+    family.checked(looped, arch)
+    names = _names(criteria)
+    if NORM_POWER in names and not turned:
+        raise InputError(
+            f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; "
+            f"accepted: {', '.join(CRITERIA)}"
+        )
+    rows = [_norm_power(arch)] if NORM_POWER in names else []
+    counted = [name for name in names if name != NORM_POWER]
+    if counted:
+        _check_counted(arch, counted, turned)
+        answers = critical_powers(
+            family.classes,
+            counted,
+            per_class=per_class,
+            matrices=_matrices(arch),
+            sub_blocks=arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1),
+            fixed_rate=fixed_rate,
+        )
+        rows += [_row(arch, answers[name]) for name in answers if looped or name == "depth"]
+    notes = {"criteria": {name: CRITERIA[name].help for name in counted}}
+    return Table(arch.name, dict(arch.parameters), rows, "critical", notes=notes)
+
+
+def _family(arch: Architecture) -> Family:
+    """Return the architecture's family, or raise ``InputError`` where it has none."""
     if arch.family is None:
         raise InputError(
             f"{arch.name}: one table of slots has no powers; accepted: family=sp.Family(build, "
             f"classes)"
         )
-    rule, looped = residual_rule(arch), loops_vary(arch, arch.family)
-    turned = rule.form == ROTATION
+    return arch.family
+
+
+def _rotates(arch: Architecture) -> bool:
+    """Tell if the rule rotates a direction, or raise ``InputError`` where it is of another form."""
+    rule = residual_rule(arch)
     if rule.form == OTHER:
         raise InputError(
             f"{arch.name}: {rule.why}, so no number multiplies what its rule adds to the state; "
             f"accepted: h + eps f, or a rotation"
         )
-    arch.family.checked(looped, arch)
-    criteria = [
-        part.strip()
-        for text in ((criteria,) if isinstance(criteria, str) else criteria)
-        for part in text.split(",")
-    ]
-    if NORM_POWER in criteria and not turned:
-        raise InputError(
-            f"criterion={NORM_POWER!r}: {arch.name} keeps no norm apart from a rotated direction; "
-            f"accepted: {', '.join(CRITERIA)}"
-        )
-    rows = [_norm_power(arch)] if NORM_POWER in criteria else []
-    others = [name for name in criteria if name != NORM_POWER]
-    if others:
-        _check_counted(arch, others, turned)
-    sub_blocks = arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
-    if others:
-        answers = critical_powers(
-            arch.family.classes,
-            others,
-            per_class=per_class,
-            matrices=_matrices(arch),
-            sub_blocks=sub_blocks,
-            fixed_rate=fixed_rate,
-        )
-        rows += [
-            _row(arch, answer)
-            for variable, answer in answers.items()
-            if looped or variable == "depth"
-        ]
-    return Table(
-        arch.name,
-        dict(arch.parameters),
-        rows,
-        "critical",
-        notes={"criteria": {name: CRITERIA[name].help for name in others}},
-    )
+    return rule.form == ROTATION
+
+
+def _names(criteria: Sequence[str]) -> list[str]:
+    """Split what was asked for at its commas."""
+    texts = (criteria,) if isinstance(criteria, str) else criteria
+    return [part.strip() for text in texts for part in text.split(",")]
 
 
 def _check_counted(arch: Architecture, criteria: Sequence[str], turned: bool) -> None:
     """Raise ``InputError`` where pairs of one eps say nothing: writes that differ between blocks
     or kinds, or rates beside gradients that do."""
-    read = writes(arch, arch.family)
+    read = writes(arch, _family(arch))
     squares = {write.square for write in read.writes}
     if any(square.has(BLOCK, APPLICATION) for square in squares):
         accepted = f"{NORM_POWER}, or alpha_exponent=0" if turned else "functions of N and L"
@@ -115,29 +117,30 @@ def _check_counted(arch: Architecture, criteria: Sequence[str], turned: bool) ->
 
 
 def _row(arch: Architecture, answer: Answer) -> dict[str, Any]:
-    found = laws_of(arch, arch.family, answer.variable)  # type: ignore[arg-type]
-    here = next((str(value) for symbol, value in found.at.items() if symbol.name == "alpha"), None)
+    """Show an answer beside the power that the architecture has."""
+    at = laws_of(arch, _family(arch), answer.variable).at
+    here = next((str(value) for symbol, value in at.items() if symbol.name == "alpha"), None)
 
-    def listed(powers):
+    def listed(powers: Sequence[sympy.Expr]) -> str | None:
         return None if answer.kind == NONE else ", ".join(map(str, powers))
 
     # eps and here: of all that writes are multiplied by, variances included
-    said = {
+    return {
         "variable": answer.variable,
         "kind": answer.kind,
         "eps": listed(answer.eps),
         "here": here,
         "rate": listed(answer.rate),
+        "because": "; ".join(answer.because),
     }
-    return said | {"because": "; ".join(answer.because)}
 
 
 def _norm_power(arch: Architecture) -> dict[str, Any]:
-    """1 - 2 p = 0: between gains whose squares' sum grows as a power and those whose sum
+    """Solve 1 - 2 p = 0, between gains whose squares' sum grows as a power and those whose sum
     converges."""
     solutions: Any = sympy.linsolve([1 - 2 * POWER], POWER)
     ((p,),) = solutions
-    here = laws_of(arch, arch.family, "depth").at[POWER]  # type: ignore[arg-type]
+    here = laws_of(arch, _family(arch), "depth").at[POWER]
     because = "norm_power: ln norm = (alpha_0 m)^2/2 sum l^(-2 p), a logarithm where 1 - 2 p = 0"
     return {
         "variable": "p",
@@ -150,7 +153,7 @@ def _norm_power(arch: Architecture) -> dict[str, Any]:
 
 
 def _matrices(arch: Architecture) -> int:
-    """The most matrices that stand one inside the other in a branch."""
+    """Count the most matrices that stand one inside the other in a branch."""
 
     def nested(u: Vector) -> int:
         return int(isinstance(u, Linear)) + max((nested(child) for child in children(u)), default=0)

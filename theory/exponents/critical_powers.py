@@ -18,7 +18,7 @@ tests/theory/exponents/test_critical.py).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,69 +121,89 @@ def critical_powers(
     if not asked:
         raise InputError(f"criteria: none; accepted: one or more of {', '.join(CRITERIA)}")
     empty = [name for name in asked if CRITERIA[name].two_matrices and matrices == 1]
-    kept = [name for name in asked if name not in empty]
-    said = tuple(f"{name}: empty, a branch of one matrix is linear in it" for name in empty)
-    return {
-        variable: _solve(
-            variable, counts(tuple(classes), size, sub_blocks), kept, per_class, fixed_rate, said
-        )
-        for variable, size in VARIABLES.items()
-    }
+    counted = [name for name in asked if name not in empty]
+    remarks = tuple(f"{name}: empty, a branch of one matrix is linear in it" for name in empty)
+    answers = {}
+    for variable, size in VARIABLES.items():
+        system = _system(counts(tuple(classes), size, sub_blocks), counted, per_class, fixed_rate)
+        because = (*remarks, *system.because())
+        answers[variable] = _solve(variable, system, because)
+    return answers
 
 
-def _solve(
-    variable: str,
-    found: tuple[Count, ...],
-    names: list[str],
-    per_class: bool,
-    fixed_rate: bool,
-    said: tuple[str, ...],
-) -> Answer:
-    groups = len(found) if per_class else 1
-    a, x = (
-        sympy.symbols(
-            " ".join(f"{letter}_{i}" for i in range(groups)) if groups > 1 else letter,
-            seq=True,
-            real=True,
-        )
-        for letter in ("a", "x")
-    )
+@dataclass(frozen=True)
+class _System:
+    """Powers of the variable that are to vanish: criterion -> one a class.
+
+    eps, rates: unknowns, one for all classes or one each (rates: zeros where none is asked for);
+    apart: each class has its own, and all its powers vanish; else any class may decide a criterion.
+    """
+
+    powers: dict[str, list[sympy.Expr]]
+    eps: tuple[sympy.Symbol, ...]
+    rates: tuple[sympy.Expr, ...]
+    apart: bool
+
+    @property
+    def unknown(self) -> tuple[sympy.Symbol, ...]:
+        """The symbols to solve for."""
+        return (*self.eps, *(x for x in self.rates if isinstance(x, sympy.Symbol)))
+
+    def because(self) -> list[str]:
+        """Return each criterion with its equation."""
+        return [f"{name}: {_shown(powers, self.apart)}" for name, powers in self.powers.items()]
+
+    def choices(self) -> Iterator[list[sympy.Expr]]:
+        """Yield the equations that may decide, in turn."""
+        if self.apart:
+            yield [power for powers in self.powers.values() for power in powers]
+        else:
+            yield from map(list, itertools.product(*self.powers.values()))
+
+
+def _system(
+    classes: tuple[Count, ...], names: list[str], per_class: bool, fixed_rate: bool
+) -> _System:
+    """Write the criteria as powers of the variable, linear in those of eps and of the rate."""
+    groups = len(classes) if per_class else 1
+    a, x = (_unknowns(letter, groups) for letter in ("a", "x"))
     used = any(CRITERIA[name].rate for name in names) and not fixed_rate
     rates = x if used else (sympy.Integer(0),) * groups
-    unknown = (*a, *(x if used else ()))
     powers = {
         name: [
             CRITERIA[name].power(count, a[i % groups], rates[i % groups])
-            for i, count in enumerate(found)
+            for i, count in enumerate(classes)
         ]
         for name in names
     }
-    because = (*said, *(f"{name}: {_shown(powers[name], per_class)}" for name in names))
-    # with one eps for all classes, each criterion may be decided by any of them
-    for choice in itertools.product(range(len(found)), repeat=0 if per_class else len(names)):
-        decided = (
-            [power for name in names for power in powers[name]]
-            if per_class
-            else [powers[n][i] for n, i in zip(names, choice, strict=True)]
-        )
+    return _System(powers, a, rates, per_class)
+
+
+def _unknowns(letter: str, groups: int) -> tuple[sympy.Symbol, ...]:
+    """Return a symbol for each group, without a number where there is one."""
+    names = [f"{letter}_{i}" for i in range(groups)] if groups > 1 else [letter]
+    return tuple(sympy.Symbol(name, real=True) for name in names)
+
+
+def _solve(variable: str, system: _System, because: tuple[str, ...]) -> Answer:
+    """Return the first solution at which no class has a positive power."""
+    unknown = system.unknown
+    everything = [power for powers in system.powers.values() for power in powers]
+    for decided in system.choices():
         solutions: Any = sympy.linsolve(decided, *unknown) if decided else [unknown]
         for solution in solutions:
-            values = dict(zip(unknown, solution, strict=True))
-            rest = [power.subs(values) for name in names for power in powers[name]]
+            values: Any = dict(zip(unknown, solution, strict=True))
+            rest = [power.subs(values) for power in everything]
             if any(power.is_number and power > 0 for power in rest):
                 continue
             kind = FAMILY if any(value.free_symbols for value in solution) else UNIQUE
-            return Answer(
-                variable,
-                kind,
-                tuple(values[s] for s in a),
-                tuple(values[s] for s in x) if used else rates,
-                because,
-            )
+            eps, rates = (tuple(values.get(s, s) for s in x) for x in (system.eps, system.rates))
+            return Answer(variable, kind, eps, rates, because)
     return Answer(variable, NONE, (), (), because)
 
 
 def _shown(powers: list[sympy.Expr], per_class: bool) -> str:
+    """Show one criterion's equation."""
     distinct = list(dict.fromkeys(map(str, powers)))
     return (
         " and ".join(f"{power} = 0" for power in distinct)
@@ -200,12 +220,12 @@ def powers_at(
 ) -> dict[str, dict[str, sympy.Expr]]:
     """variable -> criterion -> its power where eps ~ v^-eps[v] and rates ~ v^-rate[v]: which
     quantities a given rule keeps flat."""
-    found: dict[str, dict[str, sympy.Expr]] = {}
+    table: dict[str, dict[str, sympy.Expr]] = {}
     for variable, size in VARIABLES.items():
         a, x = eps.get(variable, sympy.Integer(0)), (rate or {}).get(variable, sympy.Integer(0))
-        own = counts(tuple(classes), size, sub_blocks)
-        found[variable] = {
-            name: sympy.Max(*(criterion.power(count, a, x) for count in own))
+        counted = counts(tuple(classes), size, sub_blocks)
+        table[variable] = {
+            name: sympy.Max(*(criterion.power(count, a, x) for count in counted))
             for name, criterion in CRITERIA.items()
         }
-    return found
+    return table

@@ -40,8 +40,8 @@ class Law:
     rate: Any = None
 
 
-def settled(exponent: Any, at: Values, log: Any = ZERO) -> Law:
-    """A power law, 'bounded' where its exponent is zero at these values."""
+def power_law(exponent: Any, at: Values, log: Any = ZERO) -> Law:
+    """Return a power law, 'bounded' where its exponent is zero at these values."""
     return Law(
         BOUNDED if exponent.subs(at) == 0 and (log is None or log.subs(at) == 0) else POWER_LAW,
         exponent,
@@ -58,7 +58,7 @@ def state(pairs: sympy.Rational, at: Values) -> dict[str, Law]:
     """rms of the last state, and of all that was added to the first, behind norms: variance 1 +
     eps^2 P up to a constant."""
     grown = sympy.Rational(pairs) / 2 - ALPHA
-    return {"residual_rms": settled(positive(grown), at), "update": settled(grown, at)}
+    return {"residual_rms": power_law(positive(grown), at), "update": power_law(grown, at)}
 
 
 def untied(at: Values) -> dict[str, Law]:
@@ -71,11 +71,14 @@ def untied(at: Values) -> dict[str, Law]:
     gradient, beyond = CHI * positive(1 - 2 * ALPHA), positive(2 * ALPHA - 1)
     logarithm = sympy.Piecewise((ONE, sympy.Eq(CHI, 1) & (ALPHA < HALF)), (ZERO, True))
     weight = sympy.Max(ONE, CHI) * positive(1 - 2 * ALPHA) - beyond
-    found = {"gradient": settled(gradient, at), "weight_gradient": settled(weight, at, logarithm)}
+    rows = {
+        "gradient": power_law(gradient, at),
+        "weight_gradient": power_law(weight, at, logarithm),
+    }
     # the first applications' gradients then outweigh all others'
     steep = CHI * HALF - 1 if at[CHI] > 2 else ZERO
     adam = positive(1 - ALPHA) + positive(1 - 2 * ALPHA) * steep
-    return found | {"adam": settled(adam, at), "ntk": settled(positive(weight), at, logarithm)}
+    return rows | {"adam": power_law(adam, at), "ntk": power_law(positive(weight), at, logarithm)}
 
 
 def tied(at: Values) -> dict[str, Law]:
@@ -89,37 +92,39 @@ def tied(at: Values) -> dict[str, Law]:
     logarithm = sympy.Piecewise((ONE, aligned), (ZERO, True))
     open_log = None if bool(aligned.subs(at)) else ZERO
     weight = 2 * sympy.Max(ONE, GAMMA) * growing - 2 * beyond
-    found = {
-        "gradient": settled(2 * GAMMA * growing, at, open_log),
-        "weight_gradient": settled(weight, at, logarithm),
+    rows = {
+        "gradient": power_law(2 * GAMMA * growing, at, open_log),
+        "weight_gradient": power_law(weight, at, logarithm),
     }
-    change = settled(sympy.Max(ONE, GAMMA) * growing, at, None if bool(aligned.subs(at)) else ZERO)
-    return found | {"adam": change, "ntk": settled(positive(weight), at, logarithm)}
+    change = power_law(
+        sympy.Max(ONE, GAMMA) * growing, at, None if bool(aligned.subs(at)) else ZERO
+    )
+    return rows | {"adam": change, "ntk": power_law(positive(weight), at, logarithm)}
 
 
-def shifted(found: dict[str, Law], shifts: Mapping[str, Any], at: Values) -> dict[Any, Law]:
+def shifted(laws: dict[str, Law], shifts: Mapping[str, Any], at: Values) -> dict[Any, Law]:
     """The laws where a group's gradient has size^(2 shift) times the square that the writes
     have; the whole follows the largest."""
     if not any(shifts.values()):
-        return dict(found)
-    most, law = max(shifts.values()), found["weight_gradient"]
+        return dict(laws)
+    most, law = max(shifts.values()), laws["weight_gradient"]
     groups = {
-        ("weight_gradient", name): settled(law.exponent + 2 * shift, at, law.log_exponent)
+        ("weight_gradient", name): power_law(law.exponent + 2 * shift, at, law.log_exponent)
         for name, shift in shifts.items()
     }
     # of the groups alone, which fall beyond alpha = 1 where read-out and stem do not
-    own = found["adam"].exponent - positive(ALPHA - 1)
+    alone = laws["adam"].exponent - positive(ALPHA - 1)
     whole = {
-        "ntk": settled(positive(law.exponent + 2 * most), at, law.log_exponent),
-        "adam": settled(positive(own + most), at, found["adam"].log_exponent),
+        "ntk": power_law(positive(law.exponent + 2 * most), at, law.log_exponent),
+        "adam": power_law(positive(alone + most), at, laws["adam"].log_exponent),
     }
-    return {"gradient": found["gradient"], **groups, **whole}
+    return {"gradient": laws["gradient"], **groups, **whole}
 
 
-def normalised(found: dict[Any, Law], at: Values) -> dict[Any, Law]:
+def normalised(laws: dict[Any, Law], at: Values) -> dict[Any, Law]:
     """The laws where the read-out divides the last state by its norm: squares of gradients by
     its square, Adam's change by itself."""
-    rms = found.get("residual_rms")
+    rms = laws.get("residual_rms")
     if rms is None:
         return {}
     if rms.kind not in (POWER_LAW, BOUNDED):
@@ -133,11 +138,11 @@ def normalised(found: dict[Any, Law], at: Values) -> dict[Any, Law]:
             if law.log_exponent is None or rms.log_exponent is None
             else law.log_exponent - less[name] * rms.log_exponent
         )
-        return settled(positive(exponent) if name in ("ntk", "adam") else exponent, at, log)
+        return power_law(positive(exponent) if name in ("ntk", "adam") else exponent, at, log)
 
     return {
         key: turned(name, law) if (name := key if isinstance(key, str) else key[0]) in less else law
-        for key, law in found.items()
+        for key, law in laws.items()
     }
 
 
@@ -174,12 +179,12 @@ def rotation(at: Values, pattern: str | None, each: int) -> dict[str, Law]:
     bounded.
     """
     square = ALPHA_0**2 * MODULATOR**2
-    found = {"residual_rms": _turned(at, square / 2, sympy.log(1 + square) / 2, each)}
+    laws = {"residual_rms": _turned(at, square / 2, sympy.log(1 + square) / 2, each)}
     if pattern == UNTIED:
-        found["gradient"] = _turned(
+        laws["gradient"] = _turned(
             at, (CHI - 1) * square, sympy.log((1 + CHI * square) / (1 + square)), each
         )
-    return found
+    return laws
 
 
 def _turned(at: Values, amount: Any, whole: Any, each: int) -> Law:

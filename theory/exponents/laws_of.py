@@ -3,6 +3,7 @@ values of the free exponents."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,11 +42,11 @@ from sigprop.theory.exponents.placed import Power, deciding, placed
 from sigprop.theory.exponents.tied_limit import ALIGNED, TiedLimit, tied_limit
 
 ANY = Power(0, 0)
-"""Of writes that all count alike."""
+"""The power of writes that all count alike."""
 
 
 @dataclass(frozen=True)
-class Found:
+class FamilyLaws:
     """Laws by quantity (or quantity and group) in one variable; at: the free symbols' values
     here; why: quantity -> why it has no law; limit: of tied networks, ``tied_limit``."""
 
@@ -55,62 +56,108 @@ class Found:
     limit: TiedLimit | None = None
 
 
-def laws_of(arch: Architecture, family: Family, variable: str) -> Found:
+def laws_of(arch: Architecture, family: Family, variable: str) -> FamilyLaws:
     """The laws of ``arch``'s family in 'depth' or 'loops'. Raises ``InputError`` where sizes
     enter it by no power."""
-    rule, sub_blocks = residual_rule(arch), arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
-    size = VARIABLES[variable]
+    rule, size = residual_rule(arch), VARIABLES[variable]
     if rule.form == OTHER or rule.homogeneity not in (0, 1):
         return _none(rule.why or "writes grow by no power of the state, or by its square")
-    found, read = counts(family.classes, size, sub_blocks), writes(arch, family)
-    pattern = _pattern(found)
+    sub_blocks = arch.sizes.get("S", 1) // max(arch.sizes.get("L", 1), 1)
+    counted, written = counts(family.classes, size, sub_blocks), writes(arch, family)
     if rule.form == ROTATION:
-        return _rotation(read, arch, pattern, size)
-    powers = {write: _power(write.square, arch, size) for write in read.writes}
-    groups = {
-        name: _power(square, arch, size) for name, square in read.gradients.items() if square != 0
-    }
-    first = powers[read.writes[deciding(list(powers.values()))]]
-    at: dict[sympy.Symbol, Any] = {ALPHA: first.size}
-    if min(power.size for power in powers.values()) < 0:
+        return _rotation(written, arch, _pattern(counted), size)
+    scaling = _scaling(arch, size, counted, written)
+    if min(power.size for power in scaling.powers.values()) < 0:
+        at: Values = {ALPHA: scaling.first.size}
         return _none(f"what the rule adds grows with {variable}: laws are for alpha >= 0", at)
-    alike = all(power == first for power in powers.values())
-    branch, why = _branch(arch, read, powers, first)
-    at |= {CHI: _whole(branch.chi)} if branch is not None else {}
     kept = sizes_read(arch, family).number(rule.kept)
     if kept != 1:
-        plain = (
-            alike
-            and first.place == 0
-            and all(
-                varying(added) ** 2 == write.square for write in read.writes for added in read.added
-            )
-        )
-        return (
-            _damped(kept, read.added[0], at, found, size, branch, rule, arch)
-            if plain
-            else _none("lambda h + eps f of numbers that depend on size", at)
-        )
+        return _damped(scaling, rule, kept)
     if rule.homogeneity == 1:
-        return (
-            _multiplied(arch, read, at, pattern, branch, why, size)
-            if alike and first.place == 0
-            else _none("no norm, and writes of several powers", at)
-        )
-    if first.place == 0 and alike:
-        return _alike(arch, at, found, pattern, branch, groups, why)
-    if pattern != UNTIED:
+        return _multiplied(scaling)
+    return _alike(scaling) if scaling.even else _placed(scaling)
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """A family in one of its sizes: how often slots are used, and the powers of what is written.
+
+    powers: of each write; groups: of what multiplies each group's gradient.
+    """
+
+    arch: Architecture
+    size: Any
+    counts: tuple[Count, ...]
+    written: Writes
+    powers: Mapping[Write, Power]
+    groups: Mapping[str, Power]
+
+    @property
+    def first(self) -> Power:
+        """The power of the write that grows fastest."""
+        return self.powers[self.written.writes[deciding(list(self.powers.values()))]]
+
+    @property
+    def even(self) -> bool:
+        """Tell if every write has one power of the size, and none of its place."""
+        return self.first.place == 0 and all(power == self.first for power in self.powers.values())
+
+    @property
+    def pattern(self) -> str | None:
+        """Tied, untied, or neither."""
+        return _pattern(self.counts)
+
+    @functools.cached_property
+    def _mapped(self) -> tuple[BranchMap | None, dict[str, str]]:
+        return _branch(self.arch, self.written, self.powers, self.first)
+
+    @property
+    def branch(self) -> BranchMap | None:
+        """The map of the branches that decide, where there is one."""
+        return self._mapped[0]
+
+    @property
+    def why(self) -> dict[str, str]:
+        """Why the branches have no map."""
+        return self._mapped[1]
+
+    @property
+    def at(self) -> Values:
+        """The values of the free exponents here."""
+        chi = {} if self.branch is None else {CHI: _whole(self.branch.chi)}
+        return {ALPHA: self.first.size} | chi
+
+
+def _scaling(
+    arch: Architecture, size: Any, counted: tuple[Count, ...], written: Writes
+) -> _Scaling:
+    """Read the powers of what is written."""
+    powers = {write: _power(write.square, arch, size) for write in written.writes}
+    groups = {
+        name: _power(square, arch, size)
+        for name, square in written.gradients.items()
+        if square != 0
+    }
+    return _Scaling(arch, size, counted, written, powers, groups)
+
+
+def _placed(scaling: _Scaling) -> FamilyLaws:
+    """Return the laws of writes whose powers differ, or change with their place."""
+    at = scaling.at
+    if scaling.pattern != UNTIED:
         return _none("writes of several powers in a tied network", at)
-    laws_here = placed(list(powers.values()), groups, at.get(CHI), at)
-    return Found(
-        _read_out(laws_here, arch, at),
-        at,
-        {} if branch is not None else {"": f"no law of gradients: {why.get('', '')}"},
+    by_place = placed(list(scaling.powers.values()), scaling.groups, at.get(CHI), at)
+    why = (
+        {}
+        if scaling.branch is not None
+        else {"": f"no law of gradients: {scaling.why.get('', '')}"}
     )
+    return FamilyLaws(_read_out(by_place, scaling.arch, at), at, why)
 
 
 def _power(square: Any, arch: Architecture, size: Any) -> Power:
-    """Its powers of 1/size (halved) and of 1/l (halved); over loops, blocks are what they are."""
+    """Return its powers of 1/size (halved) and of 1/l (halved); over loops, blocks are
+    what they are."""
     loops = arch.sizes.get("N", 1)
     each = arch.depth // arch.sizes.get("L", arch.depth) if loops == 1 and size == DEPTH else None
     place, rest = (
@@ -121,62 +168,56 @@ def _power(square: Any, arch: Architecture, size: Any) -> Power:
     return Power(-degree(rest, size) / 2, place / 2)
 
 
-def _alike(
-    arch: Architecture,
-    at: Values,
-    found: tuple[Count, ...],
-    pattern: str | None,
-    branch: BranchMap | None,
-    groups: Mapping[str, Power],
-    why: dict[str, str],
-) -> Found:
-    """Every write has one power of the size and none of its place; a group whose gradient has
-    another differs by that power."""
-    known, limit = laws.state(pair_power(found), at), None
+def _alike(scaling: _Scaling) -> FamilyLaws:
+    """Return the laws where every write has one power of the size and none of its place; a group
+    whose gradient has another differs by that power."""
+    arch, at, pattern, branch = scaling.arch, scaling.at, scaling.pattern, scaling.branch
+    pairs = pair_power(scaling.counts)
+    states, limit = laws.state(pairs, at), None
     if pattern == TIED and branch is not None:
         limit = tied_limit(branch)
         at = at | {GAMMA: _whole(limit.gamma)}
     if pattern is None or branch is None:
-        reason = why.get("") or "slots of several kinds of growth"
-        flat = at[ALPHA] >= sympy.Rational(pair_power(found)) / 2 and all(
-            group.size >= at[ALPHA] for group in groups.values()
+        reason = scaling.why.get("") or "slots of several kinds of growth"
+        flat = at[ALPHA] >= sympy.Rational(pairs) / 2 and all(
+            group.size >= at[ALPHA] for group in scaling.groups.values()
         )
         rest = {name: Law(laws.BOUNDED, laws.ZERO) for name in ("gradient", "ntk")} if flat else {}
-        return Found(
-            _read_out(known | rest, arch, at),
-            at,
-            {"": f"no law of gradients off the critical exponent: {reason}"},
-            limit,
-        )
+        why = {"": f"no law of gradients off the critical exponent: {reason}"}
+        return FamilyLaws(_read_out(states | rest, arch, at), at, why, limit)
     rest = laws.tied(at) if pattern == TIED else laws.untied(at)
-    shifts = {name: at[ALPHA] - group.size for name, group in groups.items()}
-    return Found(_read_out(known | laws.shifted(rest, shifts, at), arch, at), at, {}, limit)
+    shifts = {name: at[ALPHA] - group.size for name, group in scaling.groups.items()}
+    every = states | laws.shifted(rest, shifts, at)
+    return FamilyLaws(_read_out(every, arch, at), at, {}, limit)
 
 
-def _none(why: str, at: Values = None) -> Found:
-    return Found({}, at or {}, {"": f"no law: {why}"})
+def _none(why: str, at: Values = None) -> FamilyLaws:
+    """Return no laws, and why."""
+    return FamilyLaws({}, at or {}, {"": f"no law: {why}"})
 
 
-def _read_out(found: dict[Any, Law], arch: Architecture, at: Values) -> dict[str, Law]:
+def _read_out(rows: dict[Any, Law], arch: Architecture, at: Values) -> dict[str, Law]:
     """A read-out that sees the last state over its norm divides every gradient by that norm."""
     return (
-        laws.normalised(found, at)
+        laws.normalised(rows, at)
         if any(isinstance(node, Normalise) for node in walk(arch.readout.read))
-        else found
+        else rows
     )
 
 
-def _pattern(found: tuple[Count, ...]) -> str | None:
-    """Whether the classes that decide P are used once or by all."""
-    deciding = {(count.slots, count.uses) for count in found if count.pairs == pair_power(found)}
+def _pattern(counted: tuple[Count, ...]) -> str | None:
+    """Tell if the classes that decide P are used once (untied) or by all (tied)."""
+    decisive = {
+        (count.slots, count.uses) for count in counted if count.pairs == pair_power(counted)
+    }
     kinds: Any = {((1, 0),): UNTIED, ((0, 1),): TIED}
-    return kinds.get(tuple(deciding)) if application_power(found) == 1 else None
+    return kinds.get(tuple(decisive)) if application_power(counted) == 1 else None
 
 
 def _branch(
     arch: Architecture, read: Writes, powers: Mapping[Write, Power], first: Power
 ) -> tuple[BranchMap | None, dict[str, str]]:
-    """The map of the kinds of sub-blocks that decide, their writes counting as they do in the
+    """Map the kinds of sub-blocks that decide, their writes counting as they do in the
     first block."""
     kinds = {write.kind for write, power in powers.items() if power == first}
     if (
@@ -191,53 +232,45 @@ def _branch(
 
 
 def _whole(value: float) -> Any:
+    """Return 1 for what is 1 to rounding, so that laws see it."""
     return sympy.Integer(1) if abs(value - 1) <= ALIGNED else sympy.Float(value)
 
 
 def _constant(arch: Architecture, value: Any, power: Any, size: Any) -> float:
-    """c in value = c size^-power, the other size as it is here."""
+    """Return c in value = c size^-power, the other size as it is here."""
     here = {LOOPS: arch.sizes.get("N", 1), DEPTH: arch.sizes.get("L", 1)} | {
         size: sympy.Integer(10) ** 30
     }
     return float(sympy.N(sympy.simplify(value * size**power).subs(here)))
 
 
-def _multiplied(
-    arch: Architecture,
-    read: Writes,
-    at: Values,
-    pattern: str | None,
-    branch: BranchMap | None,
-    why: dict[str, str],
-    size: Any,
-) -> Found:
-    """Homogeneous branches without a norm: g is what a step of the variable adds, a block of all
-    kinds untied, a loop of all blocks tied."""
+def _multiplied(scaling: _Scaling) -> FamilyLaws:
+    """Return the laws of homogeneous branches without a norm: g is what a step of the variable
+    adds, a block of all kinds untied, a loop of all blocks tied."""
+    arch, written, at = scaling.arch, scaling.written, scaling.at
+    pattern, branch = scaling.pattern, scaling.branch
+    if not scaling.even:
+        return _none("no norm, and writes of several powers", at)
     depth, loops = arch.sizes.get("L", 1), arch.sizes.get("N", 1)
     if branch is None or pattern is None or (pattern == UNTIED and loops > 1):
-        return Found({}, at, why or {"": "no law: slots of several kinds of growth"})
-    square = read.writes[0].square
+        why = scaling.why or {"": "no law: slots of several kinds of growth"}
+        return FamilyLaws({}, at, why)
+    square = written.writes[0].square
     # what the numbers of this network, and so the branch's gain, hold of it
     here = float(square.subs({LOOPS: loops, DEPTH: depth}))
-    added = float(read.added[0].subs({LOOPS: loops, DEPTH: depth}))
+    added = float(written.added[0].subs({LOOPS: loops, DEPTH: depth}))
     slots = len(arch.sub_blocks) * (depth if pattern == TIED else 1)
-    gain = _constant(arch, square, 2 * at[ALPHA], size) / here * added**2 * branch.gain
+    gain = _constant(arch, square, 2 * at[ALPHA], scaling.size) / here * added**2 * branch.gain
     at = at | {GAIN: _whole(gain * (depth if pattern == TIED else 1))}
-    return Found(_read_out(laws.multiplied(pattern, at, slots == 1), arch, at), at)
+    return FamilyLaws(_read_out(laws.multiplied(pattern, at, slots == 1), arch, at), at)
 
 
-def _damped(
-    kept: Any,
-    added: Any,
-    at: Values,
-    found: tuple[Count, ...],
-    size: Any,
-    branch: BranchMap | None,
-    rule: ResidualRule,
-    arch: Architecture,
-) -> Found:
-    """h' = lambda h + eps f with lambda < 1: writes count for a memory of 1/(1 - lambda)
-    applications."""
+def _damped(scaling: _Scaling, rule: ResidualRule, kept: Any) -> FamilyLaws:
+    """Return the laws of h' = lambda h + eps f with lambda < 1: writes count for a memory of
+    1/(1 - lambda) applications."""
+    arch, at = scaling.arch, scaling.at
+    if not (scaling.even and _one_factor(scaling.written)):
+        return _none("lambda h + eps f of numbers that depend on size", at)
     here = float(
         evaluate(rule.kept, {name: table[0] for name, table in arch.number_tables.items()})
     )
@@ -245,28 +278,38 @@ def _damped(
         return _none(
             "lambda h + eps f with lambda >= 1, or with writes that are not behind a norm", at
         )
-    memory = min(sympy.Integer(1), -degree(1 - kept**2, size))
-    fades, pairs = memory < 1, pair_power(found) * memory
+    memory = min(sympy.Integer(1), -degree(1 - kept**2, scaling.size))
+    fades, pairs = memory < 1, pair_power(scaling.counts) * memory
     grown = pairs / 2 - ALPHA
-    states = {"residual_rms": laws.settled(grown if fades else laws.positive(grown), at)}
-    # at unit gain a fixed point of variance 1, whatever the memory
-    if (
-        _pattern(found) == UNTIED
-        and branch is not None
-        and abs(branch.gain - 1) < 1e-6
-        and sympy.simplify(kept**2 + added**2 - 1) == 0
-    ):
+    states = {"residual_rms": laws.power_law(grown if fades else laws.positive(grown), at)}
+    if _balanced(scaling, kept):
         states = {"residual_rms": Law(laws.BOUNDED, laws.ZERO)}
     steady = not fades and grown.subs(at) <= 0
     rest = {"gradient": Law(laws.BOUNDED, laws.ZERO)} if steady else {}
-    return Found(
-        _read_out(states | rest, arch, at),
-        at,
-        {} if steady else {"": "no law of gradients where lambda < 1 and writes add up"},
+    why = {} if steady else {"": "no law of gradients where lambda < 1 and writes add up"}
+    return FamilyLaws(_read_out(states | rest, arch, at), at, why)
+
+
+def _one_factor(written: Writes) -> bool:
+    """Tell if the squares of all that is added are those of the writes, as functions of size."""
+    return all(
+        varying(added) ** 2 == write.square for write in written.writes for added in written.added
     )
 
 
-def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) -> Found:
+def _balanced(scaling: _Scaling, kept: Any) -> bool:
+    """Tell if lambda^2 + eps^2 = 1 at unit gain: a fixed point of variance 1, whatever the
+    memory."""
+    branch, added = scaling.branch, scaling.written.added[0]
+    return (
+        scaling.pattern == UNTIED
+        and branch is not None
+        and abs(branch.gain - 1) < 1e-6
+        and sympy.simplify(kept**2 + added**2 - 1) == 0
+    )
+
+
+def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) -> FamilyLaws:
     """A rotation's gain alpha_0 m l^-p, l over k = D/size applications a step of the variable."""
     if read.rule.learned:
         return _none("a learned modulator's gain is a random number of order one")
@@ -292,6 +335,6 @@ def _rotation(read: Writes, arch: Architecture, pattern: str | None, size: Any) 
     missing = (
         {} if pattern == UNTIED else {"": "no law of gradients: one slot at several rotations"}
     )
-    return Found(
+    return FamilyLaws(
         laws.rotation(at, pattern if branch is not None else None, each), at, missing or why
     )

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import sympy
 
-from sigprop.theory.exponents.laws import HALF, ZERO, Law, Values, settled
+from sigprop.theory.exponents.laws import HALF, ZERO, Law, Values, power_law
 
 Key = str | tuple[str, str]
 """A quantity, or (quantity, group)."""
@@ -69,7 +69,7 @@ class Profile:
 
     @property
     def logarithmic(self) -> bool:
-        """Whether q grows as ln l."""
+        """Tell if q grows as ln l."""
         return self.at(1) == 0 and any(
             write.size == 0 and write.place == HALF for write in self.writes
         )
@@ -107,20 +107,20 @@ def placed(
         key=lambda g: (g.exponent, g.log),
     )
     rms = Growth(profile.at(1) / 2, HALF if profile.logarithmic else ZERO)
-    found: dict[Key, Law] = {
+    laws: dict[Key, Law] = {
         "residual_rms": _law(rms, at),
         "update": _law(Growth(grown.exponent / 2, grown.log / 2), at),
     }
     if chi is None:
-        return found
+        return laws
     stem = Growth(chi * profile.at(1), chi if profile.logarithmic else ZERO)
     weights = {name: profile.total(group, False, chi) for name, group in groups.items()}
     steps = [profile.total(group, True, chi) for group in groups.values()]
     ends = [Growth(2 * rms.exponent, 2 * rms.log), stem]
-    found["gradient"] = _law(stem, at)
-    found |= {("weight_gradient", name): _law(growth, at) for name, growth in weights.items()}
-    found["ntk"] = _law(max([*weights.values(), *ends], key=_order), at)
-    return found | {
+    laws["gradient"] = _law(stem, at)
+    laws |= {("weight_gradient", name): _law(growth, at) for name, growth in weights.items()}
+    laws["ntk"] = _law(max([*weights.values(), *ends], key=_order), at)
+    return laws | {
         "adam": _law(
             max([*steps, *(Growth(end.exponent / 2, end.log / 2) for end in ends)], key=_order), at
         )
@@ -139,4 +139,4 @@ def _order(growth: Growth) -> tuple[Any, Any]:
 
 
 def _law(growth: Growth, at: Values) -> Law:
-    return settled(sympy.Integer(1) * growth.exponent, at, sympy.Integer(1) * growth.log)
+    return power_law(sympy.Integer(1) * growth.exponent, at, sympy.Integer(1) * growth.log)

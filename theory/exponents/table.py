@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 
@@ -21,7 +21,7 @@ from sigprop.language.traversal import walk
 from sigprop.tables.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
-from sigprop.theory.exponents.laws_of import Found, laws_of
+from sigprop.theory.exponents.laws_of import FamilyLaws, laws_of
 from sigprop.theory.exponents.width import entering, size_rows
 from sigprop.theory.recursion.program import Room, needed
 
@@ -60,47 +60,56 @@ def exponents(
     rms values, gradient, weight_gradient and ntk squares. An architecture without a family has
     numbers and no exponents: ``InputError`` says so. Source: derived (docs/exponents.md).
     """
+    family = _family(arch, family)
+    check_ladder(sizes)
+    looped, others = loops_vary(arch, family), entering(arch)
+    chosen = _variables(variables, looped, tuple(others))
+    family.checked(looped, arch)
+    notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
+    rows, laws = [], {}
+    for variable in chosen:
+        if variable in others:
+            rows += size_rows(arch, variable, others[variable])
+            notes["symbols"][variable] = {"s": 1.0}
+            continue
+        growth = _growth(arch, family, variable, tuple(sizes or default_ladder(arch)), numbers)
+        notes["symbols"][variable] = {str(s): float(value) for s, value in growth.laws.at.items()}
+        notes["ladders"][variable] = list(growth.ladder)
+        notes["why"] |= {variable: "; ".join(growth.laws.why.values())} if growth.laws.why else {}
+        for key in _keys(arch, growth.logs, growth.laws):
+            law = law_of(key, growth.laws, arch)
+            rows.append(_row(key, variable, law, growth))
+            laws |= {} if law is None else {(*key, variable): law}
+    return Exponents(arch.name, dict(arch.parameters), rows, "exponents", notes=notes, laws=laws)
+
+
+def _family(arch: Architecture, family: Family | None) -> Family:
+    """Return the family asked for or the architecture's own, or raise ``InputError``."""
     family = family or arch.family
     if family is None:
         raise InputError(
             f"{arch.name}: one table of slots has numbers and no exponents, which are about all "
             f"sizes; accepted: family=sp.Family(build, classes)"
         )
-    check_ladder(sizes)
-    looped, others = loops_vary(arch, family), entering(arch)
-    found, rows = _variables(variables, looped, tuple(others)), []
-    family.checked(looped, arch)
-    notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
-    for variable in found:
-        if variable in others:
-            rows += [(row, None) for row in size_rows(arch, variable, others[variable])]
-            notes["symbols"][variable] = {"s": 1.0}
-            continue
-        seen = laws_of(arch, family, variable)
-        ladder = tuple(sizes or default_ladder(arch))
-        logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
-        notes["symbols"][variable] = {
-            str(symbol): float(value) for symbol, value in seen.at.items()
-        }
-        notes["ladders"][variable] = list(ladder)
-        notes["why"] |= {variable: "; ".join(seen.why.values())} if seen.why else {}
-        rows += [
-            _row(arch, key, variable, seen, ladder, logs.get(key))
-            for key in _keys(arch, logs, seen)
-        ]
-    laws = {
-        (row["quantity"], row["group"], row["variable"]): law
-        for row, law in rows
-        if law is not None
-    }
-    return Exponents(
-        arch.name,
-        dict(arch.parameters),
-        [row for row, _ in rows],
-        "exponents",
-        notes=notes,
-        laws=laws,
-    )
+    return family
+
+
+class _Growth(NamedTuple):
+    """An architecture in one variable: its laws, the ladder of sizes, and ln of every quantity
+    at these and one more (empty: laws alone)."""
+
+    laws: FamilyLaws
+    ladder: tuple[int, ...]
+    logs: dict[Key, list[float]]
+
+
+def _growth(
+    arch: Architecture, family: Family, variable: str, ladder: tuple[int, ...], numbers: bool
+) -> _Growth:
+    """Read the laws, and run the recursion where numbers are asked for."""
+    laws = laws_of(arch, family, variable)
+    logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
+    return _Growth(laws, ladder, logs)
 
 
 def check_ladder(sizes: Sequence[int] | None) -> None:
@@ -127,6 +136,7 @@ def default_ladder(arch: Architecture) -> tuple[int, ...]:
 
 
 def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str]) -> tuple[str, ...]:
+    """Return the variables asked for, or all there are; raise ``InputError`` for others."""
     accepted = ("depth", "loops") if looped else ("depth",)
     asked = [
         part.strip()
@@ -135,11 +145,11 @@ def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str])
     ]
     for name in asked:
         if name not in (*accepted, *others):
-            open_one = (
+            remark = (
                 " (powers of the number of tokens are an open question)" if name == "tokens" else ""
             )
             raise InputError(
-                f"variable={name!r}{open_one}; accepted: {', '.join((*accepted, *others))}"
+                f"variable={name!r}{remark}; accepted: {', '.join((*accepted, *others))}"
             )
     return tuple(asked or accepted)
 
@@ -163,10 +173,11 @@ def room_of(members: Sequence[Architecture]) -> Room:
 def _logs(
     arch: Architecture, family: Family, variable: str, sizes: Sequence[int]
 ) -> dict[Key, list[float]]:
-    """ln of every quantity at every size; the ones of a first step where there is a rule for it."""
+    """Return ln of every quantity at every size; those of a first step where there is a rule
+    for it."""
     from sigprop.theory.predictions.first_step import adam, total
 
-    found: dict[Key, list[float]] = {}
+    every: dict[Key, list[float]] = {}
     members = [sized(arch, family, variable, size) for size in sizes]
     if members[-1].tied and members[-1].depth > MOST_TIED:
         raise InputError(
@@ -181,37 +192,38 @@ def _logs(
         with contextlib.suppress(NoRule, InputError):
             logs["output_change_adam", None] = math.log(total(adam(member, room=room)).value)
         for key, value in logs.items():
-            found.setdefault(key, []).append(value)
-    return {key: values for key, values in found.items() if len(values) == len(sizes)}
+            every.setdefault(key, []).append(value)
+    return {key: values for key, values in every.items() if len(values) == len(sizes)}
 
 
-def _keys(arch: Architecture, logs: dict[Key, list[float]], found: Found) -> list[Key]:
+def _keys(arch: Architecture, logs: dict[Key, list[float]], laws: FamilyLaws) -> list[Key]:
+    """Return the quantities that have rows: those with numbers, or with laws."""
     if logs:
         return list(logs)
-    alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in found.laws]
-    known = {key if isinstance(key, str) else key[0] for key in found.laws}
+    alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in laws.laws]
+    names = {key if isinstance(key, str) else key[0] for key in laws.laws}
     groups = [
         (name, g)
         for name in ("weight_gradient", "ntk")
-        if name in known
+        if name in names
         for g in arch.groups
         if g not in silent(arch)
     ]
-    changes = [(name, None) for name, law in CHANGES.items() if law in found.laws]
-    return [*alone, *groups, *([("ntk", None)] if "ntk" in found.laws else []), *changes]
+    changes = [(name, None) for name, law in CHANGES.items() if law in laws.laws]
+    return [*alone, *groups, *([("ntk", None)] if "ntk" in laws.laws else []), *changes]
 
 
-def law_of(key: Key, found: Found, arch: Architecture) -> Law | None:
+def law_of(key: Key, laws: FamilyLaws, arch: Architecture) -> Law | None:
     """The law of a quantity and group: matrices follow weight_gradient, the stem the gradient
     there, the read-out the last state's square."""
     name, group = key
     if group is None:
-        return found.laws.get(CHANGES.get(name, name))
+        return laws.laws.get(CHANGES.get(name, name))
     if group in arch.weights:
-        return found.laws.get(("weight_gradient", group), found.laws.get("weight_gradient"))
+        return laws.laws.get(("weight_gradient", group), laws.laws.get("weight_gradient"))
     if group != READOUT:
-        return found.laws.get("gradient")
-    state = found.laws.get("residual_rms")
+        return laws.laws.get("gradient")
+    state = laws.laws.get("residual_rms")
     if any(isinstance(node, Normalise) for node in walk(arch.readout.read)):
         return Law(BOUNDED, ZERO)
     if state is None or arch.norm_lane or arch.readout.read != State(0):
@@ -225,28 +237,24 @@ def law_of(key: Key, found: Found, arch: Architecture) -> Law | None:
     )
 
 
-def _row(
-    arch: Architecture,
-    key: Key,
-    variable: str,
-    found: Found,
-    ladder: Sequence[int],
-    logs: list[float] | None,
-) -> tuple[dict[str, Any], Law | None]:
-    law = law_of(key, found, arch)
+def _row(key: Key, variable: str, law: Law | None, growth: _Growth) -> dict[str, Any]:
+    """Show a quantity's law beside the recursion's numbers."""
     row: dict[str, Any] = {"quantity": key[0], "group": key[1], "variable": variable}
-    return row | _said(law, found) | _numbers(law, found, ladder, logs), law
+    logs = growth.logs.get(key)
+    numbers = {} if logs is None else _numbers(law, growth.laws, growth.ladder, logs)
+    return row | _symbols(law, growth.laws) | numbers
 
 
-def _said(law: Law | None, found: Found) -> dict[str, Any]:
+def _symbols(law: Law | None, laws: FamilyLaws) -> dict[str, Any]:
+    """Show the law's expressions, and their values here."""
     if law is None:
         return {"kind": None, "exponent": None, "log_exponent": None, "leading": None}
-    value = law.exponent.subs(found.at)
-    log = None if law.log_exponent is None else str(law.log_exponent.subs(found.at))
+    value = law.exponent.subs(laws.at)
+    log = None if law.log_exponent is None else str(law.log_exponent.subs(laws.at))
     rate = (
         {}
         if law.rate is None
-        else {"rate": str(law.rate), "rate_value": float(sympy.N(law.rate.subs(found.at)))}
+        else {"rate": str(law.rate), "rate_value": float(sympy.N(law.rate.subs(laws.at)))}
     )
     return {
         "kind": law.kind,
@@ -257,12 +265,10 @@ def _said(law: Law | None, found: Found) -> dict[str, Any]:
 
 
 def _numbers(
-    law: Law | None, found: Found, ladder: Sequence[int], logs: list[float] | None
+    law: Law | None, laws: FamilyLaws, ladder: Sequence[int], logs: list[float]
 ) -> dict[str, Any]:
-    """effective and local slopes; the limit: the law's value, whose uncertainty is what a
-    logarithm leaves open at the largest size."""
-    if logs is None:
-        return {}
+    """Return effective and local slopes, and the limit: the law's value, whose uncertainty is
+    what a logarithm leaves open at the largest size."""
     numbers: dict[str, Any] = {
         "logs": logs[:-1],
         "effective": slope(ladder, logs[:-1]),
@@ -270,18 +276,14 @@ def _numbers(
     }
     if law is None or law.kind not in (POWER_LAW, BOUNDED):
         return numbers
-    logarithm = law.log_exponent is None or law.log_exponent.subs(found.at) != 0
+    logarithm = law.log_exponent is None or law.log_exponent.subs(laws.at) != 0
     largest = FAR * ladder[-1]
-    error = (
-        1 / math.log(largest) if logarithm else (found.limit.gamma_error if found.limit else 0.0)
-    )
+    error = 1 / math.log(largest) if logarithm else (laws.limit.gamma_error if laws.limit else 0.0)
     method = (
-        "ground state"
-        if found.limit is not None and "gamma" in str(law.exponent)
-        else "closed form"
+        "ground state" if laws.limit is not None and "gamma" in str(law.exponent) else "closed form"
     )
     return numbers | {
-        "limit": float(law.exponent.subs(found.at)),
+        "limit": float(law.exponent.subs(laws.at)),
         "limit_error": error,
         "method": method,
     }

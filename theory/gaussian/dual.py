@@ -28,7 +28,7 @@ more."""
 
 
 class Features(NamedTuple):
-    """What V_phi needs to know about one side: a pytree whose leaves all begin with [..., T]
+    """One side, as V_phi needs it: a pytree whose leaves all begin with [..., T]
     (``None``: no leaf)."""
 
     variance: Any
@@ -79,10 +79,10 @@ def features(
     parts = []
     errors = (0.0, 0.0) if keep is None else series.roughness(activation, order)
     for function, error in zip((activation.function, activation.derivative), errors, strict=True):
-        found = series.coefficients(function, deviation * scale, degree, order, keep)
+        terms = series.coefficients(function, deviation * scale, degree, order, keep)
         if error and keep is not None:  # a coarser series is also off by what the quadrature is
-            found = found * jnp.where(keep < degree, 1 + error / 2, 1.0)
-        parts.append(found)
+            terms = terms * jnp.where(keep < degree, 1 + error / 2, 1.0)
+        parts.append(terms)
     value = parts[0] if s is None else parts[0] / jnp.expand_dims(scale, -1)
     return Features(variance, s, value, parts[1])
 
@@ -93,6 +93,7 @@ def dual(
     fa: Features,
     cross: Any,
     fb: Features,
+    *,
     gap: Any = None,
     tail: Any = 1.0,
     nudge: Any = None,
@@ -115,29 +116,62 @@ def dual(
         return rule(fa.variance, cross, fb.variance)
     import jax.numpy as jnp
 
-    cross = jnp.asarray(cross)
+    pairs = _paired(fa, jnp.asarray(cross), fb, gap, nudge)
+    value = (
+        _closed(activation, closed[order], order, pairs) if closed else _series(order, pairs, tail)
+    )
+    shape = jnp.broadcast_shapes(pairs.qa.shape, pairs.c.shape, pairs.qb.shape)
+    return jnp.broadcast_to(value, shape)
+
+
+class _Pairs(NamedTuple):
+    """Every pair of a left and a right pre-activation: their features, and the mantissas of
+    variances and covariances, of ``rank`` axes each; gap: 1 - rho^2, None where it is read off
+    these."""
+
+    fa: Features
+    fb: Features
+    qa: Any
+    c: Any
+    qb: Any
+    gap: Any
+    rank: int
+
+
+def _paired(fa: Features, cross: Any, fb: Features, gap: Any, nudge: Any) -> _Pairs:
+    """Align both sides' axes, and move a gap that is read off ``cross`` by the nudge."""
+    import jax.numpy as jnp
+
     qa, c, qb, rank = _aligned(fa, cross, fb)
     if gap is not None:
         gap = jnp.where((qa == 0) | (qb == 0), 0.0, _pad(gap, rank))
     elif nudge is not None:
         gap = jnp.minimum(squared_sine(cosine(qa, c, qb)) + nudge, 1.0)
-    if closed:
-        ea, eb, units = (1.0, 1.0, ONE) if homogeneous(activation) else _scales(fa, fb, rank)
-        value = closed[order](qa * (ea * ea), c * (ea * eb), qb * (eb * eb), gap, units) / (
-            ea * eb if order == 0 else 1.0
-        )
-    else:
-        rho = cosine(qa, c, qb)
-        gap = squared_sine(rho) if gap is None else gap
-        # near 1 and -1 the gap has the digits, elsewhere the cosine
-        rho = jnp.where(gap < 0.1, jnp.sign(rho) * (1 - gap / (1 + jnp.abs(rho))), rho)
-        a, b = (fa.value, fb.value) if order == 0 else (fa.slope, fb.slope)
-        a, b = jnp.moveaxis(a, -1, 0)[..., :, None], jnp.moveaxis(b, -1, 0)[..., None, :]
-        exact = (gap == 0) & (qa == qb)
-        value = series.evaluate(
-            _pad(a, rank, 1), rho, _pad(b, rank, 1), jnp.where(exact, 1.0, tail)
-        )
-    return jnp.broadcast_to(value, jnp.broadcast_shapes(qa.shape, c.shape, qb.shape))
+    return _Pairs(fa, fb, qa, c, qb, gap, rank)
+
+
+def _closed(activation: Activation, rule: Callable[..., Any], order: int, pairs: _Pairs) -> Any:
+    """Evaluate a closed form at both sides' scales."""
+    ea, eb, units = (
+        (1.0, 1.0, ONE) if homogeneous(activation) else _scales(pairs.fa, pairs.fb, pairs.rank)
+    )
+    value = rule(pairs.qa * (ea * ea), pairs.c * (ea * eb), pairs.qb * (eb * eb), pairs.gap, units)
+    return value / (ea * eb if order == 0 else 1.0)
+
+
+def _series(order: int, pairs: _Pairs, tail: Any) -> Any:
+    """Add up the Hermite series of both sides."""
+    import jax.numpy as jnp
+
+    rho = cosine(pairs.qa, pairs.c, pairs.qb)
+    gap = squared_sine(rho) if pairs.gap is None else pairs.gap
+    # near 1 and -1 the gap has the digits, elsewhere the cosine
+    rho = jnp.where(gap < 0.1, jnp.sign(rho) * (1 - gap / (1 + jnp.abs(rho))), rho)
+    a, b = (side.value if order == 0 else side.slope for side in (pairs.fa, pairs.fb))
+    a, b = jnp.moveaxis(a, -1, 0)[..., :, None], jnp.moveaxis(b, -1, 0)[..., None, :]
+    exact = (gap == 0) & (pairs.qa == pairs.qb)
+    tails = jnp.where(exact, 1.0, tail)
+    return series.evaluate(_pad(a, pairs.rank, 1), rho, _pad(b, pairs.rank, 1), tails)
 
 
 def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0) -> Any:

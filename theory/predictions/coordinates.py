@@ -8,8 +8,8 @@ f(coordinates) is an expectation over few Gaussians, taken on scrambled Sobol po
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ def coordinates(
     arch: Architecture,
     branch: Vector,
     u: Vector,
+    *,
     used: Sequence[int],
     reads: np.ndarray,
     cotangents: np.ndarray,
@@ -52,6 +53,7 @@ def coordinates(
 
 
 def _leaves(u: Vector) -> list[Vector]:
+    """Return the Gaussian vectors that u is an elementwise function of."""
     match u:
         case Read() | Linear() | Transposed() | Cotangent():
             return [u]
@@ -71,8 +73,8 @@ def _leaves(u: Vector) -> list[Vector]:
 
 
 def _value(u: Vector, leaves: dict[Vector, Any], numbers: dict[str, np.ndarray]) -> Any:
-    """u on draws [points, uses]; attention of one token is its value, and its scores have no
-    gradient."""
+    """Evaluate u on draws [points, uses]; attention of one token is its value, and its scores
+    have no gradient."""
     if u in leaves:
         return leaves[u]
     match u:
@@ -118,36 +120,11 @@ def _covariance(
 
 
 @cache
-def _inner(u: Vector) -> Any:
+def _inner(u: Vector) -> Callable[..., np.ndarray]:
     """(reads, cotangents [3, pairs], numbers) -> <u_a, u_b> [pairs]."""
     import jax
-    import jax.numpy as jnp
 
-    from sigprop.theory.calculus.environment import Resolution
-    from sigprop.theory.calculus.rules import inner
-    from sigprop.theory.recursion.arrays import ArrayEnvironment
-    from sigprop.theory.recursion.kernels import DEGREE
-
-    @jax.jit
-    def compiled(reads: Any, cotangents: Any, numbers: Any) -> Any:
-        pairs = reads.shape[1]
-        places = (("a", "a"), ("a", "b"), ("b", "b"))
-        held = {place: ((x[:, None, None],),) for place, x in zip(places, reads, strict=True)}
-        turned = dict(zip(places, cotangents[:, :, None, None], strict=True))
-        logs = {
-            (leaf, place): jnp.zeros((pairs, 1), dtype=jnp.float64)
-            for leaf in (Read(), Cotangent())
-            for place in "ab"
-        }
-        env = ArrayEnvironment(
-            held,
-            turned,
-            numbers,
-            lambda weight: jnp.ones(pairs, dtype=jnp.float64),
-            logs,
-            Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)),
-        )
-        return jnp.broadcast_to(env.block(inner(u, "a", u, "b", env), "a", "b")[:, 0, 0], (pairs,))
+    compiled = jax.jit(partial(_expanded, u))
 
     def call(reads: np.ndarray, cotangents: np.ndarray, numbers: Any) -> np.ndarray:
         pairs = reads.shape[1]
@@ -162,13 +139,41 @@ def _inner(u: Vector) -> Any:
     return call
 
 
+def _expanded(u: Vector, reads: Any, cotangents: Any, numbers: Any) -> Any:
+    """Expand <u_a, u_b> [pairs] by the calculus on arrays."""
+    import jax.numpy as jnp
+
+    from sigprop.theory.calculus.environment import Resolution
+    from sigprop.theory.calculus.rules import inner
+    from sigprop.theory.recursion.arrays import ArrayEnvironment
+    from sigprop.theory.recursion.kernels import DEGREE
+
+    pairs = reads.shape[1]
+    places = (("a", "a"), ("a", "b"), ("b", "b"))
+    env = ArrayEnvironment(
+        {place: ((x[:, None, None],),) for place, x in zip(places, reads, strict=True)},
+        dict(zip(places, cotangents[:, :, None, None], strict=True)),
+        numbers,
+        lambda weight: jnp.ones(pairs, dtype=jnp.float64),
+        {
+            (leaf, place): jnp.zeros((pairs, 1), dtype=jnp.float64)
+            for leaf in (Read(), Cotangent())
+            for place in "ab"
+        },
+        Resolution(jnp.asarray(DEGREE, dtype=jnp.int64)),
+    )
+    return jnp.broadcast_to(env.block(inner(u, "a", u, "b", env), "a", "b")[:, 0, 0], (pairs,))
+
+
 def _root(covariance: np.ndarray) -> np.ndarray:
+    """Return A with A A^T the covariance, but for what rounding makes negative."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
     return vectors * np.sqrt(np.clip(values, FLOOR * max(values.max(), 0.0), None))
 
 
 @lru_cache(maxsize=64)
 def _normals(dimensions: int, points: int, seed: tuple[int, ...]) -> np.ndarray:
+    """Draw standard normals [points, dimensions] on scrambled Sobol points."""
     from scipy.stats import qmc  # half a second: only where coordinates are sampled
 
     sobol = qmc.Sobol(dimensions, rng=np.random.default_rng(seed))

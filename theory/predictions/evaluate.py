@@ -38,16 +38,18 @@ def status(arch: Architecture) -> str:
 
 
 def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
+    """Return all nodes of a kind, the read-out's too."""
     branches = [block.branch for block in arch.sub_blocks] + [arch.readout.branch]
     return [node for branch in branches for node in walk(branch) if isinstance(node, kind)]
 
 
 def _series(arch: Architecture) -> bool:
+    """Tell if a Hermite series is used."""
     return any(dual.status(node.activation) == "quadrature" for node in _nodes(arch, Activate))
 
 
 def sampled(arch: Architecture) -> bool:
-    """Whether attention's expectation is taken over sampled heads."""
+    """Tell if attention's expectation is taken over sampled heads."""
     return arch.tokens > 1 and any(not node.scores.uniform for node in _nodes(arch, Attend))
 
 
@@ -63,7 +65,7 @@ def unscaled(value: float, log: float) -> float | None:
 
 
 class Evaluated(NamedTuple):
-    """Of the rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2),
+    """The rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2),
     errors, and with learned modulators the standard deviations between networks (of forward
     rows; else None); statuses, and remarks that say why a value is not there."""
 
@@ -85,7 +87,7 @@ class Evaluated(NamedTuple):
 
 
 class _Reader(NamedTuple):
-    """What is read off the kernels, at any fineness."""
+    """Reads rows off the kernels, at any fineness."""
 
     arch: Architecture
     rows: Sequence[Row]
@@ -97,21 +99,23 @@ class _Reader(NamedTuple):
     def draws(
         self, seed: int = 0, degree: int = DEGREE, nudge: float = 0.0, tail: float = 1.0
     ) -> list[Values]:
-        found = sampled_kernels(
+        """Run the recursion, once for each draw of the modulators' scores."""
+        grams = sampled_kernels(
             self.arch,
             self.columns,
             degree,
             seed,
-            self.reach,
-            self.approximation,
-            self.room,
-            nudge,
-            tail,
+            reach=self.reach,
+            approximation=self.approximation,
+            room=self.room,
+            nudge=nudge,
+            tail=tail,
         )
-        return [Values(self.arch, one, nudge) for one in found]
+        return [Values(self.arch, each, nudge) for each in grams]
 
     def means(self, draws: Sequence[Values]) -> list[Scaled]:
-        return [_mean([one.value(row) for one in draws]) for row in self.rows]
+        """Average the rows over draws of the modulators' scores."""
+        return [_mean([values.value(row) for values in draws]) for row in self.rows]
 
 
 def evaluate(
@@ -133,32 +137,21 @@ def evaluate(
     reader = _reader(arch, rows, approximation, room)
     seeds = range(sets if (sampled(arch) or arch.modulators) and approximation is None else 1)
     draws = [reader.draws(seed) for seed in seeds]
-    every = [[[one.value(row) for one in each] for row in rows] for each in draws]
-    known = {
-        r: (field.skip_rate(arch, row.application or 0), 0.0)
-        for r, row in enumerate(rows)
-        if row.quantity == "skip_rate"
-    }
-    found = [[known.get(r) or _mean(each) for r, each in enumerate(own)] for own in every]
-    values = [_mean([values[r] for values in found]) for r in range(len(rows))]
-    statuses, remarks = explain([one.k for one in draws[0]], rows, values, status(arch))
+    by_draw = [[[values.value(row) for values in each] for row in rows] for each in draws]
+    by_set = [_set_means(arch, rows, each) for each in by_draw]
+    values = [_mean([means[r] for means in by_set]) for r in range(len(rows))]
+    statuses, remarks = explain([each.k for each in draws[0]], rows, values, status(arch))
     errors = [_rounding(draws[0][0], row, value) for row, value in zip(rows, values, strict=True)]
-    others = _numerical(reader, draws[0], found[0])
+    others = _numerical(reader, draws[0], by_set[0])
     if len(draws) > 1:
-        width = float(stdtrit(len(draws) - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(len(draws))
-        others.append(
-            [
-                _spread([values[r] for values in found], values[r][1], width)
-                for r in range(len(rows))
-            ]
-        )
+        others.append(_sampling(by_set, values))
     for other in others:
         errors = [
-            None if own is None or more is None else own + more
-            for own, more in zip(errors, other, strict=True)
+            None if error is None or more is None else error + more
+            for error, more in zip(errors, other, strict=True)
         ]
     sds = [
-        _spread([v for own in every for v in own[r]], values[r][1], 1.0)
+        _spread([v for each in by_draw for v in each[r]], values[r][1], 1.0)
         if arch.modulators and not QUANTITIES[row.quantity].backward
         else None
         for r, row in enumerate(rows)
@@ -167,19 +160,41 @@ def evaluate(
     return Evaluated(values, scales, errors, sds, statuses, remarks)
 
 
+def _set_means(
+    arch: Architecture, rows: Sequence[Row], draws: Sequence[Sequence[Scaled]]
+) -> list[Scaled]:
+    """Average each row over one set of draws; a rate of skipping is what it was set to."""
+    return [
+        (field.skip_rate(arch, row.application or 0), 0.0)
+        if row.quantity == "skip_rate"
+        else _mean(values)
+        for row, values in zip(rows, draws, strict=True)
+    ]
+
+
+def _sampling(by_set: Sequence[Sequence[Scaled]], values: Sequence[Scaled]) -> list[float | None]:
+    """Return the half-width of the interval that independent sets give for their mean."""
+    count = len(by_set)
+    width = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(count)
+    return [
+        _spread([means[r] for means in by_set], log, width) for r, (_, log) in enumerate(values)
+    ]
+
+
 def _reader(
     arch: Architecture, rows: Sequence[Row], approximation: str | None, room: Room
 ) -> _Reader:
-    seen = {
+    """Find the states whose overlaps the rows need, and how far the passes go for them."""
+    tracked = {
         row.application
         for row in rows
         if row.application_2 is not None and row.application is not None
     }
-    seen |= set(
+    tracked |= set(
         range(max((row.application or 0 for row in rows if row.quantity == "rotation"), default=0))
     )
     columns = tuple(
-        sorted(seen | {0} if any(row.quantity == "logit_contact" for row in rows) else seen)
+        sorted(tracked | {0} if any(row.quantity == "logit_contact" for row in rows) else tracked)
     ) or (0,)
     return _Reader(
         arch,
@@ -192,8 +207,8 @@ def _reader(
 
 
 def _rounding(values: Values, row: Row, value: Scaled) -> float | None:
-    """Of the arithmetic, relative to the row's magnitude; a logarithm's rounding is relative to
-    itself."""
+    """Return the arithmetic's error, relative to the row's magnitude; a logarithm's rounding is
+    relative to itself."""
     if unscaled(*value) is None:
         return None
     size, log = values.magnitude(row, value)
@@ -202,9 +217,9 @@ def _rounding(values: Values, row: Row, value: Scaled) -> float | None:
 
 
 def _numerical(
-    reader: _Reader, draws: Sequence[Values], found: Sequence[Scaled]
+    reader: _Reader, draws: Sequence[Values], means: Sequence[Scaled]
 ) -> list[list[float | None]]:
-    """The errors that other runs of the same program tell: moved by rounding, and of fewer
+    """Return the errors that other runs of the same program show: moved by rounding, and of fewer
     degrees."""
     arch, series = reader.arch, _series(reader.arch)
     nudge = 8 * EPSILON * math.sqrt(16 + arch.depth)
@@ -212,35 +227,36 @@ def _numerical(
     moved = (
         reader.draws(nudge=nudge, tail=0.0 if series else 1.0)
         if again
-        else [Values(arch, one.k, nudge) for one in draws]
+        else [Values(arch, each.k, nudge) for each in draws]
     )
-    pairs = zip(found, reader.means(moved), strict=True)
+    pairs = zip(means, reader.means(moved), strict=True)
     others: list[list[float | None]] = [
         [None if (d := _difference(*pair)) is None else MOVED * d for pair in pairs]
     ]
     if series:
         coarse = reader.means(reader.draws(degree=COARSE))
-        others.append([_difference(*pair) for pair in zip(found, coarse, strict=True)])
+        others.append([_difference(*pair) for pair in zip(means, coarse, strict=True)])
     return others
 
 
 def _reach(quantity: str) -> int:
-    """How far the passes go for it."""
+    """Return how far the passes go for it."""
     if quantity == "ntk":
         return NTK
     return GRADIENTS if QUANTITIES[quantity].backward else FORWARD
 
 
 def _scale(sets: Sequence[Values], row: Row, value: Scaled) -> Scaled:
-    """As ``Values.scale``; of a covariance from the means of its two ends."""
+    """Return ``Values.scale``; of a covariance from the means of its two ends."""
     return (
         sets[0].scale(row, value)
         if len(sets) == 1
-        else _mean([one.scale(row, value) for one in sets])
+        else _mean([values.scale(row, value) for values in sets])
     )
 
 
 def _mean(values: Sequence[Scaled]) -> Scaled:
+    """Average values on their largest scale; nan where one is no number."""
     top = max(log for _, log in values)
     if not all(map(math.isfinite, (number for value in values for number in value))):
         return math.nan, 0.0
@@ -248,11 +264,12 @@ def _mean(values: Sequence[Scaled]) -> Scaled:
 
 
 def _spread(values: Sequence[Scaled], log: float, width: float) -> float | None:
-    return unscaled(
-        width * float(np.std([v * math.exp(own - log) for v, own in values], ddof=1)), log
-    )
+    """Return the standard deviation of values, times ``width``."""
+    scaled = [v * math.exp(own_log - log) for v, own_log in values]
+    return unscaled(width * float(np.std(scaled, ddof=1)), log)
 
 
 def _difference(value: Scaled, other: Scaled) -> float | None:
+    """Return by how much two values differ, None where one is too large."""
     a, b = unscaled(*value), unscaled(*other)
     return None if a is None or b is None else abs(a - b)

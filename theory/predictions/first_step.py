@@ -25,6 +25,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
+from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError, no_rule
 from sigprop.language.expression import Bias, Linear, Scale, Vector
 from sigprop.language.traversal import rows_of
@@ -68,32 +69,41 @@ def adam(
             f"modulators; accepted: tokens=1"
         )
 
-    def rate(group):
+    def rate(group: str) -> float:
         return 1.0 if rates is None else float(rates.get(group, 1.0))
 
-    grams, found = uses(arch, room), {}
+    grams, changes = uses(arch, room), {}
     for block in arch.sub_blocks:
-        gradient = transpose(block.branch)
-        if len(block.reads) > 1:
-            raise no_rule(block.branch, f"its first step of {len(block.reads)} reads", "one read")
-        if any(not _gaussian(term) for term in gradient.reads.get(0, [])):
-            raise no_rule(
-                block.branch,
-                "gradients past it are no Gaussian vectors",
-                "a branch that begins with a matrix",
-            )
+        gradient = _gradient(block)
         for weight, node in block.weights.items():
-            if not isinstance(node, (Linear, Bias)):
-                raise no_rule(node, "no rule for its first step", "matrices and biases")
-            size = float(node.rows) * (float(rows_of(node.of)) if isinstance(node, Linear) else 1.0)
-            found[weight] = _scaled(
-                rate(weight) * size, _slots(arch, block.branch, gradient, weight, grams, seed)
-            )
-    found[READOUT] = Change(rate(READOUT) * MEAN * math.sqrt(grams.last), 0.0)
-    variance = {part: variance for part, (variance, _) in arch.stem_parts.items()}
-    return found | {
-        part: Change(rate(part) * MEAN * math.sqrt(grams.stem), 0.0) for part in variance
+            size = _size(node)
+            change = _slots(arch, block.branch, gradient, weight, grams=grams, seed=seed)
+            changes[weight] = _scaled(rate(weight) * size, change)
+    changes[READOUT] = Change(rate(READOUT) * MEAN * math.sqrt(grams.last), 0.0)
+    return changes | {
+        part: Change(rate(part) * MEAN * math.sqrt(grams.stem), 0.0) for part in arch.stem_parts
     }
+
+
+def _gradient(block: SubBlock) -> Gradient:
+    """Transpose the branch; raise ``NoRule`` where cotangents are no Gaussian vectors."""
+    gradient = transpose(block.branch)
+    if len(block.reads) > 1:
+        raise no_rule(block.branch, f"its first step of {len(block.reads)} reads", "one read")
+    if any(not _gaussian(term) for term in gradient.reads.get(0, [])):
+        raise no_rule(
+            block.branch,
+            "gradients past it are no Gaussian vectors",
+            "a branch that begins with a matrix",
+        )
+    return gradient
+
+
+def _size(node: Vector) -> float:
+    """Return (n_out/n) (n_in/n) of a matrix, n_out/n of a bias."""
+    if not isinstance(node, (Linear, Bias)):
+        raise no_rule(node, "no rule for its first step", "matrices and biases")
+    return float(node.rows) * (float(rows_of(node.of)) if isinstance(node, Linear) else 1.0)
 
 
 def total(changes: Mapping[str, Change]) -> Change:
@@ -105,9 +115,9 @@ def total(changes: Mapping[str, Change]) -> Change:
 
 
 def _slots(
-    arch: Architecture, branch: Vector, gradient: Gradient, weight: str, grams: Uses, seed: int
+    arch: Architecture, branch: Vector, gradient: Gradient, weight: str, *, grams: Uses, seed: int
 ) -> Change:
-    """sum over a weight's slots of E|sum_a d_a x_a|."""
+    """Return the sum over a weight's slots of E|sum_a d_a x_a|."""
     pairs = gradient.uses.get(weight, [])
     if len(pairs) != 1:
         raise no_rule(weight, f"it stands {len(pairs)} times in its branch", "once")
@@ -133,7 +143,7 @@ def _slots(
 
 
 def _gaussian(term: Vector) -> bool:
-    """Whether a term of (df/dr)^T delta ends with a transposed matrix (numbers and norms aside)."""
+    """Tell if a term of (df/dr)^T delta ends with a transposed matrix (numbers and norms aside)."""
     while isinstance(term, (Scale, Divide)):
         term = term.of
     return isinstance(term, Transposed) or (
@@ -142,4 +152,5 @@ def _gaussian(term: Vector) -> bool:
 
 
 def _scaled(factor: float, change: Change) -> Change:
+    """Multiply a change and its error."""
     return Change(factor * change.value, factor * change.error)

@@ -31,38 +31,10 @@ def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tupl
     """The Grams of a network of one token (sums over the stem's parts for ``stem``). Raises
     ``NoRule`` as ``kernels`` does."""
     program = shared_program(arch, room)
-    tables, boundaries, _ = scan_tables(arch, program, (0,))
-    with jax.enable_x64(True):
-        points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
-        fineness, start = (
-            Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)),
-            begin(arch.stem_parts),
-        )
-        given = (
-            fineness,
-            points,
-            tables,
-            arch.stem_parts,
-            start,
-            np.array(arch.bands),
-            boundaries,
-            arch.readout.gram(arch.tokens),
-        )
-        out = jax.device_get(
-            run(
-                program.structure,
-                program.coupled,
-                GRADIENTS,
-                None,
-                modulator_draws(arch, program, room, 0),
-                *given,
-            )
-        )
+    out = _passes(arch, program, room)
     steps = np.flatnonzero(~program.taps)[: arch.depth]
-    reads, cotangents = (
-        _table(program, out["reads"], program.partners),
-        _table(program, out["cotangents"], program.later),
-    )
+    reads = _table(program, out["reads"], program.partners)
+    cotangents = _table(program, out["cotangents"], program.later)
     last = out["states"][-1, 0, 0] * np.exp(2 * out["state_log"][-1, 0])
     return Uses(
         reads[np.ix_(steps, steps)],
@@ -72,15 +44,38 @@ def uses(arch: Architecture, room: Room = Room()) -> Uses:  # noqa: B008 (a tupl
     )
 
 
+def _passes(arch: Architecture, program: Program, room: Room) -> dict[str, Any]:
+    """Run both passes as far as gradients."""
+    tables, boundaries, _ = scan_tables(arch, program, (0,))
+    with jax.enable_x64(True):
+        points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
+        out = run(
+            program.structure,
+            program.coupled,
+            GRADIENTS,
+            None,
+            modulator_draws(arch, program, room, 0),
+            Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)),
+            points,
+            tables,
+            arch.stem_parts,
+            begin(arch.stem_parts),
+            np.array(arch.bands),
+            boundaries,
+            arch.readout.gram(arch.tokens),
+        )
+        return jax.device_get(out)
+
+
 def _table(program: Program, grams: Any, partners: np.ndarray) -> np.ndarray:
-    """[P, P] of the first token, from each step's own Gram, its log, and the Grams with its
+    """Return [P, P] of the first token, from each step's own Gram, its log, and the Grams with its
     partners."""
     own, log, pairs = grams
-    found = np.diag(own[:, 0, 0])
+    table = np.diag(own[:, 0, 0])
     if pairs is not None:
         for step, row in enumerate(partners):
             for u, partner in enumerate(row[: pairs.shape[1]]):
                 if partner < program.steps:
-                    found[step, partner] = found[partner, step] = pairs[step, u, 0, 0]
+                    table[step, partner] = table[partner, step] = pairs[step, u, 0, 0]
     scale = np.exp(log[:, 0])
-    return found * scale[:, None] * scale[None, :]
+    return table * scale[:, None] * scale[None, :]

@@ -56,8 +56,8 @@ class ArrayEnvironment(NumericEnvironment):
         return self.numbers[i][table.name]
 
     def matrix(self, table: TokenTable, i: str, turned: bool) -> Any:
-        found = self.table(table, i)
-        return jnp.swapaxes(found, -1, -2) if turned else found
+        matrix = self.table(table, i)
+        return jnp.swapaxes(matrix, -1, -2) if turned else matrix
 
     def weights(self, node: Attend, i: str, turned: bool) -> Any:
         key = ("weights", node, i)
@@ -68,7 +68,7 @@ class ArrayEnvironment(NumericEnvironment):
     def kept(self, node: Attend, i: str) -> Any:
         """1 for tokens whose keys are seen at a place, else 0: [B, T]."""
         like = self.logs[Read(), i]
-        return jnp.broadcast_to(self.known.get(("kept", node, i), jnp.ones_like(like)), like.shape)
+        return jnp.broadcast_to(self.values.get(("kept", node, i), jnp.ones_like(like)), like.shape)
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         return (
@@ -97,10 +97,11 @@ class ArrayEnvironment(NumericEnvironment):
     ) -> Any:
         # one token with itself
         nudge = None if cross.shape[-1] == 1 and left is right else self.resolution.nudge
-        return dual.dual(activation, order, left, cross, right, gap, self.resolution.tail, nudge)
+        tail = self.resolution.tail
+        return dual.dual(activation, order, left, cross, right, gap=gap, tail=tail, nudge=nudge)
 
     def tokens_alone(self, i: str) -> bool:
-        """Whether there is one token, whose cosine with itself is 1."""
+        """Tell if there is one token, whose cosine with itself is 1."""
         return self.reads[i, i][0][0].shape[-1] == 1
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
@@ -142,7 +143,7 @@ class ArrayEnvironment(NumericEnvironment):
     def attention(
         self, node: Attend, i: str, j: str, values: Any, cotangents: Any, of: Vector | None = None
     ) -> dict[str, Any]:
-        return expectation.attention(self, node, i, j, values, cotangents, of)
+        return expectation.attention(self, node, i, j, values=values, cotangents=cotangents, of=of)
 
     @staticmethod
     def maximum(values: list[Any]) -> Any:

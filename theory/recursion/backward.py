@@ -87,7 +87,16 @@ class BackwardKind:
             logs[Cotangent(), "b"] = partners.logs[:, 0] - forward["delta_log"]
         gaps = {"a": x["forward_gap"][None]} if x.get("forward_gap") is not None else {}
         numbers = partners.numbers if partners is not None else None
-        env = environment(x, self.resolution, reads, cotangents, logs, "ties_later", numbers, gaps)
+        env = environment(
+            x,
+            self.resolution,
+            reads,
+            cotangents,
+            logs=logs,
+            ties="ties_later",
+            numbers=numbers,
+            gaps=gaps,
+        )
         recall(env, self.block.branch, x["summary"][self.index], "a")
         if partners is not None:
             recall(env, self.block.branch, x["partner"]["summary"][self.index], "b")
@@ -108,8 +117,8 @@ class BackwardKind:
 
     @staticmethod
     def _modulated(x: Any, own: Float[Array, "T T"], log: Log) -> Float[Array, "T T"]:
-        """What comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g', dh'/dm>
-        is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
+        """Return what comes back through the modulator, w_c dm/dz_c dz/dm: dz/dm = sqrt(n) <g',
+        dh'/dm> is of order one at every width. [T, T]; own: <delta, delta> with delta = B g'."""
         return jnp.diag(
             over(jnp.diagonal(own) * x["sensitivity"], x["back_into"][0, 0] ** 2)
             * jnp.exp(2 * log[0])

@@ -87,13 +87,8 @@ class ForwardKind:
         bands: Any,
         blank: list[Any] | None = None,
     ):
-        self.index, self.structure, self.resolution, self.bands, self.blank = (
-            index,
-            structure,
-            resolution,
-            bands,
-            blank,
-        )
+        self.index, self.structure, self.resolution = index, structure, resolution
+        self.bands, self.blank = bands, blank
         self.block: SubBlock = structure.blocks[index]
         self.reads, self.writes = structure.reads, 1
 
@@ -101,22 +96,12 @@ class ForwardKind:
         self, x: Any, gram: Grams, log: Log
     ) -> tuple[Float[Array, "R m K T"], Float[Array, "R T"]]:
         """rho and log of r_a = reads(states); of reads that other kinds have, 0."""
-        form, lanes, shape = (
-            self._form(x, gram, log),
-            list(range(gram.shape[0])),
-            (gram.shape[2], gram.shape[3]),
-        )
-        found = [form(read) for read in self.block.reads]
-        found += [({}, found[0][1])] * (self.reads - len(found))
-        return (
-            jnp.stack([dense(c, lanes, shape) for c, _ in found]),
-            jnp.concatenate(
-                [
-                    jnp.broadcast_to(jnp.asarray(own, dtype=jnp.float64), log.shape)
-                    for _, own in found
-                ]
-            ),
-        )
+        form, lanes = self._form(x, gram, log), list(range(gram.shape[0]))
+        reads = [form(read) for read in self.block.reads]
+        reads += [({}, reads[0][1])] * (self.reads - len(reads))
+        logs = [jnp.broadcast_to(jnp.asarray(r, dtype=jnp.float64), log.shape) for _, r in reads]
+        shape = gram.shape[2], gram.shape[3]
+        return jnp.stack([dense(c, lanes, shape) for c, _ in reads]), jnp.concatenate(logs)
 
     def write(
         self,
@@ -126,56 +111,62 @@ class ForwardKind:
         partners: Partners | None,
     ) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
-        branch = self.block.branch
+        branch, env = self.block.branch, self._environment(x, own, log, partners)
+        self._keep(env, x)
+        if partners is not None:
+            recall(env, branch, partners.summary[self.index], "b")
+        gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
+        pairs = None
+        if partners is not None:
+            crossed = env.block(inner(branch, "a", branch, "b", env), "a", "b")
+            pairs = crossed[:, None, None]
+        summary = self._among_blanks(summarise(env, branch, "a"))
+        participation = jnp.zeros(gram.shape[1:2], dtype=jnp.float64)
+        if env.participation is not None and self.block.attention:
+            participation = env.participation[0]
+        gap = jnp.broadcast_to(gap_of(branch, "a", env), own[0].shape) if env.gaps else None
+        return Written(
+            gram[None],
+            pairs,
+            log_scale(branch, "a", env),
+            summary,
+            {"participation": participation},
+            gap,
+        )
+
+    def _environment(
+        self, x: Any, own: Any, log: Any, partners: Partners | None
+    ) -> ArrayEnvironment:
+        """The environment of a step ('a') and of its partners ('b')."""
         reads, logs = {("a", "a"): own[:, :, None]}, by_read(log[None], "a")
         if partners is not None:
             reads["a", "b"] = jnp.moveaxis(partners.reads, 0, 2)
             logs |= by_read(partners.logs, "b")
+        numbers = None if partners is None else partners.numbers
         gaps = {"a": x["gap"][None]} if x.get("gap") is not None else {}
-        env = environment(
+        return environment(
             x,
             self.resolution,
             reads,
             {},
-            logs,
-            "ties",
-            partners.numbers if partners is not None else None,
-            gaps,
+            logs=logs,
+            ties="ties",
+            numbers=numbers,
+            gaps=gaps,
         )
+
+    def _keep(self, env: ArrayEnvironment, x: Any) -> None:
+        """Note which tokens are kept as keys and values, by their modulators."""
         for node in self.block.attention:
             if node.kept_by and x.get("scores") is not None:
-                env.known["kept", node, "a"] = (
-                    modulator(self.block.modulators[node.kept_by], x)[0] > 0
-                ).astype(jnp.float64)
-        if partners is not None:
-            recall(env, branch, partners.summary[self.index], "b")
-        gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
-        pairs = (
-            env.block(inner(branch, "a", branch, "b", env), "a", "b")
-            if partners is not None
-            else None
-        )
-        summary = summarise(env, branch, "a")
-        every = (
-            tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank))
-            if self.blank is not None
-            else summary
-        )
-        tokens = jnp.zeros(gram.shape[1:2], dtype=jnp.float64)
-        participation = (
-            tokens
-            if env.participation is None or not self.block.attention
-            else env.participation[0]
-        )
-        gap = jnp.broadcast_to(gap_of(branch, "a", env), own[0].shape) if gaps else None
-        return Written(
-            gram[None],
-            None if pairs is None else pairs[:, None, None],
-            log_scale(branch, "a", env),
-            every,
-            {"participation": participation},
-            gap,
-        )
+                m = modulator(self.block.modulators[node.kept_by], x)[0]
+                env.values["kept", node, "a"] = (m > 0).astype(jnp.float64)
+
+    def _among_blanks(self, summary: Any) -> Any:
+        """Put the summary in its place among those of the other kinds, which are blank."""
+        if self.blank is None:
+            return summary
+        return tuple(summary if k == self.index else blank for k, blank in enumerate(self.blank))
 
     def rule(
         self,
@@ -190,7 +181,7 @@ class ForwardKind:
         lane 0's gain, and of modulators."""
         cross, own = cross[0], own[0, 0]
         transition, into, common, gain = self._rule(x, gram, log, cross, own, write_log)
-        told = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
+        facts = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
         for node in self.block.modulators.values():
             m, slope = modulator(node, x)
 
@@ -198,14 +189,14 @@ class ForwardKind:
                 return self._rule(x | {name: m}, gram, log, cross, own, write_log)[:2]
 
             by_m, by_m_into = jax.jvp(rule, (m,), (jnp.ones_like(m),))[1]
-            told |= {
+            facts |= {
                 "modulator": m,
                 "sensitivity": slope * self._square(by_m, by_m_into, gram, cross, own),
             }
-        return transition, into[:, None], common, told
+        return transition, into[:, None], common, facts
 
     def _square(self, transition: Any, into: Any, gram: Any, cross: Any, own: Any) -> Any:
-        """<u, u> [1, T] of lane 0's u = M S + B w."""
+        """Return <u, u> [1, T] of lane 0's u = M S + B w."""
         lane = dict(zip([*range(gram.shape[0]), WRITE], [*transition[0], into[0]], strict=True))
         return jnp.einsum(
             "k,kt->t", self.bands, overlap(lane, lane, self._entry(gram, cross, own))
@@ -251,6 +242,7 @@ class ForwardKind:
     def _form(
         self, x: Any, gram: Any, log: Any, cross: Any = None, own: Any = None, write_log: Any = None
     ) -> Form:
+        """Return the form of a state's lanes, and of its write where one is given."""
         return numeric_form(
             x,
             self._entry(gram, cross, own),
@@ -270,13 +262,14 @@ def environment(
     resolution: Resolution,
     reads: Any,
     cotangents: Any,
+    *,
     logs: Any,
     ties: str,
     numbers: Any,
     gaps: Mapping[str, Any],
 ) -> ArrayEnvironment:
-    """The array environment of one step ('a') and, where ``numbers`` of its partners are given,
-    of those ('b')."""
+    """Return the array environment of one step ('a') and, where ``numbers`` of its partners are
+    given, of those ('b')."""
     at = {"a": {name: value[None] for name, value in x["numbers"].items()}}
     if numbers is not None:
         at["b"] = numbers

@@ -44,7 +44,7 @@ Reads = Float[Array, "R m K T"]
 
 
 class Written(NamedTuple):
-    """What a step's writes tell: own [W, W, T, T] and pair [U, W, W, T, T] Grams, log [W, T],
+    """A step's writes: own [W, W, T, T] and pair [U, W, W, T, T] Grams, log [W, T],
     summary and extra outputs, and where the scan carries gaps its own [1, T, T]."""
 
     own: Any
@@ -84,13 +84,13 @@ class Kind(Protocol):
     def rule(
         self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
     ) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """(M [m, m, K, T], B [m, W, K, T], log [1, T], what else is told by name [1, T]) from
+        """(M [m, m, K, T], B [m, W, K, T], log [1, T], other facts by name [1, T]) from
         Grams of the states, <S, w> [W, m, K, T, T] and <w, w>."""
         ...
 
 
 class Gaps(NamedTuple):
-    """gap [T, T]: 1 - rho^2 between tokens of the only lane, which nothing but its Gram tells
+    """gap [T, T]: 1 - rho^2 between tokens of the only lane, which its Gram alone would give
     otherwise; nudge: what a step's angles are moved by (0: not at all), so that a second run
     says how much they matter."""
 
@@ -110,8 +110,9 @@ class Carry(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """What every step of one scan knows: the kinds of step, the step tables, tracked boundaries
-    [C], widths of bands [K], whether steps share weights, draws of modulators' scores, gaps."""
+    """Everything that the steps of one scan share: the kinds of step, the step tables, tracked
+    boundaries [C], widths of bands [K], whether steps share weights, draws of modulators' scores,
+    gaps."""
 
     kinds: Sequence[Kind]
     tables: dict[str, Any]
@@ -151,7 +152,7 @@ def gram_scan(
 
 
 def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
-    """Zeros of what later steps look up of earlier ones."""
+    """Return zeros of what later steps look up of earlier ones."""
     steps, reads, writes = scan.tables["step"].shape[0], scan.kinds[0].reads, scan.kinds[0].writes
     lanes, _, n_bands, tokens, _ = start.shape
 
@@ -171,54 +172,64 @@ def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
 
 
 def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
-    """One step: read, write, rule; what it leaves for later steps and what it tells."""
-    p, kinds, bands = x["step"], scan.kinds, scan.bands
+    """One step: read, write, rule; what it leaves for later steps and what it returns."""
+    p, kinds = x["step"], scan.kinds
     rho, read_log = _switch(kinds, x, "read", carry.gram, carry.log)
-    own = _contract(rho, rho, carry.gram, bands)
-    partners = _partners(carry, x, rho, bands, scan.tables["numbers"]) if scan.coupled else None
+    own = _contract(rho, rho, carry.gram, scan.bands)
+    numbers = scan.tables["numbers"]
+    partners = _partners(carry, x, rho, scan.bands, numbers) if scan.coupled else None
     scores, factor = _scores(carry, x, own[0, 0], read_log[0], partners, scan.draws)
     x = x | {"scores": scores, "gap": carry.gap}
     written = _switch(kinds, x, "write", own, read_log, partners)
+    after, out = _advanced(scan, carry, x, written)
+    reads = {"reads": rho, "logs": read_log}
+    rule = {name: out[name] for name in ("transition", "into")}
+    tables = _remembered(scan, carry.tables, p, reads | rule, written, factor)
+    out |= {
+        "read": own,
+        "read_log": read_log,
+        "reads": rho,
+        "pairs": partners.reads if partners else None,
+        "read_gap": carry.gap,
+    }
+    return after._replace(tables=tables), out
+
+
+def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carry, dict[str, Any]]:
+    """Apply the step's rule to the state and to its overlaps; what it returns of write and rule."""
+    p, kinds = x["step"], scan.kinds
     # <w_p, S_c> [P + 1, W, m, K, T, T]
     overlaps = _write_rows(carry.tables, x["partners"], written.pairs) if scan.coupled else None
     none = jnp.zeros((kinds[0].writes, *carry.gram.shape[1:]), dtype=jnp.float64)
     cross = none if overlaps is None else overlaps[p]
     ruled = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own, written.log)
-    m, b, log, told = ruled
+    m, b, log, facts = ruled
     m, b, log = moderate(m, b, log)
     m, b, log, gram = normalised(m, b, log, next_gram(m, b, carry.gram, cross, written.own))
     gap = None if scan.gaps is None else _next_gap(m, b, carry, written, scan.gaps.nudge)
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    own_facts = {"reads": rho, "logs": read_log, "transition": m, "into": b}
-    tables = _remembered(scan, carry.tables, p, own_facts, written, factor)
-    out = {
+    return Carry(gram, log, rows, carry.tables, gap), {
         "gram": gram,
         "log": log[0],
-        "rows": jnp.einsum("k,ckts->cts", bands, rows[:, 0, 0]),
-        "read": own,
-        "read_log": read_log,
-        "reads": rho,
+        "rows": jnp.einsum("k,ckts->cts", scan.bands, rows[:, 0, 0]),
         "write": written.own,
         "write_log": written.log,
-        "told": {name: value[0] for name, value in told.items()},
-        "pairs": partners.reads if partners else None,
+        "facts": {name: value[0] for name, value in facts.items()},
         "write_pairs": written.pairs,
         "transition": m,
         "into": b,
         "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
         "extra": written.extra,
-        "read_gap": carry.gap,
         "gap": gap,
     }
-    return Carry(gram, log, rows, tables, gap), out
 
 
 def _remembered(
     scan: _Scan, tables: dict[str, Any], p: Any, own: dict[str, Any], written: Written, factor: Any
 ) -> dict[str, Any]:
-    """The tables with this step's own entries, which only steps that share weights look up."""
+    """Return the tables with this step's entries, which only steps that share weights look up."""
     if not scan.coupled:
         return tables
     kept = tables["summary"]
@@ -232,7 +243,7 @@ def _remembered(
 def _next_gap(
     m: Transition, b: Into, carry: Carry, written: Written, nudge: Any
 ) -> Float[Array, "T T"]:
-    """Of m h + b w, w (the only write) being independent of h."""
+    """Return 1 - rho^2 of m h + b w, w (the only write) being independent of h."""
     pairs = []
     for factor, gram, gap in (
         (m[0, 0, 0], carry.gram[0, 0, 0], carry.gap),
@@ -245,6 +256,7 @@ def _next_gap(
 
 
 def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
+    """Call a method of the kind that the step is of."""
     branches: list[Callable[..., Any]] = [
         lambda *given, kind=kind: getattr(kind, method)(*given) for kind in kinds
     ]
@@ -263,6 +275,7 @@ def _contract(
 
 
 def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partners:
+    """Look up what the step's partners left."""
     q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
     reads = jnp.einsum(
         "k,rikt,uqjks,uijkts->urqts", bands, rho, carry.tables["reads"][q], carry.rows[q]
@@ -276,7 +289,8 @@ def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partn
 def _scores(
     carry: Carry, x: Any, own: Any, log: Any, partners: Partners | None, draws: Any
 ) -> tuple[Any, Any]:
-    """The modulators' scores of a step (of its first read), and the factor of all so far."""
+    """Return the modulators' scores of a step (of its first read), and the factor of all so
+    far."""
     if draws is None:
         return None, None
     scale = jnp.exp(log)

@@ -16,7 +16,7 @@ from sigprop.theory.calculus.independence import check_writes
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion import footprint
-from sigprop.theory.recursion.passes import FORWARD, NTK, run
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK, run
 from sigprop.theory.recursion.program import Program, Room, needed, shared, shared_program
 
 DEGREE = 128  # of the Hermite series where there is no closed form
@@ -81,8 +81,10 @@ def kernels(
     Raises ``NoRule`` where an overlap has no rule. Source: docs/theory.md; tests compare with
     independent recursions.
     """
-    (found,) = sampled_kernels(arch, columns, degree, seed, reach, approximation)
-    return found
+    (grams,) = sampled_kernels(
+        arch, columns, degree, seed, reach=reach, approximation=approximation
+    )
+    return grams
 
 
 def sampled_kernels(
@@ -90,6 +92,7 @@ def sampled_kernels(
     columns: tuple[int, ...] = (),
     degree: int = DEGREE,
     seed: int = 0,
+    *,
     reach: int = NTK,
     approximation: str | None = None,
     room: Room = Room(),  # noqa: B008 (a tuple)
@@ -101,16 +104,16 @@ def sampled_kernels(
     check_writes(arch)
     program = shared_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
-    most, backward = program.partners.shape[1], 0 if reach == FORWARD else 2 if reach == NTK else 1
-    footprint.require(
-        arch,
-        footprint.pass_bytes(arch, program.steps, most, len(boundaries), backward)
-        + footprint.draw_bytes(arch),
-    )
+    _require_memory(arch, program, len(boundaries), reach)
     points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(degree), np.float64(nudge), np.float64(tail))
-        given = (
+        out = run(
+            program.structure,
+            program.coupled,
+            reach,
+            approximation,
+            modulator_draws(arch, program, room, seed),
             fineness,
             points,
             tables,
@@ -120,43 +123,43 @@ def sampled_kernels(
             boundaries,
             arch.readout.gram(arch.tokens),
         )
-        out = jax.device_get(
-            run(
-                program.structure,
-                program.coupled,
-                reach,
-                approximation,
-                modulator_draws(arch, program, room, seed),
-                *given,
-            )
-        )
-    each = (
-        [out]
-        if not arch.modulators
-        else [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
-    )
-    return [_read(one, program, columns) for one in each]
+        out = jax.device_get(out)
+    return [_read(sample, program, columns) for sample in _samples(arch, out)]
+
+
+def _samples(arch: Architecture, out: dict[str, Any]) -> list[dict[str, Any]]:
+    """Take the draws of the modulators' scores apart."""
+    if not arch.modulators:
+        return [out]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
+
+
+def _require_memory(arch: Architecture, program: Program, boundaries: int, reach: int) -> None:
+    """Raise ``InputError`` where the passes need more memory than there is."""
+    partners, backward = program.partners.shape[1], {FORWARD: 0, GRADIENTS: 1, NTK: 2}[reach]
+    passes = footprint.pass_bytes(arch, program.steps, partners, boundaries, backward)
+    footprint.require(arch, passes + footprint.draw_bytes(arch))
 
 
 def modulator_draws(
     arch: Architecture, program: Program, room: Room, seed: int
 ) -> np.ndarray | None:
-    """Draws of the modulators' scores (``field.draws``): of the steps that there are, whatever
+    """Draw the modulators' scores (``field.draws``), of the steps that there are, whatever
     the program is rounded up to."""
     steps = needed(arch, room).steps
-    found = field.draws(arch, steps, seed)
+    scores = field.draws(arch, steps, seed)
     return (
         None
-        if found is None
-        else np.pad(found, ((0, 0), (0, program.steps - steps), (0, 0), (0, 0)))
+        if scores is None
+        else np.pad(scores, ((0, 0), (0, program.steps - steps), (0, 0), (0, 0)))
     )
 
 
 def scan_tables(
     arch: Architecture, program: Program, columns: tuple[int, ...]
 ) -> tuple[dict[str, Any], np.ndarray, tuple[int, ...]]:
-    """What every step of the passes is given, the tracked boundaries, and the states that those
-    are (tied: all)."""
+    """Return what every step of the passes is given, the tracked boundaries, and the states that
+    those are (tied: all)."""
     columns = tuple(range(arch.depth + 1)) if program.coupled else columns or (0,)
     tracked = [*columns, *columns[:1] * (shared(len(columns)) - len(columns))]
     boundaries = np.arange(program.steps + 1) if program.coupled else program.boundary[tracked]
@@ -179,27 +182,24 @@ def scan_tables(
 
 
 def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
+    """Pick what stands at the states' boundaries."""
     at = program.boundary
-    seen = at if program.coupled else np.arange(len(columns))
-    names = ("states", "state_log", "log_norm", "bands")
-    forward = {name: out[name][at] for name in names} | {
-        name: out[name]
-        for name in ("writes", "write_log", "write_pairs", "participation", "modulators")
-    }
-    forward |= {
-        "gaps": None if out["gaps"] is None else out["gaps"][at],
-        "arguments": out["arguments"],
-    }
+    tracked = at if program.coupled else np.arange(len(columns))
+    by_state = ("states", "state_log", "log_norm", "bands")
+    by_step = ("writes", "write_log", "write_pairs", "participation", "modulators", "arguments")
     return Kernels(
         program,
         columns=columns,
-        crossed=out["crossed"][at][:, seen],
-        **forward,
+        crossed=out["crossed"][at][:, tracked],
+        gaps=None if out["gaps"] is None else out["gaps"][at],
+        **{name: out[name][at] for name in by_state},
+        **{name: out[name] for name in by_step},
         **_backward(out, program),
     )
 
 
 def _backward(out: dict[str, Any], program: Program) -> dict[str, Any]:
+    """Turn the reversed scan's results to the order of the states (None where it did not run)."""
     if "gradients" not in out:
         return dict.fromkeys(
             (

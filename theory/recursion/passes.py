@@ -41,17 +41,17 @@ def run(
 ) -> dict[str, Any]:
     """Both passes; with draws of modulators' scores [S, P, C, T] each of its arrays once a draw,
     in front."""
-    one = functools.partial(_once, structure, coupled, reach, approximation)
+    once = functools.partial(_once, structure, coupled, reach, approximation)
     return (
-        one(None, *given)
+        once(None, *given)
         if draws is None
-        else jax.lax.map(lambda u: one(u, *given), draws, batch_size=AT_ONCE)
+        else jax.lax.map(lambda u: once(u, *given), draws, batch_size=AT_ONCE)
     )
 
 
 class _Network(NamedTuple):
-    """What both passes know: the structure, whether any steps share a weight, how far to go, how
-    finely; the step tables, the stem, the widths of bands [K]."""
+    """Everything that both passes share: the structure, whether any steps share a weight, how
+    far to go, how finely; the step tables, the stem, the widths of bands [K]."""
 
     structure: Structure
     coupled: bool
@@ -63,10 +63,10 @@ class _Network(NamedTuple):
 
     @property
     def gapped(self) -> bool:
-        """Whether the scan carries 1 - rho^2 between tokens beside their Gram."""
-        one = self.structure.lanes == self.structure.bands == self.structure.reads == 1
+        """Tell if the scan carries 1 - rho^2 between tokens beside their Gram."""
+        single = self.structure.lanes == self.structure.bands == self.structure.reads == 1
         several = self.begin.gram.shape[0] > 1
-        return several and one and not self.coupled and self.structure.kinked
+        return several and single and not self.coupled and self.structure.kinked
 
 
 def _once(
@@ -84,28 +84,29 @@ def _once(
     columns: Any,
     readout: Any,
 ) -> dict[str, Any]:
+    """Run both passes for one draw of the modulators' scores."""
     scored = dict(zip(structure.scores, points, strict=True))
     resolution = Resolution(fineness.degree, scored, approximation, fineness.nudge, fineness.tail)
     network = _Network(structure, coupled, reach, resolution, tables, begin, bands)
-    found, forward, initial = _forward(network, columns, draws)
+    kernels, forward, initial = _forward(network, columns, draws)
     if reach == FORWARD:
-        return found
+        return kernels
     run = functools.partial(_backward, network, forward, (initial, begin.log))
     if reach == GRADIENTS:
         reads = first_read(forward["read"], forward["read_log"], forward["pairs"])
-        return found | {"reads": reads} | run(readout)
+        return kernels | {"reads": reads} | run(readout)
     if structure.scores and begin.gram.shape[0] > 1:
         ntk = tangent.mixed(lambda gram: tangent.products(run(gram), stem), begin.gram.shape[0])
-        return found | run(readout) | {"ntk": ntk}
+        return kernels | run(readout) | {"ntk": ntk}
     both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))
     backward, shared = (jax.tree.map(lambda leaf, k=k: leaf[k], both) for k in range(2))
-    return found | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
+    return kernels | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
 
 
 def _forward(
     network: _Network, columns: Any, draws: Any
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """(what is told of the forward pass, all that the scan left, the lanes in the stem)."""
+    """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
     start, start_log, first, initial, start_gain = _start(network)
     blank = _blank_summaries(network, first)
@@ -127,7 +128,7 @@ def _forward(
     first_gram, every = jnp.einsum("k,kts->ts", bands, start[0, 0]), forward["gram"][:, 0, 0]
     at_start = jnp.where((columns == 0)[:, None, None], first_gram[None], 0.0)
     pairs = forward["write_pairs"][:, :, 0, 0] if network.coupled else None
-    found = {
+    kernels = {
         "bands": with_start(every, start[0, 0]),
         "states": with_start(jnp.einsum("k,pkts->pts", bands, every), first_gram),
         "state_log": with_start(forward["log"], start_log[0]),
@@ -138,14 +139,14 @@ def _forward(
         "write_log": forward["write_log"][:, 0],
         "write_pairs": pairs,
         "participation": forward["extra"]["participation"],
-        "modulators": forward["told"]["modulator"],
-        "log_norm": jnp.cumsum(with_start(forward["told"]["gain"], start_gain), axis=0),
+        "modulators": forward["facts"]["modulator"],
+        "log_norm": jnp.cumsum(with_start(forward["facts"]["gain"], start_gain), axis=0),
     }
-    return found, forward, initial
+    return kernels, forward, initial
 
 
 def _blank_summaries(network: _Network, first: dict[str, Any]) -> tuple[Any, ...]:
-    """Zeros of what every kind of step tells of itself, so that all tell of all."""
+    """Return zeros of every kind of step's summary, so that each step has all."""
     structure, tokens = network.structure, network.begin.gram.shape[0]
     own = jnp.broadcast_to(network.begin.gram, (structure.reads, structure.reads, tokens, tokens))
     log = jnp.zeros((structure.reads, tokens), dtype=jnp.float64)
@@ -183,7 +184,9 @@ def _start(network: _Network) -> tuple[Any, Any, Any, Any, Any]:
         jnp.maximum, [jnp.broadcast_to(log, (1, shape[1])) for _, log in results]
     )
     # [m, K, T]
-    lanes = jnp.stack([dense({0: c[0] * jnp.exp(own - log)}, [0], shape)[0] for c, own in results])
+    lanes = jnp.stack(
+        [dense({0: c[0] * jnp.exp(lane_log - log)}, [0], shape)[0] for c, lane_log in results]
+    )
     gain = jnp.broadcast_to(form.gain(structure.initial[0]), (1, shape[1]))[0]
     return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram), log, first, lanes, gain
 
@@ -194,8 +197,36 @@ def _backward(
     """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas
     [m, K, T], and their log [T]."""
     initial, stem_log = source
-    steps, lanes, _, n_bands, tokens = forward["transition"].shape
+    lanes, bands = forward["transition"].shape[1], network.bands
     delta_log = jnp.where(network.tables["taps"][:, None], 0.0, forward["write_log"][:, 0])
+    zero_log = jnp.zeros((1, cotangent.shape[0]), dtype=jnp.float64)
+    out = _reversed_scan(network, forward, delta_log, (cotangent, zero_log))
+    banded = out["gram"][:, 0, 0]
+    gram = jnp.einsum("k,pkts->pts", bands, banded)
+    at_stem = out["gram"][-1, :lanes, :lanes]
+    kernels = {
+        "stem": jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem),
+        "stem_log": out["log"][-1] - stem_log,
+        "gradients": _after_zero(gram),
+        "gradient_bands": _after_zero(banded),
+        "gradient_log": jnp.concatenate([zero_log, out["log"]]),
+        "groups": out["extra"],
+    }
+    if network.reach == GRADIENTS:
+        own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
+        kernels["cotangents"] = (_flip(own), _flip(log) - delta_log, _flip(pairs))
+    if network.coupled:
+        kernels["gradient_rows"] = _after_zero(out["rows"])
+    return kernels
+
+
+def _reversed_scan(
+    network: _Network, forward: dict[str, Any], delta_log: Any, cotangent: tuple[Any, Any]
+) -> Any:
+    """Run the scan over the steps in reverse, from v's lane, whose Gram [T, T] and log [1, T]
+    these are."""
+    steps, lanes, _, n_bands, tokens = forward["transition"].shape
+    readout, zero_log = cotangent
     kinds = [
         _Looking(
             BackwardKind(k, network.structure, network.resolution),
@@ -208,38 +239,25 @@ def _backward(
     start = (
         jnp.zeros((lanes + 1, lanes + 1, n_bands, tokens, tokens), dtype=jnp.float64)
         .at[lanes, lanes]
-        .set(jnp.broadcast_to(cotangent[None], (n_bands, tokens, tokens)))
+        .set(jnp.broadcast_to(readout[None], (n_bands, tokens, tokens)))
     )
-    zero_log = jnp.zeros((1, tokens), dtype=jnp.float64)
     columns = jnp.arange(steps + 1 if network.coupled else 1)
-    tables, bands = _reversed(network, forward, delta_log), network.bands
-    out = gram_scan(kinds, tables, start, zero_log, columns, bands, network.coupled)
-    banded = out["gram"][:, 0, 0]
-    gram = jnp.einsum("k,pkts->pts", bands, banded)
-    at_stem = out["gram"][-1, :lanes, :lanes]
-    found = {
-        "stem": jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem),
-        "stem_log": out["log"][-1] - stem_log,
-        "gradients": jnp.concatenate([jnp.zeros_like(gram[:1]), gram]),
-        "gradient_bands": jnp.concatenate([jnp.zeros_like(banded[:1]), banded]),
-        "gradient_log": jnp.concatenate([zero_log, out["log"]]),
-        "groups": out["extra"],
-    }
-    if network.reach == GRADIENTS:
-        own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
-        found["cotangents"] = (_flip(own), _flip(log) - delta_log, _flip(pairs))
-    if network.coupled:
-        found["gradient_rows"] = jnp.concatenate([jnp.zeros_like(out["rows"][:1]), out["rows"]])
-    return found
+    tables = _reversed(network, forward, delta_log)
+    return gram_scan(kinds, tables, start, zero_log, columns, network.bands, network.coupled)
+
+
+def _after_zero(table: Any) -> Any:
+    """Put zeros in front: nothing comes back before the first reversed step."""
+    return jnp.concatenate([jnp.zeros_like(table[:1]), table])
 
 
 def _flip(tables: Any) -> Any:
-    """Steps in the other order."""
+    """Put the steps in the other order."""
     return jax.tree.map(lambda table: table[::-1], tables)
 
 
 def _reversed(network: _Network, forward: dict[str, Any], delta_log: Any) -> dict[str, Any]:
-    """What every step of the reversed scan is given: the transposed rule, the forward pass's
+    """Return what every step of the reversed scan is given: the transposed rule, the forward pass's
     reads, its partners; v's lane is the last."""
     tables = network.tables
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
@@ -260,7 +278,7 @@ def _reversed(network: _Network, forward: dict[str, Any], delta_log: Any) -> dic
         "forward_read": forward["read"],
         "forward_log": forward["read_log"],
         "forward_gap": forward["read_gap"],
-        "sensitivity": forward["told"]["sensitivity"],
+        "sensitivity": forward["facts"]["sensitivity"],
         "delta_log": delta_log,
         "summary": forward["summary"],
     }

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,8 +50,8 @@ def shared(size: int) -> int:
 
 @dataclass(frozen=True)
 class Structure:
-    """What one compilation depends on: the expressions, never the numbers. ``blocks[-1]`` is the
-    read-out tap."""
+    """Everything that one compilation depends on: the expressions, never the numbers.
+    ``blocks[-1]`` is the read-out tap."""
 
     blocks: tuple[SubBlock, ...]
     initial: tuple[Vector, ...]
@@ -65,7 +65,7 @@ class Structure:
 
     @cached_property
     def injects(self) -> bool:
-        """Whether the stem enters after application 0."""
+        """Tell if the stem enters after application 0."""
         return any(
             isinstance(node, Stem)
             for b in self.blocks
@@ -92,16 +92,17 @@ class Structure:
 
     @cached_property
     def kinked(self) -> bool:
-        """Whether an activation has a closed form that, at some scale, moves as the root of 1 -
+        """Tell if an activation has a closed form that, at some scale, moves as the root of 1 -
         rho^2."""
-        found = (
+        activations = (
             node.activation
             for b in self.blocks
             for node in walk(b.branch)
             if isinstance(node, Activate)
         )
         return any(
-            has_closed_form(activation) and activation.name != "linear" for activation in found
+            has_closed_form(activation) and activation.name != "linear"
+            for activation in activations
         )
 
     @property
@@ -140,7 +141,7 @@ class Program:
 
     @property
     def coupled(self) -> bool:
-        """Whether any two steps share a weight, so that writes overlap."""
+        """Tell if any two steps share a weight, so that writes overlap."""
         return self.partners.shape[1] > 0
 
 
@@ -164,63 +165,100 @@ def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa
 
     Raises ``InputError`` where the tables of a tied network need more memory than there is.
     """
-    readout = arch.readout
-    seen = len(readout.at)
     steps, most = needed(arch, room)
     footprint.require(arch, footprint.table_bytes(arch, steps, most))
-    output = readout.branch if seen == 1 else Scale(Constant(Fraction(1, seen)), readout.branch)
+    structure = _structure(arch)
+    order = _order(arch, room)
+    taps = order.taps
+    used = {
+        w: np.isin(order.kinds, [k for k, names in enumerate(structure.weights) if w in names])
+        for w in (*arch.drawn, READOUT)
+    }
+    tables = arch.number_tables | arch.tables_by_application
+    numbers = {
+        name: np.concatenate([table, table[-1:]])[order.application]
+        for name, table in tables.items()
+    }
+    pairs = (
+        _pairs(_slots(arch, order), used, room.partners)
+        if arch.tied or taps.sum() > 1
+        else _no_pairs(len(order.kinds), used)
+    )
+    kinds, application, boundary, _ = order
+    return Program(structure, kinds, application, boundary, taps, *pairs, numbers=numbers)
+
+
+def _structure(arch: Architecture) -> Structure:
+    """Return the expressions of the sub-blocks and of the read-out's tap."""
+    readout, taps = arch.readout, len(arch.readout.at)
+    output = readout.branch if taps == 1 else Scale(Constant(Fraction(1, taps)), readout.branch)
     tap = SubBlock(readout.read, output, tuple(State(i) for i in range(arch.lanes)))
     weights = (*(tuple(b.drawn) for b in arch.sub_blocks), (READOUT,))
-    structure = Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), weights)
+    return Structure((*arch.sub_blocks, tap), arch.initial, len(arch.bands), weights)
+
+
+class _Order(NamedTuple):
+    """The steps in turn: kinds, application, boundary and taps as ``Program`` has them."""
+
+    kinds: np.ndarray
+    application: np.ndarray
+    boundary: np.ndarray
+    taps: np.ndarray
+
+
+def _order(arch: Architecture, room: Room) -> _Order:
+    """Put the taps between the applications, and idle ones at the end."""
+    tap = len(arch.sub_blocks)
     kinds, application, boundary = [], [], []
     for a in range(arch.depth + 1):
         boundary.append(len(kinds))
-        if a in readout.at:
-            kinds.append(len(arch.sub_blocks))
+        if a in arch.readout.at:
+            kinds.append(tap)
             application.append(a)
         if a < arch.depth:
             kinds.append(arch.kind_table[a])
             application.append(a)
     idle = max(room.steps - len(kinds), 0)
-    kind, at = (
-        np.array(kinds + [len(arch.sub_blocks)] * idle),
-        np.array(application + [arch.depth] * idle),
-    )
-    taps = (kind == len(arch.sub_blocks)) & (np.arange(len(kind)) < len(kinds))
+    every = np.array(kinds + [tap] * idle)
+    taps = (every == tap) & (np.arange(len(every)) < len(kinds))
+    return _Order(every, np.array(application + [arch.depth] * idle), np.array(boundary), taps)
+
+
+def _slots(arch: Architecture, order: _Order) -> dict[str, np.ndarray]:
+    """Return the slot of every weight that a step uses: no two alike where it uses none."""
     slots = {
-        w: np.where(kind == len(arch.sub_blocks), -1, np.append(table, 0)[at])
+        w: np.where(order.kinds == len(arch.sub_blocks), -1, np.append(table, 0)[order.application])
         for w, table in arch.slot_tables.items()
     }
-    held = {
-        w: np.isin(kind, [k for k, names in enumerate(structure.weights) if w in names])
-        for w in (*arch.drawn, READOUT)
-    }
-    slots[READOUT] = np.where(taps, 0, -1 - np.arange(len(kind)))
-    tables = arch.number_tables | arch.tables_by_application
-    numbers = {name: np.concatenate([table, table[-1:]])[at] for name, table in tables.items()}
-    pairs: tuple[Any, ...] = (
-        _pairs(slots, held, room.partners)
-        if arch.tied or taps.sum() > 1
-        else _no_pairs(len(kind), held)
-    )
-    return Program(structure, kind, at, np.array(boundary), taps, *pairs, numbers=numbers)
+    slots[READOUT] = np.where(order.taps, 0, -1 - np.arange(len(order.kinds)))
+    return slots
 
 
-def _no_pairs(steps: int, held: dict[str, np.ndarray]) -> tuple[Any, ...]:
+class _Partners(NamedTuple):
+    """Which steps share a weight, as ``Program`` has it."""
+
+    partners: np.ndarray
+    later: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
+    ties: dict[str, np.ndarray]
+    ties_later: dict[str, np.ndarray]
+
+
+def _no_pairs(steps: int, used: dict[str, np.ndarray]) -> _Partners:
+    """Return tables of no partners."""
     none = np.zeros((steps, 0), dtype=np.int32)
-    empty = {w: np.zeros((steps, 0)) for w in held}
-    return none, none, none, none, empty, empty
+    empty = {w: np.zeros((steps, 0)) for w in used}
+    return _Partners(none, none, none, none, empty, empty)
 
 
-def _pairs(
-    slots: dict[str, np.ndarray], held: dict[str, np.ndarray], least: int
-) -> tuple[Any, ...]:
-    """Partner tables from 'same slot of some weight', earlier and later, with each pair's place
-    in the forward table."""
-    steps = len(next(iter(held.values())))
+def _pairs(slots: dict[str, np.ndarray], used: dict[str, np.ndarray], least: int) -> _Partners:
+    """Make partner tables from 'same slot of some weight', earlier and later, with each pair's
+    place in the forward table."""
+    steps = len(next(iter(used.values())))
     same = {
-        w: (slots[w][:, None] == slots[w][None, :]) & held[w][:, None] & held[w][None, :]
-        for w in held
+        w: (slots[w][:, None] == slots[w][None, :]) & used[w][:, None] & used[w][None, :]
+        for w in used
     }
     shared = np.any(list(same.values()), axis=0)
     earlier, place = np.tril(shared, -1), np.cumsum(np.tril(shared, -1), axis=1) - 1
@@ -230,8 +268,9 @@ def _pairs(
     valid = later < steps
     row = np.where(valid, later, 0).astype(np.int32)
     column = np.where(valid, place[row, np.arange(steps)[:, None]], 0).astype(np.int32)
-    ties = {w: _looked_up(same[w], partners) for w in held}
-    return partners, later, row, column, ties, {w: _looked_up(same[w], later) for w in held}
+    ties = {w: _looked_up(same[w], partners) for w in used}
+    ties_later = {w: _looked_up(same[w], later) for w in used}
+    return _Partners(partners, later, row, column, ties, ties_later)
 
 
 def _listed(mask: np.ndarray, most: int, steps: int) -> np.ndarray:
@@ -243,6 +282,7 @@ def _listed(mask: np.ndarray, most: int, steps: int) -> np.ndarray:
 
 
 def _looked_up(same: np.ndarray, partners: np.ndarray) -> np.ndarray:
+    """Return 1.0 where a step and its partner share the weight, else 0."""
     steps = len(same)
     inside = np.minimum(partners, steps - 1)
     return np.where(partners < steps, same[np.arange(steps)[:, None], inside], False).astype(

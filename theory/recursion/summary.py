@@ -59,9 +59,9 @@ def activations(branch: Vector) -> list[Activation]:
 
 def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
     """Give the environment what ``summarise`` found at that place."""
-    for (kind, of), known in zip(_facts(branch), summary, strict=True):
+    for (kind, of), fact in zip(_facts(branch), summary, strict=True):
         if kind is Attend:
             # [B, T, T]; a step's own comes without B
-            env.memo[of, i, of, i] = known if known.ndim == 3 else known[None]
+            env.memo[of, i, of, i] = fact if fact.ndim == 3 else fact[None]
         else:
-            env.known[kind, of, i] = known
+            env.values[kind, of, i] = fact

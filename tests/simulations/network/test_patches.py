@@ -41,7 +41,13 @@ def squared(width: int, patch: int) -> tuple[float, float]:
 
         def output(w: Any) -> Any:
             trace, _ = run(
-                arch, shapes, patches @ w.T, matrices, matrices.start(), engine.tables, probes
+                arch,
+                shapes,
+                patches @ w.T,
+                matrices,
+                state=matrices.start(),
+                tables=engine.tables,
+                probes=probes,
             )
             return (v * trace.lanes[0][-1]).sum() / jnp.float32(width) ** 0.5
 

@@ -50,7 +50,8 @@ def products() -> dict[tuple[int, str, str, int, int], np.ndarray]:
         sources = matrices.sources
 
         def forward(probes):
-            return run(arch, shapes, stem, matrices, matrices.start(), engine.tables, probes)[0]
+            given = {"state": matrices.start(), "tables": engine.tables, "probes": probes}
+            return run(arch, shapes, stem, matrices, **given)[0]
 
         trace, pull = jax.vjp(lambda p: forward(p).lanes[0], probes)
         (g,) = pull(jnp.zeros_like(trace).at[-1].set(v))

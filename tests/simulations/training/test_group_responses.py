@@ -53,11 +53,24 @@ def responses(width: int) -> dict[str, np.ndarray]:
 
     def one(key: jax.Array) -> dict[str, jax.Array]:
         params, _ = trained.start(
-            arch, found, width, key, scales, np.float32(width**-0.5), table["inputs"]
+            arch,
+            found,
+            width,
+            key,
+            size=scales,
+            readout=np.float32(width**-0.5),
+            by_part=table["inputs"],
         )
         last = jnp.zeros(arch.tokens, dtype=jnp.float32).at[-1].set(1)
         gradients = trained.passed(
-            bare, found, width, params, table, lambda z: last, (1,), key
+            bare,
+            found,
+            params,
+            table,
+            width=width,
+            cotangent=lambda z: last,
+            at=(1,),
+            key=key,
         ).gradients
         sums = {
             name: jnp.stack([jnp.abs(g).sum(), (g * g).sum(), (g != 0).sum().astype(jnp.float32)])

@@ -33,9 +33,9 @@ def network(
         found,
         width,
         jax.random.key(seed),
-        trained.scales(arch, width),
-        jnp.float32(1 / width),
-        given["inputs"],
+        size=trained.scales(arch, width),
+        readout=jnp.float32(1 / width),
+        by_part=given["inputs"],
     )
     at = (*applications(arch.depth), 0)
 
@@ -44,12 +44,12 @@ def network(
         return trained.passed(
             bare,
             found,
-            width,
             params,
             given,
-            lambda z: -labels / arch.tokens,
-            at,
-            jax.random.key(1),
+            width=width,
+            cotangent=lambda z: -labels / arch.tokens,
+            at=at,
+            key=jax.random.key(1),
         )
 
     return params, labels, passed
@@ -184,13 +184,20 @@ def test_steps_in_a_scan_are_steps_one_by_one(optimizer: str):
         shaped,
         WIDTH,
         key,
-        trained.scales(arch, WIDTH),
-        jnp.float32(1 / WIDTH),
-        given["inputs"],
+        size=trained.scales(arch, WIDTH),
+        readout=jnp.float32(1 / WIDTH),
+        by_part=given["inputs"],
     )
     one = jax.jit(
         lambda p: trained.passed(
-            bare, shaped, WIDTH, p, given, lambda z: -labels / 2, applications(4), key
+            bare,
+            shaped,
+            p,
+            given,
+            width=WIDTH,
+            cotangent=lambda z: -labels / 2,
+            at=applications(4),
+            key=key,
         )
     )
     rule, seen = transform(optimizer, settings), []
@@ -245,9 +252,24 @@ def test_before_the_first_step_they_are_the_dense_engines_networks(name: str):
     @jax.vmap
     def squares(sample: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(3), sample)
-        params, _ = trained.start(bare, found, width, key, scales, jnp.float32(1), given["inputs"])
+        params, _ = trained.start(
+            bare,
+            found,
+            width,
+            key,
+            size=scales,
+            readout=jnp.float32(1),
+            by_part=given["inputs"],
+        )
         own = trained.passed(
-            bare, found, width, params, given, lambda z: jnp.ones_like(z), (1, 2, 3, 4), key
+            bare,
+            found,
+            params,
+            given,
+            width=width,
+            cotangent=jnp.ones_like,
+            at=(1, 2, 3, 4),
+            key=key,
         )
         return jnp.concatenate([(own.states**2).mean(axis=(1, 2)), own.outputs**2 / width])
 

@@ -16,7 +16,8 @@ from sigprop.errors import InputError
 from sigprop.language.scores import Scores
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.attention.heads import Form, Head, Leg, expectation
+from sigprop.theory.attention.heads import Form, Head, Leg
+from sigprop.theory.attention.sampling import expectation
 
 RNG = np.random.default_rng(0)
 

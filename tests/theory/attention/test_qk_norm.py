@@ -17,7 +17,8 @@ from sigprop.errors import InputError
 from sigprop.language.scores import Scores
 from sigprop.simulations.network.attention import normalised
 from sigprop.theory.attention import mixing
-from sigprop.theory.attention.heads import Form, Leg, expectation, factor
+from sigprop.theory.attention.heads import Form, Leg, factor
+from sigprop.theory.attention.sampling import expectation
 
 RNG = np.random.default_rng(3)
 T, D = 3, 4

@@ -46,9 +46,9 @@ def number(leg: str, t: int, s: int, swap: bool = False, odds: float = 0.0) -> f
         T,
         (A, A if odds else B),
         (X, Y),
-        values,
-        None if leg == "forward" else cotangents,
-        odds,
+        values=values,
+        cotangents=None if leg == "forward" else cotangents,
+        odds=odds,
     )[leg]
     found = sympy.expand(
         found.subs({symbols.TOKENS: T}).subs({X: t, Y: s}, simultaneous=True).doit()

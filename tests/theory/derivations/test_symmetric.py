@@ -14,7 +14,8 @@ from sympy.core.function import AppliedUndef
 
 import sigprop as sp
 from sigprop.theory.attention.draws import draws
-from sigprop.theory.attention.heads import Form, Leg, expectation
+from sigprop.theory.attention.heads import Form, Leg
+from sigprop.theory.attention.sampling import expectation
 
 ROWS = ["residual_variance", "token_covariance", "gradient_variance", "gradient_covariance"]
 SMALL: dict[str, Any] = {

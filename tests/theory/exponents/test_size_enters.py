@@ -29,7 +29,7 @@ from sigprop.scaling.sizes import N
 from sigprop.scaling.writes import Sizes
 from sigprop.theory.exponents.ladder import logarithms
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
-from sigprop.theory.exponents.laws_of import Found, laws_of
+from sigprop.theory.exponents.laws_of import FamilyLaws, laws_of
 from sigprop.theory.exponents.table import law_of, room_of, sized
 
 A = sp.architectures
@@ -115,7 +115,7 @@ NO_LAW = (
 )
 
 
-def built(case: Case) -> tuple[Architecture, Found]:
+def built(case: Case) -> tuple[Architecture, FamilyLaws]:
     arch = entry(case.name).build(**case.parameters)
     assert arch.family is not None
     arch.family.checked("loops" in arch.parameters, arch)
@@ -153,7 +153,7 @@ def aitken(a: float, b: float, c: float) -> float:
     return c + (c - b) * r / (1 - r)
 
 
-def off(law: Law, found: Found, logs: list[float], first: int) -> tuple[float, float]:
+def off(law: Law, found: FamilyLaws, logs: list[float], first: int) -> tuple[float, float]:
     """(the law's distance from the limit, the extrapolation's error)."""
     log = 0.0 if law.log_exponent is None else float(law.log_exponent.subs(found.at))
     value, error = limit(logs, first, log)

@@ -1,0 +1,237 @@
+"""One head, sampled: weights Omega of two applications from their joint scores, and the head's own
+key and query Grams.
+
+    law d     q = A z_q, k = B z_k, A A^T = <q, q>, B B^T = <k, k>, z iid of d coordinates;   S = q
+              k^T / sqrt(d)
+    law inf   S = A Z B^T, Z iid: Gaussian scores of covariance <q, q'> <k, k'>
+
+Law d is exact for every head_dim as width and heads grow; both are joint over tokens and over two
+applications. Source: derived; tests/theory/attention/test_attention_laws.py samples plain heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from sigprop.language.scores import Scores
+from sigprop.theory.attention.heads import (
+    Factor,
+    Form,
+    Head,
+    Kept,
+    Leg,
+    Norms,
+    Number,
+    Omega,
+    factor,
+    softmax,
+)
+
+CHUNK = 2**22  # numbers in one chunk of sampled heads
+
+Normals = Float[Array, "C R sides d"]
+Coordinates = Float[Array, "C B T d"]
+Turned = Float[Array, "C B T 2 half"]
+"""Coordinates as complex numbers, real and imaginary parts."""
+
+
+def expectation(
+    scores: Scores,
+    form: Form,
+    points: Float[Array, "K both sides coordinates"] | None,
+    query: Leg,
+    key: Leg,
+    same: bool,
+    function: Callable[[Head], Any],
+) -> Any:
+    """E[function(head)], by the mean over ``points`` (``draws``), chunk by chunk; function: [C, B,
+    ...] -> [B, ...] sums.
+
+    same: the two places are one application (then a and b coincide).
+    """
+    if scores.uniform:
+        return function(_uniform(scores, form, query, key))
+    assert points is not None
+    pair = _Pair(scores, form, query, key, factor(query, same), factor(key, same), same)
+    size, count = pair.a.shape[-1], points.shape[0]
+    chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // pair.numbers(points.shape[-1])))))
+    z = points[:, :size].reshape(count // chunk, chunk, size, *points.shape[2:])
+    # heads are sampled again in reverse
+    sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(pair, z))), z)
+    return jax.tree.map(lambda leaf: leaf.sum(axis=0) / count, sums)
+
+
+class _Pair(NamedTuple):
+    """Two places whose heads are sampled: the Grams of their queries and keys, and factors a, b
+    of these."""
+
+    scores: Scores
+    form: Form
+    query: Leg
+    key: Leg
+    a: Factor
+    b: Factor
+    same: bool
+
+    @property
+    def tokens(self) -> int:
+        """T, of each place."""
+        return self.query.ab.shape[-1]
+
+    @property
+    def places(self) -> list[slice]:
+        """The rows of place a, and those of b where it is another application."""
+        t = self.tokens
+        return [slice(0, t)] if self.same else [slice(0, t), slice(t, 2 * t)]
+
+    def numbers(self, coordinates: int) -> int:
+        """Count the numbers that one sampled head of so many coordinates takes."""
+        scores, (batch, tokens) = self.scores, self.query.ab.shape[:2]
+        wider = tokens if scores.rotary or scores.qk_norm else 1
+        count = batch * tokens * max(2 * tokens, coordinates) * wider
+        return count * int(scores.head_dim) if scores.rotary and scores.qk_norm else count
+
+
+class _Sampled(NamedTuple):
+    """Heads before their softmax: each place's scores over exp(log), and fields of ``Head``."""
+
+    scores: list[Omega]
+    queries: Kept
+    keys: Kept
+    turns: Float[Array, "d T T"] | None = None
+    norms: Norms | None = None
+
+
+def _head(pair: _Pair, z: Normals) -> Head:
+    """Sample the heads of these standard normals."""
+    scores, form, query, key = pair.scores, pair.form, pair.query, pair.key
+    logs = [query.log_a + key.log_a, query.log_b + key.log_b]
+    if scores.qk_norm:
+        logs = [jnp.zeros_like(log) for log in logs]
+    sampled = _gaussian(pair, z) if math.isinf(scores.head_dim) else _dotted(pair, z)
+    weights = [
+        softmax(scores, form.cap, s, log, bias)
+        for s, log, bias in zip(sampled.scores, logs, (form.bias_a, form.bias_b), strict=False)
+    ]
+    (omega_a, slope_a), (omega_b, slope_b) = weights[0], weights[-1]
+    return Head(omega_a, omega_b, slope_a, slope_b, *sampled[1:])
+
+
+def _gaussian(pair: _Pair, z: Normals) -> _Sampled:
+    """Sample the scores of law inf."""
+    norms = None
+    if pair.scores.qk_norm:
+        pair, norms = _unit(pair)
+    mixed = jnp.einsum("bti,cij->cbtj", pair.a, z[:, :, 0, : pair.a.shape[-1]])
+    s = [jnp.einsum("cbtj,bsj->cbts", mixed[:, :, rows], pair.b[:, rows]) for rows in pair.places]
+    return _Sampled(s, pair.query.ab[None], pair.key.ab[None], None, norms)
+
+
+def _unit(pair: _Pair) -> tuple[_Pair, Norms]:
+    """Normalise queries and keys of many coordinates, whose rms is the Gram's own."""
+    (a, nu_q), (b, nu_k) = (_normalised(x) for x in (pair.a, pair.b))
+    first, last = pair.places[0], pair.places[-1]
+    norms = Norms(
+        nu_q[None, :, first], nu_q[None, :, last], nu_k[None, :, first], nu_k[None, :, last]
+    )
+
+    def unit(leg: Leg, nu: Array) -> Leg:
+        return leg._replace(ab=leg.ab * nu[:, first, None] * nu[:, None, last])
+
+    query, key = unit(pair.query, nu_q), unit(pair.key, nu_k)
+    return pair._replace(a=a, b=b, query=query, key=key), norms
+
+
+def _dotted(pair: _Pair, normals: Normals) -> _Sampled:
+    """Sample queries and keys of law d, and multiply them."""
+    scores, d, size = pair.scores, pair.scores.head_dim, normals.shape[-1]
+    if scores.triangular(pair.tokens):
+        size = min(pair.a.shape[-1], size)
+    q = jnp.einsum("bti,cij->cbtj", pair.a, normals[:, :, 0, :size])
+    k = jnp.einsum("bti,cij->cbtj", pair.b, normals[:, :, 1, :size])
+    norms, turns = None, None
+    if scores.qk_norm:
+        (q, nu_q), (k, nu_k) = (_normalised(x, d) for x in (q, k))
+        first, last = pair.places[0], pair.places[-1]
+        norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last])
+    qs, ks = ([x[:, :, rows] for rows in pair.places] for x in (q, k))
+    if scores.rotary:
+        angle = positions(pair.tokens, int(d), pair.form.base)
+        qs, ks = ([rotated(x, angle) for x in xs] for xs in (qs, ks))
+        turns = _turns(angle)
+    over = _frequencies if scores.rotary else _overlap
+    inner = [over(x, y) / d for x, y in zip(qs, ks, strict=True)]
+    if scores.rotary:
+        inner = [x[: int(d) // 2].sum(axis=0) for x in inner]
+    queries, keys = (over(x[0], x[-1]) / d for x in (qs, ks))
+    if norms is not None:
+        y, z = over(qs[0], ks[-1]) / d, over(ks[0], qs[-1]) / d
+        norms = norms._replace(x_a=inner[0], x_b=inner[-1], y=y, z=z)
+    elif not scores.rotary:
+        # coordinates that no query sees, by their mean
+        keys = keys + (1 - size / d) * pair.key.ab[None]
+    return _Sampled([x * d**0.5 for x in inner], queries, keys, turns, norms)
+
+
+def _normalised(
+    x: Float[Array, "*many T d"], size: float = 1.0
+) -> tuple[Float[Array, "*many T d"], Float[Array, "*many T"]]:
+    """x [..., T, d] with squared length ``size``, and the factors [..., T] that make it so;
+    zeros stay zero."""
+    square = (x * x).sum(axis=-1) / size
+    factor = jnp.where(
+        square > 0,
+        1 / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square))),
+        jnp.zeros_like(square),
+    )
+    return x * factor[..., None], factor
+
+
+def positions(tokens: int, size: int, base: Number | float | None) -> Float[Array, "half {tokens}"]:
+    """Rotary angles [d/2, T]: theta_j t = base^(-2j/d) t."""
+    assert base is not None
+    frequency = jnp.reshape(base, (1,)) ** (-2 * jnp.arange(size // 2, dtype=jnp.float64) / size)
+    return frequency[:, None] * jnp.arange(tokens, dtype=jnp.float64)[None]
+
+
+def rotated(x: Coordinates, angle: Float[Array, "half T"]) -> Turned:
+    """Coordinates j and j + d/2 of x [C, B, T, d] as one complex number, turned by each token's
+    angle [d/2, T]: [C, B, T, 2, d/2]."""
+    first, second = jnp.split(x, 2, axis=-1)
+    cos, sin = (f(angle).T[None, None] for f in (jnp.cos, jnp.sin))
+    return jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-2)
+
+
+def _turns(angle: Float[Array, "half T"]) -> Float[Array, "d T T"]:
+    """Return what turns a sum over frequencies back to where the tokens were before."""
+    back = angle[:, :, None] - angle[:, None, :]
+    return jnp.concatenate([jnp.cos(back), -jnp.sin(back)])
+
+
+def _overlap(x: Coordinates, y: Coordinates) -> Omega:
+    """Multiply each token's coordinates in x by each token's in y."""
+    return jnp.einsum("cbtj,cbsj->cbts", x, y)
+
+
+def _frequencies(x: Turned, y: Turned) -> Float[Array, "d C B T T"]:
+    """[d, C, B, T, T] of x^* y, x and y [C, B, T, 2, d/2]: the real parts by frequency, then the
+    imaginary ones."""
+    quarter = jnp.stack([y[..., 1, :], -y[..., 0, :]], axis=-2)
+    return jnp.concatenate([jnp.einsum("cbtpj,cbspj->jcbts", x, z) for z in (y, quarter)])
+
+
+def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:
+    """Return the head of scores that are zero: the same for all, by mask and bias alone."""
+    zero = jnp.zeros((1, *query.ab.shape), dtype=jnp.float64)
+    a, b = (
+        softmax(scores, None, zero, zero[0, :, 0, 0], bias)[0]
+        for bias in (form.bias_a, form.bias_b)
+    )
+    return Head(a, b, a, b, query.ab[None], key.ab[None])
