@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from sigprop.agreement.sampler import Simulation
 from sigprop.description.architecture import Architecture
@@ -125,10 +125,7 @@ class _Networks:
         x = np.log(np.array(ladder, dtype=float))
         # of each size's ln mean
         allowed = float(
-            self.tolerance
-            / 2
-            / stats.norm.ppf((1 + CONFIRM) / 2)
-            * math.sqrt(((x - x.mean()) ** 2).sum())
+            self.tolerance / 2 / ndtri((1 + CONFIRM) / 2) * math.sqrt(((x - x.mean()) ** 2).sum())
         )
         points: dict[Key, list[Point]] = {}
         for size in ladder:
@@ -199,8 +196,7 @@ def _judged(slopes: _Slopes, tolerance: float, rows: int) -> dict[str, Any]:
     together."""
     line = slopes.fit
     half, far = (
-        float(stats.norm.ppf(1 - (1 - level) / 2)) * line.se
-        for level in (CONFIRM, 1 - (1 - REJECT) / rows)
+        float(ndtri(1 - (1 - level) / 2)) * line.se for level in (CONFIRM, 1 - (1 - REJECT) / rows)
     )
     off = line.slope - line.reference
     verdict = INCONCLUSIVE

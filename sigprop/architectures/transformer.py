@@ -29,6 +29,7 @@ def transformer(
     qk_norm: Any = False,
     positions: Any = "none",
     rope_base: Any = 1e4,
+    rotary_dim: Any = None,
     softcap: Any = None,
     attention_bias: Any = None,
     attention_rescale: Any = None,

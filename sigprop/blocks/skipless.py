@@ -37,7 +37,7 @@ NORMED = (
     "model_width",
     "dropout",
 )
-QUERIES = ("score_scale", "softcap", "qk_norm", "positions", "rope_base", "c_q")
+QUERIES = ("score_scale", "softcap", "qk_norm", "positions", "rope_base", "rotary_dim", "c_q")
 HEADS = ("heads", "kv_heads")
 """Parameters of the transformer that these networks do not have; of these, where queries are
 zero; of these, where every head has numbers of its own."""
@@ -52,6 +52,7 @@ FIXED: Parameters = {
     "qk_norm": False,
     "positions": "none",
     "rope_base": 1e4,
+    "rotary_dim": None,
     "c_q": None,
     "c_b": None,
     "heads": None,

@@ -97,6 +97,7 @@ def _attention(p: Parameters, size: Sizes, kind: int) -> _Part:
         p["heads"],
         rotary,
         p["qk_norm"],
+        p["rotary_dim"],
     )
     shape = shaping(p, size)
     form = None if not shape else "centred" if shape.get("shape_gamma") else "skip"

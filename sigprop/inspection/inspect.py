@@ -37,40 +37,50 @@ def inspect(
     fresh weights (a module is taken as it is, once: no verdict); quantities: of
     'residual_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs
     of them; tolerances: by quantity.
-    Returns a ``Table``, a row an application and quantity with the networks' mean, its standard
-    error and 90 % interval; its notes hold the verdict (confirmed: every interval inside its
-    tolerance; rejected: a simultaneous 99 % interval outside). Raises ``InputError`` as ``read``.
-    Source: derived; tests/inspection.
+    Returns a ``Table``, a row an application and quantity, with a verdict (confirmed: every 90 %
+    interval inside its tolerance; rejected: a simultaneous 99 % interval outside). Raises
+    ``InputError`` as ``read`` does. Source: docs/verdict.md, one width (tests/inspection).
     """
-    unknown = [q for q in quantities if q not in TOLERANCES]
-    if unknown:
-        raise InputError(f"quantities={unknown[0]!r}; accepted: {', '.join(TOLERANCES)}")
+    _check(quantities)
     found = model if isinstance(model, Reading) else read(model, example)
-    if seeds < 2 and found.make is not None:
+    count = 1 if found.make is None else seeds
+    if count < 2 and found.make is not None:
         raise InputError(f"seeds={seeds}; accepted: 2 or more")
-    from sigprop.inspection.measuring import networks
-
-    count = seeds if found.make is not None else 1
-    reported = Silent() if progress is None else progress
-    reported.start(count, "networks")
-    ran = networks(found, range(count), reported.advance)
+    ran = _ran(found, count, Silent() if progress is None else progress)
     predicted = predictions(found, quantities)
     limits = TOLERANCES | (tolerances or {})
     rows: list[dict[str, Any]] = []
     for quantity in quantities:
         values = np.stack([VALUES[quantity](network) for network in ran])
-        rows += _rows(found, quantity, values, *predicted[quantity], limits[quantity])
-    verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
-    tolerances = {quantity: limits[quantity] for quantity in quantities}
-    notes = {"samples": count, "width": found.width, "tolerances": tolerances}
+        rows += _rows(found, quantity, values, *predicted[quantity])
+    if count > 1:
+        _judge(rows, limits)
     return Table(
         found.architecture.name,
         dict(found.architecture.parameters),
         rows,
         "inspect",
-        verdict=verdict,
-        notes=notes,
+        verdict=overall([row["verdict"] for row in rows]) if count > 1 else None,
+        notes={
+            "samples": count,
+            "width": found.width,
+            "tolerances": {quantity: limits[quantity] for quantity in quantities},
+        },
     )
+
+
+def _check(quantities: Sequence[str]) -> None:
+    unknown = [quantity for quantity in quantities if quantity not in TOLERANCES]
+    if unknown:
+        raise InputError(f"quantities={unknown[0]!r}; accepted: {', '.join(TOLERANCES)}")
+
+
+def _ran(found: Reading, count: int, progress: Progress) -> list[Any]:
+    """Measure ``count`` networks."""
+    from sigprop.inspection.measuring import networks
+
+    progress.start(count, "networks")
+    return networks(found, range(count), progress.advance)
 
 
 def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
@@ -110,17 +120,11 @@ VALUES: dict[str, Callable[[Any], Floats]] = {
 
 
 def _rows(
-    found: Reading,
-    quantity: str,
-    values: Floats,
-    predicted: Floats,
-    error: Floats,
-    tolerance: float,
+    found: Reading, quantity: str, values: Floats, predicted: Floats, error: Floats
 ) -> list[dict[str, Any]]:
-    """One quantity's rows, judged over several networks. values: [S, D + 1]."""
+    """One quantity's rows. values: [S, D + 1]; deviations are relative, of cosines absolute."""
     scale = np.ones_like(predicted) if quantity == "token_cosine" else np.abs(predicted)
     deviations = (values - predicted) / scale
-    mean = deviations.mean(axis=0)
     rows: list[dict[str, Any]] = [
         {
             "module": path,
@@ -129,25 +133,36 @@ def _rows(
             "value": float(values[:, application].mean()),
             "predicted": float(predicted[application]),
             "error": float(error[application]),
-            "deviation": float(mean[application]),
-            "verdict": "",
+            "deviation": float(deviations[:, application].mean()),
         }
         for application, path in enumerate(("", *found.paths))
     ]
-    if len(values) < 2:
-        return rows
+    if len(values) > 1:
+        for row, *interval in zip(rows, *_intervals(deviations, error / scale), strict=True):
+            row |= dict(zip(INTERVAL, map(float, interval), strict=True))
+            row["se"] *= float(scale[row["application"]])
+    return rows
+
+
+INTERVAL = ("se", "lower", "upper", "simultaneous_lower", "simultaneous_upper")
+
+
+def _intervals(deviations: Floats, error: Floats) -> tuple[Floats, ...]:
+    """Of the mean deviation [R] of networks [S, R]: its standard error, 90 % interval and the 99 %
+    interval that holds for all rows at once, both wider by the theory's error."""
     moments = Moments.of(deviations, np.ones_like(deviations))
     se = np.sqrt(moments.variance / moments.count)
     freedom = np.full(len(se), float(moments.count - 1))
-    half = student(boundary(1), freedom) * se + error / scale
-    far = student(simultaneous(moments.covariance, 1), freedom) * se + error / scale
-    for row, at, middle, near, wide, s in zip(rows, scale, mean, half, far, se, strict=True):
-        row |= {"se": float(s * at), "lower": float(middle - near), "upper": float(middle + near)}
-        row["verdict"] = (
-            CONFIRMED
-            if abs(middle) + near <= tolerance
-            else REJECTED
-            if abs(middle) - wide > tolerance
-            else INCONCLUSIVE
-        )
-    return rows
+    near = student(boundary(1), freedom) * se + error
+    far = student(simultaneous(moments.covariance, 1), freedom) * se + error
+    middle = moments.mean
+    return se, middle - near, middle + near, middle - far, middle + far
+
+
+def _judge(rows: list[dict[str, Any]], tolerances: dict[str, float]) -> None:
+    """Give every row its verdict."""
+    for row in rows:
+        tolerance = tolerances[row["quantity"]]
+        inside = max(-row["lower"], row["upper"]) <= tolerance
+        outside = max(row["simultaneous_lower"], -row["simultaneous_upper"]) > tolerance
+        row["verdict"] = CONFIRMED if inside else REJECTED if outside else INCONCLUSIVE

@@ -27,8 +27,9 @@ class Scores:
     head_dim grows with the width, so that scores vanish; 'zero_query', queries that are zero,
     likewise uniform over the mask; mask: 'none', 'causal', or rows of booleans [T][T],
     allowed[t][s]; qk_norm: queries and keys are divided by their rms over the head's coordinates
-    (before a rotation); rotary: coordinates j and j + head_dim/2 of queries and keys are turned by
-    the angle t base^(-2j/head_dim) at token t. A row that allows no token raises ``InputError``.
+    (before a rotation); rotary: coordinates j and j + m/2 of queries and keys are turned by the
+    angle t base^(-2j/m) at token t, j < m/2, of the first m = ``turned`` (None: all). A row that
+    allows no token raises ``InputError``.
     """
 
     head_dim: float = math.inf
@@ -37,6 +38,7 @@ class Scores:
     heads: int | None = None
     rotary: bool = False
     qk_norm: bool = False
+    turned: int | None = None
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -61,6 +63,13 @@ class Scores:
                 f"head_dim={self.head_dim} at positions=rotary; accepted: an even number (its "
                 f"Gaussian limit has no closed form)"
             )
+        if self.turned is not None and (
+            not self.rotary or self.turned % 2 or not 2 <= self.turned <= self.head_dim
+        ):
+            raise InputError(
+                f"rotary_dim={self.turned!r}; accepted: with positions=rotary, an even number up to "
+                f"head_dim = {self.head_dim}"
+            )
         if self.qk_norm and self.scale == "zero_query":
             raise InputError(
                 "qk_norm=True at score_scale=zero_query; accepted: one of the two (a query that "
@@ -76,6 +85,11 @@ class Scores:
         """Whether a head is sampled turned so that 2T of its coordinates say all
         (``theory.attention.draws``)."""
         return not self.rotary and not self.qk_norm and 2 * tokens <= self.head_dim < math.inf
+
+    @property
+    def turned_features(self) -> int:
+        """How many of a head's coordinates rotary positions turn."""
+        return int(self.head_dim) if self.turned is None else self.turned
 
     @property
     def uniform(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,99 +19,108 @@ from sigprop.reading.stem import mean_square, where
 MASKED = -1e4  # scores below it are of keys that are not seen
 
 
+class Turn(NamedTuple):
+    """Rotary positions: their base, and how many of a head's features they turn."""
+
+    base: float
+    features: int
+
+
 @dataclass(frozen=True)
 class Leg:
     """Queries or keys: the matrix's outputs, a constant gain, whether each head is normalised, and
-    the base of its rotary positions."""
+    its rotary positions."""
 
     of: Vector
     gain: float
-    normed: Norm | None
-    base: float | None
+    normed: bool
+    turn: Turn | None
 
 
 def _leg(converter: Converter, term: Term, head_dim: int) -> Leg:
-    gain, base, normed = 1.0, None, None
+    """Read what lies between a matrix and the scores, outermost first."""
+    gain, normed, turn = 1.0, False, None
     while True:
         if isinstance(term, Turned):
-            if term.features != head_dim:
-                raise InputError(
-                    f"{where(term)}: rotary positions of {term.features} of {head_dim} features; "
-                    f"accepted: of all of a head's"
-                )
-            base, term = term.base, term.of
+            turn, term = Turn(term.base, term.features), term.of
         elif isinstance(term, Gain) and isinstance(term.of, Norm):
             gain *= math.sqrt(mean_square(converter.stem.law(term.parameter), term))
             term = term.of
         elif isinstance(term, Pointwise) and term.function.factor is not None:
             gain, term = gain * term.function.factor, term.of
         elif isinstance(term, Norm) and term.length == head_dim and term.kind == "rms":
-            normed, term = term, term.of
+            normed, term = True, term.of
+        elif _over_heads(term):
+            of, root = _normed_over_heads(converter, term)
+            return Leg(of, gain / root, normed, turn)
         else:
-            if (
-                isinstance(term, Norm)
-                and isinstance(term.of, Matrix)
-                and term.length == term.of.rows
-            ):
-                return _normed_over_heads(converter, term, gain, base)
-            return Leg(converter.vector(term), gain, normed, base)
+            return Leg(converter.vector(term), gain, normed, turn)
 
 
-def _normed_over_heads(converter: Converter, term: Norm, gain: float, base: float | None) -> Leg:
+def _over_heads(term: Term) -> bool:
+    """Tell whether a term is a norm of all of a matrix's outputs."""
+    inner = term.of if isinstance(term, Norm) else None
+    return isinstance(term, Norm) and isinstance(inner, Matrix) and term.length == inner.rows
+
+
+def _normed_over_heads(converter: Converter, term: Any) -> tuple[Vector, float]:
     """A norm over all heads: of W r it divides by sqrt(c) |r| (c: the matrix's variance) as the
-    width grows, so it is W r / sqrt(c) with r normalised."""
-    matrix = term.of
-    assert isinstance(matrix, Matrix)
+    width grows, so it is W r / sqrt(c) with r normalised. Returns W r of the normalised r, and
+    sqrt(c)."""
+    matrix: Matrix = term.of
     if term.kind != "rms" or matrix.bias is not None:
         raise InputError(
             f"{where(term)}: a norm of queries or keys with means or biases; accepted: an RMS norm "
             f"of a matrix's outputs"
         )
-    law = converter.stem.law(matrix.parameter)
-    variance = law.variance * matrix.columns
-    inner = Normalise(
-        converter.vector(matrix.of), "rms", converter.number(term.epsilon / variance, "epsilon")
-    )
-    return Leg(
-        converter.matrix(matrix, 0, matrix.rows, inner), gain / math.sqrt(variance), None, base
-    )
+    variance = converter.stem.law(matrix.parameter).variance * matrix.columns
+    epsilon = converter.number(term.epsilon / variance, "epsilon")
+    read = Normalise(converter.vector(matrix.of), "rms", epsilon)
+    return converter.matrix(matrix, 0, matrix.rows, read), math.sqrt(variance)
 
 
 def attention(converter: Converter, term: Attention) -> Vector:
-    if term.shape[-2] != converter.stem.tokens:
-        raise InputError(
-            f"{where(term)}: attention over {term.shape[-2]} of {converter.stem.tokens} tokens; "
-            f"accepted: over all tokens"
-        )
-    legs = [_leg(converter, side, term.head_dim) for side in (term.query, term.key)]
-    query, key = legs
-    if (query.normed is None) != (key.normed is None) or query.base != key.base:
-        raise InputError(
-            f"{where(term)}: queries and keys are treated differently; accepted: both normalised, "
-            f"both turned, or neither"
-        )
+    """Write heads of attention; raises ``InputError`` for what ``Attend`` does not say."""
+    query, key = (_leg(converter, side, term.head_dim) for side in (term.query, term.key))
     scale = term.scale * math.sqrt(term.head_dim) * query.gain * key.gain
-    normed = query.normed is not None
-    if normed and not math.isclose(scale, 1.0, rel_tol=1e-9):
-        raise InputError(
-            f"{where(term)}: normalised queries and keys at a scale of {term.scale:.4g}; accepted: "
-            f"1/sqrt(head_dim) = {term.head_dim**-0.5:.4g}"
-        )
+    _check(converter, term, query, key, scale)
+    turn = query.turn
+    part = turn is not None and turn.features < term.head_dim
     scores = Scores(
         term.head_dim,
         "sqrt",
         _mask(converter, term),
-        rotary=query.base is not None,
-        qk_norm=normed,
+        rotary=turn is not None,
+        qk_norm=query.normed,
+        turned=turn.features if turn is not None and part else None,
     )
     return Attend(
-        query.of if normed else converter.times(scale, query.of),
+        query.of if query.normed else converter.times(scale, query.of),
         key.of,
         converter.vector(term.value),
         scores,
         cap=None if term.cap is None else converter.number(term.cap, "softcap"),
-        base=None if query.base is None else converter.number(query.base, "rope_base"),
+        base=None if turn is None else converter.number(turn.base, "rope_base"),
     )
+
+
+def _check(converter: Converter, term: Attention, query: Leg, key: Leg, scale: float) -> None:
+    """Raise ``InputError`` for legs that differ, scales of normalised ones, other axes."""
+    at, tokens = where(term), converter.stem.tokens
+    if term.shape[-2] != tokens:
+        raise InputError(
+            f"{at}: attention over {term.shape[-2]} of {tokens} tokens; accepted: over all tokens"
+        )
+    if query.normed != key.normed or query.turn != key.turn:
+        raise InputError(
+            f"{at}: queries and keys are treated differently; accepted: both normalised, both "
+            f"turned, or neither"
+        )
+    if query.normed and not math.isclose(scale, 1.0, rel_tol=1e-9):
+        raise InputError(
+            f"{at}: normalised queries and keys at a scale of {term.scale:.4g}; accepted: "
+            f"1/sqrt(head_dim) = {term.head_dim**-0.5:.4g}"
+        )
 
 
 def _mask(converter: Converter, term: Attention) -> Any:

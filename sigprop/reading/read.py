@@ -35,12 +35,11 @@ def read(model: Any, example: Any) -> Reading:
     """Read a torch module's architecture, initial laws and stem, as a description that everything
     else in sigprop takes.
 
-    model: a function without arguments that returns a ``torch.nn.Module`` (its initialisers are
-    recorded; no memory is taken for parameters), or a module (the mean and variance of what each
-    parameter holds); example: what the module is called with, a tensor, a tuple of arguments or a
-    dict of named ones, of one input. Returns a ``Reading``. Raises ``InputError`` for an operation
-    without a rule, a parameter whose law is not known, a module without a residual stream.
-    Source: derived; tests/reading checks it against descriptions by hand and real modules.
+    model: a function that returns a ``torch.nn.Module`` (its initialisers are recorded, no memory
+    is taken for parameters), or a module (the mean and variance of what each parameter holds);
+    example: what it is called with, a tensor, a tuple of arguments or a dict of named ones, of one
+    input. Returns a ``Reading``. Raises ``InputError`` for an operation without a rule, a law that
+    is not known, a module without a residual stream. Source: derived (tests/reading).
     """
     require("torch")
     from sigprop.modules.building import build, given

@@ -133,6 +133,11 @@ PARAMETERS: dict[str, Parameter] = {
     "rope_base": Parameter(
         "base of the rotary angles", "a number above 1", readers.number(1 + 1e-9)
     ),
+    "rotary_dim": Parameter(
+        "how many coordinates of a head rotary positions turn; none: all",
+        "an even number up to head_dim, or none",
+        readers.optional(readers.integer(2, 4096)),
+    ),
     "softcap": Parameter(
         "c, scores S become c tanh(S/c); none: no cap",
         "a number above 0, or none",

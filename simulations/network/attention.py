@@ -102,7 +102,8 @@ def _scores(
         q, k = normalised(q), normalised(k)
     if scores.rotary:
         assert base is not None
-        q, k = rotated(q, base), rotated(k, base)
+        turned = scores.turned_features
+        q, k = rotated(q, base, turned), rotated(k, base, turned)
     factor = 1 / size if scores.scale == "linear" else size**-0.5
     q = q.reshape(tokens, heads // group, group, size)
     return factor * jnp.einsum("tkgd,skd->kgts", q, k, precision=lax.Precision.HIGHEST)
@@ -114,13 +115,13 @@ def normalised(x: Heads) -> Heads:
     return x / jnp.sqrt(jnp.where(square > 0, square, jnp.ones_like(square)))
 
 
-def rotated(x: Heads, base: Number | float) -> Heads:
-    """Coordinates j and j + d/2 of x [T, heads, d] turned by the angle t base^(-2j/d) at token
-    t."""
-    tokens, _, size = x.shape
+def rotated(x: Heads, base: Number | float, size: int) -> Heads:
+    """Coordinates j and j + m/2 of x [T, heads, d] turned by the angle t base^(-2j/m) at token t,
+    of the first m = ``size`` ones."""
+    tokens = x.shape[0]
     frequency = base ** (-2 * jnp.arange(size // 2, dtype=x.dtype) / size)
     # [T, 1, d/2]
     angle = (jnp.arange(tokens, dtype=x.dtype)[:, None] * frequency[None])[:, None, :]
-    first, second = x[..., : size // 2], x[..., size // 2 :]
+    first, second, rest = jnp.split(x, [size // 2, size], axis=-1)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos, rest], axis=-1)

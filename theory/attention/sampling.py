@@ -163,7 +163,7 @@ def _dotted(pair: _Pair, normals: Normals) -> _Sampled:
         norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last])
     qs, ks = ([x[:, :, rows] for rows in pair.places] for x in (q, k))
     if scores.rotary:
-        angle = positions(pair.tokens, int(d), pair.form.base)
+        angle = positions(pair.tokens, scores, pair.form.base)
         qs, ks = ([rotated(x, angle) for x in xs] for xs in (qs, ks))
         turns = _turns(angle)
     over = _frequencies if scores.rotary else _overlap
@@ -194,10 +194,17 @@ def _normalised(
     return x * factor[..., None], factor
 
 
-def positions(tokens: int, size: int, base: Number | float | None) -> Float[Array, "half {tokens}"]:
-    """Rotary angles [d/2, T]: theta_j t = base^(-2j/d) t."""
+def positions(
+    tokens: int, scores: Scores, base: Number | float | None
+) -> Float[Array, "half {tokens}"]:
+    """Rotary angles [d/2, T]: theta_j t = base^(-2j/m) t of the m coordinates that are turned, 0 of
+    the others (which coordinates are a pair does not matter: they are alike)."""
     assert base is not None
-    frequency = jnp.reshape(base, (1,)) ** (-2 * jnp.arange(size // 2, dtype=jnp.float64) / size)
+    size, turned = int(scores.head_dim), scores.turned_features
+    frequency = jnp.reshape(base, (1,)) ** (
+        -2 * jnp.arange(turned // 2, dtype=jnp.float64) / turned
+    )
+    frequency = jnp.pad(frequency, (0, (size - turned) // 2))
     return frequency[:, None] * jnp.arange(tokens, dtype=jnp.float64)[None]
 
 

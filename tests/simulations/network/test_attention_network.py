@@ -22,6 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
     "full": {},
     "causal, grouped": {"mask": "causal", "heads": HEADS, "kv_heads": KV},
     "rotary, capped": {"positions": "rotary", "rope_base": 5.0, "softcap": 0.7},
+    "partly rotary": {"positions": "rotary", "rope_base": 5.0, "rotary_dim": 2},
     "normalised": {"qk_norm": True},
     "biased, rescaled": {
         "attention_bias": np.arange(9.0).reshape(3, 3) / 4,
@@ -41,16 +42,18 @@ def attention(theta: dict[str, Any], r: Any, given: dict[str, Any]) -> Any:
     mask = given.get("mask", np.ones((TOKENS, TOKENS)))
     allowed = np.tril(np.ones((TOKENS, TOKENS))) if isinstance(mask, str) else mask
     q, k, v = (r @ theta[name].T for name in "qkv")
-    angle = np.arange(TOKENS)[:, None] * 5.0 ** (-2 * np.arange(D // 2) / D)[None]
+    size = given.get("rotary_dim", D)
+    angle = np.arange(TOKENS)[:, None] * 5.0 ** (-2 * np.arange(size // 2) / size)[None]
 
     def turned(x: Any) -> Any:
         if "positions" not in given:
             return x
-        first, second = x[:, : D // 2], x[:, D // 2 :]
+        first, second, rest = jnp.split(x, [size // 2, size], axis=1)
         return jnp.concatenate(
             [
                 first * np.cos(angle) - second * np.sin(angle),
                 first * np.sin(angle) + second * np.cos(angle),
+                rest,
             ],
             axis=1,
         )

@@ -29,17 +29,22 @@ def gram(size: int) -> np.ndarray:
     return a @ a.T / (size + 2)
 
 
-def turn(base: float) -> np.ndarray:
-    """[T, D, D]: the rotation of each position, coordinates j and j + D/2 by t base^(-2j/D)."""
-    angle = np.arange(T)[:, None] * base ** (-2 * np.arange(D // 2) / D)
+def turn(base: float, size: int) -> np.ndarray:
+    """[T, D, D]: the rotation of each position, pairs j and j + D/2 by t base^(-2j/size) for j <
+    size/2, the others not at all (which coordinates are a pair makes no difference)."""
+    frequency = np.where(
+        np.arange(D // 2) < size // 2, base ** (-2 * np.arange(D // 2) / size), 0.0
+    )
+    angle = np.arange(T)[:, None] * frequency
     cos, sin = (np.apply_along_axis(np.diag, 1, f(angle)) for f in (np.cos, np.sin))
     return np.block([[cos, -sin], [sin, cos]])
 
 
 @pytest.mark.parametrize(
-    ("normal", "base"), [(True, None), (False, None), (True, 3.0), (False, 3.0)]
+    ("normal", "base", "size"),
+    [(True, None, D), (False, None, D), (True, 3.0, D), (False, 3.0, D), (False, 3.0, 2)],
 )
-def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None):
+def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None, size: int):
     """One given head at two places: products of jax's gradients by q and k, summed over a basis
     of values and cotangents, to 1e-11."""
     joint, r, delta = gram(2 * T), gram(T), gram(T)
@@ -49,7 +54,12 @@ def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None):
         jnp.zeros(1),
     )
     scores, z = (
-        Scores(D, qk_norm=normal, rotary=base is not None),
+        Scores(
+            D,
+            qk_norm=normal,
+            rotary=base is not None,
+            turned=None if base is None else size,
+        ),
         RNG.normal(size=(1, 2 * T, 2, D)),
     )
 
@@ -57,7 +67,7 @@ def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None):
         return mixing.backward(h, jnp.asarray(r[None]), jnp.asarray(delta[None]))
 
     form = Form(base=None if base is None else jnp.full((1, 1, 1), base))
-    turns = np.broadcast_to(np.eye(D), (T, D, D)) if base is None else turn(base)
+    turns = np.broadcast_to(np.eye(D), (T, D, D)) if base is None else turn(base, size)
     ours = expectation(scores, form, jnp.asarray(z), leg, leg, False, sums)
     q, k = (np.asarray(factor(leg, False))[0] @ z[0, :, x] for x in (0, 1))
 
