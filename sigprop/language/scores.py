@@ -67,8 +67,8 @@ class Scores:
             not self.rotary or self.turned % 2 or not 2 <= self.turned <= self.head_dim
         ):
             raise InputError(
-                f"rotary_dim={self.turned!r}; accepted: with positions=rotary, an even number up to "
-                f"head_dim = {self.head_dim}"
+                f"rotary_dim={self.turned!r}; accepted: with positions=rotary, an even number "
+                f"up to head_dim = {self.head_dim}"
             )
         if self.qk_norm and self.scale == "zero_query":
             raise InputError(
