@@ -13,6 +13,7 @@ from sigprop.errors import InputError
 from sigprop.runtime.progress import bar
 
 Tokens = Annotated[int, whole(2, 10**5, "an integer from 2 to 10^5")]
+Networks = Annotated[int, whole(1, 10**6, "an integer from 1 to 10^6")]
 
 
 def inspect(
@@ -28,6 +29,16 @@ def inspect(
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     tokens: Annotated[Tokens, Parameter(help="Of the example, where the file has none.")] = 32,
     seeds: Annotated[Samples, Parameter(help="Networks with fresh weights.")] = 8,
+    against: Annotated[
+        str | None,
+        Parameter(
+            help="FILE.py:function of what was meant: one network of the model beside the scatter "
+            "of --seeds fresh ones of this, parameters included."
+        ),
+    ] = None,
+    networks: Annotated[
+        Networks, Parameter(help="With --against: how many networks of the model.")
+    ] = 1,
     quantity: Annotated[
         Repeated,
         Parameter(
@@ -59,9 +70,22 @@ def inspect(
     )
     wanted = tuple(part for text in quantity for part in text.split(",")) or tuple(TOLERANCES)
     with bar(not chosen.json) as progress:
-        table = inspected(
-            named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
-        )
+        if against is not None:
+            from sigprop.inspection.against import compare
+
+            meant = from_file(against, tokens).build
+            table = compare(
+                named.build,
+                named.example,
+                meant,
+                networks_of_model=networks,
+                seeds=seeds,
+                progress=progress,
+            )
+        else:
+            table = inspected(
+                named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
+            )
     show(table, chosen)
     return CODES[table.verdict or ""]
 

@@ -5,29 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 
 from sigprop.errors import Diverged, InputError
-from sigprop.modules.exporting import call
+from sigprop.modules.exporting import Graph, call
 from sigprop.reading.read import Reading
 from sigprop.reading.stream import WRAPS
 
 Floats = NDArray[np.float64]
+READOUT_SEED = 7919  # added to a network's seed
 
 
 @dataclass(frozen=True)
 class Network:
     """One network's numbers. variance, gradient: [D + 1, T]; cosine: [D + 1, T, T]; write: [D, T],
-    the mean square of what every application adds."""
+    the mean square of what every application adds; second, weight_gradient: by parameter, the mean
+    square of its entries, and width times that of dz/d(entry)."""
 
     variance: Floats
     cosine: Floats
     gradient: Floats
     write: Floats
+    second: dict[str, float]
+    weight_gradient: dict[str, float]
 
 
 class _Run(torch.fx.Interpreter):
@@ -71,49 +75,86 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     lacking = next((name for name, tensor in tensors.items() if tensor.is_meta), None)
     if lacking is not None:
         raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
-    graph, stream = reading.graph, reading.stream
-    states = [step.state.node for step in stream.steps] + [stream.steps[-1].after.node]
-    writes = [[write.node for write in step.writes] for step in stream.steps]
-    top = next((term for term in stream.readout if isinstance(term, WRAPS)), stream.steps[-1].after)
-    kept = {*states, top.node, *(node for group in writes for node in group)}
-    run = _Run(graph.module, kept)
-    arguments = [
-        tensors[graph.parameters[node]] if node in graph.parameters else graph.tensors[node]
-        for node in graph.nodes
-        if node.op == "placeholder"
-    ]
-    run.run(*_differentiable(arguments, graph))
+    places = _places(reading)
+    run = _Run(reading.graph.module, {*places.states, places.top, *sum(places.writes, [])})
+    run.run(*_arguments(reading.graph, tensors))
+    used = {name: tensors[name] for name in sorted(set(reading.graph.parameters.values()))}
     width, tokens = reading.width, reading.architecture.tokens
-    generator = torch.Generator().manual_seed(seed + 7919)
-    final = run.values[top.node].reshape(tokens, width)
-    v = torch.randn(tokens, width, generator=generator, dtype=torch.float64).to(final.dtype)
-    read = (v * final).sum() / width**0.5
-    gradients = torch.autograd.grad(read, [run.values[node] for node in states])
-    arrays = [_array(run.values[node], tokens, width) for node in states]
+    arrays = [_array(run.values[node], tokens, width) for node in places.states]
     grams = np.stack([state @ state.T / width for state in arrays])
     if not np.isfinite(grams).all():
         raise Diverged(int(np.argmin(np.isfinite(grams).all(axis=(1, 2)))))
     variance = np.einsum("ktt->kt", grams)
     size = np.sqrt(variance)
+    of_states, of_weights = _gradients(reading, run, places, used, seed)
     return Network(
         variance,
         grams / (size[:, :, None] * size[:, None, :]),
-        np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in gradients]),
-        np.stack([_written(run, group, tokens, width) for group in writes]),
+        of_states,
+        np.stack([_written(run, group, tokens, width) for group in places.writes]),
+        {name: _mean_square(tensor) for name, tensor in used.items()},
+        of_weights,
     )
 
 
-def _differentiable(arguments: list[Any], graph: Any) -> list[Any]:
-    """The arguments, floating-point inputs as leaves that gradients reach."""
+class _Places(NamedTuple):
+    """Nodes of the graph: every state, the writes of every application, what is read out."""
+
+    states: list[Any]
+    writes: list[list[Any]]
+    top: Any
+
+
+def _places(reading: Reading) -> _Places:
+    steps = reading.stream.steps
+    last = steps[-1].after
+    top = next((term for term in reading.stream.readout if isinstance(term, WRAPS)), last)
+    states = [*(step.state.node for step in steps), last.node]
+    return _Places(states, [[write.node for write in step.writes] for step in steps], top.node)
+
+
+def _gradients(
+    reading: Reading, run: _Run, places: _Places, used: dict[str, Any], seed: int
+) -> tuple[Floats, dict[str, float]]:
+    """n |dz/dh|^2 / n by state and token, and width times the mean square of dz/dw by parameter, of
+    z = n^-1/2 sum_t v_t . h_t."""
+    width, tokens = reading.width, reading.architecture.tokens
+    generator = torch.Generator().manual_seed(seed + READOUT_SEED)
+    final = run.values[places.top].reshape(tokens, width)
+    v = torch.randn(tokens, width, generator=generator, dtype=torch.float64).to(final.dtype)
+    trained = {name: tensor for name, tensor in used.items() if tensor.requires_grad}
+    found = torch.autograd.grad(
+        (v * final).sum() / width**0.5,
+        [*(run.values[node] for node in places.states), *trained.values()],
+        allow_unused=True,
+    )
+    states, weights = found[: len(places.states)], found[len(places.states) :]
+    return np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in states]), {
+        name: width * _mean_square(gradient)
+        for name, gradient in zip(trained, weights, strict=True)
+        if gradient is not None
+    }
+
+
+def _arguments(graph: Graph, tensors: dict[str, Any]) -> list[Any]:
+    """What the graph is run on; floating-point inputs are leaves that gradients reach."""
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    values = [
+        tensors[graph.parameters[node]] if node in graph.parameters else graph.tensors[node]
+        for node in placeholders
+    ]
     return [
         value.detach().clone().requires_grad_() if node in graph.inputs else value
-        for node, value in zip(placeholders, arguments, strict=True)
+        for node, value in zip(placeholders, values, strict=True)
     ]
 
 
 def _array(tensor: Any, tokens: int, width: int) -> Floats:
     return tensor.detach().to(torch.float64).numpy().reshape(tokens, width)
+
+
+def _mean_square(tensor: Any) -> float:
+    return float(tensor.detach().to(torch.float64).square().mean())
 
 
 def _written(run: _Run, group: Sequence[Any], tokens: int, width: int) -> Floats:

@@ -1,0 +1,167 @@
+"""A torch module held against another that it was meant to be: one network beside the scatter of
+fresh ones, row by row, parameters included."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sigprop.errors import InputError
+from sigprop.inspection.inspect import TOLERANCES, predictions
+from sigprop.inspection.measuring import Network, networks
+from sigprop.reading.read import Reading, read
+from sigprop.runtime.progress import Progress, Silent
+from sigprop.tables.table import Table
+from sigprop.verdict.judgement import INCONCLUSIVE, REJECTED
+from sigprop.verdict.looks import simultaneous, student
+from sigprop.verdict.moments import Moments
+
+Floats = NDArray[np.float64]
+ROUNDING = 1e-5  # relative: what float32 leaves of a number that no draw changes
+Row = tuple[str, str, int | None]
+"""Quantity, module or parameter, application."""
+
+
+def compare(
+    model: Any,
+    example: Any,
+    against: Any,
+    *,
+    networks_of_model: int = 1,
+    seeds: int = 20,
+    progress: Progress | None = None,
+) -> Table:
+    """Judge a module against another builder: is it one of its fresh networks?
+
+    model, example: as of ``read``; against: a builder of what was meant, called with the same
+    example; networks_of_model: how many of the model's; seeds: fresh networks of the other, whose
+    scatter is the band. Rows: residual variance, token cosine, gradient and write variance at every
+    application, and of every parameter the second moment and the gradient. Returns a ``Table``,
+    first applications first: rejected where a row lies outside a band that covers all rows of a
+    fresh network at once with 99 %, else inconclusive, with the networks of each that would show
+    what the two theories differ by (``needed`` of its notes). Raises ``InputError`` where the two
+    have other parameters or sub-blocks. Source: derived (tests/inspection/test_against.py).
+    """
+    meant = against if isinstance(against, Reading) else read(against, example)
+    found = model if isinstance(model, Reading) else read(model, example)
+    _check_alike(found, meant, seeds)
+    reported = Silent() if progress is None else progress
+    reported.start(seeds + networks_of_model, "networks")
+    band = [_rows(network, meant) for network in networks(meant, range(seeds), reported.advance)]
+    own = range(seeds, seeds + networks_of_model if found.make is not None else seeds + 1)
+    given = [_rows(network, found) for network in networks(found, own, reported.advance)]
+    rows = _judged(given, band)
+    verdict = REJECTED if any(row["verdict"] == REJECTED for row in rows) else INCONCLUSIVE
+    notes: dict[str, Any] = {
+        "samples": len(given),
+        "reference_samples": seeds,
+        "width": found.width,
+    }
+    if verdict == INCONCLUSIVE:
+        notes |= _needed(found, meant, rows)
+    return Table(
+        found.architecture.name,
+        dict(found.architecture.parameters),
+        rows,
+        "inspect",
+        verdict=verdict,
+        notes=notes,
+    )
+
+
+def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many networks of each would show what the theories of the two differ by, and a remark."""
+    theories = [predictions(reading, tuple(TOLERANCES)) for reading in (found, meant)]
+    needed: float = math.inf
+    for row in rows:
+        if row["quantity"] not in TOLERANCES or row["sd"] == 0:
+            continue
+        (x, far), (y, near) = (
+            (values[row["application"]], errors[row["application"]])
+            for values, errors in (theory[row["quantity"]] for theory in theories)
+        )
+        absolute = row["quantity"] == "token_cosine"
+        size = 1.0 if absolute else min(abs(x), abs(y))
+        gap = abs(x - y) if absolute else abs(math.log(x / y))
+        if abs(x - y) > 2 * (far + near) and size > 0:
+            needed = min(needed, 2 * (row["limit"] * row["sd"] / gap) ** 2)
+    if math.isinf(needed):
+        return {"needed": None, "remarks": ["the theories of the two do not differ"]}
+    count = math.ceil(needed)
+    return {
+        "needed": count,
+        "remarks": [f"{count} networks of each would show what the theories of the two differ by"],
+    }
+
+
+def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
+    if meant.make is None or seeds < 8:
+        raise InputError(f"seeds={seeds}; accepted: 8 or more fresh networks of a builder")
+    if found.width != meant.width or len(found.paths) != len(meant.paths):
+        raise InputError(
+            f"against: {len(meant.paths)} applications of width {meant.width}, the model has "
+            f"{len(found.paths)} of {found.width}; accepted: the same"
+        )
+    other = set(found.graph.parameters.values()) ^ set(meant.graph.parameters.values())
+    if other:
+        raise InputError(
+            f"against: {sorted(other)[0]} is a parameter of one of the two; accepted: the same "
+            f"parameters"
+        )
+
+
+def _rows(network: Network, reading: Reading) -> dict[Row, float]:
+    """One network's numbers, logarithms but of cosines."""
+    pairs = np.triu_indices(network.cosine.shape[-1], 1)
+    found: dict[Row, float] = {}
+    for at, path in enumerate(("", *reading.paths)):
+        found["residual_variance", path, at] = _log(network.variance[at].mean())
+        found["token_cosine", path, at] = float(network.cosine[at][pairs].mean())
+        found["gradient_variance", path, at] = _log(network.gradient[at].mean())
+        if at:
+            found["write_variance", path, at] = _log(network.write[at - 1].mean())
+    for name, value in network.second.items():
+        found["second_moment", name, None] = _log(value)
+    for name, value in network.weight_gradient.items():
+        found["weight_gradient", name, None] = _log(value)
+    return found
+
+
+def _log(value: float) -> float:
+    """ln, of zero a number far below all others."""
+    return float(np.log(value)) if value > 0 else -1e3
+
+
+def _judged(given: list[dict[Row, float]], band: list[dict[Row, float]]) -> list[dict[str, Any]]:
+    """A row each, the deviation from the band's mean with the scatter of both."""
+    keys = [key for key in band[0] if all(key in one for one in (*given, *band))]
+    x, reference = (
+        np.array([[one[key] for key in keys] for one in many]) for many in (given, band)
+    )
+    middle = reference.mean(axis=0)
+    moments = Moments.of(reference - middle, np.ones_like(reference))
+    sd = np.sqrt(moments.variance)
+    drawn = sd > ROUNDING
+    limit = np.full(len(keys), 1.0)
+    covariance = moments.covariance[np.ix_(drawn, drawn)]
+    freedom = np.full(int(drawn.sum()), float(len(band) - 1))
+    limit[drawn] = student(simultaneous(covariance, 1), freedom)
+    # of the mean of some networks about the mean of the others
+    se = np.where(drawn, sd * np.sqrt(1 / len(given) + 1 / len(band)), 10 * ROUNDING)
+    deviation = x.mean(axis=0) - middle
+    return [
+        {
+            "module": path,
+            "quantity": quantity,
+            "application": at,
+            "deviation": float(d),
+            "sd": float(s),
+            "band": float(far * one),
+            "limit": float(far),
+            "verdict": REJECTED if abs(d) > far * one else INCONCLUSIVE,
+        }
+        for (quantity, path, at), d, s, far, one in zip(keys, deviation, sd, limit, se, strict=True)
+    ]
