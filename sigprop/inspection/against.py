@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.inspect import TOLERANCES, predictions
+from sigprop.inspection.inspect import TOLERANCES, predictions, table
 from sigprop.inspection.measuring import Network, networks
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
@@ -55,21 +55,10 @@ def compare(
     given = [_rows(network, found) for network in networks(found, own, reported.advance)]
     rows = _judged(given, band)
     verdict = REJECTED if any(row["verdict"] == REJECTED for row in rows) else INCONCLUSIVE
-    notes: dict[str, Any] = {
-        "samples": len(given),
-        "reference_samples": seeds,
-        "width": found.width,
-    }
+    notes: dict[str, Any] = {"samples": len(given), "reference_samples": seeds}
     if verdict == INCONCLUSIVE:
         notes |= _needed(found, meant, rows)
-    return Table(
-        found.architecture.name,
-        dict(found.architecture.parameters),
-        rows,
-        "inspect",
-        verdict=verdict,
-        notes=notes,
-    )
+    return table(found, rows, verdict, notes)
 
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:

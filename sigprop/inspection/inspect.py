@@ -55,17 +55,23 @@ def inspect(
         rows += _rows(found, quantity, values, *predicted[quantity])
     if count > 1:
         _judge(rows, limits)
+    verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
+    tolerated = {quantity: limits[quantity] for quantity in quantities}
+    return table(found, rows, verdict, {"samples": count, "tolerances": tolerated})
+
+
+def table(
+    found: Reading, rows: list[dict[str, Any]], verdict: str | None, notes: dict[str, Any]
+) -> Table:
+    """Return rows about a module as a table, with what stands out in it as remarks."""
+    remarks = [*notes.pop("remarks", ()), *found.findings]
     return Table(
         found.architecture.name,
         dict(found.architecture.parameters),
         rows,
         "inspect",
-        verdict=overall([row["verdict"] for row in rows]) if count > 1 else None,
-        notes={
-            "samples": count,
-            "width": found.width,
-            "tolerances": {quantity: limits[quantity] for quantity in quantities},
-        },
+        verdict=verdict,
+        notes={"width": found.width, **notes, "remarks": remarks},
     )
 
 
@@ -125,26 +131,26 @@ def _rows(
     """One quantity's rows. values: [S, D + 1]; deviations are relative, of cosines absolute."""
     scale = np.ones_like(predicted) if quantity == "token_cosine" else np.abs(predicted)
     deviations = (values - predicted) / scale
-    rows: list[dict[str, Any]] = [
-        {
+    several = len(values) > 1
+    intervals = _intervals(deviations, error / scale) if several else ()
+    rows: list[dict[str, Any]] = []
+    for application, path in enumerate(("", *found.paths)):
+        se, *ends = (float(column[application]) for column in intervals) if several else (None,)
+        row: dict[str, Any] = {
             "module": path,
             "quantity": quantity,
             "application": application,
             "value": float(values[:, application].mean()),
+            "se": None if se is None else se * float(scale[application]),
             "predicted": float(predicted[application]),
             "error": float(error[application]),
             "deviation": float(deviations[:, application].mean()),
         }
-        for application, path in enumerate(("", *found.paths))
-    ]
-    if len(values) > 1:
-        for row, *interval in zip(rows, *_intervals(deviations, error / scale), strict=True):
-            row |= dict(zip(INTERVAL, map(float, interval), strict=True))
-            row["se"] *= float(scale[row["application"]])
+        rows.append(row | dict(zip(INTERVAL, ends, strict=False)))
     return rows
 
 
-INTERVAL = ("se", "lower", "upper", "simultaneous_lower", "simultaneous_upper")
+INTERVAL = ("lower", "upper", "simultaneous_lower", "simultaneous_upper")
 
 
 def _intervals(deviations: Floats, error: Floats) -> tuple[Floats, ...]:

@@ -18,14 +18,15 @@ class Reading:
     """What was read of a module.
 
     architecture: its description; width: n; paths: of every application, the module that writes;
-    make: the user's function, None where a module was given; built: the module with its
-    parameters' laws; graph, stream: where every number comes from.
+    make: the user's function, None where a module was given; findings: what stands out, a line
+    each; built: the module with its parameters' laws; graph, stream: where every number comes from.
     """
 
     architecture: Architecture
     width: int
     paths: tuple[str, ...]
     make: Callable[[], Any] | None
+    findings: tuple[str, ...]
     built: Any
     graph: Any
     stream: Any
@@ -48,6 +49,7 @@ def read(model: Any, example: Any) -> Reading:
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
+    from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
     from sigprop.reading.stream import WRAPS, stream
 
@@ -57,20 +59,20 @@ def read(model: Any, example: Any) -> Reading:
     found = stream(Reader(graph).term(graph.outputs[0]))
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
-    gram = _spread(stem.gram(found.stem), tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
     norms = [term for term in found.readout if isinstance(term, WRAPS)]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
         type(built.module).__name__,
         applications,
-        gram=gram,
+        gram=_spread(stem.gram(found.stem), tokens),
         readout=readout_of(norms, ending.wrapped),
-        same=lambda name: built.copies[name],
+        same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
     make = model if _is_function(model) else None
-    return Reading(described, width, paths, make, built, graph, found)
+    said = findings(built, applications)
+    return Reading(described, width, paths, make, said, built, graph, found)
 
 
 def _is_function(model: Any) -> bool:
