@@ -11,6 +11,8 @@ from sigprop.cli.output import check_out, show
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
 from sigprop.runtime.progress import bar
+from sigprop.tables.files import check_path
+from sigprop.tables.plots import FORMATS
 
 Tokens = Annotated[int, whole(2, 10**5, "an integer from 2 to 10^5")]
 Networks = Annotated[int, whole(1, 10**6, "an integer from 1 to 10^6")]
@@ -39,6 +41,9 @@ def inspect(
     networks: Annotated[
         Networks, Parameter(help="With --against: how many networks of the model.")
     ] = 1,
+    plot: Annotated[
+        str | None, Parameter(help="Draw theory and networks into this file (.png, .pdf, .svg).")
+    ] = None,
     quantity: Annotated[
         Repeated,
         Parameter(
@@ -54,6 +59,8 @@ def inspect(
     changes fields of the configuration of --hf.
     """
     check_out(chosen)
+    if plot is not None:
+        check_path(plot, FORMATS)
     if (model is None) == (hf is None):
         raise InputError("model: accepted: FILE.py:function, or --hf TYPE")
     from sigprop.inspection.inspect import TOLERANCES
@@ -87,6 +94,8 @@ def inspect(
                 named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
             )
     show(table, chosen)
+    if plot is not None:
+        table.plot(plot)
     return CODES[table.verdict or ""]
 
 

@@ -140,9 +140,9 @@ def _rows(
             "module": path,
             "quantity": quantity,
             "application": application,
-            "value": float(values[:, application].mean()),
+            "measured": float(values[:, application].mean()),
             "se": None if se is None else se * float(scale[application]),
-            "predicted": float(predicted[application]),
+            "theory": float(predicted[application]),
             "error": float(error[application]),
             "deviation": float(deviations[:, application].mean()),
         }
