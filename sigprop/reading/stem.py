@@ -53,7 +53,8 @@ class Stem:
 
     def law(self, name: str) -> Law:
         """Return a parameter's law; raises ``InputError`` where it is not known."""
-        law = self.parameters[name].law
+        parameter = self.parameters[name]
+        law = parameter.law_of(0, parameter.shape[0], 0) if parameter.shape else parameter.law
         if not law.known:
             raise InputError(
                 f"{name}: its law is not known ({law.source}); accepted: torch's own "
@@ -73,7 +74,12 @@ def _embedding(stem: Stem, term: Embedding) -> Gram:
     indices = np.asarray(stem.graph.value(term.indices.node).numpy()).reshape(-1)
     if indices.size == 1:
         indices = np.repeat(indices, stem.tokens)
-    law = stem.law(term.parameter)
+    law, padding = stem.law(term.parameter), stem.parameters[term.parameter].padding
+    if padding is not None and padding in indices:
+        raise InputError(
+            f"{term.parameter}: row {padding}, of padding, was filled on its own; accepted: an "
+            f"example without it"
+        )
     return law.variance * (indices[:, None] == indices[None, :]) + law.mean**2
 
 
