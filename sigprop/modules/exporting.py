@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from torch.overrides import TorchFunctionMode  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
 from sigprop.modules.building import Built
@@ -82,7 +84,13 @@ class Graph:
 
     def _evaluate(self, node: Any) -> Any:
         if node in self.tensors:
-            return self.tensors[node]
+            value = self.tensors[node]
+            if isinstance(value, torch.Tensor) and value.is_meta:
+                raise InputError(
+                    f"{node.name}: a constant without a value; accepted: buffers, and tensors that "
+                    f"forward makes of numbers"
+                )
+            return value
         if node.op == "get_attr":
             return _attribute(self.module, node.target)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
@@ -135,6 +143,28 @@ def _moved_to_meta(module: Any) -> Iterator[dict[str, Any]]:
             table[name] = tensor
 
 
+class _Constants(TorchFunctionMode):
+    """Keeps the numbers of tensors that ``forward`` makes of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[int, Any] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (
+            func in (torch.tensor, torch.as_tensor)
+            and args
+            and not isinstance(args[0], torch.Tensor)
+        ):
+            with contextlib.suppress(TypeError, ValueError):
+                value = torch.from_numpy(np.array(args[0]))
+                self.values[id(out)] = value.to(out.dtype)
+        return out
+
+
 def _meta(tensor: Any) -> Any:
     empty = tensor.detach().to("meta")
     return (
@@ -160,6 +190,7 @@ def export(built: Built, example: Example) -> Graph:
         warnings.simplefilter("ignore")
         values = stack.enter_context(_moved_to_meta(module))
         stack.enter_context(torch.device("meta"))
+        constants = stack.enter_context(_Constants())
         moved = example.to("meta")
         try:
             program = torch.export.export(module, moved.args, moved.kwargs, strict=False)
@@ -169,6 +200,8 @@ def export(built: Built, example: Example) -> Graph:
                 f"model: torch.export: {type(error).__name__}: {short(first, 200)}; accepted: a "
                 f"module that it traces on the example (no branch that depends on values)"
             ) from error
+    for name, constant in program.constants.items():
+        values.setdefault(name, constants.values.get(id(constant), constant))
     return _graph(program, values, example)
 
 
@@ -184,8 +217,7 @@ def _graph(program: Any, values: dict[str, Any], example: Example) -> Graph:
     tensors: dict[Any, Any] = {}
     for node in nodes:
         if node.name in held:
-            name = held[node.name]
-            tensors[node] = values.get(name, program.constants.get(name))
+            tensors[node] = values.get(held[node.name])
     tensors |= dict(zip(users, leaves, strict=True))
     inputs = {
         node
