@@ -7,6 +7,7 @@ Buffers keep their values (angles of rotary positions, masks): only parameters g
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -188,8 +189,21 @@ def _built(module: Any, recorder: Recorder | None) -> Built:
         same[name] = first.setdefault(id(tensor), name)
         held = recorder.held(tensor) if recorder is not None else None
         parameters[name] = _parameter(name, tensor, held)
-        copies[name] = same[name] if held is None else origins.setdefault(held.origin, same[name])
+        origin = _contents(tensor) if held is None else held.origin
+        copies[name] = same[name] if origin is None else origins.setdefault(origin, same[name])
     return Built(module, parameters, same, copies, recorder is not None)
+
+
+def _contents(tensor: Any) -> object:
+    """What two parameters that hold the same entries have in common; None where there are none, or
+    all are one number."""
+    if tensor.is_meta or tensor.numel() == 0:
+        return None
+    values = tensor.detach().cpu().contiguous().flatten()
+    if bool((values == values[0]).all()):
+        return None
+    digest = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    return digest, tuple(tensor.shape), tensor.dtype
 
 
 def _parameter(name: str, tensor: Any, held: Held | None) -> Parameter:
