@@ -127,15 +127,17 @@ def _binary(name: str) -> Callable[[Terms, Any], Term]:
             return applied(node, Expression(name, (X, value)), terms.term(left))
         if numbers[0] is not None and name != "pow":
             return applied(node, Expression(name, (numbers[0], X)), terms.term(right))
-        if alpha != 1 or name in ("pow", "rsub"):
+        if name in ("pow", "rsub"):
             return terms.unknown(node)
-        return _of_two(terms, node, name)
+        return _of_two(terms, node, name, float(alpha) if name in ("add", "sub") else 1.0)
 
     return make
 
 
-def _of_two(terms: Terms, node: Any, name: str) -> Term:
+def _of_two(terms: Terms, node: Any, name: str, alpha: float) -> Term:
     left, right = (terms.term(n) for n in node.args[:2])
+    if alpha != 1:
+        right = applied(node, Expression("mul", (X, alpha)), right)
     (u, f), (v, g) = base(left), base(right)
     curved = name in ("mul", "div") or f.factor is None or g.factor is None
     if u is v and not isinstance(u, Fixed) and curved:

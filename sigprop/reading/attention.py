@@ -91,8 +91,9 @@ def attention(converter: Converter, term: Attention) -> Vector:
             f"both turned, or neither"
         )
     scale = term.scale * math.sqrt(term.head_dim) * query.gain * key.gain
+    scale = 1.0 if math.isclose(scale, 1.0, rel_tol=1e-9) else scale  # roots are rounded
     normed = query.normed is not None
-    if normed and not math.isclose(scale, 1.0, rel_tol=1e-9):
+    if normed and scale != 1.0:
         raise InputError(
             f"{where(term)}: normalised queries and keys at a scale of {term.scale:.4g}; accepted: "
             f"1/sqrt(head_dim) = {term.head_dim**-0.5:.4g}"

@@ -107,7 +107,7 @@ ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
     "chain": lambda x: F.relu(-torch.tanh(x) * 2 - 1) ** 2,
 }
 REFUSED = {"selu", "celu", "softplus of a threshold", "softsign", "logsigmoid", "threshold"}
-REFUSED |= {"clamp_min", "from a number, alpha", "plus itself, alpha"}
+REFUSED |= {"clamp_min", "from a number, alpha"}
 """Of them: those that may be without a rule, but not with a wrong one."""
 
 
