@@ -157,11 +157,12 @@ def build(function: Callable[[], Any]) -> Built:
 
 def given(module: Any) -> Built:
     """Take a module as it is: the mean and variance of what its parameters hold."""
+    _checked(module)
     if module.training and any(
         isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules()
     ):
         raise InputError("module: in training mode, with dropout; accepted: module.eval()")
-    return _built(_checked(module), None)
+    return _built(module, None)
 
 
 def _checked(module: Any) -> Any:

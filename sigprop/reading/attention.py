@@ -129,7 +129,7 @@ def _mask(converter: Converter, term: Attention) -> Any:
     table = np.broadcast_to(table, (tokens, tokens))
     value = converter.stem.graph.value(term.mask.node)
     allowed = table.astype(bool) if str(value.dtype) == "torch.bool" else table > MASKED
-    if not allowed.all(axis=None) and str(value.dtype) != "torch.bool" and table[allowed].any():
+    if str(value.dtype) != "torch.bool" and table[allowed].any():
         raise InputError(f"{where(term)}: a bias on scores; accepted: a mask")
     if allowed.all():
         return "none"

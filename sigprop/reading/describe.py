@@ -135,6 +135,10 @@ def _slots(
                     f"{drawn.parameter}: starts as a multiple of {first.parameter}; accepted: "
                     f"copies as they are, or draws of their own"
                 )
+            if first.axis != drawn.axis:
+                raise InputError(
+                    f"{drawn.parameter}: used as it is and transposed; accepted: one of the two"
+                )
             if entry not in met:
                 met.append(entry)
             found.setdefault(name, [0] * depth)[at] = met.index(entry)

@@ -45,20 +45,25 @@ def read(model: Any, example: Any) -> Reading:
     require("torch")
     from sigprop.modules.building import build, given
     from sigprop.modules.exporting import example_of, export
+    from sigprop.modules.operations import named
     from sigprop.modules.reader import Reader
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
-    from sigprop.reading.stem import Stem
+    from sigprop.reading.stem import Stem, check_centred
     from sigprop.reading.stream import WRAPS, stream
 
     called = example_of(example)
     built = build(model) if _is_function(model) else given(model)
     graph = export(built, called)
+    if not graph.outputs:
+        raise InputError("model: returns no tensor; accepted: a module that returns its state")
     found = stream(Reader(graph).term(graph.outputs[0]))
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     gram = _spread(stem.gram(found.stem), tokens)
+    if any(named(node) == "layer_norm" for node in graph.nodes):
+        check_centred(stem, found.stem)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
     norms = [term for term in found.readout if isinstance(term, WRAPS)]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
