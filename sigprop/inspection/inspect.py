@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.errors import InputError
+from sigprop.errors import InputError, near_miss
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -45,6 +45,7 @@ def inspect(
     unknown = [q for q in quantities if q not in TOLERANCES]
     if unknown:
         raise InputError(f"quantities={unknown[0]!r}; accepted: {', '.join(TOLERANCES)}")
+    limits = TOLERANCES | _checked(tolerances or {})
     found = model if isinstance(model, Reading) else read(model, example)
     if seeds < 2 and found.make is not None:
         raise InputError(f"seeds={seeds}; accepted: 2 or more")
@@ -55,7 +56,6 @@ def inspect(
     reported.start(count, "networks")
     ran = networks(found, range(count), reported.advance)
     predicted = predictions(found, quantities)
-    limits = TOLERANCES | (tolerances or {})
     rows: list[dict[str, Any]] = []
     for quantity in quantities:
         values = np.stack([VALUES[quantity](network) for network in ran])
@@ -71,6 +71,17 @@ def inspect(
         verdict=verdict,
         notes=notes,
     )
+
+
+def _checked(tolerances: dict[str, float]) -> dict[str, float]:
+    """Return tolerances; raises ``InputError`` for a name that is none, or a number that is not
+    positive."""
+    for quantity, value in tolerances.items():
+        if quantity not in TOLERANCES:
+            raise InputError(f"tolerances: {quantity!r}{near_miss(quantity, TOLERANCES)}")
+        if not 0 < value < math.inf:
+            raise InputError(f"tolerances: {quantity}={value!r}; accepted: a number > 0")
+    return tolerances
 
 
 def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:

@@ -72,6 +72,7 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     if lacking is not None:
         raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
     graph, stream = reading.graph, reading.stream
+    _check_shapes(graph.parameters, tensors)
     states = [step.state.node for step in stream.steps] + [stream.steps[-1].after.node]
     writes = [[write.node for write in step.writes] for step in stream.steps]
     top = next((term for term in stream.readout if isinstance(term, WRAPS)), stream.steps[-1].after)
@@ -101,6 +102,15 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
         np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in gradients]),
         np.stack([_written(run, group, tokens, width) for group in writes]),
     )
+
+
+def _check_shapes(parameters: dict[Any, str], tensors: dict[str, Any]) -> None:
+    """Raise ``InputError`` where a module is not the one that was read."""
+    for node, name in parameters.items():
+        shape, found = tuple(node.meta["val"].shape), tensors.get(name)
+        if found is None or tuple(found.shape) != shape:
+            came = "missing" if found is None else f"of shape {tuple(found.shape)}"
+            raise InputError(f"{name}: {came}; accepted: of shape {shape}, as it was read")
 
 
 def _differentiable(arguments: list[Any], graph: Any) -> list[Any]:
