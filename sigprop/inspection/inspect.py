@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.errors import InputError
+from sigprop.errors import InputError, near_miss
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -42,13 +42,13 @@ def inspect(
     ``InputError`` as ``read`` does. Source: docs/verdict.md, one width (tests/inspection).
     """
     _check(quantities)
+    limits = TOLERANCES | _checked(tolerances or {})
     found = model if isinstance(model, Reading) else read(model, example)
     count = 1 if found.make is None else seeds
     if count < 2 and found.make is not None:
         raise InputError(f"seeds={seeds}; accepted: 2 or more")
     ran = _ran(found, count, Silent() if progress is None else progress)
     predicted = predictions(found, quantities)
-    limits = TOLERANCES | (tolerances or {})
     rows: list[dict[str, Any]] = []
     for quantity in quantities:
         values = np.stack([VALUES[quantity](network) for network in ran])
@@ -87,6 +87,17 @@ def _ran(found: Reading, count: int, progress: Progress) -> list[Any]:
 
     progress.start(count, "networks")
     return networks(found, range(count), progress.advance)
+
+
+def _checked(tolerances: dict[str, float]) -> dict[str, float]:
+    """Return tolerances; raises ``InputError`` for a name that is none, or a number that is not
+    positive."""
+    for quantity, value in tolerances.items():
+        if quantity not in TOLERANCES:
+            raise InputError(f"tolerances: {quantity!r}{near_miss(quantity, TOLERANCES)}")
+        if not 0 < value < math.inf:
+            raise InputError(f"tolerances: {quantity}={value!r}; accepted: a number > 0")
+    return tolerances
 
 
 def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:

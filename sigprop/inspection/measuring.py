@@ -75,6 +75,7 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     lacking = next((name for name, tensor in tensors.items() if tensor.is_meta), None)
     if lacking is not None:
         raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
+    _check_shapes(reading.graph.parameters, tensors)
     places = _places(reading)
     run = _Run(reading.graph.module, {*places.states, places.top, *sum(places.writes, [])})
     run.run(*_arguments(reading.graph, tensors))
@@ -134,6 +135,15 @@ def _gradients(
         for name, gradient in zip(trained, weights, strict=True)
         if gradient is not None
     }
+
+
+def _check_shapes(parameters: dict[Any, str], tensors: dict[str, Any]) -> None:
+    """Raise ``InputError`` where a module is not the one that was read."""
+    for node, name in parameters.items():
+        shape, found = tuple(node.meta["val"].shape), tensors.get(name)
+        if found is None or tuple(found.shape) != shape:
+            came = "missing" if found is None else f"of shape {tuple(found.shape)}"
+            raise InputError(f"{name}: {came}; accepted: of shape {shape}, as it was read")
 
 
 def _arguments(graph: Graph, tensors: dict[str, Any]) -> list[Any]:

@@ -7,7 +7,8 @@ Buffers keep their values (angles of rotary positions, masks): only parameters g
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from sigprop.errors import InputError, short
 from sigprop.modules.laws import Law, constant, unknown
 from sigprop.modules.recording import Held, Recorder, watched
+
+Box = tuple[tuple[int, int], ...]
+"""Of every axis, from where up to where."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,31 @@ class Parameter:
         The last fill that covers them counts; one that covers a part of them leaves an unknown law
         (a single row of an embedding, for padding, is passed over).
         """
-        law = self.law
-        for offset, shape, strides, filled in self.pieces:
-            first, last = _range(self.shape, offset, shape, strides, axis)
-            if last <= start or first >= stop or (last - first == 1 and self.shape[axis] > 8):
+        law, boxes = self.law, [_box(self.shape, *piece[:3]) for piece in self.pieces]
+        alone = self._alone(boxes)
+        for box, (*_, filled) in zip(boxes, self.pieces, strict=True):
+            first, last = (0, self.shape[axis]) if box is None else box[axis]
+            if last <= start or first >= stop or (box is not None and box == alone):
                 continue
-            law = filled if first <= start and last >= stop else unknown("filled in pieces")
+            across = box is not None and all(
+                ends == (0, size)
+                for k, (ends, size) in enumerate(zip(box, self.shape, strict=True))
+                if k != axis
+            )
+            covered = across and first <= start and last >= stop
+            law = filled if covered else unknown("filled in pieces")
         return law
+
+    @property
+    def padding(self) -> int | None:
+        """The one row that was filled on its own."""
+        alone = self._alone([_box(self.shape, *piece[:3]) for piece in self.pieces])
+        return None if alone is None else alone[0][0]
+
+    def _alone(self, boxes: Sequence[Box | None]) -> Box | None:
+        """The box of one row among many, where it is the only one."""
+        single = {box for box in boxes if box and box[0][1] - box[0][0] == 1 and self.shape[0] > 8}
+        return single.pop() if len(single) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -58,14 +80,24 @@ class Built:
     recorded: bool
 
 
-def _range(
-    shape: tuple[int, ...], offset: int, piece: tuple[int, ...], strides: tuple[int, ...], axis: int
-) -> tuple[int, int]:
-    """Which indices of ``axis`` a piece of a row-major tensor covers, from and up to."""
-    inner = int(np.prod(shape[axis + 1 :]))
-    count = 1 + sum((n - 1) * s for n, s in zip(piece, strides, strict=True) if s >= inner) // inner
-    first = offset // inner % shape[axis]
-    return first, min(first + count, shape[axis])
+def _box(
+    shape: tuple[int, ...], offset: int, piece: tuple[int, ...], strides: tuple[int, ...]
+) -> Box | None:
+    """Which indices of every axis a piece of a row-major tensor covers, from and up to; None
+    where it is no box of neighbours."""
+    inner = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    firsts = [offset // size % length for size, length in zip(inner, shape, strict=True)]
+    extents = [1] * len(shape)
+    for count, stride in zip(piece, strides, strict=True):
+        axis = next((k for k, size in enumerate(inner) if size <= stride), len(shape) - 1)
+        extents[axis] += (count - 1) * stride // inner[axis]
+    for axis in range(len(shape) - 1, 0, -1):  # axes that a view runs together
+        if extents[axis] > shape[axis] and not extents[axis] % shape[axis]:
+            extents[axis - 1] *= extents[axis] // shape[axis]
+            extents[axis] = shape[axis]
+    box = tuple((first, first + n) for first, n in zip(firsts, extents, strict=True))
+    inside = all(last <= length for (_, last), length in zip(box, shape, strict=True))
+    return box if inside and np.prod(extents) == np.prod(piece) else None
 
 
 @contextlib.contextmanager
@@ -125,11 +157,12 @@ def build(function: Callable[[], Any]) -> Built:
 
 def given(module: Any) -> Built:
     """Take a module as it is: the mean and variance of what its parameters hold."""
+    _checked(module)
     if module.training and any(
         isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules()
     ):
         raise InputError("module: in training mode, with dropout; accepted: module.eval()")
-    return _built(_checked(module), None)
+    return _built(module, None)
 
 
 def _checked(module: Any) -> Any:
@@ -157,8 +190,21 @@ def _built(module: Any, recorder: Recorder | None) -> Built:
         same[name] = first.setdefault(id(tensor), name)
         held = recorder.held(tensor) if recorder is not None else None
         parameters[name] = _parameter(name, tensor, held)
-        copies[name] = same[name] if held is None else origins.setdefault(held.origin, same[name])
+        origin = _contents(tensor) if held is None else held.origin
+        copies[name] = same[name] if origin is None else origins.setdefault(origin, same[name])
     return Built(module, parameters, same, copies, recorder is not None)
+
+
+def _contents(tensor: Any) -> object:
+    """What two parameters that hold the same entries have in common; None where there are none, or
+    all are one number."""
+    if tensor.is_meta or tensor.numel() == 0:
+        return None
+    values = tensor.detach().cpu().contiguous().flatten()
+    if bool((values == values[0]).all()):
+        return None
+    digest = hashlib.sha256(values.view(torch.uint8).numpy().data).hexdigest()
+    return digest, tuple(tensor.shape), tensor.dtype
 
 
 def _parameter(name: str, tensor: Any, held: Held | None) -> Parameter:

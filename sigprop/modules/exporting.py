@@ -73,6 +73,13 @@ class Graph:
         """Every node, in order."""
         return self.module.graph.nodes
 
+    @property
+    def output(self) -> Any:
+        """The first output; raises ``InputError`` for a module that returns no tensor."""
+        if not self.outputs:
+            raise InputError("model: returns no tensor; accepted: a module that returns its state")
+        return self.outputs[0]
+
     def constant(self, node: Any) -> bool:
         """Tell whether a node depends on no parameter and on no floating-point input."""
         if node not in self._live:
@@ -91,7 +98,13 @@ class Graph:
 
     def _evaluate(self, node: Any) -> Any:
         if node in self.tensors:
-            return self.tensors[node]
+            value = self.tensors[node]
+            if isinstance(value, torch.Tensor) and value.is_meta:
+                raise InputError(
+                    f"{node.name}: a constant without a value; accepted: buffers, and tensors that "
+                    f"forward makes of numbers"
+                )
+            return value
         if node.op == "get_attr":
             return _attribute(self.module, node.target)
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)

@@ -79,9 +79,10 @@ def truncated_normal(mean: float, sd: float, low: float, high: float) -> Law:
     """N(mean, sd^2) given that it lies in [low, high]."""
     standard = NormalDist()
     a, b = ((end - mean) / sd for end in (low, high))
-    mass = standard.cdf(b) - standard.cdf(a)
+    near, far = (a, b) if a + b >= 0 else (-b, -a)  # above 0, where erfc keeps its digits
+    mass = (math.erfc(near / SQRT2) - math.erfc(far / SQRT2)) / 2
     if mass <= 0:
-        return unknown(f"a normal truncated to [{low:g}, {high:g}], {abs(a):.0f} deviations away")
+        return unknown(f"a normal truncated to [{low:g}, {high:g}], {near:.0f} deviations away")
     first, last = standard.pdf(a), standard.pdf(b)
     shift = (first - last) / mass
     edges = (a * first if math.isfinite(a) else 0.0) - (b * last if math.isfinite(b) else 0.0)

@@ -60,9 +60,13 @@ LAYOUT = {
         "lift_fresh",
         "expand_as",
         "view_as",
+        "numpy_T",
+        "mT",
     ),
 }
 """Operations that move numbers and change none (dropout in evaluation is one)."""
+TURNS = {"t", "transpose", "numpy_T", "mT", "permute"}
+"""Of them: those that turn a matrix around."""
 UNARY = {
     name for name in OPERATIONS if name not in ("add", "sub", "rsub", "mul", "div", "pow", "x")
 }
@@ -79,6 +83,31 @@ class Terms(Protocol):
     def part(self, node: Any, of: Any, axis: int, start: int, stop: int) -> Term: ...
 
 
+def named(node: Any) -> str:
+    """Return an operation's name, ``add`` of ``aten.add.Tensor``."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is not None:
+        return schema.name.split("::")[1]
+    return getattr(node.target, "__name__", "")
+
+
+def drops(node: Any) -> bool:
+    """Tell whether an operation is dropout that is live."""
+    if named(node) not in ("dropout", "dropout_"):
+        return False
+    _, rate, live = node.args
+    return bool(live) and rate > 0
+
+
+def _turned(node: Any) -> bool:
+    """Tell whether what a parameter passed through turned it around."""
+    turns = 0
+    while named(node) in LAYOUT:
+        turns += named(node) in TURNS
+        node = node.args[0]
+    return turns % 2 == 1
+
+
 def applied(node: Any, function: Expression, of: Term) -> Term:
     """Return function(of), one elementwise function where ``of`` is one itself."""
     if isinstance(of, Pointwise):
@@ -91,26 +120,31 @@ def _binary(name: str) -> Callable[[Terms, Any], Term]:
 
     def make(terms: Terms, node: Any) -> Term:
         left, right = node.args[:2]
-        alpha = node.kwargs.get("alpha", 1)
+        alpha = node.args[2] if len(node.args) > 2 else node.kwargs.get("alpha", 1)
         numbers = terms.number(left), terms.number(right)
         if numbers[1] is not None:
+            if name == "rsub" and alpha != 1:
+                return terms.unknown(node)
             value = numbers[1] * (alpha if name in ("add", "sub") else 1)
             if (name, value) in (("add", 0.0), ("sub", 0.0), ("mul", 1.0), ("div", 1.0)):
                 return terms.term(left)
             return applied(node, Expression(name, (X, value)), terms.term(left))
         if numbers[0] is not None and name != "pow":
             return applied(node, Expression(name, (numbers[0], X)), terms.term(right))
-        if alpha != 1 or name == "pow":
+        if name in ("pow", "rsub"):
             return terms.unknown(node)
-        return _of_two(terms, node, name)
+        return _of_two(terms, node, name, float(alpha) if name in ("add", "sub") else 1.0)
 
     return make
 
 
-def _of_two(terms: Terms, node: Any, name: str) -> Term:
+def _of_two(terms: Terms, node: Any, name: str, alpha: float) -> Term:
     left, right = (terms.term(n) for n in node.args[:2])
+    if alpha != 1:
+        right = applied(node, Expression("mul", (X, alpha)), right)
     (u, f), (v, g) = base(left), base(right)
-    if u is v and not isinstance(u, Fixed) and (f.factor is None or g.factor is None):
+    curved = name in ("mul", "div") or f.factor is None or g.factor is None
+    if u is v and not isinstance(u, Fixed) and curved:
         return Pointwise(node, u, Expression(name, (f, g)))
     for one, other in ((left, right), (right, left)):
         if isinstance(other, Fixed) and name in ("add", "mul"):
@@ -134,13 +168,13 @@ def _linear(terms: Terms, node: Any) -> Term:
     of, weight, *rest = node.args
     bias = rest[0] if rest else node.kwargs.get("bias")
     rows, columns = weight.meta["val"].shape
-    return _matrix(terms, node, of, weight, bias, 0, rows, columns)
+    return _matrix(terms, node, of, weight, bias, int(_turned(weight)), rows, columns)
 
 
 def _addmm(terms: Terms, node: Any) -> Term:
     bias, of, weight = node.args[:3]
     columns, rows = weight.meta["val"].shape
-    return _matrix(terms, node, of, weight, bias, 1, rows, columns)
+    return _matrix(terms, node, of, weight, bias, 1 - int(_turned(weight)), rows, columns)
 
 
 def _matrix(terms: Terms, node: Any, of: Any, weight: Any, bias: Any, *sizes: int) -> Term:
@@ -154,11 +188,9 @@ def _matmul(terms: Terms, node: Any) -> Term:
     left, right = node.args[:2]
     weight = terms.term(right)
     if isinstance(weight, Weight) and len(weight.shape) == 2:
-        transposed = tuple(right.meta["val"].shape) != weight.shape
         columns, rows = right.meta["val"].shape
-        return Matrix(
-            node, terms.term(left), weight.parameter, None, 0 if transposed else 1, rows, columns
-        )
+        axis = 1 - int(_turned(right))
+        return Matrix(node, terms.term(left), weight.parameter, None, axis, rows, columns)
     return fused(Contract(node, terms.term(left), weight), terms.graph)
 
 
@@ -231,7 +263,7 @@ def _attention(terms: Terms, node: Any) -> Term:
     scale = given.get("scale")
     mask = given.get("attn_mask")
     table = None if mask is None else terms.term(mask)
-    if not (table is None or isinstance(table, Fixed)):
+    if not (table is None or isinstance(table, Fixed)) or given.get("dropout_p", 0.0) > 0:
         return terms.unknown(node)
     return Attention(
         node,
@@ -302,7 +334,7 @@ def _convolution(terms: Terms, node: Any) -> Term:
 
 
 TERMS: dict[str, Callable[[Terms, Any], Term]] = {
-    **{name: _binary(name) for name in ("add", "sub", "mul", "div", "pow")},
+    **{name: _binary(name) for name in ("add", "sub", "rsub", "mul", "div", "pow")},
     **{f"{name}_": _binary(name) for name in ("add", "sub", "mul", "div")},
     "linear": _linear,
     "addmm": _addmm,

@@ -93,7 +93,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "relu": lambda jax, a: jax.numpy.maximum(a, 0),
     "silu": lambda jax, a: a * jax.nn.sigmoid(a),
     "gelu": _gelu,
-    "softplus": lambda jax, a: jax.nn.softplus(a),
+    "relu6": lambda jax, a: jax.numpy.clip(a, 0, 6),
+    "softplus": lambda jax, a, beta=1.0, threshold=20.0: jax.numpy.where(
+        beta * a > threshold, a, jax.nn.softplus(beta * a) / beta
+    ),
     "mish": lambda jax, a: a * jax.numpy.tanh(jax.nn.softplus(a)),
     "elu": lambda jax, a, alpha: jax.nn.elu(a, alpha),
     "leaky_relu": lambda jax, a, slope: jax.nn.leaky_relu(a, slope),
@@ -113,7 +116,7 @@ def activation(expression: Expression) -> Activation:
     import jax
 
     with jax.enable_x64(True):
-        x = jax.numpy.linspace(-6.0, 6.0, 241)
+        x = jax.numpy.asarray(np.arange(-120, 121) / 20)  # 0 is one of them
         values = np.asarray(expression(x), dtype=np.float64)
         if not np.isfinite(values).all():
             raise InputError(

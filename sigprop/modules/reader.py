@@ -8,7 +8,7 @@ from typing import Any
 import torch  # pyright: ignore[reportMissingImports]
 
 from sigprop.modules.exporting import Graph
-from sigprop.modules.operations import LAYOUT, TERMS, UNARY, applied
+from sigprop.modules.operations import LAYOUT, TERMS, UNARY, applied, drops, named
 from sigprop.modules.pointwise import Expression, X
 from sigprop.modules.terms import Fixed, Part, Source, Term, Unknown, Weight
 
@@ -17,17 +17,9 @@ DEFAULTS: dict[str, list[float]] = {
     "leaky_relu": [0.01],
     "hardtanh": [-1.0, 1.0],
     "clamp": [-math.inf, math.inf],
+    "softplus": [1.0, 20.0],
 }
 """Numbers that operations have where none is given."""
-
-
-def operation(node: Any) -> str:
-    """Return an operation's name, ``add`` of ``aten.add.Tensor``."""
-    schema = getattr(node.target, "_schema", None)
-    name = (
-        schema.name.split("::")[1] if schema is not None else getattr(node.target, "__name__", "")
-    )
-    return name if name != "getitem" else "getitem"
 
 
 class Reader:
@@ -57,10 +49,10 @@ class Reader:
             return Weight(node, self.graph.parameters[node])
         if node.op == "placeholder":
             return Source(node)
-        name = operation(node)
+        name = named(node)
         if name == "getitem":
             return self._chosen(node)
-        if name in LAYOUT:
+        if name in LAYOUT and not drops(node):
             return self.term(node.args[0])
         if name in UNARY:
             return self._unary(name, node)
@@ -69,7 +61,7 @@ class Reader:
 
     def unknown(self, node: Any) -> Unknown:
         """Return the term of an operation without a rule."""
-        return Unknown(node, operation(node), tuple(self.term(n) for n in node.all_input_nodes))
+        return Unknown(node, named(node), tuple(self.term(n) for n in node.all_input_nodes))
 
     def number(self, given: Any) -> float | None:
         """Return a plain number, or a fixed tensor's value where all its entries are equal."""
@@ -99,7 +91,7 @@ class Reader:
     def _chosen(self, node: Any) -> Term:
         """One of the outputs of split, chunk, unbind."""
         source, index = node.args
-        name = operation(source)
+        name = named(source)
         if name not in ("split", "split_with_sizes", "chunk", "unbind"):
             return self.unknown(node)
         of = source.args[0]

@@ -10,8 +10,10 @@ filled on their own (a packed matrix). Two initialisers do nothing where there i
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
@@ -72,6 +74,7 @@ QUIET = {
     "t_",
 }
 """Operations whose names end as those in place do and that change no entry."""
+SURE = 6.0  # standard deviations beyond which clamping changes nothing: 2 entries of 10^9
 
 
 @dataclass
@@ -101,17 +104,19 @@ class Recorder(TorchDispatchMode):
 
         def argument(position: int, word: str, default: float) -> float:
             value = args[position] if len(args) > position else given.get(word, default)
-            return _number(value)
+            return default if value is None else _number(value)
 
         try:
-            self._note(name, out, args, argument)
+            if not self._note(name, out, args, argument):
+                for tensor in _written(func, args, given):
+                    self._put(tensor, unknown(name))
         except (TypeError, ValueError, ZeroDivisionError):
             if isinstance(target := out, torch.Tensor):
                 self._put(target, unknown(name))
         return out
 
-    def _note(self, name: str, out: Any, args: tuple[Any, ...], argument: Any) -> None:
-        """Note what one operation leaves."""
+    def _note(self, name: str, out: Any, args: tuple[Any, ...], argument: Any) -> bool:
+        """Note what one operation leaves; False where it has no rule."""
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
         stem = name.removesuffix("_")
         if name in FILLS and first is not None:
@@ -120,8 +125,12 @@ class Recorder(TorchDispatchMode):
             self._put(out, MAKERS[name](argument))
         elif name == "copy_":
             self._copy(first, args[1])
-        elif first is None or name in QUIET or name == "clamp_":
-            pass  # truncation by clamping what lies within already
+        elif first is None:
+            return False
+        elif name in QUIET:
+            pass
+        elif name == "clamp_":
+            return self._within(first, argument)
         elif stem in CHANGES or stem == "neg":
             self._change(stem, out if name == stem else first, first, args, argument)
         elif stem == "erfinv":
@@ -129,21 +138,40 @@ class Recorder(TorchDispatchMode):
         elif name in SAME and isinstance(out, torch.Tensor):
             if self.law(first) is not None and _key(out) != _key(first):
                 self._copy(out, first)
-        elif name.endswith("_"):
-            self._put(first, unknown(name))
+        else:
+            return False
+        return True
+
+    def _within(self, tensor: Any, argument: Any) -> bool:
+        """Tell whether clamping leaves a law as it is: what lies within already, or all but."""
+        if (law := self.law(tensor)) is None or not law.known:
+            return False
+        low, high = argument(1, "min", -math.inf), argument(2, "max", math.inf)
+        far = SURE * math.sqrt(law.variance)
+        slack = 1e-6 * far
+        above = low <= max(law.low + slack, law.mean - far)
+        return above and high >= min(law.high - slack, law.mean + far)
 
     def _change(self, stem: str, target: Any, first: Any, args: Any, argument: Any) -> None:
         """Note c x, x/c, x + c, x - c, -x of what has a law."""
         if (law := self.law(first)) is None:
             return
-        changed = (
-            law.affine(-1.0) if stem == "neg" else CHANGES[stem](law, argument(1, "other", 0.0))
-        )
-        self._put(target, changed)
+        of = self._held.get(_key(first))
+        value = -1.0 if stem == "neg" else argument(1, "other", 0.0)
+        if stem in ("add", "sub"):
+            value *= argument(2, "alpha", 1.0)
+        self._put(target, law.affine(-1.0) if stem == "neg" else CHANGES[stem](law, value))
+        held = self._held[_key(target)]
+        if of is not None and not held.pieces and not of.pieces:
+            scaled = stem in ("mul", "div") and value > 0  # the same draw, at another size
+            held.origin = of.origin if scaled else (of.origin, stem, value)
 
     def _copy(self, target: Any, source: Any) -> None:
         """Note that a tensor holds what another one does."""
-        self._put(target, self.law(source) or unknown("a copy of what no initialiser made"))
+        law = self.law(source) or unknown("a copy of what no initialiser made")
+        if source.numel() != target.numel() and law.variance:
+            law = unknown("a smaller tensor, repeated")
+        self._put(target, law)
         held, of = self._held[_key(target)], self._held.get(_key(source))
         if of is not None and not held.pieces and not of.pieces:
             held.origin = of.origin
@@ -178,6 +206,17 @@ def _key(tensor: Any) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def _written(func: Any, args: tuple[Any, ...], given: Any) -> Iterator[Any]:
+    """The tensors that an operation writes into, as its schema says."""
+    for position, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is None or not argument.alias_info.is_write:
+            continue
+        value = args[position] if position < len(args) else given.get(argument.name)
+        for tensor in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(tensor, torch.Tensor):
+                yield tensor
+
+
 def _number(value: Any) -> float:
     """A plain number; raises ``TypeError`` for anything that is not known to be one."""
     if isinstance(value, torch.Tensor):
@@ -187,36 +226,38 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _through(tensor: Any, gain: Any = 1, generator: Any = None) -> Any:
+    """What stands in for an initialiser's code: its globals are those of ``torch.nn.init``."""
+    return _sigprop_watched(tensor, gain, generator)  # noqa: F821  # pyright: ignore
+
+
 @contextlib.contextmanager
 def watched(recorder: Recorder) -> Iterator[None]:
-    """Enter the recorder, with the two initialisers that return early made to say their law."""
+    """Enter the recorder, with the two initialisers that return early made to say their law.
+
+    One of them is a name that users import: its code is replaced, so that theirs changes too.
+    """
     init = torch.nn.init
-    truncate, orthogonal = init._no_grad_trunc_normal_, init.orthogonal_
+    truncate, public = init._no_grad_trunc_normal_, init.orthogonal_
+    code = public.__code__
+    orthogonal = FunctionType(code, init.__dict__)
 
     def trunc_normal(t: Any, mean: float, std: float, a: float, b: float, **more: Any) -> Any:
         out = truncate(t, mean, std, a, b, **more)
         recorder.put(t, truncated_normal(mean, std, a, b))
         return out
 
-    def orthogonal_(tensor: Any, gain: float = 1, generator: Any = None) -> Any:
+    def orthogonal_(tensor: Any, gain: float, generator: Any) -> Any:
         out = tensor if tensor.is_meta else orthogonal(tensor, gain, generator)
         rows, columns = tensor.shape[0], tensor.numel() // tensor.shape[0]
         recorder.put(tensor, Law("orthogonal", 0.0, gain**2 / max(rows, columns)))
         return out
 
     with recorder, contextlib.ExitStack() as stack:
-        for owner, name, new in (
-            (init, "_no_grad_trunc_normal_", trunc_normal),
-            (init, "orthogonal_", orthogonal_),
-        ):
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, new)
-        with contextlib.suppress(ImportError, AttributeError):
-            from transformers import (  # pyright: ignore[reportMissingImports]
-                initialization as library,
-            )
-
-            table = library.TORCH_INIT_FUNCTIONS
-            stack.callback(table.__setitem__, "orthogonal_", table["orthogonal_"])
-            table["orthogonal_"] = orthogonal_
+        stack.callback(setattr, init, "_no_grad_trunc_normal_", truncate)
+        init._no_grad_trunc_normal_ = trunc_normal
+        stack.callback(init.__dict__.pop, "_sigprop_watched")
+        init._sigprop_watched = orthogonal_
+        stack.callback(setattr, public, "__code__", code)
+        public.__code__ = _through.__code__
         yield

@@ -83,6 +83,7 @@ def attention(converter: Converter, term: Attention) -> Vector:
     """Write heads of attention; raises ``InputError`` for what ``Attend`` does not say."""
     query, key = (_leg(converter, side, term.head_dim) for side in (term.query, term.key))
     scale = term.scale * math.sqrt(term.head_dim) * query.gain * key.gain
+    scale = 1.0 if math.isclose(scale, 1.0, rel_tol=1e-9) else scale  # roots are rounded
     _check(converter, term, query, key, scale)
     turn = query.turn
     part = turn is not None and turn.features < term.head_dim
@@ -137,7 +138,7 @@ def _mask(converter: Converter, term: Attention) -> Any:
     table = np.broadcast_to(table, (tokens, tokens))
     value = converter.stem.graph.value(term.mask.node)
     allowed = table.astype(bool) if str(value.dtype) == "torch.bool" else table > MASKED
-    if not allowed.all(axis=None) and str(value.dtype) != "torch.bool" and table[allowed].any():
+    if str(value.dtype) != "torch.bool" and table[allowed].any():
         raise InputError(f"{where(term)}: a bias on scores; accepted: a mask")
     if allowed.all():
         return "none"

@@ -37,6 +37,7 @@ class Drawn:
     law: Law
     fan_in: int
     packed: bool = False
+    axis: int = 0
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -165,7 +166,14 @@ class Converter:
         return int(np.prod(self.stem.parameters[parameter].shape))
 
     def weight(self, drawn: Drawn) -> str:
-        """Return the name of a matrix or bias."""
+        """Return the name of a matrix or bias; raises ``InputError`` for one that is met again."""
+        for other in self.done.weights.values():
+            apart = drawn.stop <= other.start or other.stop <= drawn.start
+            if other.parameter == drawn.parameter and not apart:
+                raise InputError(
+                    f"{drawn.parameter}: used twice in one branch; accepted: once at every "
+                    f"application"
+                )
         name = f"w{len(self.done.weights)}"
         self.done.weights[name] = drawn
         return name
@@ -193,7 +201,8 @@ class Converter:
             )
         of = self.vector(term.of) if of is None else of
         packed = stop - start < term.rows
-        name = self.weight(Drawn(term.parameter, start, stop, law, term.columns, packed))
+        drawn = Drawn(term.parameter, start, stop, law, term.columns, packed, term.axis)
+        name = self.weight(drawn)
         variance = self.number(law.variance * term.columns, name)
         out: Vector = Linear(name, of, variance, Fraction(stop - start, self.width))
         if term.bias is not None:

@@ -3,6 +3,7 @@ module's own names, a parameter that is used several times is one slot."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.sub_block import Part as StemPart
 from sigprop.description.sub_block import Readout, SubBlock
+from sigprop.errors import InputError
 from sigprop.language.expression import State, Vector
 from sigprop.language.scalar import Number
 from sigprop.reading.converter import Application, Drawn
@@ -121,11 +123,22 @@ def _slots(
     depth = len(applications)
     found: dict[str, list[int]] = {}
     keys: dict[str, list[tuple[str, int, int]]] = {}
+    firsts: dict[tuple[str, int, int], Drawn] = {}
     for at, (application, names) in enumerate(zip(applications, renamed, strict=True)):
         for key, drawn in application.weights.items():
             name = names[key]
             met = keys.setdefault(name, [])
             entry = (same(drawn.parameter), drawn.start, drawn.stop)
+            first = firsts.setdefault(entry, drawn)
+            if not math.isclose(first.law.variance, drawn.law.variance, rel_tol=1e-9):
+                raise InputError(
+                    f"{drawn.parameter}: starts as a multiple of {first.parameter}; accepted: "
+                    f"copies as they are, or draws of their own"
+                )
+            if first.axis != drawn.axis:
+                raise InputError(
+                    f"{drawn.parameter}: used as it is and transposed; accepted: one of the two"
+                )
             if entry not in met:
                 met.append(entry)
             found.setdefault(name, [0] * depth)[at] = met.index(entry)

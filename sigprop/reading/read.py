@@ -53,10 +53,9 @@ def read(model: Any, example: Any) -> Reading:
     from sigprop.reading.stem import Stem
     from sigprop.reading.stream import WRAPS, stream
 
-    called = example_of(example)
     built = build(model) if _is_function(model) else given(model)
-    graph = export(built, called)
-    found = stream(Reader(graph).term(graph.outputs[0]))
+    graph = export(built, example_of(example))
+    found = stream(Reader(graph).term(graph.output))
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
@@ -65,14 +64,20 @@ def read(model: Any, example: Any) -> Reading:
     described = architecture(
         type(built.module).__name__,
         applications,
-        gram=_spread(stem.gram(found.stem), tokens),
+        gram=_gram(stem, found.stem),
         readout=readout_of(norms, ending.wrapped),
         same=built.copies.__getitem__,
     )
-    paths = tuple(application.path for application in applications)
-    make = model if _is_function(model) else None
-    said = findings(built, applications)
-    return Reading(described, width, paths, make, said, built, graph, found)
+    return Reading(
+        described,
+        width,
+        tuple(application.path for application in applications),
+        model if _is_function(model) else None,
+        findings(built, applications),
+        built,
+        graph,
+        found,
+    )
 
 
 def _is_function(model: Any) -> bool:
@@ -89,5 +94,12 @@ def _sizes(stem: Any) -> tuple[int, int]:
     return shape[-1], int(np.prod(shape[:-1]))
 
 
-def _spread(gram: Any, tokens: int) -> Any:
-    return np.broadcast_to(gram, (tokens, tokens)).copy()
+def _gram(stem: Any, term: Any) -> Any:
+    """The stem's Gram; raises ``InputError`` for means that a LayerNorm would take away."""
+    from sigprop.modules.operations import named
+    from sigprop.reading.stem import check_centred
+
+    gram = np.broadcast_to(stem.gram(term), (stem.tokens, stem.tokens)).copy()
+    if any(named(node) == "layer_norm" for node in stem.graph.nodes):
+        check_centred(stem, term)
+    return gram

@@ -41,21 +41,35 @@ def from_file(text: str, tokens: int) -> Named:
         raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
     example = names.get(EXAMPLE, torch.arange(tokens)[None])
     is_value = isinstance(example, (torch.Tensor, tuple, list, Mapping))
-    return Named(build, example if is_value or not callable(example) else example())
+    return Named(build, example if is_value or not callable(example) else _made(example))
+
+
+def _made(example: Callable[[], Any]) -> Any:
+    """Call the function that makes the example."""
+    try:
+        return example()
+    except Exception as error:
+        raise InputError(
+            f"{EXAMPLE}: {type(error).__name__}: {short(error)}; accepted: a function without "
+            f"arguments that returns what the model is called with"
+        ) from error
 
 
 def _loaded(file: Path) -> dict[str, Any]:
     """Import a file of the user's, as ``python FILE.py`` would find what lies beside it."""
     import sys
 
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    name = f"_sigprop_model_{file.stem}"  # no other module's
+    spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise InputError(f"model={str(file)!r}; accepted: a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(file.resolve().parent))
+    sys.modules[name] = module  # where dataclasses look for their annotations
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise InputError(
             f"model={str(file)!r}: {type(error).__name__}: {short(error)}; accepted: a file that "
             f"Python can import"
@@ -81,6 +95,10 @@ def from_config(
         if config not in known:
             raise InputError(f"hf={config!r}{near_miss(config, known)}")
         config = transformers.AutoConfig.for_model(config)
+    if not isinstance(config, transformers.PretrainedConfig):
+        raise InputError(
+            f"config={short(config)}; accepted: a kind of configuration, or a configuration"
+        )
     for name, text in (changes or {}).items():
         _change(config, name, text)
     return Named(lambda: transformers.AutoModel.from_config(config), _example(config, tokens))

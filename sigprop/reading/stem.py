@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,13 +53,44 @@ class Stem:
 
     def law(self, name: str) -> Law:
         """Return a parameter's law; raises ``InputError`` where it is not known."""
-        law = self.parameters[name].law
+        parameter = self.parameters[name]
+        law = parameter.law_of(0, parameter.shape[0], 0) if parameter.shape else parameter.law
         if not law.known:
             raise InputError(
                 f"{name}: its law is not known ({law.source}); accepted: torch's own "
                 f"initialisers, multiples and copies of them, or a module as it is"
             )
         return law
+
+
+def uncentred(stem: Stem, term: Term) -> str | None:
+    """Return the parameter that gives a term a mean over features, which a LayerNorm takes away."""
+    if isinstance(term, (Matrix, Patches)):
+        return term.bias if term.bias and stem.law(term.bias).mean else None
+    if isinstance(term, Norm) and term.kind == "layer":
+        return None
+    if isinstance(term, (Embedding, Weight, Shift)) and stem.law(term.parameter).mean:
+        return term.parameter
+    return next((name for part in term.inside if (name := uncentred(stem, part))), None)
+
+
+def check_centred(stem: Stem, term: Term) -> None:
+    """Raise ``InputError`` for a term whose features have a mean."""
+    if (name := uncentred(stem, term)) is not None:
+        raise InputError(
+            f"{name}: entries of mean {stem.law(name).mean:.3g}, which LayerNorm takes away; "
+            f"accepted: entries drawn around zero"
+        )
+
+
+def _sources(term: Term) -> Iterator[object]:
+    """Parameters and inputs that a term of the stem is computed from."""
+    if isinstance(term, Source):
+        yield term
+    if isinstance(term, (Embedding, Weight, Matrix, Patches)):
+        yield term.parameter
+    for part in term.inside:
+        yield from _sources(part)
 
 
 def where(term: Term) -> str:
@@ -73,7 +104,12 @@ def _embedding(stem: Stem, term: Embedding) -> Gram:
     indices = np.asarray(stem.graph.value(term.indices.node).numpy()).reshape(-1)
     if indices.size == 1:
         indices = np.repeat(indices, stem.tokens)
-    law = stem.law(term.parameter)
+    law, padding = stem.law(term.parameter), stem.parameters[term.parameter].padding
+    if padding is not None and padding in indices:
+        raise InputError(
+            f"{term.parameter}: row {padding}, of padding, was filled on its own; accepted: an "
+            f"example without it"
+        )
     return law.variance * (indices[:, None] == indices[None, :]) + law.mean**2
 
 
@@ -91,29 +127,40 @@ def _weight(stem: Stem, term: Weight) -> Gram:
 
 
 def _plus(stem: Stem, term: Plus) -> Gram:
-    left, right = stem.gram(term.left), stem.gram(term.right)
-    return left + right
+    both = set(_sources(term.left)) & set(_sources(term.right))
+    if both:
+        name = next((name for name in both if isinstance(name, str)), "an input")
+        raise InputError(
+            f"{name}: on both sides of a sum in the stem at {where(term)}; accepted: sums of what "
+            f"is independent"
+        )
+    return stem.gram(term.left) + stem.gram(term.right)
 
 
 def _norm(stem: Stem, term: Norm) -> Gram:
+    if term.kind == "layer":
+        check_centred(stem, term.of)
     inner = stem.gram(term.of)
     size = np.sqrt(np.diag(inner) + term.epsilon)
     return inner / np.outer(size, size)
 
 
 def _gain(stem: Stem, term: Gain) -> Gram:
-    law = stem.law(term.parameter)
-    if term.function.factor != 1.0 and law.variance:
-        raise InputError(f"{term.parameter}: a gain that is drawn; accepted: constants")
-    return stem.gram(term.of) * mean_square(law, term)
+    return stem.gram(term.of) * mean_square(stem.law(term.parameter), term)
 
 
 def mean_square(law: Law, term: Gain) -> float:
-    """E of the squared gain: of a constant, its function's; of measured ones, their own."""
+    """E of the squared gain: of a constant, its function's; of drawn ones, c w + b's. Raises
+    ``InputError`` for another function of drawn ones."""
     if law.variance == 0:
         return float(term.function(np.float64(law.mean))) ** 2
-    shift = float(term.function(np.float64(0.0)))
-    slope = float(term.function(np.float64(1.0))) - shift
+    shift, once, twice, back = (float(term.function(np.float64(w))) for w in (0, 1, 2, -1))
+    slope = once - shift
+    if not np.allclose([twice, back], [shift + 2 * slope, shift - slope], rtol=1e-9, atol=1e-12):
+        raise InputError(
+            f"{term.parameter}: a curve of a gain that is drawn; accepted: constant gains, "
+            f"multiples and sums of drawn ones"
+        )
     return law.affine(slope, shift).second
 
 

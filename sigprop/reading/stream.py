@@ -21,8 +21,10 @@ from sigprop.modules.terms import (
     Pointwise,
     Shift,
     Term,
+    Unknown,
     Weight,
 )
+from sigprop.reading.stem import where
 
 WRAPS = (Norm, Gain, Shift)
 """What a norm is made of: itself, its parameters."""
@@ -70,6 +72,11 @@ def stream(output: Term) -> Stream:
         steps.append(Step(state, factor, writes, term, after, tuple(norms)))
         term = after = state
         norms = []
+    if not steps and isinstance(term, Unknown):
+        raise InputError(
+            f"{where(term)}: operation {term.operation} has no rule, and the residual stream ends "
+            f"there; accepted: sums, norms and a head above it"
+        )
     if not steps:
         raise InputError(
             "model: no residual stream below its output (no sum of a state and what is computed "
