@@ -44,6 +44,7 @@ _WHERE = {
     "sigprop.reading.read": ("read",),
     "sigprop.reading.sources": ("from_config",),
     "sigprop.inspection.inspect": ("inspect",),
+    "sigprop.inspection.against": ("compare",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),

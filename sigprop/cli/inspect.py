@@ -84,8 +84,8 @@ def inspect(
             table = compare(
                 named.build,
                 named.example,
-                meant,
-                networks_of_model=networks,
+                against=meant,
+                networks=networks,
                 seeds=seeds,
                 progress=progress,
             )

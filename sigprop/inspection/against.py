@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 from sigprop.inspection.inspect import TOLERANCES, predictions, table
-from sigprop.inspection.measuring import Network, networks
+from sigprop.inspection.measuring import Network
+from sigprop.inspection.measuring import networks as measured_networks
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -20,6 +21,7 @@ from sigprop.verdict.looks import simultaneous, student
 from sigprop.verdict.moments import Moments
 
 Floats = NDArray[np.float64]
+POWER = 1.645  # standard errors by which what is to be seen lies beyond the band: 95 %
 ROUNDING = 1e-5  # relative: what float32 leaves of a number that no draw changes
 Row = tuple[str, str, int | None]
 """Quantity, module or parameter, application."""
@@ -27,38 +29,45 @@ Row = tuple[str, str, int | None]
 
 def compare(
     model: Any,
-    example: Any,
-    against: Any,
+    example: Any = None,
     *,
-    networks_of_model: int = 1,
+    against: Any,
+    networks: int = 1,
     seeds: int = 20,
+    first_seed: int = 0,
     progress: Progress | None = None,
 ) -> Table:
     """Judge a module against another builder: is it one of its fresh networks?
 
-    model, example: as of ``read``; against: a builder of what was meant, called with the same
-    example; networks_of_model: how many of the model's; seeds: fresh networks of the other, whose
-    scatter is the band. Rows: residual variance, token cosine, gradient and write variance at every
-    application, and of every parameter the second moment and the gradient. Returns a ``Table``,
-    first applications first: rejected where a row lies outside a band that covers all rows of a
-    fresh network at once with 99 %, else inconclusive, with the networks of each that would show
-    what the two theories differ by (``needed`` of its notes). Raises ``InputError`` where the two
-    have other parameters or sub-blocks. Source: derived (tests/inspection/test_against.py).
+    model, example: as of ``read``; against: a builder of what was meant, for the same example;
+    networks: how many of the model's; seeds: fresh networks of the other, whose scatter is the
+    band; first_seed: of these (the model's come after). Returns a ``Table`` of residual and write
+    variance and token cosine by application, of parameters' second moments, then of gradients:
+    rejected where a row lies outside a band that covers all rows of a fresh network at once with
+    99 %, else inconclusive, with how many networks of each would show what the two theories differ
+    by (``needed`` of its notes). Raises ``InputError`` where the two have other parameters or
+    sub-blocks. Source: derived (tests/inspection/test_against.py).
     """
     meant = against if isinstance(against, Reading) else read(against, example)
     found = model if isinstance(model, Reading) else read(model, example)
     _check_alike(found, meant, seeds)
     reported = Silent() if progress is None else progress
-    reported.start(seeds + networks_of_model, "networks")
-    band = [_rows(network, meant) for network in networks(meant, range(seeds), reported.advance)]
-    own = range(seeds, seeds + networks_of_model if found.make is not None else seeds + 1)
-    given = [_rows(network, found) for network in networks(found, own, reported.advance)]
+    reported.start(seeds + networks, "networks")
+    first = first_seed + seeds
+    band = _ran(meant, range(first_seed, first), reported)
+    given = _ran(found, range(first, first + (1 if found.make is None else networks)), reported)
     rows = _judged(given, band)
     verdict = REJECTED if any(row["verdict"] == REJECTED for row in rows) else INCONCLUSIVE
     notes: dict[str, Any] = {"samples": len(given), "reference_samples": seeds}
     if verdict == INCONCLUSIVE:
         notes |= _needed(found, meant, rows)
     return table(found, rows, verdict, notes)
+
+
+def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, float]]:
+    """The rows of some networks."""
+    ran = measured_networks(reading, seeds, progress.advance)
+    return [_rows(network, reading) for network in ran]
 
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,7 +85,8 @@ def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[
         size = 1.0 if absolute else min(abs(x), abs(y))
         gap = abs(x - y) if absolute else abs(math.log(x / y))
         if abs(x - y) > 2 * (far + near) and size > 0:
-            needed = min(needed, 2 * (row["limit"] * row["sd"] / gap) ** 2)
+            reach = (row["limit"] + POWER) * row["sd"]
+            needed = min(needed, 2 * (reach / gap) ** 2)
     if math.isinf(needed):
         return {"needed": None, "remarks": ["the theories of the two do not differ"]}
     count = math.ceil(needed)
@@ -103,17 +113,20 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
 
 
 def _rows(network: Network, reading: Reading) -> dict[Row, float]:
-    """One network's numbers, logarithms but of cosines."""
+    """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
+    from the read-out, so that a change shows first where it is made."""
     pairs = np.triu_indices(network.cosine.shape[-1], 1)
+    states = list(enumerate(("", *reading.paths)))
     found: dict[Row, float] = {}
-    for at, path in enumerate(("", *reading.paths)):
-        found["residual_variance", path, at] = _log(network.variance[at].mean())
-        found["token_cosine", path, at] = float(network.cosine[at][pairs].mean())
-        found["gradient_variance", path, at] = _log(network.gradient[at].mean())
+    for at, path in states:
         if at:
             found["write_variance", path, at] = _log(network.write[at - 1].mean())
+        found["residual_variance", path, at] = _log(network.variance[at].mean())
+        found["token_cosine", path, at] = float(network.cosine[at][pairs].mean())
     for name, value in network.second.items():
         found["second_moment", name, None] = _log(value)
+    for at, path in reversed(states):
+        found["gradient_variance", path, at] = _log(network.gradient[at].mean())
     for name, value in network.weight_gradient.items():
         found["weight_gradient", name, None] = _log(value)
     return found

@@ -45,6 +45,14 @@ def read(model: Any, example: Any) -> Reading:
     require("torch")
     from sigprop.modules.building import build, given
     from sigprop.modules.exporting import example_of, export
+
+    make = model if _is_function(model) else None
+    built = build(make) if make is not None else given(model)
+    return _read(make, built, export(built, example_of(example)))
+
+
+def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
+    """Read a module that is built and traced."""
     from sigprop.modules.reader import Reader
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
@@ -53,8 +61,6 @@ def read(model: Any, example: Any) -> Reading:
     from sigprop.reading.stem import Stem
     from sigprop.reading.stream import WRAPS, stream
 
-    built = build(model) if _is_function(model) else given(model)
-    graph = export(built, example_of(example))
     found = stream(Reader(graph).term(graph.output))
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
@@ -68,16 +74,9 @@ def read(model: Any, example: Any) -> Reading:
         readout=readout_of(norms, ending.wrapped),
         same=built.copies.__getitem__,
     )
-    return Reading(
-        described,
-        width,
-        tuple(application.path for application in applications),
-        model if _is_function(model) else None,
-        findings(built, applications),
-        built,
-        graph,
-        found,
-    )
+    paths = tuple(application.path for application in applications)
+    said = findings(built, applications)
+    return Reading(described, width, paths, make, said, built, graph, found)
 
 
 def _is_function(model: Any) -> bool:
