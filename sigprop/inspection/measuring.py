@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sigprop.errors import Diverged, InputError
 from sigprop.modules.exporting import call
+from sigprop.modules.terms import Pointwise, Term
 from sigprop.reading.read import Reading
 from sigprop.reading.stream import WRAPS
 
@@ -74,9 +75,9 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     graph, stream = reading.graph, reading.stream
     _check_shapes(graph.parameters, tensors)
     states = [step.state.node for step in stream.steps] + [stream.steps[-1].after.node]
-    writes = [[write.node for write in step.writes] for step in stream.steps]
+    writes = [[_factored(write) for write in step.writes] for step in stream.steps]
     top = next((term for term in stream.readout if isinstance(term, WRAPS)), stream.steps[-1].after)
-    kept = {*states, top.node, *(node for group in writes for node in group)}
+    kept = {*states, top.node, *(node for group in writes for _, node in group)}
     run = _Run(graph.module, kept)
     arguments = [
         tensors[graph.parameters[node]] if node in graph.parameters else graph.tensors[node]
@@ -126,6 +127,14 @@ def _array(tensor: Any, tokens: int, width: int) -> Floats:
     return tensor.detach().to(torch.float64).numpy().reshape(tokens, width)
 
 
-def _written(run: _Run, group: Sequence[Any], tokens: int, width: int) -> Floats:
-    total = np.sum([_array(run.values[node], tokens, width) for node in group], axis=0)
+def _factored(write: Term) -> tuple[float, Any]:
+    """A write's node, and what the stream multiplies its value with."""
+    if isinstance(write, Pointwise) and write.of.node is write.node:
+        return write.function.factor or 0.0, write.node
+    return 1.0, write.node
+
+
+def _written(run: _Run, group: Sequence[tuple[float, Any]], tokens: int, width: int) -> Floats:
+    arrays = [factor * _array(run.values[node], tokens, width) for factor, node in group]
+    total = np.sum(arrays, axis=0)
     return np.asarray((total**2).mean(axis=1))
