@@ -149,20 +149,33 @@ class _Constants(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[int, Any] = {}
+        self.made: list[Any] = []  # kept: an address stands for one tensor only
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
+        if func is torch.Tensor.__getitem__:
+            args = (args[0], self._indices(args[1]))
         out = func(*args, **(kwargs or {}))
-        if (
-            func in (torch.tensor, torch.as_tensor)
-            and args
-            and not isinstance(args[0], torch.Tensor)
-        ):
-            with contextlib.suppress(TypeError, ValueError):
-                value = torch.from_numpy(np.array(args[0]))
-                self.values[id(out)] = value.to(out.dtype)
+        if func in (torch.tensor, torch.as_tensor) and args:
+            self._keep(out, args[0])
         return out
+
+    def _keep(self, made: Any, numbers: Any) -> Any:
+        """Note the numbers of a tensor."""
+        if not isinstance(numbers, torch.Tensor):
+            with contextlib.suppress(TypeError, ValueError):
+                self.values[id(made)] = torch.from_numpy(np.array(numbers)).to(made.dtype)
+                self.made.append(made)
+        return made
+
+    def _indices(self, index: Any) -> Any:
+        """Lists of integers as tensors, which torch would make of them unseen."""
+        if isinstance(index, tuple):
+            return tuple(map(self._indices, index))
+        if isinstance(index, list) and index and all(isinstance(i, int) for i in index):
+            return self._keep(torch.tensor(index), index)
+        return index
 
 
 def _meta(tensor: Any) -> Any:

@@ -199,7 +199,7 @@ class Converter:
                 f"{term.parameter}: its law is {law}; accepted: entries drawn around zero, of one "
                 f"variance"
             )
-        of = self.vector(term.of)
+        of = self.vector(term.of) if of is None else of
         packed = stop - start < term.rows
         drawn = Drawn(term.parameter, start, stop, law, term.columns, packed, term.axis)
         name = self.weight(drawn)
