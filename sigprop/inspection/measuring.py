@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sigprop.errors import Diverged, InputError
 from sigprop.modules.exporting import Graph, call
+from sigprop.modules.terms import Pointwise, Term
 from sigprop.reading.read import Reading
 from sigprop.reading.stream import WRAPS
 
@@ -77,7 +78,8 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
         raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
     _check_shapes(reading.graph.parameters, tensors)
     places = _places(reading)
-    run = _Run(reading.graph.module, {*places.states, places.top, *sum(places.writes, [])})
+    written = {node for group in places.writes for _, node in group}
+    run = _Run(reading.graph.module, {*places.states, places.top, *written})
     run.run(*_arguments(reading.graph, tensors))
     used = {name: tensors[name] for name in sorted(set(reading.graph.parameters.values()))}
     width, tokens = reading.width, reading.architecture.tokens
@@ -99,10 +101,11 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
 
 
 class _Places(NamedTuple):
-    """Nodes of the graph: every state, the writes of every application, what is read out."""
+    """Nodes of the graph: every state, the factors and writes of every application, what is read
+    out."""
 
     states: list[Any]
-    writes: list[list[Any]]
+    writes: list[list[tuple[float, Any]]]
     top: Any
 
 
@@ -111,7 +114,8 @@ def _places(reading: Reading) -> _Places:
     last = steps[-1].after
     top = next((term for term in reading.stream.readout if isinstance(term, WRAPS)), last)
     states = [*(step.state.node for step in steps), last.node]
-    return _Places(states, [[write.node for write in step.writes] for step in steps], top.node)
+    writes = [[_factored(write) for write in step.writes] for step in steps]
+    return _Places(states, writes, top.node)
 
 
 def _gradients(
@@ -167,6 +171,14 @@ def _mean_square(tensor: Any) -> float:
     return float(tensor.detach().to(torch.float64).square().mean())
 
 
-def _written(run: _Run, group: Sequence[Any], tokens: int, width: int) -> Floats:
-    total = np.sum([_array(run.values[node], tokens, width) for node in group], axis=0)
+def _factored(write: Term) -> tuple[float, Any]:
+    """A write's node, and what the stream multiplies its value with."""
+    if isinstance(write, Pointwise) and write.of.node is write.node:
+        return write.function.factor or 0.0, write.node
+    return 1.0, write.node
+
+
+def _written(run: _Run, group: Sequence[tuple[float, Any]], tokens: int, width: int) -> Floats:
+    arrays = [factor * _array(run.values[node], tokens, width) for factor, node in group]
+    total = np.sum(arrays, axis=0)
     return np.asarray((total**2).mean(axis=1))

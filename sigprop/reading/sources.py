@@ -90,22 +90,26 @@ def from_config(
     for a kind or a field that is not known.
     """
     transformers = require("transformers")
-    if isinstance(config, str):
+    kind = config if isinstance(config, str) else None
+    if kind is not None:
         known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
-        if config not in known:
-            raise InputError(f"hf={config!r}{near_miss(config, known)}")
-        config = transformers.AutoConfig.for_model(config)
+        if kind not in known:
+            raise InputError(f"hf={kind!r}{near_miss(kind, known)}")
+        config = transformers.AutoConfig.for_model(kind)
     if not isinstance(config, transformers.PretrainedConfig):
         raise InputError(
             f"config={short(config)}; accepted: a kind of configuration, or a configuration"
         )
-    for name, text in (changes or {}).items():
-        _change(config, name, text)
+    read = {name: _value(config, name, text) for name, text in (changes or {}).items()}
+    if kind is not None:  # anew: fields that follow from others follow
+        config = transformers.AutoConfig.for_model(kind, **read)
+    for name, value in read.items():
+        setattr(config, name, value)
     return Named(lambda: transformers.AutoModel.from_config(config), _example(config, tokens))
 
 
-def _change(config: Any, name: str, text: str) -> None:
-    """Set a field to text read as what it was."""
+def _value(config: Any, name: str, text: str) -> Any:
+    """Read text as what a field holds."""
     fields = config.to_dict()
     if name not in fields and not hasattr(config, name):
         raise InputError(
@@ -117,7 +121,7 @@ def _change(config: Any, name: str, text: str) -> None:
     if read is None:
         raise InputError(f"set: {name}={text!r}; accepted: a field that is a number or text")
     try:
-        setattr(config, name, read(text))
+        return read(text)
     except ValueError:
         raise InputError(f"set: {name}={text!r}; accepted: {type(was).__name__}") from None
 

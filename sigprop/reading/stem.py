@@ -84,11 +84,14 @@ def check_centred(stem: Stem, term: Term) -> None:
 
 
 def _sources(term: Term) -> Iterator[object]:
-    """Parameters and inputs that a term of the stem is computed from."""
+    """Parameters and inputs that a term of the stem depends on in the mean; what a matrix makes of
+    others is independent of them."""
     if isinstance(term, Source):
         yield term
     if isinstance(term, (Embedding, Weight, Matrix, Patches)):
         yield term.parameter
+    if isinstance(term, (Matrix, Patches)):
+        return
     for part in term.inside:
         yield from _sources(part)
 

@@ -124,6 +124,11 @@ def _below(term: Term) -> Term:
     return term
 
 
+def _multiple(term: Term) -> bool:
+    """Tell whether a term is a number times another."""
+    return isinstance(term, Pointwise) and term.function.factor is not None
+
+
 def _to_the_stream(output: Term) -> tuple[tuple[Term, ...], Term]:
     """Walk from the output through a head (matrices, activations, a choice of tokens) to the first
     norm or sum."""
@@ -131,6 +136,8 @@ def _to_the_stream(output: Term) -> tuple[tuple[Term, ...], Term]:
     term = output
     while isinstance(term, (Matrix, Pointwise, Part, Gain, Shift)):
         if isinstance(term, (Gain, Shift)) and isinstance(_below(term), Plus):
+            break
+        if _multiple(term) and isinstance(term.of, Plus):
             break
         passed.append(term)
         term = term.of
@@ -144,7 +151,8 @@ def addends(total: Term) -> list[tuple[float, Term]]:
     while open_terms:
         factor, term = open_terms.pop(0)
         scale = term.function.factor if isinstance(term, Pointwise) else None
-        if isinstance(term, Pointwise) and scale is not None and term.uses <= 1:
+        if scale is not None and (term is total or term.uses <= 1):
+            assert isinstance(term, Pointwise)
             open_terms.insert(0, (factor * scale, term.of))
         elif isinstance(term, Plus) and (term is total or term.uses <= 1):
             open_terms = [(factor, term.left), (factor, term.right), *open_terms]
@@ -154,8 +162,9 @@ def addends(total: Term) -> list[tuple[float, Term]]:
 
 
 def _split(total: Term) -> tuple[Term, float, tuple[Term, ...]] | None:
-    """The state, its factor and the writes of a sum; None where no side is the state."""
-    if not isinstance(total, Plus):
+    """The state, its factor and the writes of a sum, or of a multiple of one; None where no side is
+    the state."""
+    if not isinstance(total, Plus) and not _multiple(total):
         return None
     parts = addends(total)
     for factor, state in parts:

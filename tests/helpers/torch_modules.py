@@ -75,6 +75,7 @@ class Attention(nn.Module):
         causal: bool = True,
         base: float | None = None,
         norm: Callable[[int], Any] | None = None,
+        over_heads: bool = False,
         bias: bool = False,
         cap: float | None = None,
     ) -> None:
@@ -88,7 +89,8 @@ class Attention(nn.Module):
             self.q = nn.Linear(width, width, bias=bias)
             self.k, self.v = (nn.Linear(width, small, bias=bias) for _ in range(2))
         self.u = nn.Linear(width, width, bias=bias)
-        self.norms = nn.ModuleList([norm(self.head_dim) for _ in range(2)] if norm else [])
+        self.over_heads, size = over_heads, width if over_heads else self.head_dim
+        self.norms = nn.ModuleList([norm(size) for _ in range(2)] if norm else [])
 
     def legs(self, x: Any) -> Sequence[Any]:
         """Queries, keys and values, features last."""
@@ -101,8 +103,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Any) -> Any:
         shape = (*x.shape[:2], -1, self.head_dim)
-        q, k, v = (leg.view(shape) for leg in self.legs(x))
-        if len(self.norms):
+        q, k, v = self.legs(x)
+        if self.over_heads:
+            q, k = self.norms[0](q), self.norms[1](k)
+        q, k, v = (leg.view(shape) for leg in (q, k, v))
+        if len(self.norms) and not self.over_heads:
             q, k = self.norms[0](q), self.norms[1](k)
         q, k, v = (leg.transpose(1, 2) for leg in (q, k, v))
         if self.base is not None:

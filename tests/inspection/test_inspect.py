@@ -124,6 +124,24 @@ def test_what_is_measured_is_what_a_loop_over_blocks_finds(reading: Reading):
     np.testing.assert_allclose(network.gradient, gradient, rtol=1e-4)
 
 
+def test_a_write_is_measured_with_its_factor():
+    """What (h + f(h))/2 adds is f/2: half the write of the module that computes it."""
+
+    class Halved(modules.Residual):
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = (x + block(x)) / 2
+            return x
+
+    def make() -> Any:
+        return modules.initialised(Halved(1, WIDTH), WIDE)
+
+    (network,) = networks(sp.read(make, inputs(WIDTH)), [3], lambda: None)
+    torch.manual_seed(3)
+    write = make().blocks[0](inputs(WIDTH)).detach().double() / 2
+    np.testing.assert_allclose(network.write[0], write.pow(2).mean(1).numpy(), rtol=1e-5)
+
+
 def gpt() -> Any:
     """A pre-norm transformer with a last norm and a head that is tied."""
     module = modules.gpt(1, packed="chunk", form="eager")

@@ -201,6 +201,7 @@ CUTS: dict[str, Callable[[Any], Any]] = {
     "unbind": lambda y: y.view(1, 3, 3, 16).unbind(2)[1],
     "select": lambda y: y.view(1, 3, 3, 16)[:, :, 1],
     "narrow": lambda y: y.narrow(-1, 16, 16),
+    "a list of them": lambda y: y.view(1, 3, 3, 16)[:, :, [-2]],
     "indices": lambda y: y[..., torch.arange(16, 32)],
 }
 

@@ -86,6 +86,41 @@ def test_heads_that_normalise_queries_and_keys():
     assert_alike(found.architecture, hand(qk_norm=True, mask="none"))
 
 
+class Bare(nn.Module):
+    """x + attention(x), queries and keys normalised over all heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = modules.Words()
+        norm = lambda n: nn.RMSNorm(n, eps=0.3)  # noqa: E731
+        self.attention = modules.Attention(norm=norm, over_heads=True)
+
+    def forward(self, words: Any) -> Any:
+        x = self.stem(words)
+        return x + self.attention(x)
+
+
+def test_queries_and_keys_normalised_over_all_heads():
+    """As the width grows the norm of W r divides by sqrt(c |r|^2/n + eps): W of r normalised with
+    eps/c, at a variance of 1."""
+    n = sp.Number
+    query, key = (
+        sp.Linear(name, sp.Normalise(sp.Read(), "rms", n(f"eps_{name}")), n("one")) for name in "qk"
+    )
+    heads = sp.Attend(
+        query, key, sp.Linear("v", sp.Read(), n("c_v")), sp.Scores(WIDTH // HEADS, mask="causal")
+    )
+    block = sp.SubBlock((sp.State(0),), sp.Linear("u", heads, n("c_u")), sp.State(0) + sp.Write())
+    numbers = {"one": 1.0, "c_v": c("v"), "c_u": c("u")}
+    numbers |= {f"eps_{name}": 0.3 / c(name) for name in "qk"}
+    gram = STDS["wte"] ** 2 * SAME + STDS["wpe"] ** 2 * np.eye(TOKENS)
+    expected = sp.Architecture(
+        "by hand", (block,), dict.fromkeys("qkvu", [0]), numbers, input_gram=gram
+    )
+    found = sp.read(lambda: modules.initialised(Bare()), ids()).architecture
+    assert_alike(found, expected, ("residual_variance", "token_covariance"))
+
+
 @pytest.mark.parametrize(
     ("where", "changed"), [("parallel", {"block": "parallel"}), ("sandwich", {"norm": "sandwich"})]
 )

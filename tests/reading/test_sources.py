@@ -222,6 +222,14 @@ def test_bad_configurations(transformers: Any, name: str):
     refused(call, *words)
 
 
+def test_fields_that_follow_from_others_follow(transformers: Any):
+    """Key heads are as many as heads where nothing is said."""
+    changes = {"hidden_size": "64", "num_attention_heads": "8", "intermediate_size": "96"}
+    named = from_config("llama", tokens=4, changes=changes | {"num_hidden_layers": "1"})
+    found = sp.read(named.build, named.example)
+    assert found.width == 64 and found.built.module.config.num_key_value_heads == 8
+
+
 def test_a_configuration_that_cannot_be_built(transformers: Any):
     """The library's own error in one line."""
     named = gpt2(n_head="5")

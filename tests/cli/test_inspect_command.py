@@ -1,0 +1,128 @@
+"""``sigprop inspect``: a user's file or a configuration in, a judged table and an exit code out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sigprop.cli import run
+
+torch: Any = pytest.importorskip("torch")
+
+FILE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Linear(256, 256, bias=False)
+        nn.init.normal_(self.w.weight, std=1 / 16)
+    def forward(self, x):
+        return x + self.w(torch.tanh(x))
+
+calls = 0
+
+def build():
+    return Net()
+
+def changed():
+    # what is read is built first, what is measured after it
+    global calls
+    calls += 1
+    net = Net()
+    if calls > 1:
+        with torch.no_grad():
+            net.w.weight.mul_(2)
+    return net
+
+def refused():
+    net = Net()
+    nn.init.eye_(net.w.weight)
+    return net
+
+def example():
+    return torch.randn(3, 256, generator=torch.Generator().manual_seed(0))
+"""
+FAST = ["--quantity", "residual_variance", "--seeds", "6"]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "network.py"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("function", "code", "verdict"), [("build", 0, "confirmed"), ("changed", 1, "rejected")]
+)
+def test_a_file_is_read_measured_and_judged(
+    file: Path, capfd: pytest.CaptureFixture[str], function: str, code: int, verdict: str
+):
+    """The verdict is the exit code; the table says which module every row is of."""
+    assert run(["inspect", f"{file}:{function}", *FAST, "--json"]) == code
+    out, err = capfd.readouterr()
+    table = json.loads(out)
+    assert table["verdict"] == verdict and err == ""
+    assert [row["module"] for row in table["rows"]] == ["", "w"]
+
+
+def test_the_table_is_printed(file: Path, capfd: pytest.CaptureFixture[str]):
+    """Without --json a person reads it: the name, the verdict, the path."""
+    assert run(["inspect", f"{file}:build", *FAST]) == 0
+    out, _ = capfd.readouterr()
+    assert "Net" in out and "confirmed" in out and "residual_variance" in out
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no model": ([], "FILE.py:function, or --hf TYPE"),
+    "two models": (["{file}:build", "--hf", "gpt2"], "FILE.py:function, or --hf TYPE"),
+    "no function": (["{file}:biuld"], "did you mean 'build'?"),
+    "no colon": (["{file}"], "FILE.py:function"),
+    "a change of a file": (["{file}:build", "--set", "n_layer=2"], "with --hf alone"),
+    "no pair": (["--hf", "gpt2", "--set", "n_layer"], "key=value"),
+    "quantity": (["{file}:build", "--quantity", "ntk"], "quantities='ntk'"),
+    "one network": (["{file}:build", "--seeds", "1"], "seeds"),
+    "no law": (["{file}:refused"], "w.weight: its law is"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(file: Path, capfd: pytest.CaptureFixture[str], name: str):
+    """Exit code 2, nothing on stdout, one line that says what would do."""
+    words, expected = BAD[name]
+    assert run(["inspect", *(word.format(file=file) for word in words)]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and expected in err and len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--hf", "gtp2"], "did you mean 'gpt2'?"),
+        (["--hf", "gpt2", "--set", "n_layers=2"], "'n_layers' is no field of GPT2Config"),
+        (["--hf", "gpt2", "--set", "n_layer=two"], "n_layer='two'; accepted: int"),
+    ],
+)
+def test_bad_configurations_are_one_line(
+    capfd: pytest.CaptureFixture[str], words: list[str], expected: str
+):
+    """The kind or the field, and what is close to it."""
+    pytest.importorskip("transformers")
+    assert run(["inspect", *words]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and expected in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_missing_package_is_one_line(
+    file: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """The extra that installs it is named."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["inspect", f"{file}:build"]) == 2
+    assert "pip install 'sigprop[torch]'" in capfd.readouterr().err
