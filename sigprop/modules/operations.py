@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
 
-from sigprop.modules.exporting import Graph
+from sigprop.modules.lookup import Terms, filled
 from sigprop.modules.patterns import fused
 from sigprop.modules.pointwise import OPERATIONS, Expression, X
+from sigprop.modules.slices import indexed, joined, selected, sliced
 from sigprop.modules.terms import (
     Attention,
     Contract,
     Embedding,
     Fixed,
     Gain,
-    Joined,
     Matrix,
     Mean,
     Norm,
@@ -70,17 +70,6 @@ TURNS = {"t", "transpose", "numpy_T", "mT", "permute"}
 UNARY = {
     name for name in OPERATIONS if name not in ("add", "sub", "rsub", "mul", "div", "pow", "x")
 }
-
-
-class Terms(Protocol):
-    """What rules ask of whoever turns a graph into terms."""
-
-    @property
-    def graph(self) -> Graph: ...
-    def term(self, node: Any) -> Term: ...
-    def number(self, given: Any) -> float | None: ...
-    def unknown(self, node: Any) -> Term: ...
-    def part(self, node: Any, of: Any, axis: int, start: int, stop: int) -> Term: ...
 
 
 def named(node: Any) -> str:
@@ -194,21 +183,16 @@ def _matmul(terms: Terms, node: Any) -> Term:
     return fused(Contract(node, terms.term(left), weight), terms.graph)
 
 
-def _filled(given: Sequence[Any], *defaults: Any) -> tuple[Any, ...]:
-    """Arguments, those that are not given as they are where nothing is said."""
-    return (*given, *defaults[len(given) :])[: len(defaults)]
-
-
 def _layer_norm(terms: Terms, node: Any) -> Term:
     of, shape, *rest = node.args
-    weight, bias, epsilon = _filled(rest, None, None, 1e-5)
+    weight, bias, epsilon = filled(rest, None, None, 1e-5)
     term: Term = Norm(node, terms.term(of), "layer", float(epsilon), int(shape[-1]))
     return _with_parameters(terms, node, term, weight, bias)
 
 
 def _rms_norm(terms: Terms, node: Any) -> Term:
     of, shape, *rest = node.args
-    weight, epsilon = _filled(rest, None, None)
+    weight, epsilon = filled(rest, None, None)
     small = torch.finfo(of.meta["val"].dtype).eps if epsilon is None else float(epsilon)
     return _with_parameters(
         terms, node, Norm(node, terms.term(of), "rms", small, int(shape[-1])), weight, None
@@ -276,48 +260,9 @@ def _attention(terms: Terms, node: Any) -> Term:
     )
 
 
-def _slice(terms: Terms, node: Any) -> Term:
-    of, *rest = node.args
-    axis, start, stop, step = _filled(rest, 0, None, None, 1)
-    shape = of.meta["val"].shape
-    axis %= len(shape)
-    if step != 1:
-        return terms.unknown(node)
-    ends = range(shape[axis])[slice(start, stop)]
-    return terms.part(node, of, axis, ends.start, ends.stop)
-
-
-def _select(terms: Terms, node: Any) -> Term:
-    of, axis, index = node.args
-    length = of.meta["val"].shape[axis]
-    return terms.part(
-        node, of, axis % len(of.meta["val"].shape), index % length, index % length + 1
-    )
-
-
-def _index(terms: Terms, node: Any) -> Term:
-    """A run of fixed indices along one axis is a slice."""
-    of, given = node.args[:2]
-    axes = [axis for axis, index in enumerate(given) if index is not None]
-    if len(axes) != 1 or not terms.graph.constant(given[axes[0]]):
-        return terms.unknown(node)
-    length = of.meta["val"].shape[axes[0]]
-    chosen = [int(i) % length for i in terms.graph.value(given[axes[0]]).flatten()]
-    if chosen != list(range(chosen[0], chosen[0] + len(chosen))):
-        return terms.unknown(node)
-    return terms.part(node, of, axes[0], chosen[0], chosen[-1] + 1)
-
-
-def _cat(terms: Terms, node: Any) -> Term:
-    tensors = node.args[0]
-    axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
-    parts = tuple(map(terms.term, tensors))
-    return fused(Joined(node, parts, axis % len(node.meta["val"].shape)), terms.graph)
-
-
 def _convolution(terms: Terms, node: Any) -> Term:
     of, weight, *rest = node.args
-    bias, stride, padding = _filled(rest, None, 1, 0)
+    bias, stride, padding = filled(rest, None, 1, 0)
     kernel = terms.term(weight)
     size = tuple(weight.meta["val"].shape[2:])
     strides = (stride,) * len(size) if isinstance(stride, int) else tuple(stride)
@@ -348,13 +293,13 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "softmax": _softmax,
     "_softmax": _softmax,
     "scaled_dot_product_attention": _attention,
-    "slice": _slice,
-    "select": _select,
+    "slice": sliced,
+    "select": selected,
     "narrow": lambda terms, node: terms.part(
         node, node.args[0], node.args[1], node.args[2], node.args[2] + node.args[3]
     ),
-    "index": _index,
-    "cat": _cat,
+    "index": indexed,
+    "cat": joined,
     "conv1d": _convolution,
     "conv2d": _convolution,
 }

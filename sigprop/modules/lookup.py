@@ -1,0 +1,25 @@
+"""What the rules of operations ask of whoever turns a graph into terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from sigprop.modules.exporting import Graph
+from sigprop.modules.terms import Term
+
+
+class Terms(Protocol):
+    """What rules ask of whoever turns a graph into terms."""
+
+    @property
+    def graph(self) -> Graph: ...
+    def term(self, node: Any) -> Term: ...
+    def number(self, given: Any) -> float | None: ...
+    def unknown(self, node: Any) -> Term: ...
+    def part(self, node: Any, of: Any, axis: int, start: int, stop: int) -> Term: ...
+
+
+def filled(given: Sequence[Any], *defaults: Any) -> tuple[Any, ...]:
+    """Arguments, those that are not given as they are where nothing is said."""
+    return (*given, *defaults[len(given) :])[: len(defaults)]
