@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 from sigprop.inspection.inspect import TOLERANCES, predictions, table
-from sigprop.inspection.measuring import Network
-from sigprop.inspection.measuring import networks as measured_networks
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -66,7 +64,9 @@ def compare(
 
 def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, float]]:
     """The rows of some networks."""
-    ran = measured_networks(reading, seeds, progress.advance)
+    from sigprop.inspection.measuring import networks  # asks for torch
+
+    ran = networks(reading, seeds, progress.advance)
     return [_rows(network, reading) for network in ran]
 
 
@@ -112,7 +112,7 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
         )
 
 
-def _rows(network: Network, reading: Reading) -> dict[Row, float]:
+def _rows(network: Any, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
     pairs = np.triu_indices(network.cosine.shape[-1], 1)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 import torch_modules as modules
@@ -127,8 +126,7 @@ def test_queries_and_keys_normalised_over_all_heads():
 def test_blocks_placed_otherwise(where: str, changed: dict[str, Any]):
     """Attention and MLP of one norm, added at once; norms before and after every branch."""
     found = sp.read(lambda: modules.placed(where, 1), ids())
-    with jax.numpy_rank_promotion("allow"):  # the rule of a norm inside a branch asks for it
-        assert_alike(found.architecture, hand(**changed))
+    assert_alike(found.architecture, hand(**changed))
 
 
 class Feedforward(nn.Module):

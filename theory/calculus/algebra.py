@@ -85,6 +85,8 @@ def root_mean_square(variance: Any, epsilon: Any, log: Any) -> Any:
     if not is_symbolic(variance, epsilon, log):
         import jax.numpy as jnp
 
+        # a branch's own norm is the same for all partners, its epsilon is one for each
+        variance, epsilon, log = jnp.broadcast_arrays(variance, epsilon, log)
         # an overflow, which division would turn into a zero
         variance = jnp.where(jnp.isinf(variance), jnp.nan, variance)
     return sqrt(variance + epsilon * exp(-2 * log))
