@@ -26,6 +26,7 @@ from sigprop.cli import run
 from sigprop.registry import entries as registry
 from sigprop.tables.table import Table
 
+TORCH = "torch is an extra that the tests do not install; tests/reading/test_page.py runs it"
 INSTALLS = ".ci/run types it as it stands in a fresh environment"
 EXCLUDED = {
     "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e . && "
@@ -33,6 +34,8 @@ EXCLUDED = {
     'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[test]" && '
     ".venv/bin/pytest -q": INSTALLS,
     "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e .": INSTALLS,
+    "sigprop inspect mymodel.py:build": TORCH,
+    "sigprop inspect --hf gpt2 --set n_layer=4": TORCH,
 }
 # four programs of two applications
 FEW = "--set loops=2 --set matrices=1 --variable width --samples 4 --steps 1"
@@ -75,8 +78,10 @@ CODES = {
 """Commands whose exit code is not 0: the pages say that they are rejected."""
 
 WITHOUT = {
+    "from torch import nn": TORCH,
+    "sp.read(build": TORCH,
     "torch.optim.AdamW": "torch is an extra that the tests do not install; "
-    "tests/prescriptions/test_prescribed_objects.py runs it where it is"
+    "tests/prescriptions/test_prescribed_objects.py runs it where it is",
 }
 """Python blocks that hold this and do not run."""
 

@@ -143,8 +143,12 @@ def test_a_torn_program_is_compiled_again_and_kept(tmp_path: Path):
     assert [(done.returncode, done.stderr, done.stdout) for done in after] == [
         (0, "", whole.stdout)
     ] * 2
-    assert programs(tmp_path).keys() == kept.keys() and all(
-        cache.whole(str(path)) for path in tmp_path.rglob(f"*{cache.ENTRY}")
+    # small programs are worth keeping or not, as busy as the machine is
+    passes = {name for name in kept if name.startswith("jit_run-")}
+    assert (
+        passes
+        and passes <= programs(tmp_path).keys()
+        and all(cache.whole(str(path)) for path in tmp_path.rglob(f"*{cache.ENTRY}"))
     )
 
 
