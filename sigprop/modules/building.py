@@ -115,7 +115,7 @@ def _without_memory() -> Iterator[None]:
         if param is not None and not param.is_meta:
             if id(param) not in moved:
                 empty = nn.Parameter(param.detach().to("meta"), param.requires_grad)
-                empty.__dict__.update(param.__dict__)
+                vars(empty).update(vars(param))
                 moved[id(param)] = param, empty
             param = moved[id(param)][1]
         register(self, name, param)

@@ -19,6 +19,8 @@ from torch._subclasses.fake_tensor import (  # pyright: ignore[reportMissingImpo
 from torch.fx.experimental.symbolic_shapes import (  # pyright: ignore[reportMissingImports]
     ShapeEnv,
 )
+from torch.fx.node import map_arg  # pyright: ignore[reportMissingImports]
+from torch.utils import _pytree  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
 from sigprop.modules.building import Built
@@ -37,7 +39,7 @@ class Example:
         def change(value: Any) -> Any:
             return function(value) if isinstance(value, torch.Tensor) else value
 
-        mapped = torch.utils._pytree.tree_map
+        mapped = _pytree.tree_map
         return Example(mapped(change, self.args), mapped(change, self.kwargs))
 
 
@@ -107,7 +109,7 @@ class Graph:
             return value
         if node.op == "get_attr":
             return _attribute(self.module, node.target)
-        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), self.value)
+        args, kwargs = map_arg((node.args, node.kwargs), self.value)
         return call(node.target, args, kwargs)
 
 
@@ -183,7 +185,7 @@ def _graph(program: Any, example: Example) -> Graph:
     signature = program.graph_signature
     parameters = signature.inputs_to_parameters
     held = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
-    leaves = torch.utils._pytree.tree_leaves((example.args, example.kwargs))
+    leaves = _pytree.tree_leaves((example.args, example.kwargs))
     module = program.graph_module
     nodes = [node for node in module.graph.nodes if node.op == "placeholder"]
     users = [n for n in nodes if n.name not in parameters and n.name not in held]

@@ -257,7 +257,7 @@ def watched(recorder: Recorder) -> Iterator[None]:
         stack.callback(setattr, init, "_no_grad_trunc_normal_", truncate)
         init._no_grad_trunc_normal_ = trunc_normal
         stack.callback(init.__dict__.pop, "_sigprop_watched")
-        init._sigprop_watched = orthogonal_
+        setattr(init, "_sigprop_watched", orthogonal_)  # noqa: B010 (a name torch has not)
         stack.callback(setattr, public, "__code__", code)
         public.__code__ = _through.__code__
         yield
