@@ -11,6 +11,7 @@ from typing import Any
 from sigprop.architectures import entries
 from sigprop.blocks.variances import INITIALISATIONS, Initialisation
 from sigprop.description.quantities import QUANTITIES
+from sigprop.language.activations import ACTIVATIONS
 from sigprop.tables.cells import cell
 from sigprop.tables.plain import plain
 
@@ -48,7 +49,12 @@ def as_json() -> str:
     }
     return json.dumps(
         plain(
-            {"architectures": architectures, "quantities": _quantities(), "initialisations": named}
+            {
+                "architectures": architectures,
+                "quantities": _quantities(),
+                "activations": list(ACTIVATIONS),
+                "initialisations": named,
+            }
         ),
         indent=1,
         allow_nan=False,
@@ -77,6 +83,7 @@ def as_text() -> str:
     out += _entries(
         {key: f"{parameter.help} [{parameter.accepts}]" for key, parameter in used.items()}, width
     )
+    out += ["", "Activations", "", *_wrap("  " + ", ".join(ACTIVATIONS), width, "  ")]
     out += [
         "",
         f"Initialisations (--set init=NAME): numbers at mlp_ratio={RATIO:g}, the class they fit",

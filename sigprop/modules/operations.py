@@ -12,11 +12,13 @@ from sigprop.modules.patterns import fused
 from sigprop.modules.pointwise import OPERATIONS, Expression, X
 from sigprop.modules.slices import indexed, joined, selected, sliced
 from sigprop.modules.terms import (
+    UNSEEN,
     Attention,
     Contract,
     Embedding,
     Fixed,
     Gain,
+    Hidden,
     Matrix,
     Mean,
     Norm,
@@ -240,6 +242,25 @@ def _softmax(terms: Terms, node: Any) -> Term:
     return Softmax(node, terms.term(node.args[0]))
 
 
+def _masked_fill(terms: Terms, node: Any) -> Term:
+    """Scores of keys that are not seen, filled with -inf or nearly so."""
+    of, mask, value = node.args
+    return _hidden(terms, node, of, mask, value, seen=False)
+
+
+def _where(terms: Terms, node: Any) -> Term:
+    """Scores of keys that are seen, -inf or nearly so elsewhere."""
+    mask, of, value = node.args
+    return _hidden(terms, node, of, mask, value, seen=True)
+
+
+def _hidden(terms: Terms, node: Any, of: Any, mask: Any, value: Any, *, seen: bool) -> Term:
+    low, booleans = terms.number(value), terms.term(mask)
+    if low is None or low > UNSEEN or not isinstance(booleans, Fixed):
+        return terms.unknown(node)
+    return Hidden(node, terms.term(of), booleans, seen)
+
+
 def _attention(terms: Terms, node: Any) -> Term:
     names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
     given = dict(zip(names, node.args, strict=False)) | node.kwargs
@@ -290,6 +311,8 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "rms_norm": _rms_norm,
     "embedding": _embedding,
     "mean": _mean,
+    "masked_fill": _masked_fill,
+    "where": _where,
     "softmax": _softmax,
     "_softmax": _softmax,
     "scaled_dot_product_attention": _attention,

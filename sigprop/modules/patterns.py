@@ -18,6 +18,7 @@ from sigprop.modules.terms import (
     Attention,
     Contract,
     Fixed,
+    Hidden,
     Joined,
     Mean,
     Norm,
@@ -151,8 +152,9 @@ def _attention(product: Contract) -> Attention | None:
     if not isinstance(product.left, Softmax):
         return None
     scores, mask = product.left.of, None
-    scale, cap = 1.0, None
-    if isinstance(scores, Offset):
+    scale, cap, hides = 1.0, None, False
+    if isinstance(scores, (Offset, Hidden)):
+        hides = isinstance(scores, Hidden) and not scores.seen
         scores, mask = scores.of, scores.by
     inner, function = base(scores)
     if function.factor is not None:
@@ -174,6 +176,7 @@ def _attention(product: Contract) -> Attention | None:
         mask=mask,
         cap=cap,
         head_dim=inner.node.args[0].meta["val"].shape[-1],
+        hides=hides,
     )
 
 

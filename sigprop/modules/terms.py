@@ -13,6 +13,9 @@ from typing import Any
 
 from sigprop.modules.pointwise import Expression, X
 
+UNSEEN = -1e4
+"""A score below it is that of a key that is not seen."""
+
 
 @dataclass(eq=False)
 class Term:
@@ -144,6 +147,15 @@ class Offset(Term):
 
 
 @dataclass(eq=False)
+class Hidden(Term):
+    """of where fixed booleans are ``seen``, elsewhere so low that a softmax passes it over."""
+
+    of: Term
+    by: Fixed
+    seen: bool
+
+
+@dataclass(eq=False)
 class Part(Term):
     """Some of the entries along an axis: from ``start`` up to ``stop`` of ``length``."""
 
@@ -195,8 +207,9 @@ class Turned(Term):
 
 @dataclass(eq=False)
 class Attention(Term):
-    """Heads of softmax(scale q . k + mask) v; mask: a fixed [T, T] table of what is added, or None;
-    cap: scores are cap tanh(score / cap)."""
+    """Heads of softmax(scale q . k + mask) v; mask: a fixed [T, T] table of what is added, or of
+    booleans that say which keys are seen, or None; hides: they say which are not; cap: scores are
+    cap tanh(score / cap)."""
 
     query: Term
     key: Term
@@ -206,6 +219,7 @@ class Attention(Term):
     mask: Fixed | None
     cap: float | None
     head_dim: int
+    hides: bool = False
 
 
 @dataclass(eq=False)

@@ -12,11 +12,9 @@ from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Normalise, Vector
 from sigprop.language.scores import Scores
 from sigprop.modules.patterns import table_of
-from sigprop.modules.terms import Attention, Gain, Matrix, Norm, Pointwise, Term, Turned
+from sigprop.modules.terms import UNSEEN, Attention, Gain, Matrix, Norm, Pointwise, Term, Turned
 from sigprop.reading.converter import Converter
 from sigprop.reading.stem import mean_square, where
-
-MASKED = -1e4  # scores below it are of keys that are not seen
 
 
 class Turn(NamedTuple):
@@ -137,9 +135,10 @@ def _mask(converter: Converter, term: Attention) -> Any:
         )
     table = np.broadcast_to(table, (tokens, tokens))
     value = converter.stem.graph.value(term.mask.node)
-    allowed = table.astype(bool) if str(value.dtype) == "torch.bool" else table > MASKED
+    allowed = table.astype(bool) if str(value.dtype) == "torch.bool" else table > UNSEEN
     if str(value.dtype) != "torch.bool" and table[allowed].any():
         raise InputError(f"{where(term)}: a bias on scores; accepted: a mask")
+    allowed = ~allowed if term.hides else allowed
     if allowed.all():
         return "none"
     causal = np.tril(np.ones((tokens, tokens), dtype=bool))

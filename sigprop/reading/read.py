@@ -11,18 +11,21 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.reading.requirements import require
+from sigprop.tables.table import Table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reading:
     """What was read of a module.
 
-    architecture: its description; width: n; paths: of every application, the module that writes;
-    make: the user's function, None where a module was given; findings: what stands out, a line
-    each; built: the module with its parameters' laws; graph, stream: where every number comes from.
+    architecture: its description; applications: what each was read as; width: n; paths: of every
+    application, the module that writes; make: the user's function, None where a module was given;
+    findings: what stands out, a line each; built: the module with its parameters' laws; graph,
+    stream: where every number comes from.
     """
 
     architecture: Architecture
+    applications: tuple[Any, ...]
     width: int
     paths: tuple[str, ...]
     make: Callable[[], Any] | None
@@ -30,6 +33,19 @@ class Reading:
     built: Any
     graph: Any
     stream: Any
+
+    @property
+    def laws(self) -> Table:
+        """Every matrix and bias by kind: its rows of the parameter, its law, its fan-in, how many
+        of them differ, how many applications use them."""
+        from sigprop.reading.summary import laws
+
+        return laws(self.architecture, self.applications, self.built.copies)
+
+    def __repr__(self) -> str:
+        from sigprop.reading.summary import text
+
+        return text(self.architecture, self.width, self.paths, self.findings)
 
 
 def read(model: Any, example: Any) -> Reading:
@@ -76,7 +92,7 @@ def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
     )
     paths = tuple(application.path for application in applications)
     said = findings(built, applications)
-    return Reading(described, width, paths, make, said, built, graph, found)
+    return Reading(described, (*applications,), width, paths, make, said, built, graph, found)
 
 
 def _is_function(model: Any) -> bool:

@@ -65,7 +65,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "token_cosine": Parameter(
         "common cosine of the unit-variance inputs",
-        "a number from 0 to 1",
+        "a number from 0 to 1 (negative ones: input_gram)",
         readers.optional(readers.number(0, 1)),
     ),
     "input_gram": Parameter(

@@ -63,7 +63,7 @@ def rotated(x: Any, base: float) -> Any:
 
 class Attention(nn.Module):
     """Heads. packed: None, matrices of their own, or how one matrix is cut: 'chunk', 'split',
-    'slice'; form: 'sdpa' or 'eager'."""
+    'slice'; form: 'sdpa', or one of ``MASKS``."""
 
     def __init__(
         self,
@@ -114,7 +114,10 @@ class Attention(nn.Module):
             q, k = rotated(q, self.base), rotated(k, self.base)
         group = HEADS // self.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        mixed = (sdpa if self.form == "sdpa" else eager)(q, k, v, self.causal, self.cap)
+        if self.form == "sdpa":
+            mixed = sdpa(q, k, v, self.causal, self.cap)
+        else:
+            mixed = eager(q, k, v, self.causal, self.cap, MASKS[self.form])
         return self.u(mixed.transpose(1, 2).reshape(x.shape))
 
 
@@ -124,14 +127,29 @@ def sdpa(q: Any, k: Any, v: Any, causal: bool, cap: float | None) -> Any:
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-def eager(q: Any, k: Any, v: Any, causal: bool, cap: float | None) -> Any:
-    """Attention in three operations, with a mask that is added."""
+def added(scores: Any, later: Any) -> Any:
+    """Scores plus -inf at later tokens."""
+    return scores + torch.zeros(later.shape).masked_fill(later, float("-inf"))
+
+
+MASKS: dict[str, Callable[[Any, Any], Any]] = {
+    "eager": added,
+    "filled": lambda scores, later: scores.masked_fill(later, float("-inf")),
+    "chosen": lambda scores, later: torch.where(~later, scores, -1e9),
+}
+"""How scores of later tokens are hidden: scores, booleans of later tokens."""
+
+
+def eager(
+    q: Any, k: Any, v: Any, causal: bool, cap: float | None, hide: Callable[[Any, Any], Any]
+) -> Any:
+    """Attention in three operations."""
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     if cap is not None:
         scores = cap * torch.tanh(scores / cap)
     if causal:
         tokens = q.shape[-2]
-        scores = scores + torch.full((tokens, tokens), float("-inf")).triu(1)
+        scores = hide(scores, torch.ones(tokens, tokens, dtype=torch.bool).triu(1))
     return torch.softmax(scores, dim=-1) @ v
 
 

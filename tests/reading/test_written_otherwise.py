@@ -103,6 +103,8 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any]] = {
         lambda: modules.gpt(1, form="eager"),
         None,
     ),
+    "a mask that fills": (lambda: modules.gpt(1), lambda: modules.gpt(1, form="filled"), None),
+    "a mask that chooses": (lambda: modules.gpt(1), lambda: modules.gpt(1, form="chosen"), None),
     "eager or fused, rotary, grouped": (llama_as(), llama_as(form="eager"), None),
     "RMSNorm written out or not": (llama_as(), llama_as(norm=rms), None),
     "RMSNorm by division": (llama_as(), llama_as(norm=lambda: modules.DividedRms(WIDTH)), None),
