@@ -38,6 +38,7 @@ def findings(built: Built, applications: Sequence[Application]) -> tuple[str, ..
         *_outliers(uses),
         *_packed(built, uses),
         *_unscaled(applications),
+        *_single(applications),
     )
 
 
@@ -143,6 +144,22 @@ def _unscaled(applications: Sequence[Application]) -> Iterator[str]:
             f"{names}: {next(iter(kinds.values()))}, as the matrices inside the branches: what "
             f"{len(applications)} applications write is not scaled by depth"
         )
+
+
+def _single(applications: Sequence[Application]) -> Iterator[str]:
+    """Attention with one head of keys and values, which no width averages."""
+    for application in applications:
+        assert application.block is not None
+        for node in application.block.attention:
+            keys = [matrix for matrix in walk(node.key) if isinstance(matrix, Linear)]
+            drawn = [application.weights[matrix.weight] for matrix in keys]
+            if any(d.stop - d.start == node.scores.head_dim for d in drawn):
+                kind = pattern(f"{application.path}.")[:-1]
+                yield (
+                    f"{kind}: one head of keys and values; it does not average out as the width "
+                    f"grows, so theory has expectations over it, and their ratios are approximate"
+                )
+                return
 
 
 def _last(branch: Vector) -> Linear | None:

@@ -12,6 +12,7 @@ import pytest
 import sigprop as sp
 
 torch = pytest.importorskip("torch")
+modules: Any = pytest.importorskip("torch_modules")
 nn: Any = torch.nn
 F: Any = torch.nn.functional
 WIDTH, HEADS, LAYERS = 32, 2, 3
@@ -115,6 +116,14 @@ def test_layers_that_are_copied_are_named():
         for line in found.findings
     )
     assert found.architecture.tied
+
+
+def test_one_head_of_keys_and_values_is_named():
+    """The wide limit is then random, and what is predicted its mean."""
+    found = sp.read(lambda: modules.llama(1, kv_heads=1), modules.ids())
+    assert any("one head of keys and values" in line for line in found.findings)
+    several = sp.read(lambda: modules.llama(1, kv_heads=2), modules.ids())
+    assert not any("one head" in line for line in several.findings)
 
 
 def test_a_reading_is_shown_by_its_kinds_and_its_laws():
