@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.inspect import TOLERANCES, predictions, table
+from sigprop.inspection.inspect import TOLERANCES, VALUES, predictions, table
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -115,18 +115,18 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
 def _rows(network: Any, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
-    pairs = np.triu_indices(network.cosine.shape[-1], 1)
+    means = {quantity: mean(network) for quantity, mean in VALUES.items()}
     states = list(enumerate(("", *reading.paths)))
     found: dict[Row, float] = {}
     for at, path in states:
         if at:
             found["write_variance", path, at] = _log(network.write[at - 1].mean())
-        found["residual_variance", path, at] = _log(network.variance[at].mean())
-        found["token_cosine", path, at] = float(network.cosine[at][pairs].mean())
+        found["residual_variance", path, at] = _log(means["residual_variance"][at])
+        found["token_cosine", path, at] = float(means["token_cosine"][at])
     for name, value in network.second.items():
         found["second_moment", name, None] = _log(value)
     for at, path in reversed(states):
-        found["gradient_variance", path, at] = _log(network.gradient[at].mean())
+        found["gradient_variance", path, at] = _log(means["gradient_variance"][at])
     for name, value in network.weight_gradient.items():
         found["weight_gradient", name, None] = _log(value)
     return found
@@ -139,7 +139,7 @@ def _log(value: float) -> float:
 
 def _judged(given: list[dict[Row, float]], band: list[dict[Row, float]]) -> list[dict[str, Any]]:
     """A row each, the deviation from the band's mean with the scatter of both."""
-    keys = [key for key in band[0] if all(key in one for one in (*given, *band))]
+    keys = list(band[0])  # both have the same parameters and sub-blocks
     x, reference = (
         np.array([[one[key] for key in keys] for one in many]) for many in (given, band)
     )

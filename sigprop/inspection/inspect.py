@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.errors import InputError, near_miss
+from sigprop.errors import Diverged, InputError, near_miss
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
+from sigprop.verdict.decide import Interval
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
-from sigprop.verdict.looks import boundary, simultaneous, student
 from sigprop.verdict.moments import Moments
 
 Floats = NDArray[np.float64]
@@ -52,9 +52,7 @@ def inspect(
     rows: list[dict[str, Any]] = []
     for quantity in quantities:
         values = np.stack([VALUES[quantity](network) for network in ran])
-        rows += _rows(found, quantity, values, *predicted[quantity])
-    if count > 1:
-        _judge(rows, limits)
+        rows += _rows(found, quantity, values, *predicted[quantity], limits[quantity])
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
     tolerated = {quantity: limits[quantity] for quantity in quantities}
     return table(found, rows, verdict, {"samples": count, "tolerances": tolerated})
@@ -111,6 +109,8 @@ def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Fl
     }
     for row in table:
         apart = row.get("token_2") is None or row["token_2"] != row["token"]
+        if apart and row["value"] is None:
+            raise Diverged(row["application"])
         if apart:
             sums[row["quantity"]][row["application"]].append((row["value"], row["error"] or 0.0))
     return {
@@ -137,49 +137,45 @@ VALUES: dict[str, Callable[[Any], Floats]] = {
 
 
 def _rows(
-    found: Reading, quantity: str, values: Floats, predicted: Floats, error: Floats
+    found: Reading,
+    quantity: str,
+    values: Floats,
+    predicted: Floats,
+    error: Floats,
+    tolerance: float,
 ) -> list[dict[str, Any]]:
     """One quantity's rows. values: [S, D + 1]; deviations are relative, of cosines absolute."""
     scale = np.ones_like(predicted) if quantity == "token_cosine" else np.abs(predicted)
     deviations = (values - predicted) / scale
-    several = len(values) > 1
-    intervals = _intervals(deviations, error / scale) if several else ()
+    interval = _interval(deviations, error / scale) if len(values) > 1 else None
     rows: list[dict[str, Any]] = []
-    for application, path in enumerate(("", *found.paths)):
-        se, *ends = (float(column[application]) for column in intervals) if several else (None,)
+    for at, path in enumerate(("", *found.paths)):
         row: dict[str, Any] = {
             "module": path,
             "quantity": quantity,
-            "application": application,
-            "measured": float(values[:, application].mean()),
-            "se": None if se is None else se * float(scale[application]),
-            "theory": float(predicted[application]),
-            "error": float(error[application]),
-            "deviation": float(deviations[:, application].mean()),
+            "application": at,
+            "measured": float(values[:, at].mean()),
+            "se": None if interval is None else float(interval.se[at] * scale[at]),
+            "theory": float(predicted[at]),
+            "error": float(error[at]),
+            "deviation": float(deviations[:, at].mean()),
         }
-        rows.append(row | dict(zip(INTERVAL, ends, strict=False)))
+        if interval is not None:
+            row |= {name: float(interval.arrays[name][at]) for name in ENDS}
+            row["verdict"] = _verdict(interval, at, tolerance)
+        rows.append(row)
     return rows
 
 
-INTERVAL = ("lower", "upper", "simultaneous_lower", "simultaneous_upper")
+def _interval(deviations: Floats, error: Floats) -> Interval:
+    """Of the mean deviation [R] of networks [S, R], wider by the theory's error."""
+    return Interval.at_one_width(Moments.of(deviations, np.ones_like(deviations)), error)
 
 
-def _intervals(deviations: Floats, error: Floats) -> tuple[Floats, ...]:
-    """Of the mean deviation [R] of networks [S, R]: its standard error, 90 % interval and the 99 %
-    interval that holds for all rows at once, both wider by the theory's error."""
-    moments = Moments.of(deviations, np.ones_like(deviations))
-    se = np.sqrt(moments.variance / moments.count)
-    freedom = np.full(len(se), float(moments.count - 1))
-    near = student(boundary(1), freedom) * se + error
-    far = student(simultaneous(moments.covariance, 1), freedom) * se + error
-    middle = moments.mean
-    return se, middle - near, middle + near, middle - far, middle + far
+ENDS = ("lower", "upper", "simultaneous_lower", "simultaneous_upper")
 
 
-def _judge(rows: list[dict[str, Any]], tolerances: dict[str, float]) -> None:
-    """Give every row its verdict."""
-    for row in rows:
-        tolerance = tolerances[row["quantity"]]
-        inside = max(-row["lower"], row["upper"]) <= tolerance
-        outside = max(row["simultaneous_lower"], -row["simultaneous_upper"]) > tolerance
-        row["verdict"] = CONFIRMED if inside else REJECTED if outside else INCONCLUSIVE
+def _verdict(interval: Interval, row: int, tolerance: float) -> str:
+    if interval.inside(tolerance)[row]:
+        return CONFIRMED
+    return REJECTED if interval.outside(tolerance)[row] else INCONCLUSIVE

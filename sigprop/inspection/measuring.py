@@ -135,9 +135,8 @@ def _gradients(
     )
     states, weights = found[: len(places.states)], found[len(places.states) :]
     return np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in states]), {
-        name: width * _mean_square(gradient)
+        name: 0.0 if gradient is None else width * _mean_square(gradient)
         for name, gradient in zip(trained, weights, strict=True)
-        if gradient is not None
     }
 
 

@@ -77,7 +77,6 @@ class Built:
     parameters: dict[str, Parameter]
     same: dict[str, str]
     copies: dict[str, str]
-    recorded: bool
 
 
 def _box(
@@ -192,7 +191,7 @@ def _built(module: Any, recorder: Recorder | None) -> Built:
         parameters[name] = _parameter(name, tensor, held)
         origin = _contents(tensor) if held is None else held.origin
         copies[name] = same[name] if origin is None else origins.setdefault(origin, same[name])
-    return Built(module, parameters, same, copies, recorder is not None)
+    return Built(module, parameters, same, copies)
 
 
 def _contents(tensor: Any) -> object:

@@ -62,7 +62,6 @@ LAYOUT = {
         "lift_fresh",
         "expand_as",
         "view_as",
-        "numpy_T",
         "mT",
     ),
 }

@@ -107,6 +107,8 @@ class Reader:
 
     def part(self, node: Any, of: Any, axis: int, start: int, stop: int) -> Term:
         """Return some entries along an axis; all of them are the term itself."""
-        length = of.meta["val"].shape[axis]
+        whole = tuple(of.meta["val"].shape)
         inner = self.term(of)
-        return inner if stop - start == length else Part(node, inner, axis, start, stop, length)
+        if stop - start == whole[axis]:
+            return inner
+        return Part(node, inner, axis, start, stop, whole[axis], whole)

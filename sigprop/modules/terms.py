@@ -157,13 +157,15 @@ class Hidden(Term):
 
 @dataclass(eq=False)
 class Part(Term):
-    """Some of the entries along an axis: from ``start`` up to ``stop`` of ``length``."""
+    """Some of the entries along an axis: from ``start`` up to ``stop`` of ``length``; whole: the
+    shape that they are cut from."""
 
     of: Term
     axis: int
     start: int
     stop: int
     length: int
+    whole: tuple[int, ...]
 
 
 @dataclass(eq=False)

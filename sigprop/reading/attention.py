@@ -12,9 +12,22 @@ from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Normalise, Vector
 from sigprop.language.scores import Scores
 from sigprop.modules.patterns import table_of
-from sigprop.modules.terms import UNSEEN, Attention, Gain, Matrix, Norm, Pointwise, Term, Turned
+from sigprop.modules.terms import (
+    UNSEEN,
+    Attention,
+    Gain,
+    Matrix,
+    Norm,
+    Part,
+    Pointwise,
+    Term,
+    Turned,
+)
 from sigprop.reading.converter import Converter
 from sigprop.reading.stem import mean_square, where
+
+EPSILON = 1e-3
+"""Of the variance of what a head's norm divides: an epsilon below it is left out."""
 
 
 class Turn(NamedTuple):
@@ -45,14 +58,29 @@ def _leg(converter: Converter, term: Term, head_dim: int) -> Leg:
             gain *= math.sqrt(mean_square(converter.stem.law(term.parameter), term))
             term = term.of
         elif isinstance(term, Pointwise) and term.function.factor is not None:
-            gain, term = gain * term.function.factor, term.of
+            gain *= math.copysign(1.0, term.function.factor) if normed else term.function.factor
+            term = term.of
         elif isinstance(term, Norm) and term.length == head_dim and term.kind == "rms":
+            _check_epsilon(converter, term)
             normed, term = True, term.of
         elif _over_heads(term):
             of, root = _normed_over_heads(converter, term)
             return Leg(of, gain / root, normed, turn)
         else:
             return Leg(converter.vector(term), gain, normed, turn)
+
+
+def _check_epsilon(converter: Converter, term: Norm) -> None:
+    """Raise ``InputError`` where a head's norm is not far above its epsilon, which ``Scores`` does
+    not have."""
+    matrix = term.of.of if isinstance(term.of, Part) else term.of
+    if isinstance(matrix, Matrix):
+        variance = converter.stem.law(matrix.parameter).variance * matrix.columns
+        if term.epsilon > EPSILON * variance:
+            raise InputError(
+                f"{where(term)}: epsilon {term.epsilon:.3g} in a norm of queries or keys of "
+                f"variance {variance:.3g}; accepted: at most {EPSILON:g} of it"
+            )
 
 
 def _over_heads(term: Term) -> bool:

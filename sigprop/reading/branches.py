@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+from sigprop.errors import InputError
 from sigprop.language.expression import Activate, Product, Vector
 from sigprop.modules.pointwise import activation
 from sigprop.modules.terms import (
@@ -18,17 +22,30 @@ from sigprop.modules.terms import (
 )
 from sigprop.reading.attention import attention
 from sigprop.reading.converter import Converter, Rule
+from sigprop.reading.stem import where
 
 
 def _part(converter: Converter, term: Part) -> Vector:
-    """Rows of a matrix that several share."""
+    """Rows of a matrix that several share; raises ``InputError`` for a choice of tokens, and for
+    rows that lie apart in a matrix whose rows have several laws."""
     inner = term.of
+    others = term.whole[: term.axis] + term.whole[term.axis + 1 :]
+    if converter.stem.tokens not in others:
+        raise InputError(
+            f"{where(term)}: a choice of tokens in a branch; accepted: all tokens, or features"
+        )
     if not isinstance(inner, Matrix) or inner.rows % term.length:
         if isinstance(inner, Pointwise):
             function = inner.function
-            part = Part(term.node, inner.of, term.axis, term.start, term.stop, term.length)
+            part = replace(term, of=inner.of)
             return _pointwise(converter, Pointwise(term.node, part, function))
         raise converter.refused(term)
+    together = math.prod(term.whole[term.axis :]) >= inner.rows
+    if not together and converter.stem.parameters[inner.parameter].pieces:
+        raise InputError(
+            f"{inner.parameter}: filled in pieces, and read in rows that lie apart; accepted: one "
+            f"law for all rows"
+        )
     each = inner.rows // term.length
     return converter.matrix(inner, term.start * each, term.stop * each)
 

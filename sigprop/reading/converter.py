@@ -39,11 +39,6 @@ class Drawn:
     packed: bool = False
     axis: int = 0
 
-    @property
-    def key(self) -> tuple[str, int, int]:
-        """What two uses of one matrix have in common."""
-        return self.parameter, self.start, self.stop
-
 
 @dataclass
 class Application:

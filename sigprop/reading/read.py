@@ -55,8 +55,9 @@ def read(model: Any, example: Any) -> Reading:
     model: a function that returns a ``torch.nn.Module`` (its initialisers are recorded, no memory
     is taken for parameters), or a module (the mean and variance of what each parameter holds);
     example: what it is called with, a tensor, a tuple of arguments or a dict of named ones, of one
-    input. Returns a ``Reading``. Raises ``InputError`` for an operation without a rule, a law that
-    is not known, a module without a residual stream. Source: derived (tests/reading).
+    input; of several outputs the first is read. Returns a ``Reading``. Raises ``InputError`` for an
+    operation without a rule, a law that is not known, a module without a residual stream. Source:
+    derived (tests/reading).
     """
     require("torch")
     from sigprop.modules.building import build, given

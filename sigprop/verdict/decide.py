@@ -61,7 +61,7 @@ def weigh_up(
     shares = np.stack([r.variance_share for r in rungs]).max(axis=0)
     heavy = (shares > HEAVY) & (_pull(rungs, plan.weight[0]) > tolerance / PULL)
     wide = error + np.where(unfit, abs(best.intercept - line.intercept), 0.0)
-    interval = _Interval.of(best, wide, plan.looks)
+    interval = Interval.of(best, wide, plan.looks)
     arrays = interval.arrays | {
         "slope": best.coefficients[1] * n1,
         "slope_se": best.errors[1] * n1,
@@ -103,7 +103,7 @@ def _trouble(heavy: bool, unfit: bool, share: float, p: float) -> str:
 
 
 @dataclass(frozen=True)
-class _Interval:
+class Interval:
     """Estimates a with their standard errors, critical values for a row alone and for all rows at
     once, and what the intervals are widened by: [R] each."""
 
@@ -114,11 +114,21 @@ class _Interval:
     wide: Floats
 
     @classmethod
-    def of(cls, best: Fit, wide: Floats, looks: int) -> _Interval:
+    def of(cls, best: Fit, wide: Floats, looks: int) -> Interval:
         """Return the intervals of a fit that is looked at so many times."""
         critical = student(boundary(looks), best.freedom)
         limit = student(simultaneous(best.covariance, looks), best.freedom)
         return cls(best.intercept, best.se, critical, limit, wide)
+
+    @classmethod
+    def at_one_width(cls, moments: Moments, wide: Floats) -> Interval:
+        """Return the intervals of networks of one width about their own mean (``judge``
+        extrapolates, this does not)."""
+        freedom = np.full(len(moments.mean), float(moments.count - 1))
+        critical = student(boundary(1), freedom)
+        limit = student(simultaneous(moments.covariance, 1), freedom)
+        se = np.sqrt(moments.variance / moments.count)
+        return cls(moments.mean, se, critical, limit, wide)
 
     @property
     def half(self) -> Floats:

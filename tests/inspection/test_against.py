@@ -85,6 +85,21 @@ def test_planted_bugs_are_found_where_they_sit(bug: Any, place: str):
     assert table.verdict == "rejected" and rejected[0]["module"].startswith(place)
 
 
+def test_a_parameter_that_is_out_of_use_is_a_row():
+    """Its gradient is zero, which no fresh network's is."""
+
+    class Bare(Net):
+        def forward(self, ids: Any) -> Any:
+            x = self.words(ids)
+            for k, block in enumerate(self.blocks):
+                x = x + block.down(torch.relu(block.up(x if k == 1 else block.norm(x))))
+            return x
+
+    table = sp.compare(Bare, example(), against=Net, seeds=20)
+    rejected = {row["module"] for row in table if row["verdict"] == "rejected"}
+    assert "blocks.1.norm.weight" in rejected
+
+
 def test_what_one_network_cannot_show_names_how_many_would():
     """Another epsilon at a small stem, 1.2 times it: that many networks of each are rejected."""
 
