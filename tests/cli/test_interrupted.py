@@ -32,6 +32,7 @@ COMMAND = [
     "--jobs",
     "2",
 ]
+EARLIEST = 0.05  # seconds: no command is through by then
 MOST_SECONDS = 5.0  # until a command that is interrupted while it compiles has ended
 
 
@@ -61,10 +62,15 @@ SHORT = {
 @pytest.mark.parametrize("k", range(10))
 def test_an_interrupt_at_a_random_moment(k: int):
     """Of the first seconds, in which modules are imported, programs compiled and processes
-    started; every fourth to the command's process alone."""
+    started; every fourth to the command's process alone. Where a machine is through by then,
+    half as late, until it is not."""
     name, (text, most) = list(SHORT.items())[k % len(SHORT)]
     moment = 0.0 if k == 0 else random.Random(k).uniform(0, most)
-    found = tries.tried(tries.Command(name, text.split(), 0.0, most), moment, group=k % 4 != 3)
+    command = tries.Command(name, text.split(), 0.0, most)
+    found = tries.tried(command, moment, group=k % 4 != 3)
+    while found.code == 0 and not found.fault and moment > EARLIEST:
+        moment /= 2
+        found = tries.tried(command, moment, group=k % 4 != 3)
     assert found.fault == "" and found.code == 130 and found.seconds < MOST_SECONDS, found
 
 
