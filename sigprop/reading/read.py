@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,20 +56,30 @@ def read(model: Any, example: Any) -> Reading:
     model: a function that returns a ``torch.nn.Module`` (its initialisers are recorded, no memory
     is taken for parameters), or a module (the mean and variance of what each parameter holds);
     example: what it is called with, a tensor, a tuple of arguments or a dict of named ones, of one
-    input; of several outputs the first is read. Returns a ``Reading``. Raises ``InputError`` for an
-    operation without a rule, a law that is not known, a module without a residual stream. Source:
-    derived (tests/reading).
+    input. Half precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError``
+    for an operation without a rule, a law that is not known, a module without a residual stream, or
+    of several outputs that are not one stream's. Source: derived (tests/reading).
     """
     require("torch")
-    from sigprop.modules.building import build, given
+    from sigprop.modules.building import build, given, half
     from sigprop.modules.exporting import example_of, export
 
     make = model if _is_function(model) else None
-    built = build(make) if make is not None else given(model)
-    return _read(make, built, export(built, example_of(example)))
+    built, called = build(make) if make is not None else given(model), example_of(example)
+    kind = half(built.module)
+    if kind is None:
+        return _read(make, built, export(built, called), ())
+    # a description has no rounding: what is traced and run has as little as can be
+    built = replace(built, module=copy.deepcopy(built.module).float())
+    called = called.mapped(lambda given: given.float() if given.is_floating_point() else given)
+    single = None if make is None else lambda: make().float()
+    remark = f"{kind} parameters: read, and run, as float32"
+    return _read(single, built, export(built, called), (remark,))
 
 
-def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
+def _read(
+    make: Callable[[], Any] | None, built: Any, graph: Any, remarks: tuple[str, ...]
+) -> Reading:
     """Read a module that is built and traced."""
     from sigprop.modules.reader import Reader
     from sigprop.reading.branches import RULES
@@ -76,9 +87,11 @@ def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
-    from sigprop.reading.stream import WRAPS, stream
+    from sigprop.reading.stream import WRAPS, check_outputs, stream
 
-    found = stream(Reader(graph).term(graph.output))
+    reader = Reader(graph)
+    found = stream(reader.term(graph.output))
+    check_outputs([reader.term(node) for node in graph.outputs])
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
@@ -92,7 +105,7 @@ def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
-    said = findings(built, applications)
+    said = (*remarks, *findings(built, applications))
     return Reading(described, (*applications,), width, paths, make, said, built, graph, found)
 
 
