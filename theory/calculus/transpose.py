@@ -141,11 +141,21 @@ def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
             return [(term, d) for term in terms]
         case Normalise(of=of):
             return [(of, Divide(d, u))]
-        case Attend(query, key, value):
-            legs = {"value": value, "query": query, "key": key}
+        case Attend(query=query, value=value):
+            legs = {"value": value, "query": query, "key": _seen(u)}
             return [(of, AttendTransposed(u, d, leg)) for leg, of in legs.items()]
     raise no_rule(
         u,
         "no rule for its transposed Jacobian",
         "branches of matrices, biases, activations, products, norms, dropout and attention",
     )
+
+
+def _seen(u: Attend) -> Vector:
+    """The keys without what a softmax does not see: a bias adds one number to all of a row's
+    scores, so no gradient arrives at it (where nothing bends, turns or normalises them)."""
+    bent = u.cap is not None or u.scores.rotary or u.scores.qk_norm
+    if bent or not isinstance(u.key, Sum):
+        return u.key
+    seen = tuple(term for term in u.key.terms if not isinstance(term, Bias))
+    return Sum(seen) if len(seen) > 1 else seen[0] if seen else u.key
