@@ -294,4 +294,7 @@ class Attend(Vector):
         return self.scores.uniform and self.kinds == 1 and self.drawn_bias is None
 
     def __str__(self) -> str:
-        return f"attend({self.query}, {self.key}, {self.value})"
+        drawn = self.drawn_bias
+        fixed = self.bias.name if isinstance(self.bias, TokenTable) else ""
+        bias = f", bias {fixed or drawn}" if self.bias is not None else ""
+        return f"attend({self.query}, {self.key}, {self.value}{bias})"
