@@ -107,7 +107,8 @@ def from_config(
     for name, value in read.items():
         setattr(config, name, value)
     example = _example(config, tokens)
-    return Named(lambda: _auto_class(transformers, config).from_config(config), example)
+    auto = _auto_class(transformers, config)
+    return Named(lambda: auto.from_config(config), example)
 
 
 def _auto_class(transformers: Any, config: Any) -> Any:

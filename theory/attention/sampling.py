@@ -145,7 +145,7 @@ def _head(pair: _Pair, z: Points) -> Head:
     if scores.qk_norm or scores.uniform:
         logs = [jnp.zeros_like(log) for log in logs]
     if scores.uniform:
-        sampled = _zero(pair)
+        sampled = _zero(pair, len(z.normals))
     else:
         sampled = (_gaussian if math.isinf(scores.head_dim) else _dotted)(pair, z.normals)
     cap = None if scores.uniform else pair.form.cap
@@ -163,13 +163,14 @@ def _biases(form: Form, z: Float[Array, "C 2 buckets"] | None) -> tuple[Bias | N
     if drawn is None or z is None:
         return fixed
     first, other = (z[:, place][:, drawn.numbers][:, None] for place in range(2))
-    both = drawn.sd_a * first, drawn.sd_b * (drawn.tie * first + (1 - drawn.tie) * other)
+    tie = jnp.broadcast_to(drawn.tie, drawn.sd_b.shape)[None]
+    both = drawn.sd_a[None] * first, drawn.sd_b[None] * (tie * first + (1 - tie) * other)
     return tuple(own if add is None else own + add for own, add in zip(both, fixed, strict=True))
 
 
-def _zero(pair: _Pair) -> _Sampled:
-    """Return scores that are zero."""
-    zero = jnp.zeros((1, *pair.query.ab.shape), dtype=jnp.float64)
+def _zero(pair: _Pair, count: int) -> _Sampled:
+    """Return scores of so many heads that are zero."""
+    zero = jnp.zeros((count, *pair.query.ab.shape), dtype=jnp.float64)
     return _Sampled([zero, zero], pair.query.ab[None], pair.key.ab[None])
 
 
