@@ -98,6 +98,15 @@ class Graph:
             self._values[node] = self._evaluate(node)
         return self._values[node]
 
+    def given(self, node: Any, values: Mapping[Any, Any]) -> Any:
+        """Evaluate a node that depends on parameters from values of these."""
+        if node in values:
+            return values[node]
+        if self.constant(node):
+            return self.value(node)
+        args, kwargs = map_arg((node.args, node.kwargs), lambda inside: self.given(inside, values))
+        return call(node.target, args, kwargs)
+
     def _evaluate(self, node: Any) -> Any:
         if node in self.tensors:
             value = self.tensors[node]

@@ -28,7 +28,7 @@ def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
 
 @rule(AttendTransposed, AttendTransposed)
 def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: Environment) -> Any:
-    """The three legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
+    """The legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
     _check(u.attend, v.attend)
     if (u.leg, u.of) != (v.leg, v.of):
         raise unknown(u, v)
@@ -39,7 +39,7 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
             node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of
         )
     gram = env.memo[key][u.leg]
-    return gram if u.leg == "query" else group_of(u.attend) * gram
+    return gram if u.leg in ("query", "bias") else group_of(u.attend) * gram
 
 
 @rule(Linear, Attend)
