@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -36,11 +36,12 @@ class Law(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Standard normals of K heads: ``normals`` as ``draws`` has them; biases: a drawn bias's
-    numbers at two applications, None where there is none."""
+    """Standard normals of K heads, arrays of numpy or of jax: ``normals`` as ``draws`` has them;
+    biases: a drawn bias's numbers at two applications [K, 2, buckets], None where there is
+    none."""
 
-    normals: Float[np.ndarray, "K both sides coordinates"]
-    biases: Float[np.ndarray, "K 2 buckets"] | None = None
+    normals: Any
+    biases: Any = None
 
 
 def law(node: Attend) -> Law:

@@ -124,8 +124,8 @@ def _numbers(bias: PositionBias) -> Int[np.ndarray, "T T"]:
 
 def _drawn(env: NumericEnvironment, bias: PositionBias, i: str, j: str) -> Drawn:
     """Return a drawn bias at two places; one place shares it with itself."""
-    sds = (jnp.sqrt(_number(env, bias.variance, place)) for place in (i, j))
-    return Drawn(_numbers(bias), *sds, env.tied(bias.weight, i, j))
+    sd_a, sd_b = (jnp.sqrt(_number(env, bias.variance, place)) for place in (i, j))
+    return Drawn(_numbers(bias), sd_a, sd_b, env.tied(bias.weight, i, j))
 
 
 def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:

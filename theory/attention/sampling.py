@@ -165,7 +165,8 @@ def _biases(form: Form, z: Float[Array, "C 2 buckets"] | None) -> tuple[Bias | N
     first, other = (z[:, place][:, drawn.numbers][:, None] for place in range(2))
     tie = jnp.broadcast_to(drawn.tie, drawn.sd_b.shape)[None]
     both = drawn.sd_a[None] * first, drawn.sd_b[None] * (tie * first + (1 - tie) * other)
-    return tuple(own if add is None else own + add for own, add in zip(both, fixed, strict=True))
+    a, b = (own if add is None else own + add for own, add in zip(both, fixed, strict=True))
+    return a, b
 
 
 def _zero(pair: _Pair, count: int) -> _Sampled:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from sigprop.description.architecture import Architecture
+from sigprop.language.expression import PositionBias
 from sigprop.runtime import memory
 from sigprop.theory.attention.draws import coordinates, law, points
 
@@ -20,14 +21,28 @@ DRAWN = 3  # copies of sampled points while they are made
 FLOAT = 8
 
 
+def coupling(arch: Architecture) -> tuple[str, ...]:
+    """The weights whose sharing makes writes, or gradients, of two applications overlap: all but
+    drawn biases on scores. What these act on leaves its branch through a matrix, and reaches it
+    from a matrix on the way back; where those are their own, nothing overlaps."""
+    return tuple(name for name, node in arch.drawn.items() if not isinstance(node, PositionBias))
+
+
+def tied(arch: Architecture) -> bool:
+    """Whether any two applications share a weight that couples them."""
+    return arch.tied and any(
+        len(used) > 1 for name in coupling(arch) for used in arch.applications_of(name).values()
+    )
+
+
 def partners(arch: Architecture) -> int:
     """U, the most steps that share a weight with one, itself not counted."""
     uses = (
         [
-            np.unique(np.asarray(table), return_counts=True)[1].max()
-            for table in arch.slot_tables.values()
+            np.unique(np.asarray(arch.slot_tables[name]), return_counts=True)[1].max()
+            for name in coupling(arch)
         ]
-        if arch.tied
+        if tied(arch)
         else [1]
     )
     return max(int(max(uses)), len(arch.readout.at)) - 1
