@@ -4,6 +4,7 @@ over sampled heads."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,10 +14,11 @@ from jaxtyping import Float
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Vector
 from sigprop.language.scalar import Scalar
-from sigprop.language.scores import DROPPED
+from sigprop.language.scores import DROPPED, Scores
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
-from sigprop.theory.attention.heads import Form, Leg
+from sigprop.theory.attention.draws import leg_points
+from sigprop.theory.attention.heads import Form, Head, Leg
 from sigprop.theory.attention.sampling import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import log_scale
@@ -37,20 +39,16 @@ def attention(
     ``log_scale``."""
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     r = _even(env, node.value, i, j, env.block(values, i, j))
-    over = functools.partial(
-        expectation,
-        node.scores,
-        _form(env, node, i, j),
-        env.resolution.points.get(node.scores),
-        query,
-        key,
-        i == j,
-    )
+    points = env.resolution.points.get(node.scores)
+    over = functools.partial(expectation, node.scores, _form(env, node, i, j))
+    given = (query, key, i == j)
     odds = _odds(env, node, i) if i == j else None
     if of is not None:
         delta = env.block(cotangents, i, j)
         level = _even(env, of, i, j, delta)
-        legs = over(lambda head: mixing.backward(head, r, level, odds))
+        legs = _backward(
+            node.scores, over, points, given, lambda head: mixing.backward(head, r, level, odds)
+        )
         power = node.scores.power
         return {
             "value": legs["value"],
@@ -61,7 +59,29 @@ def attention(
     approximation = env.resolution.approximation
     if approximation is not None:
         return approximate(approximation, node, query, key, spread, i == j)
-    return over(lambda head: mixing.forward(head, spread, odds))
+    return over(points, *given, lambda head: mixing.forward(head, spread, odds))
+
+
+def _backward(
+    scores: Scores,
+    over: Callable[..., Any],
+    points: Float[Array, "K rows sides coordinates"] | None,
+    given: tuple[Leg, Leg, bool],
+    sums: Callable[[Head], dict[str, Any]],
+) -> dict[str, Any]:
+    """The three legs; those of queries and keys over fewer points where they take more work."""
+    count = 0 if points is None else points.shape[0]
+    fewer = leg_points(scores, given[0].ab.shape[-1], count)
+    if points is None or fewer == count:
+        return over(points, *given, sums)
+
+    def part(head: Head, *names: str) -> dict[str, Any]:
+        found = sums(head)
+        return {name: found[name] for name in names}
+
+    return over(points, *given, lambda head: part(head, "value")) | over(
+        points[:fewer], *given, lambda head: part(head, "query", "key")
+    )
 
 
 def _odds(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "1 1 1"] | None:

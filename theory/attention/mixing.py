@@ -62,5 +62,5 @@ def backward(
             for leg in plain
         }
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
-    query, key = legs(head, r[None], delta[None])
-    return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
+    query, key = legs(head, r, delta)
+    return {"value": value, "query": query, "key": key}

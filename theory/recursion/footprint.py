@@ -12,7 +12,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.runtime import memory
-from sigprop.theory.attention.draws import coordinates, points
+from sigprop.theory.attention.draws import Amount, coordinates, points
 
 # of each of P x P pairs while partners are looked for: two int64 tables, index arrays, masks
 PAIR_BYTES = 34
@@ -63,9 +63,16 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
     return FLOAT * (own + (pairs if most else steps * squares * columns))
 
 
-def draw_bytes(arch: Architecture) -> float:
+def amount(arch: Architecture, finer: int = 1) -> Amount:
+    """How many heads of its attention are sampled, and of how many applications each."""
+    most = partners(arch)
+    return Amount(2 if most else 1, most, finer)
+
+
+def draw_bytes(arch: Architecture, finer: int = 1) -> float:
     """Of the points that attention's scores are averaged over while they are drawn, and of one
     application's scores."""
+    heads = amount(arch, finer)
     found = {
         node.scores
         for block in arch.sub_blocks
@@ -73,10 +80,10 @@ def draw_bytes(arch: Architecture) -> float:
         if not node.scores.uniform
     }
     entries = [
-        points(scores, arch.tokens)
-        * 2
+        points(scores, arch.tokens, heads)
+        * heads.places
         * arch.tokens
-        * (2 * coordinates(scores, arch.tokens) + arch.tokens)
+        * (2 * coordinates(scores, arch.tokens, heads.places) + arch.tokens)
         for scores in found
     ]
     return DRAWN * FLOAT * float(sum(entries))
