@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from sigprop.cli.options import Chosen, Repeated, Samples, whole
+from sigprop.cli.options import Chosen, Error, Repeated, Samples, whole
 from sigprop.cli.output import check_out, show
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
@@ -52,6 +52,7 @@ def inspect(
             help="Of residual_variance, token_cosine, gradient_variance; default all.",
         ),
     ] = (),
+    error: Error = None,
 ) -> int:
     """Read a torch model, predict every sub-block, measure the model itself, and judge.
 
@@ -63,6 +64,8 @@ def inspect(
         check_path(plot, FORMATS)
     if (model is None) == (hf is None):
         raise InputError("model: accepted: FILE.py:function, or --hf TYPE")
+    if against is not None and error is not None:
+        raise InputError(f"error={error} at against: accepted: one of the two")
     from sigprop.inspection.inspect import TOLERANCES
     from sigprop.inspection.inspect import inspect as inspected
     from sigprop.reading.sources import from_config, from_file
@@ -91,7 +94,12 @@ def inspect(
             )
         else:
             table = inspected(
-                named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
+                named.build,
+                named.example,
+                seeds=seeds,
+                quantities=wanted,
+                error=error,
+                progress=progress,
             )
     show(table, chosen)
     if plot is not None:

@@ -72,7 +72,7 @@ def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, f
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many networks of each would show what the theories of the two differ by, and a remark."""
-    theories = [predictions(reading, tuple(TOLERANCES)) for reading in (found, meant)]
+    theories = [predictions(reading, tuple(TOLERANCES))[0] for reading in (found, meant)]
     needed: float = math.inf
     for row in rows:
         if row["quantity"] not in TOLERANCES or row["sd"] == 0:

@@ -29,6 +29,7 @@ def inspect(
     seeds: int = 4,
     quantities: Sequence[str] = tuple(TOLERANCES),
     tolerances: dict[str, float] | None = None,
+    error: float | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Measure a torch module at every application and judge it against its own prediction.
@@ -36,7 +37,7 @@ def inspect(
     model, example: as of ``read`` (a ``Reading`` is taken as it is); seeds: how many networks with
     fresh weights (a module is taken as it is, once: no verdict); quantities: of
     'residual_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs
-    of them; tolerances: by quantity.
+    of them; tolerances: by quantity; error: of theory's rows, as of ``predict``.
     Returns a ``Table``, a row an application and quantity, with a verdict (confirmed: every 90 %
     interval inside its tolerance; rejected: a simultaneous 99 % interval outside). Raises
     ``InputError`` as ``read`` does. Source: docs/verdict.md, one width (tests/inspection).
@@ -48,14 +49,15 @@ def inspect(
     if count < 2 and found.make is not None:
         raise InputError(f"seeds={seeds}; accepted: 2 or more")
     ran = _ran(found, count, Silent() if progress is None else progress)
-    predicted = predictions(found, quantities)
+    predicted, short = predictions(found, quantities, error)
     rows: list[dict[str, Any]] = []
     for quantity in quantities:
         values = np.stack([VALUES[quantity](network) for network in ran])
         rows += _rows(found, quantity, values, *predicted[quantity], limits[quantity])
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
     tolerated = {quantity: limits[quantity] for quantity in quantities}
-    return table(found, rows, verdict, {"samples": count, "tolerances": tolerated})
+    notes = {"samples": count, "tolerances": tolerated, "remarks": short}
+    return table(found, rows, verdict, notes)
 
 
 def table(
@@ -98,11 +100,14 @@ def _checked(tolerances: dict[str, float]) -> dict[str, float]:
     return tolerances
 
 
-def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
-    """Predict every quantity's mean over tokens at every application, and a bound of its error."""
+def predictions(
+    found: Reading, quantities: Sequence[str], error: float | None = None
+) -> tuple[dict[str, tuple[Floats, Floats]], list[str]]:
+    """Predict every quantity's mean over tokens at every application, and a bound of its error;
+    and remarks where an error that was asked for is not met."""
     from sigprop.theory.predictions.predict import predict
 
-    table = predict(found.architecture, list(quantities))
+    table = predict(found.architecture, list(quantities), error=error)
     depth = found.architecture.depth
     sums: dict[str, list[list[tuple[float, float]]]] = {
         quantity: [[] for _ in range(depth + 1)] for quantity in quantities
@@ -113,13 +118,14 @@ def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Fl
             raise Diverged(row["application"])
         if apart:
             sums[row["quantity"]][row["application"]].append((row["value"], row["error"] or 0.0))
-    return {
+    means = {
         quantity: (
             np.array([math.fsum(v for v, _ in at) / len(at) for at in lists]),
             np.array([math.fsum(e for _, e in at) / len(at) for at in lists]),
         )
         for quantity, lists in sums.items()
     }
+    return means, list((table.notes or {}).get("remarks", ()))
 
 
 def _mean_cosine(network: Any) -> Floats:

@@ -16,7 +16,8 @@ from sigprop.language.scores import Scores
 # coordinates of Sobol points; further ones are plain normals (with so many, as good: what points of
 # low discrepancy fill is a few coordinates)
 LEADING = 1024
-WORK = 2.0**32  # floating-point operations for one expectation
+WORK = 2.0**31  # floating-point operations for one expectation
+NORMALISED = 8  # times as many where queries and keys are normalised: scores are then of order one
 # points a replicate; more of them help less than more replicates: some pairs of coordinates fill no
 # faster up to 2^15
 FEWEST, MOST = 16, 4096
@@ -48,8 +49,9 @@ def points(scores: Scores, tokens: int, amount: Amount = Amount()) -> int:  # no
     ``amount.finer``."""
     if scores.uniform:
         return 1
-    each = _forward_work(scores, tokens) * max(1.0, amount.partners / 4)
-    count = int(np.clip(2 ** math.floor(math.log2(WORK / each)), FEWEST, MOST))
+    work = WORK * (NORMALISED if scores.qk_norm else 1) / max(1.0, amount.partners / 4)
+    share = math.log2(work / _forward_work(scores, tokens))
+    count = int(np.clip(2 ** math.floor(share), FEWEST, MOST))
     return amount.finer * count
 
 
@@ -104,7 +106,7 @@ def _chi(x: Float[np.ndarray, "K n n"], degrees: float) -> Float[np.ndarray, "K 
     return np.sqrt(2 * gammaincinv(half, diagonal))[:, :, None] * np.eye(x.shape[-1])
 
 
-def _first(scores: Scores, tokens: int) -> Bool[np.ndarray, "rows sides coordinates"]:
+def _first(scores: Scores, tokens: int) -> Bool[np.ndarray, "both sides most"]:
     """Tell which coordinates of two applications are those of the first."""
     sides, size = 1 if math.isinf(scores.head_dim) else 2, coordinates(scores, tokens)
     first = np.zeros((2 * tokens, sides, size), dtype=bool)
@@ -116,8 +118,8 @@ def _normals(
     count: int,
     shape: tuple[int, int, int],
     seed: int,
-    first: Bool[np.ndarray, "rows sides coordinates"],
-) -> Float[np.ndarray, "K *shape"]:
+    first: Bool[np.ndarray, "both sides most"],
+) -> Float[np.ndarray, "K rows sides coordinates"]:
     """Sobol points in the leading coordinates, the first application's before the second's, plain
     normals in the others."""
     from scipy.stats import qmc  # half a second: only where a head is sampled

@@ -78,6 +78,11 @@ class Head(NamedTuple):
     sides: tuple[Side, Side] | None = None
     angle: Angle | None = None
 
+    @property
+    def same(self) -> bool:
+        """Tell if a and b are one place."""
+        return self.omega_a is self.omega_b
+
 
 def factor(leg: Leg, same: bool) -> Factor:
     """[B, T or 2T, same]: A with A A^T = the (stacked) Gram; singular Grams too. Leading columns

@@ -104,13 +104,17 @@ def _key(head: Head, mixed: _Mixed, delta: ValueGram) -> Gram:
     a, b = _seen(head, "key")
     left, right = turned(mixed.left)[:, :, :, None], mixed.right[:, :, :, None]
     from_b = jnp.einsum("cbuft,bvt->cbufv", b, delta)
-    from_a = jnp.einsum("cbsfv,bvt->cbsft", a, delta)
     both = jnp.einsum("cbuft,cbvt->cbufv", b, delta[None] * mixed.both)
 
     def over(x: Reach, y: Reach) -> Gram:
         return jnp.einsum("cbsft,cbuft->bsu", x, y) / a.shape[3]
 
-    return mixed.r[0] * over(a, from_b) + over(a, both - left * from_b) - over(from_a * right, b)
+    gram = mixed.r[0] * over(a, from_b)
+    if head.same:  # each other's transpose
+        half = over(a, both / 2 - left * from_b)
+        return gram + half + turned(half)
+    from_a = jnp.einsum("cbsfv,bvt->cbsft", a, delta)
+    return gram + over(a, both - left * from_b) - over(from_a * right, b)
 
 
 def _seen(head: Head, leg: str) -> tuple[Reach, Reach]:
