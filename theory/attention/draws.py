@@ -25,7 +25,7 @@ FEWEST, MOST = 16, 4096
 
 class Amount(NamedTuple):
     """How many heads are sampled. places: 1 where no two applications share a weight, else 2;
-    partners: applications that share a weight with one, for all of which there is one ``WORK``;
+    partners: applications that share a weight with one;
     finer: times the points of ``points``, a power of two."""
 
     places: int = 2
@@ -45,14 +45,13 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 def points(scores: Scores, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
     """How many points a replicate has: a power of two that keeps an expectation near ``WORK``
-    operations (a quarter of it for each further partner, from the fourth on), times
-    ``amount.finer``."""
+    operations, times ``amount.finer``; from the third partner on fewer, so that they take about
+    as much together as two would."""
     if scores.uniform:
         return 1
-    work = WORK * (NORMALISED if scores.qk_norm else 1) / max(1.0, amount.partners / 4)
-    share = math.log2(work / _forward_work(scores, tokens))
-    count = int(np.clip(2 ** math.floor(share), FEWEST, MOST))
-    return amount.finer * count
+    work = WORK * (NORMALISED if scores.qk_norm else 1)
+    count = min(MOST, work / _forward_work(scores, tokens)) / max(1.0, amount.partners / 2)
+    return amount.finer * max(FEWEST, 2 ** math.floor(math.log2(count)))
 
 
 def leg_points(scores: Scores, tokens: int, count: int) -> int:
