@@ -45,21 +45,22 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 def points(scores: Scores, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
     """How many points a replicate has: a power of two that keeps an expectation near ``WORK``
-    operations, times ``amount.finer``; from the third partner on fewer, so that they take about
-    as much together as two would."""
+    operations, times ``amount.finer``; several partners take about as much together as one
+    would."""
     if scores.uniform:
         return 1
     work = WORK * (NORMALISED if scores.qk_norm else 1)
-    count = min(MOST, work / _forward_work(scores, tokens)) / max(1.0, amount.partners / 2)
+    count = min(MOST, work / _forward_work(scores, tokens)) / max(1, amount.partners)
     return amount.finer * max(FEWEST, 2 ** math.floor(math.log2(count)))
 
 
 def leg_points(scores: Scores, tokens: int, count: int) -> int:
     """How many of ``count`` points queries' and keys' gradients are averaged over: a power of two
-    less, by as much as they take more work than the scores."""
+    less, by about as much as they take more time than the scores (benchmarks/attention_error.py:
+    with as many, they would take most of it, and the values' legs have most of the error)."""
     more = 1.0
     if (scores.rotary or scores.qk_norm) and math.isfinite(scores.head_dim):
-        more = max(1.0, 20 * tokens**3 * scores.head_dim / _forward_work(scores, tokens))
+        more = max(1.0, 10 * tokens**3 * scores.head_dim / _forward_work(scores, tokens))
     return max(min(count, FEWEST), count >> math.floor(math.log2(more)))
 
 
@@ -93,9 +94,9 @@ def draws(
     normal = _normals(count // 2, shape, seed, _first(scores, tokens))
     if scores.triangular(tokens):
         normal[:, :, 0] = np.tril(normal[:, :, 0], -1) + _chi(normal[:, :, 0], scores.head_dim)
-    mirrored = normal.copy()
-    mirrored[:, :, 0] *= -1
-    return np.stack([normal, mirrored], axis=1).reshape(count, *shape)
+    pairs = np.repeat(normal, 2, axis=0)
+    pairs[1::2, :, 0] *= -1
+    return pairs
 
 
 def _chi(x: Float[np.ndarray, "K n n"], degrees: float) -> Float[np.ndarray, "K n n"]:

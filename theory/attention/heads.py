@@ -56,11 +56,11 @@ class Norms(NamedTuple):
 
 class Side(NamedTuple):
     """Queries and keys of heads at one place [C, B, T, d], before positions turn them; with norms
-    those of length sqrt(d), and x = <q_t, k_s>/d [C, B, T, T] of the turned ones."""
+    those of length sqrt(d); and x = <q_t, k_s>/d [C, B, T, T] of the turned ones."""
 
     queries: Coordinates
     keys: Coordinates
-    x: Omega | None = None
+    x: Omega
 
 
 class Head(NamedTuple):

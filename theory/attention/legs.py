@@ -47,6 +47,7 @@ def legs(head: Head, r: ValueGram, delta: ValueGram) -> tuple[Gram, Gram]:
     mixed = _Mixed(head, r)
     if head.sides is not None:
         return _query(head, mixed), _key(head, mixed, delta)
+    assert head.queries is not None and head.keys is not None
     query, key = mixed.query(head.keys), mixed.key(delta[None] * head.queries)
     if head.norms is not None:
         norms = head.norms

@@ -148,7 +148,9 @@ def evaluate(
     statuses, remarks = explain([each.k for each in draws[0]], rows, values, status(arch))
     errors = [_rounding(draws[0][0], row, value) for row, value in zip(rows, values, strict=True)]
     others = _numerical(reader, draws[0], by_set[0])
-    sampling = _sampling(by_set, values) if len(draws) > 1 else [0.0] * len(rows)
+    sampling: list[float | None] = [0.0] * len(rows)
+    if len(draws) > 1:
+        sampling = _sampling(by_set, values)
     others.append(sampling)
     for other in others:
         errors = [
