@@ -13,7 +13,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import PositionBias
 from sigprop.runtime import memory
-from sigprop.theory.attention.draws import coordinates, law, points
+from sigprop.theory.attention.draws import Amount, coordinates, law, points
 
 # of each of P x P pairs while partners are looked for: two int64 tables, index arrays, masks
 PAIR_BYTES = 34
@@ -78,15 +78,22 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
     return FLOAT * (own + (pairs if most else steps * squares * columns))
 
 
-def draw_bytes(arch: Architecture) -> float:
+def amount(arch: Architecture, finer: int = 1) -> Amount:
+    """How many heads of its attention are sampled, and of how many applications each."""
+    most = partners(arch)
+    return Amount(2 if most else 1, most, finer)
+
+
+def draw_bytes(arch: Architecture, finer: int = 1) -> float:
     """Of the points that attention's scores are averaged over while they are drawn, and of one
     application's scores."""
+    heads = amount(arch, finer)
     laws = {law(node) for block in arch.sub_blocks for node in block.attention}
     entries = [
-        points(found, arch.tokens)
-        * 2
+        points(found, arch.tokens, heads)
+        * heads.places
         * arch.tokens
-        * (2 * coordinates(found.scores, arch.tokens) + arch.tokens)
+        * (2 * coordinates(found.scores, arch.tokens, heads.places) + arch.tokens)
         for found in laws
         if not found.certain
     ]
