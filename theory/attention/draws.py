@@ -23,7 +23,7 @@ FEWEST, MOST = 16, 4096
 
 class Law(NamedTuple):
     """What one head is drawn from: its scores, how many numbers of a drawn bias its tokens meet,
-    how many kinds of heads there are, each of which is taken at every point."""
+    how many kinds of heads there are, each of which has points of its own."""
 
     scores: Scores
     buckets: int = 0
@@ -37,8 +37,8 @@ class Law(NamedTuple):
 
 class Points(NamedTuple):
     """Standard normals of K heads, arrays of numpy or of jax: ``normals`` as ``draws`` has them;
-    biases: a drawn bias's numbers at two applications [K, 2, buckets], None where there is
-    none."""
+    biases: a drawn bias's numbers at two applications [K, 2, buckets], None where there is none. Of
+    several kinds of heads: of each, in front."""
 
     normals: Any
     biases: Any = None
@@ -61,8 +61,8 @@ def coordinates(scores: Scores, tokens: int) -> int:
 
 
 def points(law: Law, tokens: int) -> int:
-    """How many points a replicate has: a power of two that keeps an expectation near ``WORK``
-    operations."""
+    """How many points a replicate has for every kind of heads: a power of two that keeps an
+    expectation near ``WORK`` operations."""
     if law.certain:
         return 1
     scores = law.scores
@@ -74,7 +74,7 @@ def points(law: Law, tokens: int) -> int:
     )
     if not scores.uniform:
         each += 8 * tokens**2 * coordinates(scores, tokens)
-    size = math.floor(math.log2(WORK / (each * law.kinds)))
+    size = math.floor(math.log2(min(WORK / each, MOST) / law.kinds))
     return int(np.clip(2.0**size, FEWEST, MOST))
 
 
@@ -90,8 +90,11 @@ def head_draws(law: Law, tokens: int, seed: int) -> Points:
     if scores.uniform:  # nothing else is drawn
         shape = (2 * tokens, 1, 0)
     of_scores = int(np.prod(shape))
-    uniform = _uniforms(count, of_scores + 2 * law.buckets, seed)
-    normals = _coordinates(scores, tokens, uniform[:, :of_scores].reshape(count, *shape))
+    blocks = 2 ** math.ceil(math.log2(law.kinds))
+    uniform = _uniforms(blocks * count, of_scores + 2 * law.buckets, seed)
+    normals = _coordinates(scores, tokens, uniform[:, :of_scores].reshape(len(uniform), *shape))
+    if law.kinds > 1:  # runs of the sequence, one for each kind
+        return Points(normals.reshape(blocks, count, *shape)[: law.kinds])
     if not law.buckets:
         return Points(normals)
     return Points(normals, ndtri(uniform[:, of_scores:]).reshape(count, 2, law.buckets))

@@ -84,6 +84,7 @@ def draw_bytes(arch: Architecture) -> float:
     laws = {law(node) for block in arch.sub_blocks for node in block.attention}
     entries = [
         points(found, arch.tokens)
+        * found.kinds
         * 2
         * arch.tokens
         * (2 * coordinates(found.scores, arch.tokens) + arch.tokens)
