@@ -20,7 +20,7 @@ transformers = pytest.importorskip("transformers")
 
 WIDTH, HEADS, TOKENS, SEEDS = 256, 16, 8, 6
 T5 = {"d_model": WIDTH, "num_heads": HEADS, "d_kv": 16, "d_ff": 512, "num_layers": 2}
-BLOOM = {"hidden_size": WIDTH, "n_head": HEADS, "n_layer": 2, "initializer_range": 0.08}
+BLOOM = {"hidden_size": WIDTH, "n_head": HEADS // 2, "n_layer": 2, "initializer_range": 0.08}
 MPT = {"d_model": WIDTH, "n_heads": HEADS, "n_layers": 2, "max_seq_len": 32}
 STD = 3.0
 """Of the biases of a T5 that they matter in: its own are of 1/sqrt(width)."""
@@ -71,7 +71,8 @@ def test_slopes_are_seen():
     times as steep, planted, are rejected."""
     named = model("bloom", BLOOM)
     reading = sp.read(named.build, named.example)
-    assert sp.inspect(reading, seeds=4 * SEEDS).verdict != "rejected"
+    assert sp.inspect(reading, seeds=SEEDS).verdict != "rejected"
     tables = {name: 16 * np.asarray(t) for name, t in reading.architecture.token_tables.items()}
     wrong = replace(reading, architecture=replace(reading.architecture, token_tables=tables))
-    assert sp.inspect(wrong, seeds=4 * SEEDS).verdict == "rejected"
+    table = sp.inspect(wrong, seeds=3 * SEEDS, quantities=["residual_variance"])
+    assert table.verdict == "rejected"

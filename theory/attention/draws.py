@@ -26,7 +26,7 @@ FEWEST, MOST = 16, 4096
 
 class Law(NamedTuple):
     """What one head is drawn from: its scores, how many numbers of a drawn bias its tokens meet,
-    how many kinds of heads there are, each of which is taken at every point."""
+    how many kinds of heads there are, each of which has points of its own."""
 
     scores: Scores
     buckets: int = 0
@@ -40,15 +40,21 @@ class Law(NamedTuple):
 
 class Points(NamedTuple):
     """Standard normals of K heads, arrays of numpy or of jax: ``normals`` as ``draws`` has them;
-    biases: a drawn bias's numbers at two applications [K, 2, buckets], None where there is
-    none."""
+    biases: a drawn bias's numbers at two applications [K, 2, buckets], None where there is none. Of
+    several kinds of heads: of each, in front."""
 
     normals: Any
     biases: Any = None
 
+    @property
+    def count(self) -> int:
+        """K, of each kind."""
+        return self.normals.shape[-4]
+
     def first(self, count: int) -> Points:
-        """Those of the first so many heads."""
-        return Points(self.normals[:count], None if self.biases is None else self.biases[:count])
+        """Those of the first so many heads, of each kind."""
+        biases = None if self.biases is None else self.biases[:count]
+        return Points(self.normals[..., :count, :, :, :], biases)
 
 
 def law(node: Attend) -> Law:
@@ -78,14 +84,14 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 
 def points(law: Law, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
-    """How many points a replicate has: a power of two that keeps an expectation near ``WORK``
+    """How many points a replicate has for every kind of heads: a power of two that keeps an expectation near ``WORK``
     operations, times ``amount.finer``; several partners take about as much together as one
     would."""
     if law.certain:
         return 1
     work = WORK * (NORMALISED if law.scores.qk_norm else 1)
-    each = _forward_work(law.scores, tokens) * law.kinds
-    count = min(MOST, work / each) / max(1, amount.partners)
+    most = min(MOST, work / _forward_work(law.scores, tokens))
+    count = most / law.kinds / max(1, amount.partners)
     return amount.finer * max(FEWEST, 2 ** math.floor(math.log2(count)))
 
 
@@ -143,12 +149,15 @@ def head_draws(
         return Points(np.zeros((1, *shape[:2], size)))
     first = _first(scores, tokens)
     leading = min(first.size, LEADING)
-    sobol = _sobol(count // 2, leading + 2 * law.buckets, seed)
+    runs = 2 ** math.ceil(math.log2(law.kinds))  # of the sequence, one for each kind
+    sobol = _sobol(runs * count // 2, leading + 2 * law.buckets, seed)
     normal = _normals(shape, seed, first, sobol[:, :leading])
     if scores.triangular(tokens) and not scores.uniform:
         normal[:, :, 0] = np.tril(normal[:, :, 0], -1) + _chi(normal[:, :, 0], scores.head_dim)
     pairs = np.repeat(normal, 2, axis=0)
     pairs[1::2, :, 0] *= -1
+    if law.kinds > 1:
+        return Points(pairs.reshape(runs, count, *shape)[: law.kinds])
     if not law.buckets:
         return Points(pairs)
     biases = np.repeat(sobol[:, leading:].reshape(-1, 2, law.buckets), 2, axis=0)

@@ -73,7 +73,7 @@ def _backward(
 ) -> dict[str, Any]:
     """All legs; those of queries, keys and a drawn bias over fewer points where they take more
     work."""
-    count = 0 if points is None else points.normals.shape[0]
+    count = 0 if points is None else points.count
     fewer = leg_points(scores, given[0].ab.shape[-1], count)
     if points is None or fewer == count:
         return over(points, *given, sums)

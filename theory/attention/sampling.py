@@ -60,24 +60,25 @@ def expectation(
 
     same: the two places are one application (then a and b coincide).
     """
-    over = functools.partial(_of_kind, scores, points, query, key, same, function)
+    over = functools.partial(_of_kind, scores, query, key, same, function)
     if form.kinds == 1:
-        return over(form)
+        return over(form, points)
+    own = None if scores.uniform else points
     sums = jax.lax.map(
-        lambda biases: over(form._replace(bias_a=biases[0][None], bias_b=biases[1][None])),
-        (form.bias_a, form.bias_b),
+        lambda of: over(form._replace(bias_a=of[0][None], bias_b=of[1][None]), of[2]),
+        (form.bias_a, form.bias_b, own),
     )
     return jax.tree.map(lambda leaf: leaf.mean(axis=0), sums)
 
 
 def _of_kind(
     scores: Scores,
-    points: Points | Normals | None,
     query: Leg,
     key: Leg,
     same: bool,
     function: Callable[[Head], Any],
     form: Form,
+    points: Points | Normals | None,
 ) -> Any:
     """Take the mean over heads of one kind."""
     if scores.uniform and form.drawn is None:

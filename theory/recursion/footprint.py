@@ -91,6 +91,7 @@ def draw_bytes(arch: Architecture, finer: int = 1) -> float:
     laws = {law(node) for block in arch.sub_blocks for node in block.attention}
     entries = [
         points(found, arch.tokens, heads)
+        * found.kinds
         * heads.places
         * arch.tokens
         * (2 * coordinates(found.scores, arch.tokens, heads.places) + arch.tokens)
