@@ -17,8 +17,8 @@ from sigprop.language.scores import Scores
 # coordinates of Sobol points; further ones are plain normals (with so many, as good: what points of
 # low discrepancy fill is a few coordinates)
 LEADING = 1024
-WORK = 2.0**31  # floating-point operations for one expectation
-NORMALISED = 8  # times as many where queries and keys are normalised: scores are then of order one
+WORK = 2.0**30  # floating-point operations for one expectation
+NORMALISED = 16  # times as many where queries and keys are normalised: scores are then of order one
 # points a replicate; more of them help less than more replicates: some pairs of coordinates fill no
 # faster up to 2^15
 FEWEST, MOST = 16, 4096
@@ -97,8 +97,7 @@ def points(law: Law, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B0
 
 def leg_points(scores: Scores, tokens: int, count: int) -> int:
     """How many of ``count`` points queries' and keys' gradients are averaged over: a power of two
-    less, by about as much as they take more time than the scores (benchmarks/attention_error.py:
-    with as many, they would take most of it, and the values' legs have most of the error)."""
+    less, by about as much as they take more time than the scores, which vary more between heads."""
     more = 1.0
     if (scores.rotary or scores.qk_norm) and math.isfinite(scores.head_dim):
         more = max(1.0, 10 * tokens**3 * scores.head_dim / _forward_work(scores, tokens))

@@ -46,6 +46,9 @@ def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
 def legs(head: Head, r: ValueGram, delta: ValueGram) -> tuple[Gram, Gram]:
     """(query's leg without its factor delta, key's leg), sums over heads [B, T, T]; r, delta [B,
     T, T]: Grams of values and of the output's cotangents."""
+    if r.shape[-1] == 1:  # the softmax of one score is 1, whatever the score
+        zero = jnp.zeros(head.omega_a.shape[1:], dtype=jnp.float64)
+        return zero, zero
     mixed = _Mixed(head, r)
     if head.sides is not None:
         return _query(head, mixed), _key(head, mixed, delta)
