@@ -84,9 +84,9 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 
 def points(law: Law, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
-    """How many points a replicate has for every kind of heads: a power of two that keeps an expectation near ``WORK``
-    operations, times ``amount.finer``; several partners take about as much together as one
-    would."""
+    """How many points a replicate has for every kind of heads: a power of two that keeps an
+    expectation near ``WORK`` operations, times ``amount.finer``; several partners take about as
+    much together as one would."""
     if law.certain:
         return 1
     work = WORK * (NORMALISED if law.scores.qk_norm else 1)
