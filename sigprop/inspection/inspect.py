@@ -81,7 +81,7 @@ def _check(quantities: Sequence[str]) -> None:
 
 def _ran(found: Reading, count: int, progress: Progress) -> list[Any]:
     """Measure ``count`` networks."""
-    from sigprop.inspection.measuring import networks
+    from sigprop.inspection.networks import networks
 
     progress.start(count, "networks")
     return networks(found, range(count), progress.advance)

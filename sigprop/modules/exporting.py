@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import (  # pyright: ignore[reportMissingImports]
     FakeTensorMode,
 )
@@ -23,7 +25,8 @@ from torch.fx.node import map_arg  # pyright: ignore[reportMissingImports]
 from torch.utils import _pytree  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
-from sigprop.modules.building import Built
+from sigprop.modules.laws import Built
+from sigprop.modules.terms import Place, place
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ def example_of(example: Any) -> Example:
     raise InputError(
         f"example={short(example)}; accepted: a tensor, a tuple of arguments, or a dict of them"
     )
+
+
+@place.register
+def _(node: torch.fx.Node) -> Place:
+    paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
+    return Place(tuple(node.meta["val"].shape), paths[-1] if paths else str(node))
 
 
 @dataclass
@@ -97,6 +106,11 @@ class Graph:
         if node not in self._values:
             self._values[node] = self._evaluate(node)
         return self._values[node]
+
+    def array(self, node: Any) -> NDArray[np.generic]:
+        """Return a constant's or an input's value: booleans, or numbers in float64."""
+        value = self.value(node).detach()
+        return np.asarray((value if value.dtype == torch.bool else value.double()).numpy())
 
     def _evaluate(self, node: Any) -> Any:
         if node in self.tensors:

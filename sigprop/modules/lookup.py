@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sigprop.modules.exporting import Graph
+import numpy as np
+from numpy.typing import NDArray
+
 from sigprop.modules.terms import Term
+
+
+class Graph(Protocol):
+    """What rules ask of a graph of operations, of any library."""
+
+    @property
+    def nodes(self) -> Any: ...
+    def constant(self, node: Any) -> bool: ...
+    def value(self, node: Any) -> Any: ...
+    def array(self, node: Any) -> NDArray[np.generic]: ...
 
 
 class Terms(Protocol):

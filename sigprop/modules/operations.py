@@ -181,7 +181,8 @@ def _matmul(terms: Terms, node: Any) -> Term:
         columns, rows = right.meta["val"].shape
         axis = 1 - int(_turned(right))
         return Matrix(node, terms.term(left), weight.parameter, None, axis, rows, columns)
-    return fused(Contract(node, terms.term(left), weight), terms.graph)
+    length = left.meta["val"].shape[-1]
+    return fused(Contract(node, terms.term(left), weight, length), terms.graph)
 
 
 def _layer_norm(terms: Terms, node: Any) -> Term:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.modules.exporting import Graph
+from sigprop.modules.lookup import Graph
 from sigprop.modules.pointwise import Expression
+from sigprop.modules.pointwise import values as _values
 from sigprop.modules.terms import (
     Attention,
     Contract,
@@ -51,13 +52,6 @@ def fused(term: Term, graph: Graph) -> Term:
     return term
 
 
-def _values(function: Expression, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    import jax
-
-    with jax.enable_x64(True):
-        return np.asarray(function(jax.numpy.asarray(points)), dtype=np.float64)
-
-
 def _rms_norm(x: Term, product: Times) -> Norm | None:
     """x times 1/sqrt(mean of x^2 + epsilon)."""
     other = product.right if x is product.left else product.left
@@ -68,16 +62,21 @@ def _rms_norm(x: Term, product: Times) -> Norm | None:
     signs = np.concatenate([-POINTS, POINTS])
     if u is not v or not np.allclose(_values(square, signs), _values(f, signs) ** 2, rtol=CLOSE):
         return None
+    epsilon = epsilon_of(function)
+    return None if epsilon is None else Norm(product.node, x, "rms", epsilon, product.shape[-1])
+
+
+def epsilon_of(function: Expression) -> float | None:
+    """Return epsilon where a function is 1/sqrt(v + epsilon) of v > 0."""
     at_zero = _values(function, np.zeros(1))[0]
     epsilon = 0.0 if math.isinf(at_zero) else float(f"{at_zero**-2:.12g}")
-    if not np.allclose(_values(function, POINTS), (POINTS + epsilon) ** -0.5, rtol=CLOSE):
-        return None
-    return Norm(product.node, x, "rms", epsilon, product.shape[-1])
+    alike = np.allclose(_values(function, POINTS), (POINTS + epsilon) ** -0.5, rtol=CLOSE)
+    return epsilon if alike else None
 
 
 def _table(fixed: Fixed, graph: Graph, axes: int) -> NDArray[np.float64] | None:
     """The last axes of a fixed tensor; None where entries before them differ."""
-    value = np.asarray(graph.value(fixed.node).double().numpy())
+    value = graph.array(fixed.node).astype(np.float64)
     flat = value.reshape(-1, *value.shape[-axes:]) if value.ndim >= axes else None
     return flat[0] if flat is not None and (flat == flat[0]).all() else None
 
@@ -175,7 +174,7 @@ def _attention(product: Contract) -> Attention | None:
         causal=False,
         mask=mask,
         cap=cap,
-        head_dim=inner.node.args[0].meta["val"].shape[-1],
+        head_dim=inner.length,
         hides=hides,
     )
 

@@ -162,9 +162,9 @@ def _mask(converter: Converter, term: Attention) -> Any:
             f"tokens x tokens"
         )
     table = np.broadcast_to(table, (tokens, tokens))
-    value = converter.stem.graph.value(term.mask.node)
-    allowed = table.astype(bool) if str(value.dtype) == "torch.bool" else table > UNSEEN
-    if str(value.dtype) != "torch.bool" and table[allowed].any():
+    chosen = converter.stem.graph.array(term.mask.node).dtype == bool
+    allowed = table.astype(bool) if chosen else table > UNSEEN
+    if not chosen and table[allowed].any():
         raise InputError(f"{where(term)}: a bias on scores; accepted: a mask")
     allowed = ~allowed if term.hides else allowed
     if allowed.all():

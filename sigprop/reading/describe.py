@@ -74,7 +74,8 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
 
 def _label(drawn: Drawn, length: int) -> str:
     """The last parts of a parameter's path; a bias says so, rows of a packed matrix by number."""
-    *path, last = drawn.parameter.split(".")
+    *path, last = re.sub(r"\[\d+\]", "", drawn.parameter).split(".")
+    last = "weight" if last == "kernel" else last
     if last.removesuffix("weight") and last.removesuffix("bias"):
         path.append(last.removesuffix("_weight").removesuffix("_bias"))
     words = "_".join(path[-length:])

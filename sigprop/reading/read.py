@@ -1,8 +1,9 @@
-"""A torch module as a description: its graph, its stream, every application as a sub-block."""
+"""A module of torch, flax or equinox as a description: its graph, its stream, every application as
+a sub-block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,28 +50,52 @@ class Reading:
 
 
 def read(model: Any, example: Any) -> Reading:
-    """Read a torch module's architecture, initial laws and stem, as a description that everything
-    else in sigprop takes.
+    """Read a module's architecture, initial laws and stem, as a description that everything else in
+    sigprop takes.
 
-    model: a function that returns a ``torch.nn.Module`` (its initialisers are recorded, no memory
-    is taken for parameters), or a module (the mean and variance of what each parameter holds);
-    example: what it is called with, a tensor, a tuple of arguments or a dict of named ones, of one
-    input; of several outputs the first is read. Returns a ``Reading``. Raises ``InputError`` for an
-    operation without a rule, a law that is not known, a module without a residual stream. Source:
-    derived (tests/reading).
+    model: a function that returns a ``torch.nn.Module``, or a module of flax.nnx, flax.linen or
+    equinox (its initialisers are recorded or traced, no memory is taken for parameters), or a
+    module (the mean and variance of what each parameter holds); example: what it is called with,
+    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input; of
+    several outputs the first is read. Returns a ``Reading``. Raises ``InputError`` for an operation
+    without a rule, a law that is not known, a module without a residual stream. Source: derived
+    (tests/reading, tests/jaxmodules).
     """
+    if _of_jax(model, example):
+        return _through_jax(model, example)
     require("torch")
     from sigprop.modules.building import build, given
     from sigprop.modules.exporting import example_of, export
 
     make = model if _is_function(model) else None
     built = build(make) if make is not None else given(model)
-    return _read(make, built, export(built, example_of(example)))
-
-
-def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
-    """Read a module that is built and traced."""
+    graph = export(built, example_of(example))
     from sigprop.modules.reader import Reader
+
+    return _read(make, built, Reader(graph))
+
+
+def _of_jax(model: Any, example: Any) -> bool:
+    """Tell whether a module is one of flax or equinox: by its class, where a function builds it by
+    what it is called with."""
+    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if libraries & {"flax", "equinox", "torch"}:
+        return "torch" not in libraries
+    values = list(example.values()) if isinstance(example, Mapping) else example
+    kinds = {type(value) for value in (values if isinstance(values, (list, tuple)) else [values])}
+    return any(kind.__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") for kind in kinds)
+
+
+def _through_jax(model: Any, example: Any) -> Reading:
+    from sigprop.jaxmodules.building import read_module
+    from sigprop.jaxmodules.reader import Reader
+
+    built, graph = read_module(model, example)
+    return _read(built.module.make, built, Reader(graph))
+
+
+def _read(make: Callable[[], Any] | None, built: Any, reader: Any) -> Reading:
+    """Read a module that is built and traced."""
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
@@ -78,16 +103,17 @@ def _read(make: Callable[[], Any] | None, built: Any, graph: Any) -> Reading:
     from sigprop.reading.stem import Stem
     from sigprop.reading.stream import WRAPS, stream
 
-    found = stream(Reader(graph).term(graph.output))
+    graph = reader.graph
+    found = stream(reader.term(graph.output))
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
     norms = [term for term in found.readout if isinstance(term, WRAPS)]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
-        type(built.module).__name__,
+        built.name,
         applications,
-        gram=_gram(stem, found.stem),
+        gram=_gram(stem, found.stem, reader.terms),
         readout=readout_of(norms, ending.wrapped),
         same=built.copies.__getitem__,
     )
@@ -110,12 +136,14 @@ def _sizes(stem: Any) -> tuple[int, int]:
     return shape[-1], int(np.prod(shape[:-1]))
 
 
-def _gram(stem: Any, term: Any) -> Any:
+def _gram(stem: Any, term: Any, terms: Any) -> Any:
     """The stem's Gram; raises ``InputError`` for means that a LayerNorm would take away."""
-    from sigprop.modules.operations import named
+    from sigprop.modules.terms import Norm
     from sigprop.reading.stem import check_centred
+    from sigprop.reading.stream import unwrapped
 
     gram = np.broadcast_to(stem.gram(term), (stem.tokens, stem.tokens)).copy()
-    if any(named(node) == "layer_norm" for node in stem.graph.nodes):
+    norms = map(unwrapped, terms)
+    if any(isinstance(norm, Norm) and norm.kind == "layer" for norm in norms):
         check_centred(stem, term)
     return gram
