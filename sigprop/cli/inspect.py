@@ -41,6 +41,13 @@ def inspect(
     networks: Annotated[
         Networks, Parameter(help="With --against: how many networks of the model.")
     ] = 1,
+    widths: Annotated[
+        str | None,
+        Parameter(
+            help="Widths in features, such as 512,1024: the file's function takes one, and "
+            "deviations are extrapolated."
+        ),
+    ] = None,
     plot: Annotated[
         str | None, Parameter(help="Draw theory and networks into this file (.png, .pdf, .svg).")
     ] = None,
@@ -49,7 +56,8 @@ def inspect(
         Parameter(
             negative="",
             show_default=False,
-            help="Of residual_variance, token_cosine, gradient_variance; default all.",
+            help="Of residual_variance, write_variance, token_cosine, gradient_variance (default) "
+            "and, by parameter, weight_gradient, second_moment.",
         ),
     ] = (),
 ) -> int:
@@ -63,19 +71,22 @@ def inspect(
         check_path(plot, FORMATS)
     if (model is None) == (hf is None):
         raise InputError("model: accepted: FILE.py:function, or --hf TYPE")
-    from sigprop.inspection.inspect import TOLERANCES
+    from sigprop.inspection.compared import JUDGED
     from sigprop.inspection.inspect import inspect as inspected
     from sigprop.reading.sources import from_config, from_file
 
     changes = dict(_pair(text) for text in chosen.set)
     if model is not None and changes:
         raise InputError("set: accepted: with --hf alone; a file says what it builds")
+    sizes = () if widths is None else _sizes(widths)
+    if sizes and (hf is not None or against is not None):
+        raise InputError("widths: accepted: with FILE.py:function alone, of the width")
     named = (
-        from_file(model, tokens)
+        from_file(model, tokens, of_width=bool(sizes))
         if model is not None
         else from_config(hf, tokens=tokens, changes=changes)
     )
-    wanted = tuple(part for text in quantity for part in text.split(",")) or tuple(TOLERANCES)
+    wanted = tuple(part for text in quantity for part in text.split(",")) or JUDGED
     with bar(not chosen.json) as progress:
         if against is not None:
             from sigprop.inspection.against import compare
@@ -91,12 +102,25 @@ def inspect(
             )
         else:
             table = inspected(
-                named.build, named.example, seeds=seeds, quantities=wanted, progress=progress
+                named.build,
+                named.example,
+                seeds=seeds,
+                widths=sizes,
+                quantities=wanted,
+                progress=progress,
             )
     show(table, chosen)
     if plot is not None:
         table.plot(plot)
     return CODES[table.verdict or ""]
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Read ``512,1024``."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"widths={text!r}; accepted: two or more widths, such as 512,1024")
+    return tuple(map(int, parts))
 
 
 def _pair(text: str) -> tuple[str, str]:

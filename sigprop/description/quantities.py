@@ -83,6 +83,16 @@ QUANTITIES: dict[str, Quantity] = {
     "state_cosine": Quantity(
         shapes.with_stem, "cosine of h_a and h_b", "one", False, approximated=True, vectors=True
     ),
+    "write_variance": Quantity(
+        shapes.written_states,
+        "<w_a, w_a> of a token, w_a: the output of application a's branch",
+        "value",
+        False,
+        False,
+        unasked=False,
+        approximated=True,
+        vectors=True,
+    ),
     "write_cosine": Quantity(
         shapes.neighbours,
         "cosine of the increments w_a and w_b (w_a: written by application a - 1)",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.inspect import TOLERANCES, VALUES, predictions, table
+from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
+from sigprop.inspection.inspect import table
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -20,9 +21,16 @@ from sigprop.verdict.moments import Moments
 
 Floats = NDArray[np.float64]
 POWER = 1.645  # standard errors by which what is to be seen lies beyond the band: 95 %
+ORDER = {
+    "write_variance": (0, 0),
+    "residual_variance": (0, 1),
+    "token_cosine": (0, 2),
+    "second_moment": (1, 0),
+    "gradient_variance": (2, 0),
+    "weight_gradient": (3, 0),
+}
+"""Which of four passes over the network has a quantity, and its place at one application."""
 ROUNDING = 1e-5  # relative: what float32 leaves of a number that no draw changes
-Row = tuple[str, str, int | None]
-"""Quantity, module or parameter, application."""
 
 
 def compare(
@@ -72,16 +80,14 @@ def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, f
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many networks of each would show what the theories of the two differ by, and a remark."""
-    theories = [predictions(reading, tuple(TOLERANCES)) for reading in (found, meant)]
+    theories = [_by_place(predictions(reading, JUDGED)) for reading in (found, meant)]
     needed: float = math.inf
     for row in rows:
-        if row["quantity"] not in TOLERANCES or row["sd"] == 0:
+        if row["quantity"] not in JUDGED or row["sd"] == 0:
             continue
-        (x, far), (y, near) = (
-            (values[row["application"]], errors[row["application"]])
-            for values, errors in (theory[row["quantity"]] for theory in theories)
-        )
-        absolute = row["quantity"] == "token_cosine"
+        place = row["quantity"], row["application"]
+        (x, far), (y, near) = (theory[place] for theory in theories)
+        absolute = COMPARED[row["quantity"]].absolute
         size = 1.0 if absolute else min(abs(x), abs(y))
         gap = abs(x - y) if absolute else abs(math.log(x / y))
         if abs(x - y) > 2 * (far + near) and size > 0:
@@ -94,6 +100,11 @@ def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[
         "needed": count,
         "remarks": [f"{count} networks of each would show what the theories of the two differ by"],
     }
+
+
+def _by_place(predicted: dict[Row, Value]) -> dict[tuple[str, int | None], Value]:
+    """By quantity and application: the two's modules may have other names."""
+    return {(row.quantity, row.application): value for row, value in predicted.items()}
 
 
 def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
@@ -115,21 +126,17 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
 def _rows(network: Any, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
-    means = {quantity: mean(network) for quantity, mean in VALUES.items()}
-    states = list(enumerate(("", *reading.paths)))
-    found: dict[Row, float] = {}
-    for at, path in states:
-        if at:
-            found["write_variance", path, at] = _log(network.write[at - 1].mean())
-        found["residual_variance", path, at] = _log(means["residual_variance"][at])
-        found["token_cosine", path, at] = float(means["token_cosine"][at])
-    for name, value in network.second.items():
-        found["second_moment", name, None] = _log(value)
-    for at, path in reversed(states):
-        found["gradient_variance", path, at] = _log(means["gradient_variance"][at])
-    for name, value in network.weight_gradient.items():
-        found["weight_gradient", name, None] = _log(value)
-    return found
+    every = numbers(network, reading, tuple(COMPARED))
+
+    def place(row: Row) -> tuple[int, int, int]:
+        part, within = ORDER[row.quantity]
+        at = row.application or 0
+        return part, -at if row.quantity == "gradient_variance" else at, within
+
+    return {
+        row: every[row] if COMPARED[row.quantity].absolute else _log(every[row])
+        for row in sorted(every, key=place)
+    }
 
 
 def _log(value: float) -> float:

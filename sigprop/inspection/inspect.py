@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sigprop.errors import Diverged, InputError, near_miss
+from sigprop.errors import InputError, near_miss
+from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
 from sigprop.verdict.decide import Interval
+from sigprop.verdict.fit import fit, weights
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
 from sigprop.verdict.moments import Moments
 
 Floats = NDArray[np.float64]
-TOLERANCES = {"residual_variance": 0.05, "token_cosine": 0.1, "gradient_variance": 0.1}
-"""Of the mean over tokens, by quantity: relative, of cosines absolute."""
+ENDS = ("lower", "upper", "simultaneous_lower", "simultaneous_upper")
 
 
 def inspect(
@@ -27,35 +28,36 @@ def inspect(
     example: Any = None,
     *,
     seeds: int = 4,
-    quantities: Sequence[str] = tuple(TOLERANCES),
+    widths: Sequence[int] = (),
+    quantities: Sequence[str] = JUDGED,
     tolerances: dict[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Table:
-    """Measure a torch module at every application and judge it against its own prediction.
+    """Measure a module at every application and judge it against its own prediction.
 
     model, example: as of ``read`` (a ``Reading`` is taken as it is); seeds: how many networks with
-    fresh weights (a module is taken as it is, once: no verdict); quantities: of
-    'residual_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs
-    of them; tolerances: by quantity.
-    Returns a ``Table``, a row an application and quantity, with a verdict (confirmed: every 90 %
-    interval inside its tolerance; rejected: a simultaneous 99 % interval outside). Raises
-    ``InputError`` as ``read`` does. Source: docs/verdict.md, one width (tests/inspection).
+    fresh weights (a module is taken as it is, once: no verdict); widths: two or more, in features:
+    ``model`` builds a network of each (and ``example`` may be a function of it), and deviations are
+    extrapolated, a + b/n; quantities: of 'residual_variance', 'write_variance', 'token_cosine',
+    'gradient_variance', each the mean over tokens, or pairs of them, and 'weight_gradient',
+    'second_moment', the mean over a parameter's entries; tolerances: by quantity, relative, of
+    cosines absolute. Returns a ``Table``, a row an application and quantity, of the widest network,
+    with a verdict (confirmed: every 90 % interval inside its tolerance; rejected: an interval that
+    covers all rows at once with 99 % outside). Raises ``InputError`` as ``read`` does. Source:
+    docs/verdict.md (tests/inspection).
     """
-    _check(quantities)
-    limits = TOLERANCES | _checked(tolerances or {})
-    found = model if isinstance(model, Reading) else read(model, example)
-    count = 1 if found.make is None else seeds
-    if count < 2 and found.make is not None:
-        raise InputError(f"seeds={seeds}; accepted: 2 or more")
-    ran = _ran(found, count, Silent() if progress is None else progress)
-    predicted = predictions(found, quantities)
-    rows: list[dict[str, Any]] = []
-    for quantity in quantities:
-        values = np.stack([VALUES[quantity](network) for network in ran])
-        rows += _rows(found, quantity, values, *predicted[quantity], limits[quantity])
+    _check(quantities, seeds, widths)
+    limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
+    readings = _readings(model, example, widths)
+    reported = Silent() if progress is None else progress
+    reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
+    rungs = [_rung(found, quantities, seeds, reported) for found in readings]
+    rows = _rows(rungs, limits)
+    count = rungs[-1].values.shape[0]
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
     tolerated = {quantity: limits[quantity] for quantity in quantities}
-    return table(found, rows, verdict, {"samples": count, "tolerances": tolerated})
+    more = {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
+    return table(readings[-1], rows, verdict, {"samples": count, "tolerances": tolerated} | more)
 
 
 def table(
@@ -73,106 +75,152 @@ def table(
     )
 
 
-def _check(quantities: Sequence[str]) -> None:
-    unknown = [quantity for quantity in quantities if quantity not in TOLERANCES]
-    if unknown:
-        raise InputError(f"quantities={unknown[0]!r}; accepted: {', '.join(TOLERANCES)}")
-
-
-def _ran(found: Reading, count: int, progress: Progress) -> list[Any]:
-    """Measure ``count`` networks."""
-    from sigprop.inspection.networks import networks
-
-    progress.start(count, "networks")
-    return networks(found, range(count), progress.advance)
+def _check(quantities: Sequence[str], seeds: int, widths: Sequence[int]) -> None:
+    unknown = [quantity for quantity in quantities if quantity not in COMPARED]
+    if unknown or not quantities:
+        said = repr(unknown[0]) if unknown else "none"
+        raise InputError(f"quantities={said}; accepted: {', '.join(COMPARED)}")
+    if seeds < 2:
+        raise InputError(f"seeds={seeds}; accepted: 2 or more")
+    if widths and (len(set(widths)) < 2 or min(widths) < 1):
+        raise InputError(
+            f"widths={', '.join(map(str, widths))}; accepted: two or more that differ, in features"
+        )
 
 
 def _checked(tolerances: dict[str, float]) -> dict[str, float]:
     """Return tolerances; raises ``InputError`` for a name that is none, or a number that is not
     positive."""
     for quantity, value in tolerances.items():
-        if quantity not in TOLERANCES:
-            raise InputError(f"tolerances: {quantity!r}{near_miss(quantity, TOLERANCES)}")
+        if quantity not in COMPARED:
+            raise InputError(f"tolerances: {quantity!r}{near_miss(quantity, COMPARED)}")
         if not 0 < value < math.inf:
             raise InputError(f"tolerances: {quantity}={value!r}; accepted: a number > 0")
     return tolerances
 
 
-def predictions(found: Reading, quantities: Sequence[str]) -> dict[str, tuple[Floats, Floats]]:
-    """Predict every quantity's mean over tokens at every application, and a bound of its error."""
-    from sigprop.theory.predictions.predict import predict
-
-    table = predict(found.architecture, list(quantities))
-    depth = found.architecture.depth
-    sums: dict[str, list[list[tuple[float, float]]]] = {
-        quantity: [[] for _ in range(depth + 1)] for quantity in quantities
-    }
-    for row in table:
-        apart = row.get("token_2") is None or row["token_2"] != row["token"]
-        if apart and row["value"] is None:
-            raise Diverged(row["application"])
-        if apart:
-            sums[row["quantity"]][row["application"]].append((row["value"], row["error"] or 0.0))
-    return {
-        quantity: (
-            np.array([math.fsum(v for v, _ in at) / len(at) for at in lists]),
-            np.array([math.fsum(e for _, e in at) / len(at) for at in lists]),
+def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
+    """Read the module, or the one of every width, narrowest first."""
+    if isinstance(model, Reading):
+        if widths:
+            raise InputError("widths: accepted: with a function of the width, not a reading")
+        return [model]
+    if not widths:
+        return [read(model, example)]
+    found: list[Reading] = []
+    for width in sorted(set(widths)):
+        given = example(width) if callable(example) else example
+        found.append(read(_at(model, width), given))
+        if len(found[-1].paths) != len(found[0].paths):
+            raise InputError(
+                f"widths={width}: {len(found[-1].paths)} applications, {len(found[0].paths)} at "
+                f"{found[0].width}; accepted: networks that differ in width alone"
+            )
+    if len({reading.width for reading in found}) < len(found):
+        raise InputError(
+            f"widths: networks of width {', '.join(str(r.width) for r in found)}; accepted: a "
+            f"function of the width"
         )
-        for quantity, lists in sums.items()
-    }
+    return found
 
 
-def _mean_cosine(network: Any) -> Floats:
-    tokens = network.cosine.shape[-1]
-    pairs = np.triu_indices(tokens, 1)
-    return np.asarray(network.cosine[:, pairs[0], pairs[1]].mean(axis=1))
+def _at(model: Any, width: int) -> Callable[[], Any]:
+    """The builder of one width; raises ``InputError`` for what is no function of it."""
+    if not callable(model):
+        raise InputError("model: accepted: with widths, a function of the width")
+
+    def build() -> Any:
+        try:
+            return model(width)
+        except TypeError as error:
+            raise InputError(
+                f"model: {error}; accepted: with widths, a function of the width"
+            ) from error
+
+    return build
 
 
-VALUES: dict[str, Callable[[Any], Floats]] = {
-    "residual_variance": lambda network: network.variance.mean(axis=1),
-    "token_cosine": _mean_cosine,
-    "gradient_variance": lambda network: network.gradient.mean(axis=1),
-}
-"""Quantity to its mean over tokens at every application, of one network."""
+class _Rung(NamedTuple):
+    """Networks of one width: values [S, R] of the rows and what theory says of these."""
+
+    reading: Reading
+    rows: list[Row]
+    values: Floats
+    theory: list[Value]
+
+    @property
+    def scale(self) -> Floats:
+        """What deviations are divided by, [R]."""
+        predicted = [
+            (1.0 if COMPARED[row.quantity].absolute else abs(theory.value))
+            for row, theory in zip(self.rows, self.theory, strict=True)
+        ]
+        return np.array(predicted)
+
+    @property
+    def deviations(self) -> Floats:
+        """[S, R]."""
+        return (self.values - np.array([of.value for of in self.theory])) / self.scale
+
+    @property
+    def error(self) -> Floats:
+        """Theory's own, of a deviation [R]."""
+        return np.array([of.error for of in self.theory]) / self.scale
 
 
-def _rows(
-    found: Reading,
-    quantity: str,
-    values: Floats,
-    predicted: Floats,
-    error: Floats,
-    tolerance: float,
-) -> list[dict[str, Any]]:
-    """One quantity's rows. values: [S, D + 1]; deviations are relative, of cosines absolute."""
-    scale = np.ones_like(predicted) if quantity == "token_cosine" else np.abs(predicted)
-    deviations = (values - predicted) / scale
-    interval = _interval(deviations, error / scale) if len(values) > 1 else None
-    rows: list[dict[str, Any]] = []
-    for at, path in enumerate(("", *found.paths)):
-        row: dict[str, Any] = {
-            "module": path,
-            "quantity": quantity,
-            "application": at,
-            "measured": float(values[:, at].mean()),
-            "se": None if interval is None else float(interval.se[at] * scale[at]),
-            "theory": float(predicted[at]),
-            "error": float(error[at]),
-            "deviation": float(deviations[:, at].mean()),
+def _rung(found: Reading, quantities: Sequence[str], seeds: int, progress: Progress) -> _Rung:
+    """Predict and measure the networks of one width."""
+    from sigprop.inspection.networks import networks
+
+    predicted = predictions(found, quantities)
+    ran = networks(found, range(seeds if found.make is not None else 1), progress.advance)
+    each = [numbers(network, found, quantities) for network in ran]
+    rows = [row for row in each[0] if row in predicted]
+    lacking = set(quantities) - {row.quantity for row in rows}
+    if lacking:
+        raise InputError(
+            f"quantities={sorted(lacking)[0]!r}: the description has no row of it; accepted: "
+            f"{', '.join(name for name in COMPARED if name not in lacking)}"
+        )
+    values = np.array([[one[row] for row in rows] for one in each])
+    return _Rung(found, rows, values, [predicted[row] for row in rows])
+
+
+def _rows(rungs: Sequence[_Rung], limits: dict[str, float]) -> list[dict[str, Any]]:
+    """Every row of the widest networks, with its verdict where there is more than one network."""
+    last = rungs[-1]
+    interval = _interval(rungs) if len(last.values) > 1 else None
+    mean, deviation = last.values.mean(axis=0), last.deviations.mean(axis=0)
+    found: list[dict[str, Any]] = []
+    for r, (row, theory) in enumerate(zip(last.rows, last.theory, strict=True)):
+        shown: dict[str, Any] = {
+            "module": row.module,
+            "quantity": row.quantity,
+            "application": row.application,
+            "measured": float(mean[r]),
+            "se": None if interval is None else float(interval.se[r] * last.scale[r]),
+            "theory": theory.value,
+            "error": theory.error,
+            "deviation": float(deviation[r] if interval is None else interval.a[r]),
         }
         if interval is not None:
-            row |= {name: float(interval.arrays[name][at]) for name in ENDS}
-            row["verdict"] = _verdict(interval, at, tolerance)
-        rows.append(row)
-    return rows
+            shown |= {name: float(interval.arrays[name][r]) for name in ENDS}
+            shown["tolerance"] = limits[row.quantity]
+            shown["verdict"] = _verdict(interval, r, limits[row.quantity])
+        found.append(shown)
+    return found
 
 
-def _interval(deviations: Floats, error: Floats) -> Interval:
-    """Of the mean deviation [R] of networks [S, R], wider by the theory's error."""
-    return Interval.at_one_width(Moments.of(deviations, np.ones_like(deviations)), error)
-
-
-ENDS = ("lower", "upper", "simultaneous_lower", "simultaneous_upper")
+def _interval(rungs: Sequence[_Rung]) -> Interval:
+    """Of the mean deviation [R], wider by theory's error: at one width, or of a in a + b/n."""
+    moments = [Moments.of(rung.deviations, np.ones_like(rung.values)) for rung in rungs]
+    if len(rungs) == 1:
+        return Interval.at_one_width(moments[0], rungs[0].error)
+    x = rungs[0].reading.width / np.array([rung.reading.width for rung in rungs], dtype=float)
+    variance = np.stack([np.maximum(m.variance, 1e-30) / m.count for m in moments])
+    weight = weights(x, variance, 1)
+    wide = sum(abs(w) * rung.error for w, rung in zip(weight[0], rungs, strict=True))
+    return Interval.of(fit(moments, weight), np.asarray(wide), 1)
 
 
 def _verdict(interval: Interval, row: int, tolerance: float) -> str:

@@ -91,7 +91,8 @@ def _made(model: Any, call: Call) -> Made:
         if library is None:
             if any(base.__module__.startswith("torch.") for base in type(module).__mro__):
                 raise InputError(
-                    f"example={short(call)}; accepted: tensors of torch, for a module of torch"
+                    f"example={short(call)}; accepted: of a module of torch, a tensor, a tuple of "
+                    f"arguments, or a dict of them"
                 )
             raise InputError(
                 f"model={short(type(module))}; accepted: a module of flax.nnx, flax.linen or "

@@ -221,7 +221,7 @@ def _scores(reader: Any, node: Node, sides: Any, terms: Any) -> Term | None:
             return None
         found += [Side(node, bool(second)) if axis in tokens else labels[axis] for axis in free]
     reader.axes[node] = tuple(found)
-    return Contract(node, *terms, length)
+    return Contract(node, terms[0], terms[1], length)
 
 
 def _weighted(reader: Any, node: Node, weights: Any, other: Any, at: int) -> Term | None:

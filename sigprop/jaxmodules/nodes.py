@@ -105,7 +105,7 @@ class Graph:
         evaluate([node], self.values)
         return self.values[node]
 
-    def array(self, node: Node) -> NDArray[np.generic]:
+    def array(self, node: Node) -> NDArray[Any]:
         """Return a constant's or an input's value: booleans, or numbers in float64."""
         value = np.asarray(self.value(node))
         return value if value.dtype == bool else value.astype(np.float64)

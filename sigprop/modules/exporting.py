@@ -107,7 +107,7 @@ class Graph:
             self._values[node] = self._evaluate(node)
         return self._values[node]
 
-    def array(self, node: Any) -> NDArray[np.generic]:
+    def array(self, node: Any) -> NDArray[Any]:
         """Return a constant's or an input's value: booleans, or numbers in float64."""
         value = self.value(node).detach()
         return np.asarray((value if value.dtype == torch.bool else value.double()).numpy())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.modules.terms import Term
@@ -18,7 +17,7 @@ class Graph(Protocol):
     def nodes(self) -> Any: ...
     def constant(self, node: Any) -> bool: ...
     def value(self, node: Any) -> Any: ...
-    def array(self, node: Any) -> NDArray[np.generic]: ...
+    def array(self, node: Any) -> NDArray[Any]: ...
 
 
 class Terms(Protocol):

@@ -43,13 +43,15 @@ class Drawn:
 @dataclass
 class Application:
     """A sub-block with the numbers and weights that its names stand for; roles: number to what it
-    is ('epsilon', 'scale', or the weight whose variance it is)."""
+    is ('epsilon', 'scale', or the weight whose variance it is); names: of numbers and weights in
+    the whole description."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     weights: dict[str, Drawn] = field(default_factory=dict)
     block: SubBlock | None = None
     path: str = ""
+    names: dict[str, str] = field(default_factory=dict)
 
 
 class Converter:

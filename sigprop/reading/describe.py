@@ -41,6 +41,8 @@ def architecture(
     renames = [_renames(first, names[kind]) for kind, first in enumerate(firsts)]
     blocks = tuple(_renamed(block, renames[kind]) for kind, block in enumerate(kinds))
     renamed = [renames[kind] for kind in table]
+    for application, given in zip(applications, renamed, strict=True):
+        application.names = given
     return Architecture(
         name,
         blocks,

@@ -4,6 +4,7 @@ Hugging Face configuration."""
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,11 +23,12 @@ class Named(NamedTuple):
     example: Any
 
 
-def from_file(text: str, tokens: int) -> Named:
+def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
     """Load ``FILE.py:function``: the function builds the module.
 
     What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
-    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1. Raises
+    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1. of_width: both
+    functions may take the width, and an example that does is returned as a function. Raises
     ``InputError`` for a file that cannot be loaded or has no such function.
     """
     torch = require("torch")
@@ -40,8 +42,10 @@ def from_file(text: str, tokens: int) -> Named:
         functions = [known for known, value in names.items() if callable(value)]
         raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
     example = names.get(EXAMPLE, torch.arange(tokens)[None])
-    is_value = isinstance(example, (torch.Tensor, tuple, list, Mapping))
-    return Named(build, example if is_value or not callable(example) else _made(example))
+    is_value = isinstance(example, (torch.Tensor, tuple, list, Mapping)) or not callable(example)
+    if is_value or (of_width and inspect.signature(example).parameters):
+        return Named(build, example)
+    return Named(build, _made(example))
 
 
 def _made(example: Callable[[], Any]) -> Any:

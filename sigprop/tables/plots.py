@@ -25,6 +25,7 @@ SYMBOLS = {
     "token_covariance": r"$\langle h_a[t], h_a[s]\rangle$",
     "token_cosine": r"$\cos(h_a[t], h_a[s])$",
     "state_cosine": r"$\cos(h_a, h_b)$",
+    "write_variance": r"$\langle w_a, w_a\rangle$",
     "write_cosine": r"$\cos(w_a, w_b)$",
     "gradient_variance": r"$\langle g_a, g_a\rangle$",
     "gradient_covariance": r"$\langle g_a[t], g_a[s]\rangle$",

@@ -39,6 +39,8 @@ def label(row: Row) -> str:
         for key in KEYS
         if row.get(key) is not None and key not in ("quantity", "case")
     }
+    if not keys and row.get("module"):
+        keys["module"] = row["module"]
     return f"{row.get('quantity')}[{', '.join(f'{key}={value}' for key, value in keys.items())}]"
 
 

@@ -52,6 +52,12 @@ def state_cosine(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
     return _cosines(rows, outcome.trace.lanes[0], 0)
 
 
+def write_variance(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
+    """Return the mean square of a write's coordinates."""
+    written = outcome.trace.writes[applications(rows) - 1, tokens(rows)]
+    return (written * written).mean(-1)
+
+
 def write_cosine(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
     """Return cosines between two writes of one token."""
     return _cosines(rows, outcome.trace.writes, 1)

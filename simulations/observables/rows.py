@@ -158,6 +158,7 @@ MEASURED: dict[str, Callable[[Sequence[Row], Outcome], jax.Array]] = {
     "token_covariance": _state_gram,
     "token_cosine": geometry.token_cosine,
     "state_cosine": geometry.state_cosine,
+    "write_variance": geometry.write_variance,
     "write_cosine": geometry.write_cosine,
     "gradient_variance": _gradient_gram,
     "gradient_covariance": _gradient_gram,

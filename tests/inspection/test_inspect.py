@@ -46,7 +46,7 @@ def test_a_right_module_is_confirmed(reading: Reading):
     table = sp.inspect(reading, seeds=SEEDS)
     assert table.verdict == "confirmed"
     assert {row["verdict"] for row in table} == {"confirmed"}
-    assert len(table) == 3 * 3 and table.notes["samples"] == SEEDS
+    assert len(table) == 3 * 3 + 2 and table.notes["samples"] == SEEDS  # two writes
     assert [row["module"] for row in table][:3] == ["", "blocks.0.x", "blocks.1.x"]
 
 
@@ -277,3 +277,81 @@ def test_a_state_that_overflows(reading: Reading):
     with pytest.raises(Diverged) as caught:
         sp.inspect(wrong, seeds=2)
     assert caught.value.application == 2
+
+
+def of_width(width: int) -> Any:
+    """The residual MLP at a width, sums of one variance."""
+    factor = (modules.WIDTH / width) ** 0.5
+    stds = {name: std * factor for name, std in modules.STDS.items() if name in "qkvuwxg"}
+    return modules.initialised(modules.Residual(2, width), stds)
+
+
+class Plain(nn.Module):
+    """h + w tanh(h)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.w = nn.Linear(width, width, bias=False)
+        nn.init.normal_(self.w.weight, std=width**-0.5)
+
+    def forward(self, x: Any) -> Any:
+        return x + self.w(torch.tanh(x))
+
+
+def test_two_widths_are_extrapolated():
+    """A right network is confirmed by a of a + b/n; at one width, what is 1/n counts."""
+    quantities = ["residual_variance", "write_variance"]
+    table = sp.inspect(of_width, inputs, widths=(384, 192), seeds=30, quantities=quantities)
+    assert table.verdict == "confirmed"
+    assert table.notes["widths"] == [192, 384] and table.notes["width"] == 384
+
+    one, two = (abs(deviations(widths)[1]) for widths in ((), (128, 512)))
+    assert one > 0.04 and two < one / 2
+
+
+def deviations(widths: tuple[int, ...]) -> list[float]:
+    """Of the variance, of a network whose matrix is drawn 1 + 40/n times too large after it was
+    read."""
+    reads: set[int] = set()
+
+    def build(width: int = 512) -> Any:
+        net = Plain(width)
+        if width in reads:
+            with torch.no_grad():
+                net.w.weight.mul_(1 + 40 / width)
+        reads.add(width)
+        return net
+
+    example = inputs if widths else inputs(512)
+    table = sp.inspect(build, example, widths=widths, seeds=24, quantities=["residual_variance"])
+    return [row["deviation"] for row in table]
+
+
+def test_parameters_are_compared_too(reading: Reading):
+    """The gradient of every matrix and bias, and the second moment of what is drawn; a module
+    whose matrix is drawn twice as wide has neither."""
+    quantities = ["second_moment", "weight_gradient"]
+    table = sp.inspect(reading, seeds=12, quantities=quantities)
+    rows = {(row["quantity"], row["module"]): row for row in table}
+    names = {f"blocks.{k}.{part}" for k in range(2) for part in ("w.weight", "x.weight")}
+    assert {name for _, name in rows} >= names
+    assert all(row["application"] is None for row in table)
+    assert all(rows["second_moment", name]["verdict"] == "confirmed" for name in names)
+    assert not [row for row in table if row["verdict"] == "rejected"]
+    wrong = replace(reading, make=lambda: residual(scaled("w", 2.0)))
+    table = sp.inspect(wrong, seeds=12, quantities=quantities)
+    bad = {(row["quantity"], row["module"]) for row in table if row["verdict"] == "rejected"}
+    assert ("second_moment", "blocks.1.w.weight") in bad
+    assert ("second_moment", "blocks.0.w.weight") not in bad
+    assert any(quantity == "weight_gradient" for quantity, _ in bad)
+
+
+def unsized() -> Any:
+    return residual()
+
+
+def test_bad_widths(reading: Reading):
+    """One line each."""
+    refused(lambda: sp.inspect(of_width, inputs, widths=(64,)), "widths=64")
+    refused(lambda: sp.inspect(reading, widths=(64, 128)), "widths")
+    refused(lambda: sp.inspect(unsized, inputs(WIDTH), widths=(64, 128)), "function of the width")

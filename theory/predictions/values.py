@@ -261,6 +261,11 @@ def _state_cosine(values: Values, row: Row) -> Scaled:
     return values._state_cosine(a, b, row.token or 0), 0.0
 
 
+def _write(values: Values, row: Row) -> Scaled:
+    at = (values.steps[(row.application or 1) - 1],)
+    return values._entry(values.k.writes, values.k.write_log, at, *_tokens(row))
+
+
 def _write_cosine(values: Values, row: Row) -> Scaled:
     a, b = row.application or 0, row.application_2 or 0
     return values._write_cosine(a - 1, b - 1, row.token or 0), 0.0
@@ -316,6 +321,7 @@ PREDICTED: dict[str, Callable[[Values, Row], Scaled]] = {
     "token_covariance": _state,
     "token_cosine": _token_cosine,
     "state_cosine": _state_cosine,
+    "write_variance": _write,
     "write_cosine": _write_cosine,
     "log_norm": _log_norm,
     "rotation": _rotation,
