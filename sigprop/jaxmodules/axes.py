@@ -25,10 +25,10 @@ class Side(NamedTuple):
     second: bool
 
 
-FEATURES, TOKENS = "features", "tokens"
+FEATURES, TOKENS, REPEATED = "features", "tokens", "repeated"
 Label = Any
-"""FEATURES, TOKENS, an ``Own``, a ``Side``, or None where it is not known. Axes of one entry are
-TOKENS."""
+"""FEATURES, TOKENS, REPEATED (copies), an ``Own``, a ``Side``, or None where it is not known. Axes
+of one entry are TOKENS."""
 Labels = tuple[Label, ...]
 
 
@@ -53,7 +53,7 @@ def laid_out(node: Node, labels: Labels) -> Labels:
     if node.operation == "transpose":
         return tuple(labels[axis] for axis in node.params["permutation"])
     if node.operation == "broadcast_in_dim":
-        found: list[Label] = [TOKENS if size == 1 else None for size in node.shape]
+        found: list[Label] = [TOKENS if size == 1 else REPEATED for size in node.shape]
         for axis, size, label in zip(
             node.params["broadcast_dimensions"], of.shape, labels, strict=True
         ):
@@ -90,6 +90,8 @@ def _one(group: Sequence[Label]) -> Label:
     """The label of axes that are run together: theirs where they agree, a parameter's first."""
     if len(set(group)) == 1:
         return group[0]
+    if set(group) == {FEATURES, REPEATED}:  # heads, some times over
+        return FEATURES
     return group[0] if group and all(isinstance(label, Own) for label in group) else None
 
 
@@ -103,7 +105,7 @@ def combined(node: Node, operands: Sequence[tuple[Node, Labels]]) -> Labels:
             for one, labels in operands
             if one.shape and one.shape[axis] == size and size > 1
         ]
-        states = {label for label in met if not isinstance(label, Own)}
+        states = {label for label in met if not isinstance(label, Own) and label != REPEATED}
         if size == 1:
             found.append(TOKENS)
         elif len(states) == 1:
@@ -115,10 +117,13 @@ def combined(node: Node, operands: Sequence[tuple[Node, Labels]]) -> Labels:
     return tuple(found)
 
 
-def along_features(parameter: Node, own: Labels, labels: Labels, shape: Sequence[int]) -> bool:
-    """Tell whether a parameter lies along features, all of them, and along nothing else."""
+def along_features(
+    parameter: Node, own: Labels, labels: Labels, shape: Sequence[int], heads: bool
+) -> bool:
+    """Tell whether a parameter lies along features and along nothing else: all of them, or, where
+    ``heads`` may share it, a head's."""
     at = {axis for axis, label in enumerate(own) if isinstance(label, Own)}
     if not at or any(parameter.shape[axis] != shape[axis] for axis in at):
         return False
     features = {axis for axis in places(labels, FEATURES) if shape[axis] > 1}
-    return at == features
+    return at == features or (heads and at == {max(features, default=-1)})

@@ -75,8 +75,9 @@ def read_module(model: Any, example: Any) -> tuple[Built, Graph]:
     raises, or what came is no module.
     """
     call = example_of(example)
-    made = _made(model, call)
-    graph = _called(made, call)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        made = _made(model, call)
+        graph = _called(made, call)
     return _built(made, graph), graph
 
 

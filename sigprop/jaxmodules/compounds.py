@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.jaxmodules.axes import FEATURES, TOKENS, Side, places
+from sigprop.jaxmodules.axes import FEATURES, REPEATED, TOKENS, Side, places
 from sigprop.jaxmodules.nodes import Node
 from sigprop.modules.patterns import CLOSE, POINTS, epsilon_of, fused
 from sigprop.modules.pointwise import Expression, X, values
@@ -211,7 +211,7 @@ def _scores(reader: Any, node: Node, sides: Any, terms: Any) -> Term | None:
         labels = reader.axes[of]
         if any(labels[axis] != FEATURES for axis in axes):
             return None
-        if any(labels[axis] != FEATURES and of.shape[axis] > 1 for axis in batch):
+        if any(labels[axis] not in (FEATURES, REPEATED) and of.shape[axis] > 1 for axis in batch):
             return None
         length = int(np.prod([of.shape[axis] for axis in axes]))
         free = _free(of, axes, batch)

@@ -12,6 +12,7 @@ from sigprop.jaxmodules.axes import (
     FEATURES,
     TOKENS,
     Own,
+    Side,
     along_features,
     combined,
     places,
@@ -113,7 +114,9 @@ def _chosen(reader: Any, node: Node) -> Term | None:
     """A choice that is the same everywhere, or scores of keys that are seen."""
     which, *cases = node.given
     if which.live:
-        return None
+        _, function = base(reader.term(which))
+        never = function.operation == "lax.ne" and function.arguments[0] == function.arguments[-1]
+        return reader.term(cases[0]) if never else None  # x is not x: none of a number
     number = reader.number(which)
     if number is not None:
         return reader.term(cases[int(number)])
@@ -157,6 +160,8 @@ def _of_fixed(
     labels = reader.axes[node]
     heads = len(places(labels, FEATURES)) > 1
     order = reader.heads(node, labels) if heads else reader.order(node)
+    if any(isinstance(label, Side) for label in labels):
+        order = range(len(node.shape))
     table = Fixed(_computed(reader.view(fixed, order), function))
     return (Offset if adds else Weighted)(reader.view(node, order), one, table)
 
@@ -178,7 +183,7 @@ def _of_parameter(
     if not isinstance(weight, Weight) or isinstance(one, (Weight, Embedding, Source)):
         return None
     own = reader.axes[given]
-    if not along_features(given, own, reader.axes[node], node.shape):
+    if not along_features(given, own, reader.axes[node], node.shape, heads=not adds):
         return None
     at = reader.at(node)
     if not adds:

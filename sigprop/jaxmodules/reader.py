@@ -62,11 +62,13 @@ class Reader:
         return make(self, node) if make is not None else self.unknown(node)
 
     def unknown(self, node: Node) -> Unknown:
-        """Return the term of an operation without a rule."""
+        """Return the term of an operation without a rule, or of the one that it is computed from."""
         name = node.operation
         if name == "output":
             name = node.given[0].operation
-        return Unknown(node, name, tuple(self.term(given) for given in node.given))
+        given = [self.term(one) for one in node.given]
+        first = next((term for term in given if isinstance(term, Unknown)), None)
+        return first or Unknown(node, name, tuple(given))
 
     def number(self, node: Node) -> float | None:
         """Return a constant's value where all its entries are equal."""

@@ -147,7 +147,8 @@ def activation(expression: Expression) -> Activation:
 
     with jax.enable_x64(True):
         x = jax.numpy.asarray(np.arange(-120, 121) / 20)  # 0 is one of them
-        values = np.asarray(expression(x), dtype=np.float64)
+        far = jax.numpy.asarray([-40.0, -15.0, 15.0, 40.0])  # relu6 is relu up to 6
+        values, beyond = (np.asarray(expression(at), dtype=np.float64) for at in (x, far))
         if not np.isfinite(values).all():
             raise InputError(
                 f"activation {written(expression)}: not finite everywhere; accepted: functions "
@@ -156,7 +157,9 @@ def activation(expression: Expression) -> Activation:
         scale = np.abs(values).max()
         for other in ACTIVATIONS.values():
             if np.abs(np.asarray(other.function(x)) - values).max() <= ALIKE * max(scale, 1.0):
-                return other
+                with np.errstate(all="ignore"):
+                    if np.allclose(other.function(far), beyond, rtol=ALIKE, atol=ALIKE):
+                        return other
     return Activation(written(expression), expression)
 
 
