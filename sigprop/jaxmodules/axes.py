@@ -118,12 +118,12 @@ def combined(node: Node, operands: Sequence[tuple[Node, Labels]]) -> Labels:
 
 
 def along_features(
-    parameter: Node, own: Labels, labels: Labels, shape: Sequence[int], heads: bool
+    parameter: Node, own: Labels, node: Node, labels: Labels, *, heads: bool
 ) -> bool:
     """Tell whether a parameter lies along features and along nothing else: all of them, or, where
     ``heads`` may share it, a head's."""
     at = {axis for axis, label in enumerate(own) if isinstance(label, Own)}
-    if not at or any(parameter.shape[axis] != shape[axis] for axis in at):
+    if not at or any(parameter.shape[axis] != node.shape[axis] for axis in at):
         return False
-    features = {axis for axis in places(labels, FEATURES) if shape[axis] > 1}
+    features = {axis for axis in places(labels, FEATURES) if node.shape[axis] > 1}
     return at == features or (heads and at == {max(features, default=-1)})

@@ -194,7 +194,7 @@ def contraction(reader: Any, node: Node) -> Term:
     terms = [reader.term(one) for one in node.given]
     for at, term in enumerate(terms):
         if isinstance(term, Softmax):
-            found = _weighted(reader, node, sides[at], sides[1 - at], at)
+            found = _weighted(reader, node, sides, at)
             return found if found is not None else reader.unknown(node)
     return _scores(reader, node, sides, terms) or reader.unknown(node)
 
@@ -211,7 +211,7 @@ def _scores(reader: Any, node: Node, sides: Any, terms: Any) -> Term | None:
         labels = reader.axes[of]
         if any(labels[axis] != FEATURES for axis in axes):
             return None
-        if any(labels[axis] not in (FEATURES, REPEATED) and of.shape[axis] > 1 for axis in batch):
+        if any(labels[axis] not in (FEATURES, REPEATED, TOKENS) for axis in batch):
             return None
         length = int(np.prod([of.shape[axis] for axis in axes]))
         free = _free(of, axes, batch)
@@ -224,9 +224,9 @@ def _scores(reader: Any, node: Node, sides: Any, terms: Any) -> Term | None:
     return Contract(node, terms[0], terms[1], length)
 
 
-def _weighted(reader: Any, node: Node, weights: Any, other: Any, at: int) -> Term | None:
+def _weighted(reader: Any, node: Node, sides: Any, at: int) -> Term | None:
     """Values weighted by a softmax over keys; at: which factor the weights are."""
-    (of, axes, batch), (value, summed_axes, value_batch) = weights, other
+    (of, axes, batch), (value, summed_axes, value_batch) = sides[at], sides[1 - at]
     labels, of_value = reader.axes[of], reader.axes[value]
     softmax = reader.term(of)
     side = reader.held["softmax", id(softmax)].axis

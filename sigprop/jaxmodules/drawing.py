@@ -19,7 +19,6 @@ from sigprop.jaxmodules.nodes import OUTPUT, ROW, STACK, Graph, Node, below, num
 from sigprop.modules.laws import Law, constant, erfinv_of, normal, uniform, unknown
 
 DRAW = "random_bits"
-SLACK = 1e-6  # relative: float32 ends of intervals
 BITS, SIGN = "bits", "sign"
 KEEP = {
     *("reshape", "transpose", "squeeze", "broadcast_in_dim", "expand_dims", "convert_element_type"),
@@ -125,14 +124,16 @@ class Draws:
         if name == "sign":
             return Drawn(Law(SIGN, 0.0, 1.0), 0)
         if name in CHANGES and len(live) == 1:
-            return Drawn(CHANGES[name](live[0].law, [self._value(n, node) for n in node.given]), 0)
+            values = [self._value(n) for n in node.given]
+            ends = _rounding(node.dtype)
+            return Drawn(CHANGES[name](live[0].law, values, ends), 0)
         if name == "mul" and len(live) == 2:
             return Drawn(_signed(live[0].law, live[1].law), 0)
         if name == "select_n":
             return self._chosen(node)
         return Drawn(unknown(name), 0)
 
-    def _value(self, node: Node, of: Node) -> float | None:
+    def _value(self, node: Node) -> float | None:
         """A constant operand's number: None of what is drawn, nan where its entries differ."""
         if node.live:
             return None
@@ -145,8 +146,11 @@ class Draws:
             return Drawn(unknown("a smaller array, repeated"), 0)
         if of.pieces and node.shape != first.shape:
             return Drawn(unknown("filled in pieces"), 0)
-        keeps = node.operation != "convert_element_type" or of.sample is None
-        return replace(of, same=0) if keeps else Drawn(unknown(node.operation), 0)
+        if node.operation == "convert_element_type" and of.sample is not None:
+            if not jax.numpy.issubdtype(node.dtype, jax.numpy.unsignedinteger):
+                return Drawn(unknown("bits as numbers"), 0)
+            return replace(of, same=0, sample=of.sample.astype(node.dtype))
+        return replace(of, same=0)
 
     def _of_bits(self, node: Node, of: Drawn) -> Drawn:
         """Bits that are shifted and set; floats of them, where these are uniform on [1, 2)."""
@@ -169,7 +173,7 @@ class Draws:
 
     def _chosen(self, node: Node) -> Drawn:
         """One of several, where the choice is the same for all entries."""
-        which = self._value(node.given[0], node)
+        which = self._value(node.given[0])
         if which is None or math.isnan(which):
             return Drawn(unknown("select_n"), 0)
         return self.of(node.given[1 + int(which)])
@@ -200,6 +204,12 @@ BITWISE: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def _rounding(dtype: Any) -> float:
+    """How far, relative, ends of intervals are rounded."""
+    floats = jax.numpy.issubdtype(dtype, jax.numpy.floating)
+    return 4 * float(jax.numpy.finfo(dtype).eps) if floats else 0.0
+
+
 def _signed(one: Law, other: Law) -> Law:
     """The law of a product with independent signs, where the other factor has no mean."""
     law, sign = (one, other) if other.kind == SIGN else (other, one)
@@ -215,7 +225,7 @@ def _linear(scale: float, shift: float) -> Callable[[Law], Law]:
 def _affine(change: Callable[[Any, Any], Callable[[Law], Law]]) -> Any:
     """The rule of an operation of a draw and a number."""
 
-    def rule(law: Law, values: Sequence[float | None]) -> Law:
+    def rule(law: Law, values: Sequence[float | None], ends: float) -> Law:
         left, right = values
         number = right if left is None else left
         if number is None or math.isnan(number):
@@ -235,33 +245,38 @@ def _less(left: float | None, right: float | None) -> Callable[[Law], Law]:
     return _linear(1.0, -(right or 0.0)) if left is None else _linear(-1.0, left)
 
 
-def _within(low: float, high: float, law: Law) -> Law:
+def _within(low: float, high: float, law: Law, ends: float) -> Law:
     """A clipped law: what lies within the ends already, or is cut by a rounding error of them."""
-    slack = SLACK * (law.high - law.low) if math.isfinite(law.high - law.low) else 0.0
+    slack = ends * (law.high - law.low) if math.isfinite(law.high - law.low) else 0.0
     inside = low <= law.low + slack and high >= law.high - slack
     return law if law.known and inside else unknown("clipped")
 
 
-def _erf_inv(law: Law) -> Law:
+def _erf_inv(law: Law, ends: float) -> Law:
     """erf_inv of a uniform law: normal, where it reaches -1 and 1 but for a rounding error."""
-    if law.kind == "uniform" and max(law.low + 1, 1 - law.high) < SLACK:
+    if law.kind == "uniform" and max(law.low + 1, 1 - law.high) < ends:
         return normal(0.0, math.sqrt(0.5))
     found = erfinv_of(law)
-    if found.known and abs(law.mean) < SLACK:
+    if found.known and abs(law.mean) < ends:
         return replace(found, mean=0.0)
     return found
 
 
-CHANGES: dict[str, Callable[[Law, Sequence[float | None]], Law]] = {
+def _number(values: Sequence[float | None]) -> float:
+    return next(value for value in values if value is not None)
+
+
+CHANGES: dict[str, Callable[[Law, Sequence[float | None], float], Law]] = {
     "mul": _affine(lambda left, right: _linear(right if left is None else left, 0.0)),
     "add": _affine(lambda left, right: _linear(1.0, right if left is None else left)),
     "add_any": _affine(lambda left, right: _linear(1.0, right if left is None else left)),
     "sub": _affine(_less),
     "div": _affine(_divided),
-    "neg": lambda law, values: law.affine(-1.0),
-    "erf_inv": lambda law, values: _erf_inv(law),
-    "max": lambda law, values: _within(next(v for v in values if v is not None), math.inf, law),
-    "min": lambda law, values: _within(-math.inf, next(v for v in values if v is not None), law),
-    "clamp": lambda law, values: _within(values[0] or 0.0, values[2] or 0.0, law),
+    "neg": lambda law, values, ends: law.affine(-1.0),
+    "erf_inv": lambda law, values, ends: _erf_inv(law, ends),
+    "max": lambda law, values, ends: _within(_number(values), math.inf, law, ends),
+    "min": lambda law, values, ends: _within(-math.inf, _number(values), law, ends),
+    "clamp": lambda law, values, ends: _within(values[0] or 0.0, values[2] or 0.0, law, ends),
 }
-"""Operations of one draw and numbers, to the law that they leave; values: None for the draw."""
+"""Operations of one draw and numbers, to the law that they leave; values: None for the draw; ends:
+how far, relative, ends of intervals are rounded."""

@@ -101,8 +101,10 @@ class Flattener:
             outputs = control(self, eqn.params, given, scope)
             if outputs is not None:
                 return outputs
-        if name == "slice" and (row := self._row_of_parameter(eqn, given[0])) is not None:
-            return [row]
+        if name in STARTS and given[0].operation == PARAMETER:
+            row = self._row_of_parameter(eqn, given)
+            if row is not None:
+                return [row]
         return self._operation(eqn, given, scope)
 
     def _draws(self, eqn: Any) -> bool:
@@ -153,16 +155,21 @@ class Flattener:
         node.params = {"index": index}
         return self._added(node)
 
-    def _row_of_parameter(self, eqn: Any, of: Node) -> Node | None:
-        """A slice that takes one row of a parameter: the row, as an array of one row."""
-        starts, stops = eqn.params["start_indices"], eqn.params["limit_indices"]
-        whole = starts[1:] == (0,) * (len(starts) - 1) and stops[1:] == of.shape[1:]
-        one = len(of.shape) > 1 and stops[0] - starts[0] == 1 < of.shape[0]
-        if of.operation != PARAMETER or not whole or not one:
+    def _row_of_parameter(self, eqn: Any, given: Sequence[Node]) -> Node | None:
+        """One row of a parameter, taken at an index that is known: the row, of the output's
+        shape."""
+        of, shape = given[0], eqn.outvars[0].aval.shape
+        long = [[size for size in sizes if size > 1] for sizes in (shape, of.shape[1:])]
+        if len(of.shape) < 2 or of.shape[0] == 1 or long[0] != long[1]:
             return None
-        row = self.row(of, starts[0])
-        node = Node("reshape", (row,), (1, *row.shape), row.dtype, True, owner=row.owner)
-        node.run = lambda value: value[None]
+        if any(node.live for node in given[1:]):
+            return None
+        start = STARTS[eqn.primitive.name](eqn.params, [self.graph.value(n) for n in given[1:]])
+        if start is None:
+            return None
+        row = self.row(of, min(max(start, 0), of.shape[0] - 1))
+        node = Node("reshape", (row,), tuple(shape), row.dtype, True, owner=row.owner)
+        node.run = lambda value: value.reshape(shape)
         return self._added(node)
 
     def stack(self, rows: Sequence[Node]) -> Node:
@@ -172,6 +179,30 @@ class Flattener:
         node.live = any(row.live for row in rows)
         node.run = lambda *values: jax.numpy.stack(values)
         return self._added(node)
+
+
+def _sliced(params: Any, indices: Sequence[Any]) -> int | None:
+    start = params["start_indices"][0]
+    return start if params["limit_indices"][0] == start + 1 else None
+
+
+def _dynamic(params: Any, indices: Sequence[Any]) -> int | None:
+    return int(indices[0]) if params["slice_sizes"][0] == 1 else None
+
+
+def _gathered(params: Any, indices: Sequence[Any]) -> int | None:
+    """Of arrays of three axes and more: a row of a table of two is an embedding."""
+    sizes, numbers = params["slice_sizes"], params["dimension_numbers"]
+    one = sizes[0] == 1 and numbers.start_index_map == (0,) and np.size(indices[0]) == 1
+    return int(np.ravel(indices[0])[0]) if one and len(sizes) > 2 else None
+
+
+STARTS: dict[str, Callable[[Any, Sequence[Any]], int | None]] = {
+    "slice": _sliced,
+    "dynamic_slice": _dynamic,
+    "gather": _gathered,
+}
+"""Operations that may take one row, to which of the first axis; None where they do not."""
 
 
 def _bound(eqn: Any) -> Callable[..., Any]:

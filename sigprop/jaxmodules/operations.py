@@ -35,6 +35,7 @@ from sigprop.modules.terms import (
     Shift,
     Source,
     Term,
+    Unknown,
     Weight,
     Weighted,
     base,
@@ -140,10 +141,14 @@ def _of_two(reader: Any, node: Node, name: str, terms: list[Term]) -> Term:
     if name == "div":
         right = applied(node.given[1], Expression("reciprocal", (X,)), right)
     adds = name in ("add", "sub")
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, Unknown) and isinstance(base(other)[0], (Weight, Fixed)):
+            return one
     for k, (one, other) in enumerate(((left, right), (right, left))):
         if isinstance(base(other)[0], Fixed):
-            return _of_fixed(reader, node, one, node.given[1 - k], adds, base(other)[1])
-        found = _of_parameter(reader, node, one, other, node.given[k], node.given[1 - k], adds)
+            return _of_fixed(reader, node, one, other, adds=adds)
+        given = node.given[1 - k]
+        found = _of_parameter(reader, node, one, other, given=given, adds=adds)
         if found is not None:
             return found
     if adds:
@@ -151,10 +156,9 @@ def _of_two(reader: Any, node: Node, name: str, terms: list[Term]) -> Term:
     return product(reader, node, left, right)
 
 
-def _of_fixed(
-    reader: Any, node: Node, one: Term, fixed: Node, adds: bool, function: Expression
-) -> Term:
+def _of_fixed(reader: Any, node: Node, one: Term, other: Term, *, adds: bool) -> Term:
     """A term plus or times numbers that differ between entries."""
+    fixed, function = base(other)[0].node, base(other)[1]
     if len(fixed.shape) != len(node.shape):
         return reader.unknown(node)
     labels = reader.axes[node]
@@ -176,14 +180,14 @@ def _computed(node: Node, function: Expression) -> Node:
 
 
 def _of_parameter(
-    reader: Any, node: Node, one: Term, other: Term, of: Node, given: Node, adds: bool
+    reader: Any, node: Node, one: Term, other: Term, *, given: Node, adds: bool
 ) -> Term | None:
     """A bias or a gain: a parameter along all features, and along nothing else."""
     weight, function = base(other)
     if not isinstance(weight, Weight) or isinstance(one, (Weight, Embedding, Source)):
         return None
     own = reader.axes[given]
-    if not along_features(given, own, reader.axes[node], node.shape, heads=not adds):
+    if not along_features(given, own, node, reader.axes[node], heads=not adds):
         return None
     at = reader.at(node)
     if not adds:
@@ -217,11 +221,11 @@ def multiplied(reader: Any, node: Node) -> Term:
         kept = [label for axis, label in enumerate(labels) if axis not in axes[of]]
         outputs = [FEATURES if weight.shape[axis] > 1 else TOKENS for axis in free]
         reader.axes[node] = tuple(kept + outputs if k == 0 else outputs + kept)
-        return _matrix(reader, node, terms[w], terms[of], weight, free)
+        return _matrix(reader, node, terms[w], terms[of], weight=weight, free=free)
     return contraction(reader, node) if all(n.live for n in node.given) else reader.unknown(node)
 
 
-def _matrix(reader: Any, node: Node, w: Any, x: Term, weight: Node, free: list[int]) -> Term:
+def _matrix(reader: Any, node: Node, w: Any, x: Term, *, weight: Node, free: list[int]) -> Term:
     rows = math.prod(weight.shape[axis] for axis in free)
     own = [reader.axes[weight][axis] for axis in free if weight.shape[axis] > 1]
     axis = own[0].axis if own and isinstance(own[0], Own) else 0
@@ -278,7 +282,7 @@ def _run(reader: Any, node: Node, starts: Any, stops: Any) -> Term:
     if len(cut) > 1:
         return reader.unknown(node)
     (axis,) = cut or (0,)
-    return reader.part(node, of, axis, starts[axis], stops[axis])
+    return reader.part(node, of, axis, start=starts[axis], stop=stops[axis])
 
 
 def one_of(reader: Any, node: Node) -> Term:
@@ -288,7 +292,7 @@ def one_of(reader: Any, node: Node) -> Term:
         return reader.unknown(node)
     sizes, axis, index = call.params["sizes"], call.params["axis"], node.params["index"]
     start = sum(sizes[:index])
-    return reader.part(node, call.given[0], axis, start, start + sizes[index])
+    return reader.part(node, call.given[0], axis, start=start, stop=start + sizes[index])
 
 
 def joined(reader: Any, node: Node) -> Term:

@@ -62,7 +62,7 @@ class Reader:
         return make(self, node) if make is not None else self.unknown(node)
 
     def unknown(self, node: Node) -> Unknown:
-        """Return the term of an operation without a rule, or of the one that it is computed from."""
+        """Return the term of an operation without a rule, or of one that it is computed from."""
         name = node.operation
         if name == "output":
             name = node.given[0].operation
@@ -124,7 +124,7 @@ class Reader:
         flat.path, flat.owner, flat.source = of.path, of.owner, of.source
         return flat
 
-    def part(self, node: Node, of: Node, axis: int, start: int, stop: int) -> Term:
+    def part(self, node: Node, of: Node, axis: int, *, start: int, stop: int) -> Term:
         """Return some entries along an axis; all of them are the term itself."""
         self.axes[node] = self.axes[of]
         inner = self.term(of)

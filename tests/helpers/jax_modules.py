@@ -1,5 +1,5 @@
-"""Small modules of flax.nnx, flax.linen and equinox, written as users write them, and the numbers
-they are drawn with. Whatever imports this file is skipped where flax or equinox is not installed."""
+"""Small modules of flax.nnx, flax.linen and equinox, as users write them, and their numbers.
+Whatever imports this file is skipped where flax or equinox is not installed."""
 
 from __future__ import annotations
 
@@ -131,6 +131,17 @@ class NnxScanned(NnxGpt):
         return self.norm(scan(lambda state, block: block(state))(x, self.blocks))
 
 
+class NnxLoop(nnx.Module):
+    """The same MLP twice, by ``nnx.scan``."""
+
+    def __init__(self, rngs: Any) -> None:
+        self.block = NnxMlp(rngs)
+
+    def __call__(self, x: Any) -> Any:
+        scan = nnx.scan(in_axes=(nnx.Carry, None), out_axes=nnx.Carry, length=2)
+        return scan(lambda state, block: block(state))(x, self.block)
+
+
 class LinenMlp(nn.Module):
     """x + X phi(W x + b) + b', as many as ``depth``."""
 
@@ -145,6 +156,23 @@ class LinenMlp(nn.Module):
             given = {"kernel_init": normal("x"), "bias_init": bias("x")}
             x = x + nn.Dense(self.width, name=f"x_{k}", **given)(hidden)
         return x
+
+
+class LinenRound(nn.Module):
+    """One round of a loop over one MLP."""
+
+    @nn.compact
+    def __call__(self, x: Any, _: Any = None) -> Any:
+        return LinenMlp(1)(x), None
+
+
+class LinenLoop(nn.Module):
+    """The same MLP twice, by ``nn.scan``."""
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:
+        given: dict[str, Any] = {"variable_broadcast": "params", "split_rngs": {"params": False}}
+        return nn.scan(LinenRound, length=2, **given)()(x, None)[0]
 
 
 class LinenBlock(nn.Module):
@@ -233,6 +261,18 @@ class EqxScanned(eqx.Module):
     def __call__(self, x: Any) -> Any:
         arrays, static = eqx.partition(self.blocks, eqx.is_array)
         return jax.lax.scan(lambda h, part: (eqx.combine(part, static)(h), None), x, arrays)[0]
+
+
+class EqxLoop(eqx.Module):
+    """The same MLP twice, by ``jax.lax.fori_loop``."""
+
+    block: EqxMlp
+
+    def __init__(self, key: Any) -> None:
+        self.block = EqxMlp(key)
+
+    def __call__(self, x: Any) -> Any:
+        return jax.lax.fori_loop(0, 2, lambda k, h: self.block(h), x)
 
 
 class EqxBlock(eqx.Module):

@@ -1,0 +1,367 @@
+"""One network written in several ways is one description: activations, norms, attention, masks,
+matrices and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax_modules as modules
+import numpy as np
+import pytest
+from descriptions import assert_same
+from jax_modules import HEADS, TOKENS, WIDTH, causal, eqx, inputs, nn, nnx
+
+import sigprop as sp
+from sigprop.language.activations import ACTIVATIONS
+
+HEAD = WIDTH // HEADS
+
+
+class Branch(nnx.Module):
+    """x + X f(W norm(x)), the norm and f as given."""
+
+    def __init__(self, function: Any, norm: Any = None) -> None:
+        rngs = nnx.Rngs(0)
+        self.function, self.norm = function, norm
+        given = {"use_bias": False, "rngs": rngs}
+        self.w = nnx.Linear(WIDTH, WIDTH, kernel_init=modules.normal("w"), **given)
+        self.x = nnx.Linear(WIDTH, WIDTH, kernel_init=modules.normal("x"), **given)
+
+    def __call__(self, x: Any) -> Any:
+        return x + self.x(self.function(self.w(x if self.norm is None else self.norm(x))))
+
+
+def read(build: Callable[[], Any]) -> Any:
+    return sp.read(build, inputs()).architecture
+
+
+ACTIVATED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "relu": (jax.nn.relu, "relu"),
+    "maximum": (lambda x: jnp.maximum(x, 0), "relu"),
+    "where": (lambda x: jnp.where(x > 0, x, 0), "relu"),
+    "gelu": (lambda x: jax.nn.gelu(x, approximate=False), "gelu"),
+    "gelu by erf": (lambda x: x * (1 + jax.lax.erf(x / np.sqrt(2))) / 2, "gelu"),
+    "gelu-tanh": (jax.nn.gelu, "gelu-tanh"),
+    "silu": (jax.nn.silu, "silu"),
+    "x sigmoid": (lambda x: x / (1 + jnp.exp(-x)), "silu"),
+    "tanh": (jnp.tanh, "tanh"),
+    "tanh by exp": (lambda x: 1 - 2 / (jnp.exp(2 * x) + 1), "tanh"),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_activations(name: str):
+    """Known by their values."""
+    function, known = ACTIVATED[name]
+    (block,) = read(lambda: Branch(function)).sub_blocks
+    assert block.branch.of.activation is ACTIVATIONS[known]
+
+
+OWN = {
+    "relu6": jax.nn.relu6,
+    "elu": jax.nn.elu,
+    "softplus": jax.nn.softplus,
+    "mish": jax.nn.mish,
+    "hard_swish": jax.nn.hard_swish,
+    "a cube": lambda x: x**3 - 0.5 * x,
+    "a clip": lambda x: jnp.clip(x, -1, 2),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_activations_that_are_not_registered(name: str):
+    """One of its own, with the same values far beyond where the others were compared."""
+    (block,) = read(lambda: Branch(OWN[name])).sub_blocks
+    function = block.branch.of.activation
+    assert function not in ACTIVATIONS.values()
+    x = jnp.linspace(-20.0, 20.0, 81)
+    with jax.enable_x64(True):
+        found = np.asarray(function.function(jnp.asarray(np.asarray(x, np.float64))))
+    np.testing.assert_allclose(found, OWN[name](x), rtol=1e-4, atol=1e-5)
+
+
+def mean(x: Any) -> Any:
+    return x.mean(-1, keepdims=True)
+
+
+NORMS: dict[str, Callable[[Any], Any]] = {
+    "nnx, slow variance": lambda r: nnx.LayerNorm(WIDTH, use_fast_variance=False, rngs=r),
+    "nnx, no parameters": lambda r: nnx.LayerNorm(WIDTH, use_scale=False, use_bias=False, rngs=r),
+    "jnp.var": lambda r: (
+        lambda x: (x - mean(x)) * jax.lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6)
+    ),
+    "a root": lambda r: lambda x: (x - mean(x)) / jnp.sqrt(mean((x - mean(x)) ** 2) + 1e-6),
+    "a power": lambda r: lambda x: (x - mean(x)) * (mean(x**2) - mean(x) ** 2 + 1e-6) ** -0.5,
+}
+RMS: dict[str, Callable[[Any], Any]] = {
+    "nnx, no scale": lambda r: nnx.RMSNorm(WIDTH, use_scale=False, rngs=r),
+    "a root": lambda r: lambda x: x / jnp.sqrt(mean(x * x) + 1e-6),
+    "a gain before": lambda r: lambda x: x * (1.0 * jax.lax.rsqrt(mean(x**2) + 1e-6)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_layer_norms(name: str):
+    expected = read(lambda: Branch(jnp.tanh, nnx.LayerNorm(WIDTH, rngs=nnx.Rngs(0))))
+    assert_same(read(lambda: Branch(jnp.tanh, NORMS[name](nnx.Rngs(0)))), expected)
+
+
+@pytest.mark.parametrize("name", RMS)
+def test_rms_norms(name: str):
+    expected = read(lambda: Branch(jnp.tanh, nnx.RMSNorm(WIDTH, rngs=nnx.Rngs(0))))
+    assert_same(read(lambda: Branch(jnp.tanh, RMS[name](nnx.Rngs(0)))), expected)
+
+
+def test_a_norm_of_other_numbers_is_no_norm():
+    """A variance over tokens, or a power that is no root: refused, not taken for one."""
+    for norm in (
+        lambda x: x / jnp.sqrt((x**2).mean(0, keepdims=True) + 1e-6),
+        lambda x: x / (mean(x**2) + 1e-6),
+    ):
+        with pytest.raises(sp.InputError):
+            read(lambda norm=norm: Branch(jnp.tanh, norm))
+
+
+def rotary(x: Any) -> Any:
+    """[T, h, d] turned by t 1e4^(-2j/d)."""
+    powers = 1e4 ** (-jnp.arange(0, HEAD, 2) / HEAD)
+    angles = jnp.outer(jnp.arange(TOKENS), powers)
+    angles = jnp.concatenate([angles, angles], -1)[:, None, :]
+    half = jnp.concatenate([-x[..., HEAD // 2 :], x[..., : HEAD // 2]], -1)
+    return x * jnp.cos(angles) + half * jnp.sin(angles)
+
+
+class Attention(nnx.Module):
+    """x + U attend(norm(x)), heads as given: a function of [T, h, d] queries, keys and values."""
+
+    def __init__(self, function: Any, kv_heads: int = HEADS) -> None:
+        rngs = nnx.Rngs(0)
+        self.function, self.kv_heads = function, kv_heads
+        self.norm = nnx.RMSNorm(WIDTH, rngs=rngs)
+        for name, rows in zip(
+            "qkvu", (WIDTH, kv_heads * HEAD, kv_heads * HEAD, WIDTH), strict=True
+        ):
+            init = modules.normal(name)
+            linear = nnx.Linear(WIDTH, rows, use_bias=False, kernel_init=init, rngs=rngs)
+            setattr(self, name, linear)
+        self.gain = nnx.RMSNorm(HEAD, epsilon=1e-6, rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        r = self.norm(x)
+        q = self.q(r).reshape(TOKENS, HEADS, HEAD)
+        k, v = (m(r).reshape(TOKENS, self.kv_heads, HEAD) for m in (self.k, self.v))
+        return x + self.u(self.function(self, q, k, v).reshape(TOKENS, WIDTH))
+
+
+def written(q: Any, k: Any, v: Any, hide: Callable[[Any], Any], cap: float | None = None) -> Any:
+    scores = jnp.einsum("qhd,khd->hqk", q, k) / np.sqrt(HEAD)
+    scores = scores if cap is None else cap * jnp.tanh(scores / cap)
+    return jnp.einsum("hqk,khd->qhd", jax.nn.softmax(hide(scores), -1), v)
+
+
+def filled(scores: Any) -> Any:
+    return jnp.where(causal(), scores, -jnp.inf)
+
+
+def by_matmul(q: Any, k: Any, v: Any) -> Any:
+    q, k, v = (jnp.swapaxes(one, 0, 1) for one in (q, k, v))
+    exps = jnp.exp(filled(q * HEAD**-0.5 @ jnp.swapaxes(k, 1, 2)))
+    return jnp.swapaxes(exps / exps.sum(-1, keepdims=True) @ v, 0, 1)
+
+
+def by_jax(q: Any, k: Any, v: Any, **given: Any) -> Any:
+    return jax.nn.dot_product_attention(q[None], k[None], v[None], **given)[0]
+
+
+CAUSAL: dict[str, Callable[..., Any]] = {
+    "filled": lambda m, q, k, v: written(q, k, v, filled),
+    "added": lambda m, q, k, v: written(q, k, v, lambda s: s + jnp.where(causal(), 0.0, -1e9)),
+    "matmul": lambda m, q, k, v: by_matmul(q, k, v),
+    "jax.nn": lambda m, q, k, v: by_jax(q, k, v, is_causal=True),
+    "jax.nn, a mask": lambda m, q, k, v: by_jax(q, k, v, mask=causal()[None, None]),
+    "nnx": lambda m, q, k, v: nnx.dot_product_attention(q, k, v, mask=causal()[None]),
+    "linen": lambda m, q, k, v: nn.dot_product_attention(q, k, v, mask=causal()[None]),
+}
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_causal_attention(name: str):
+    """Einsum, matmul, jax's own and flax's: one description."""
+    found = read(lambda: Attention(CAUSAL[name]))
+    assert_same(found, read(lambda: Attention(CAUSAL["filled"])))
+    (heads,) = found.sub_blocks[0].attention
+    assert (heads.scores.mask, heads.scores.head_dim) == ("causal", HEAD)
+
+
+HEADS_OF: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "no mask": (lambda m, q, k, v: written(q, k, v, lambda s: s), {"mask": "none"}),
+    "rotary": (lambda m, q, k, v: written(rotary(q), rotary(k), v, filled), {"rotary": True}),
+    "norms": (lambda m, q, k, v: written(m.gain(q), m.gain(k), v, filled), {"qk_norm": True}),
+}
+
+
+@pytest.mark.parametrize("name", HEADS_OF)
+def test_what_heads_have(name: str):
+    function, expected = HEADS_OF[name]
+    (heads,) = read(lambda: Attention(function)).sub_blocks[0].attention
+    assert {key: getattr(heads.scores, key) for key in expected} == expected
+
+
+def test_a_soft_cap():
+    found = read(lambda: Attention(lambda m, q, k, v: written(q, k, v, filled, 5.0)))
+    (heads,) = found.sub_blocks[0].attention
+    assert found.numbers[heads.cap.name] == pytest.approx(5.0, rel=1e-6)
+
+
+def grouped(q: Any, k: Any, v: Any) -> Any:
+    """Two heads of queries for one of keys, by einsum."""
+    q = q.reshape(TOKENS, 2, HEADS // 2, HEAD) / np.sqrt(HEAD)
+    weights = jax.nn.softmax(filled(jnp.einsum("qkgd,tkd->kgqt", q, k)), -1)
+    return jnp.einsum("kgqt,tkd->qkgd", weights, v)
+
+
+GROUPED: dict[str, Callable[..., Any]] = {
+    "repeated": lambda m, q, k, v: written(
+        q, *(jnp.repeat(one, 2, axis=1) for one in (k, v)), filled
+    ),
+    "einsum": lambda m, q, k, v: grouped(q, k, v),
+    "jax.nn": lambda m, q, k, v: by_jax(q, k, v, is_causal=True),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_grouped_queries(name: str):
+    found = read(lambda: Attention(GROUPED[name], 2))
+    assert_same(found, read(lambda: Attention(GROUPED["jax.nn"], 2)))
+    assert len(found.sub_blocks[0].attention) == 1
+
+
+NOT_ATTENTION: dict[str, Callable[..., Any]] = {
+    "a softmax over queries": lambda m, q, k, v: jnp.einsum(
+        "hqk,khd->qhd", jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k), 1), v
+    ),
+    "a softmax over heads": lambda m, q, k, v: jnp.einsum(
+        "hqk,khd->qhd", jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k), 0), v
+    ),
+    "no softmax": lambda m, q, k, v: jnp.einsum(
+        "hqk,khd->qhd", jnp.einsum("qhd,khd->hqk", q, k), v
+    ),
+    "tokens summed over": lambda m, q, k, v: jnp.einsum("thd,the->the", q, v) * k.sum(0),
+    "values of queries": lambda m, q, k, v: jnp.einsum(
+        "hqk,qhd->khd", jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k), -1), v
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ATTENTION)
+def test_what_only_looks_like_attention_is_refused(name: str):
+    with pytest.raises(sp.InputError, match="has no rule|cannot stand"):
+        read(lambda: Attention(NOT_ATTENTION[name]))
+
+
+class Own(nnx.Module):
+    """A matrix that is kept and applied as asked."""
+
+    def __init__(self, shape: tuple[int, ...], function: Callable[[Any, Any], Any]) -> None:
+        self.w = nnx.Param(0.2 * jax.random.normal(jax.random.key(0), shape))
+        self.function = function
+
+    def __call__(self, x: Any) -> Any:
+        return x + jnp.tanh(self.function(x, self.w[...]))
+
+
+MATRICES: dict[str, tuple[tuple[int, ...], Callable[[Any, Any], Any]]] = {
+    "x @ w": ((WIDTH, WIDTH), lambda x, w: x @ w),
+    "x @ w.T": ((WIDTH, WIDTH), lambda x, w: x @ w.T),
+    "w @ x.T": ((WIDTH, WIDTH), lambda x, w: (w @ x.T).T),
+    "vmap": ((WIDTH, WIDTH), lambda x, w: jax.vmap(lambda row: w @ row)(x)),
+    "einsum": ((WIDTH, WIDTH), lambda x, w: jnp.einsum("oi,ti->to", w, x)),
+    "heads": (
+        (HEADS, HEAD, WIDTH),
+        lambda x, w: jnp.einsum("hdi,ti->thd", w, x).reshape(TOKENS, WIDTH),
+    ),
+    "of heads": (
+        (HEADS, HEAD, WIDTH),
+        lambda x, w: jnp.einsum("hdo,thd->to", w, x.reshape(TOKENS, HEADS, HEAD)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_matrices(name: str):
+    shape, function = MATRICES[name]
+    assert_same(read(lambda: Own(shape, function)), read(lambda: Own(*MATRICES["x @ w"])))
+
+
+def test_a_matrix_over_tokens_is_refused():
+    for shape, function in (
+        ((TOKENS, TOKENS), lambda x, w: w @ x),
+        (
+            (HEADS, HEADS),
+            lambda x, w: jnp.einsum("hg,tgd->thd", w, x.reshape(-1, HEADS, HEAD)).reshape(x.shape),
+        ),
+    ):
+        with pytest.raises(sp.InputError, match="has no rule"):
+            read(lambda shape=shape, function=function: Own(shape, function))
+
+
+class Packed(nnx.Module):
+    """A gated MLP: two matrices in one, cut by split or by slices."""
+
+    def __init__(self, cut: Callable[[Any], Any]) -> None:
+        rngs = nnx.Rngs(0)
+        self.cut = cut
+        self.both = nnx.Linear(WIDTH, 4 * WIDTH, kernel_init=modules.normal("w"), rngs=rngs)
+        self.x = nnx.Linear(2 * WIDTH, WIDTH, kernel_init=modules.normal("x"), rngs=rngs)
+
+    def __call__(self, x: Any) -> Any:
+        gate, value = self.cut(self.both(x))
+        return x + self.x(jax.nn.silu(gate) * value)
+
+
+CUTS: dict[str, Callable[[Any], Any]] = {
+    "split": lambda x: jnp.split(x, 2, axis=-1),
+    "slices": lambda x: (x[:, : 2 * WIDTH], x[:, 2 * WIDTH :]),
+    "an axis": lambda x: (x.reshape(TOKENS, 2, -1)[:, 0], x.reshape(TOKENS, 2, -1)[:, 1]),
+    "dynamic_slice": lambda x: (
+        jax.lax.dynamic_slice_in_dim(x, 0, 2 * WIDTH, 1),
+        jax.lax.dynamic_slice_in_dim(x, 2 * WIDTH, 2 * WIDTH, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_matrices_in_one(name: str):
+    found = read(lambda: Packed(CUTS[name]))
+    assert_same(found, read(lambda: Packed(CUTS["split"])))
+    assert len(found.weights) == 3
+
+
+class Indexed(eqx.Module):
+    """Layers whose matrices are rows of one array, taken one by one, or stacked on the way."""
+
+    w: Any
+    by: str = eqx.field(static=True)
+
+    def __init__(self, by: str) -> None:
+        self.by = by
+        self.w = 0.2 * jax.random.normal(jax.random.key(0), (2, WIDTH, WIDTH))
+
+    def __call__(self, x: Any) -> Any:
+        if self.by == "loop":
+            body = lambda k, h: h + jnp.tanh(h @ self.w[k])  # noqa: E731
+            return jax.lax.fori_loop(0, 2, body, x)
+        for k in range(2):
+            x = x + jnp.tanh(x @ self.w[k])
+        return x
+
+
+def test_rows_of_one_array():
+    """By their number: a matrix each."""
+    found = sp.read(lambda: Indexed("number"), inputs())
+    assert [tuple(table) for table in found.architecture.slots.values()] == [(0, 1)]
+    assert {d.parameter for a in found.applications for d in a.weights.values()} == {"w[0]", "w[1]"}
+    assert_same(sp.read(lambda: Indexed("loop"), inputs()).architecture, found.architecture)
