@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,7 +21,11 @@ Networks = Annotated[int, whole(1, 10**6, "an integer from 1 to 10^6")]
 
 def inspect(
     model: Annotated[
-        str | None, Parameter(help="FILE.py:function, which builds a torch module.")
+        str | None,
+        Parameter(
+            help="FILE.py:function, which builds a torch module, or a folder with config.json and "
+            "trained weights, which are shown beside what was predicted at initialisation."
+        ),
     ] = None,
     /,
     *,
@@ -70,10 +75,10 @@ def inspect(
     if plot is not None:
         check_path(plot, FORMATS)
     if (model is None) == (hf is None):
-        raise InputError("model: accepted: FILE.py:function, or --hf TYPE")
+        raise InputError("model: accepted: FILE.py:function, a folder, or --hf TYPE")
     from sigprop.inspection.compared import JUDGED
     from sigprop.inspection.inspect import inspect as inspected
-    from sigprop.reading.sources import from_config, from_file
+    from sigprop.reading.sources import from_file
 
     changes = dict(_pair(text) for text in chosen.set)
     if model is not None and changes:
@@ -81,11 +86,9 @@ def inspect(
     sizes = () if widths is None else _sizes(widths)
     if sizes and (hf is not None or against is not None):
         raise InputError("widths: accepted: with FILE.py:function alone, of the width")
-    named = (
-        from_file(model, tokens, of_width=bool(sizes))
-        if model is not None
-        else from_config(hf, tokens=tokens, changes=changes)
-    )
+    named = _named(model, hf, tokens, changes=changes, of_width=bool(sizes))
+    if named.trained is not None and against is not None:
+        raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
     wanted = tuple(part for text in quantity for part in text.split(",")) or JUDGED
     with bar(not chosen.json) as progress:
         if against is not None:
@@ -106,6 +109,7 @@ def inspect(
                 named.example,
                 seeds=seeds,
                 widths=sizes,
+                weights=named.trained,
                 quantities=wanted,
                 progress=progress,
             )
@@ -113,6 +117,19 @@ def inspect(
     if plot is not None:
         table.plot(plot)
     return CODES[table.verdict or ""]
+
+
+def _named(
+    model: str | None, hf: str | None, tokens: int, *, changes: dict[str, str], of_width: bool
+) -> Any:
+    """Load what the command line names."""
+    from sigprop.reading import sources
+
+    if model is None:
+        return sources.from_config(hf, tokens=tokens, changes=changes)
+    if Path(model).is_dir():
+        return sources.from_folder(model, tokens=tokens)
+    return sources.from_file(model, tokens, of_width=of_width)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

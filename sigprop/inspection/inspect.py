@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, p
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
+from sigprop.verdict import fit
 from sigprop.verdict.decide import Interval
-from sigprop.verdict.fit import fit, weights
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
 from sigprop.verdict.moments import Moments
 
@@ -29,6 +30,7 @@ def inspect(
     *,
     seeds: int = 4,
     widths: Sequence[int] = (),
+    weights: Any = None,
     quantities: Sequence[str] = JUDGED,
     tolerances: dict[str, float] | None = None,
     progress: Progress | None = None,
@@ -38,17 +40,20 @@ def inspect(
     model, example: as of ``read`` (a ``Reading`` is taken as it is); seeds: how many networks with
     fresh weights (a module is taken as it is, once: no verdict); widths: two or more, in features:
     ``model`` builds a network of each (and ``example`` may be a function of it), and deviations are
-    extrapolated, a + b/n; quantities: of 'residual_variance', 'write_variance', 'token_cosine',
-    'gradient_variance', each the mean over tokens, or pairs of them, and 'weight_gradient',
-    'second_moment', the mean over a parameter's entries; tolerances: by quantity, relative, of
-    cosines absolute. Returns a ``Table``, a row an application and quantity, of the widest network,
-    with a verdict (confirmed: every 90 % interval inside its tolerance; rejected: an interval that
-    covers all rows at once with 99 % outside). Raises ``InputError`` as ``read`` does. Source:
-    docs/verdict.md (tests/inspection).
+    extrapolated, a + b/n; weights: a module that is measured instead, once (trained, beside what
+    was predicted at initialisation: no verdict); quantities: of 'residual_variance',
+    'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
+    them, and 'weight_gradient', 'second_moment', over a parameter's entries; tolerances: by
+    quantity, relative, of cosines absolute. Returns a ``Table``, a row an application and quantity,
+    of the widest network, with a verdict (confirmed: every 90 % interval inside its tolerance;
+    rejected: an interval that covers all rows at once with 99 % outside). Raises ``InputError`` as
+    ``read`` does. Source: docs/verdict.md (tests/inspection).
     """
     _check(quantities, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
     readings = _readings(model, example, widths)
+    if weights is not None:
+        readings = [_with(found, weights) for found in readings]
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
     rungs = [_rung(found, quantities, seeds, reported) for found in readings]
@@ -122,6 +127,11 @@ def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
             f"function of the width"
         )
     return found
+
+
+def _with(found: Reading, module: Any) -> Reading:
+    """What was read of a builder, with one module's weights to measure."""
+    return replace(found, make=None, built=replace(found.built, module=module))
 
 
 def _at(model: Any, width: int) -> Callable[[], Any]:
@@ -218,9 +228,9 @@ def _interval(rungs: Sequence[_Rung]) -> Interval:
         return Interval.at_one_width(moments[0], rungs[0].error)
     x = rungs[0].reading.width / np.array([rung.reading.width for rung in rungs], dtype=float)
     variance = np.stack([np.maximum(m.variance, 1e-30) / m.count for m in moments])
-    weight = weights(x, variance, 1)
+    weight = fit.weights(x, variance, 1)
     wide = sum(abs(w) * rung.error for w, rung in zip(weight[0], rungs, strict=True))
-    return Interval.of(fit(moments, weight), np.asarray(wide), 1)
+    return Interval.of(fit.fit(moments, weight), np.asarray(wide), 1)
 
 
 def _verdict(interval: Interval, row: int, tolerance: float) -> str:

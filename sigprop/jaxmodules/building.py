@@ -37,7 +37,7 @@ class Made:
 
     def parameters(self) -> dict[str, Node]:
         """Return every parameter's node in the constructor's graph."""
-        nodes = zip(self.opened.names, self.opened.kept, self.graph.outputs, strict=True)
+        nodes = zip(self.opened.names, self.opened.kept, self.graph.leaves, strict=True)
         return {name: node for name, kept, node in nodes if self.is_parameter(kept, node)}
 
     def is_parameter(self, kept: bool | None, node: Node) -> bool:
@@ -113,9 +113,15 @@ def _made(model: Any, call: Call) -> Made:
             f"arguments that returns a module of flax or equinox"
         ) from error
     graph = Graph()
-    graph.outputs = Flattener(graph, frozenset({DRAW})).closed(jaxpr, [])
+    graph.leaves = Flattener(graph, frozenset({DRAW})).closed(jaxpr, [])
     make = None if held[0].given else model if not given else lambda: model
     return Made(held[0], graph, make)
+
+
+def half(graph: Graph) -> tuple[str, ...]:
+    """Say what half precision parameters are of, if any."""
+    kinds = {str(node.dtype) for node in graph.parameters} & {"float16", "bfloat16"}
+    return tuple(f"{kind} parameters: read without rounding, run with it" for kind in sorted(kinds))
 
 
 def _first(error: Exception) -> str:
@@ -125,7 +131,7 @@ def _first(error: Exception) -> str:
 def _called(made: Made, call: Call) -> Graph:
     """Trace the call: parameters and the example's floating-point arrays are what it depends on."""
     arrays, rebuild = _split(call)
-    leaves = made.graph.outputs
+    leaves = made.graph.leaves
     avals = [jax.ShapeDtypeStruct(node.shape, node.dtype) for node in leaves]
     try:
         jaxpr = jax.make_jaxpr(lambda held, given: made.opened.call(held, rebuild(given)))(
@@ -153,7 +159,7 @@ def _called(made: Made, call: Call) -> Graph:
             graph.values[nodes[-1]] = array
         else:
             nodes.append(flat.constant(array))
-    graph.outputs = flat.closed(jaxpr, nodes)
+    graph.leaves = flat.closed(jaxpr, nodes)
     return graph
 
 

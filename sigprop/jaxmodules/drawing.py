@@ -49,7 +49,7 @@ class Draws:
         self.graph = graph
         self._drawn: dict[Node, Drawn] = {}
         self._numbers: dict[Any, int] = {}
-        wanted = below(graph.outputs)
+        wanted = below(graph.leaves)
         for node in graph.nodes:
             if node.live and node in wanted:
                 self._drawn[node] = self._make(node)

@@ -80,21 +80,27 @@ def _(node: Node) -> Place:
 @dataclass(eq=False)
 class Graph:
     """nodes: in order; parameters: node to name; values: of constants, inputs, and what was
-    evaluated; rows: name of a row of a stacked parameter to the parameter and which row."""
+    evaluated; leaves: what comes out; rows: name of a row of a stacked parameter to the parameter
+    and which row."""
 
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[Node, str] = field(default_factory=dict)
     values: dict[Node, Any] = field(default_factory=dict)
-    outputs: list[Node] = field(default_factory=list)
+    leaves: list[Node] = field(default_factory=list)
     rows: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def outputs(self) -> list[Node]:
+        """The outputs of floating point that are no constants."""
+        floats = jax.numpy.floating
+        return [n for n in self.leaves if n.live and jax.numpy.issubdtype(n.dtype, floats)]
 
     @property
     def output(self) -> Node:
         """The first output of floating point; raises ``InputError`` where there is none."""
-        for node in self.outputs:
-            if jax.numpy.issubdtype(node.dtype, jax.numpy.floating):
-                return node
-        raise InputError("model: returns no array; accepted: a module that returns its state")
+        if not self.outputs:
+            raise InputError("model: returns no array; accepted: a module that returns its state")
+        return self.outputs[0]
 
     def constant(self, node: Node) -> bool:
         """Tell whether a node depends on no parameter, no floating-point input and no draw."""

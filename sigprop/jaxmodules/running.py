@@ -27,8 +27,8 @@ def fresh(made: Made) -> Any:
     """Return a function of a seed to the constructor's arrays, drawn with every key folded with the
     seed: keys that were equal stay so."""
     graph = made.graph
-    draws = [node for node in below(graph.outputs) if node.operation == DRAW]
-    fixed = [node for node in below(graph.outputs) if not node.live]
+    draws = [node for node in below(graph.leaves) if node.operation == DRAW]
+    fixed = [node for node in below(graph.leaves) if not node.live]
     evaluate(fixed, graph.values)
     held = {node: graph.values[node] for node in fixed}
 
@@ -37,8 +37,8 @@ def fresh(made: Made) -> Any:
         for node in draws:
             if not node.given[0].live:
                 values[node] = _bits(node, held[node.given[0]], seed)
-        evaluate(graph.outputs, values)
-        return [values[node] for node in graph.outputs]
+        evaluate(graph.leaves, values)
+        return [values[node] for node in graph.leaves]
 
     return draw
 
@@ -51,8 +51,8 @@ def _bits(node: Node, keys: Any, seed: Any) -> Any:
 
 def held(made: Made) -> list[Any]:
     """Return the arrays that a module holds."""
-    evaluate(made.graph.outputs, made.graph.values)
-    return [made.graph.values[node] for node in made.graph.outputs]
+    evaluate(made.graph.leaves, made.graph.values)
+    return [made.graph.values[node] for node in made.graph.leaves]
 
 
 def named(made: Made, graph: Graph, arrays: Sequence[Any]) -> dict[str, Any]:

@@ -86,6 +86,15 @@ def given(module: Any) -> Built:
     return _built(module, None)
 
 
+HALVES = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+def half(module: Any) -> str | None:
+    """Return the name of the half precision that parameters are held in; None where none is."""
+    kinds = (HALVES.get(tensor.dtype) for tensor in module.parameters())
+    return next((kind for kind in kinds if kind is not None), None)
+
+
 def _checked(module: Any) -> Any:
     if not isinstance(module, nn.Module):
         raise InputError(

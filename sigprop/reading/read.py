@@ -3,8 +3,9 @@ a sub-block."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,23 +57,29 @@ def read(model: Any, example: Any) -> Reading:
     model: a function that returns a ``torch.nn.Module``, or a module of flax.nnx, flax.linen or
     equinox (its initialisers are recorded or traced, no memory is taken for parameters), or a
     module (the mean and variance of what each parameter holds); example: what it is called with,
-    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input; of
-    several outputs the first is read. Returns a ``Reading``. Raises ``InputError`` for an operation
-    without a rule, a law that is not known, a module without a residual stream. Source: derived
-    (tests/reading, tests/jaxmodules).
+    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input. Half
+    precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError`` for an
+    operation without a rule, a law that is not known, a module without a residual stream, or of
+    several outputs that are not one stream's. Source: derived (tests/reading, tests/jaxmodules).
     """
     if _of_jax(model, example):
         return _through_jax(model, example)
     require("torch")
-    from sigprop.modules.building import build, given
+    from sigprop.modules.building import build, given, half
     from sigprop.modules.exporting import example_of, export
-
-    make = model if _is_function(model) else None
-    built = build(make) if make is not None else given(model)
-    graph = export(built, example_of(example))
     from sigprop.modules.reader import Reader
 
-    return _read(make, built, Reader(graph))
+    make = model if _is_function(model) else None
+    built, called = build(make) if make is not None else given(model), example_of(example)
+    kind = half(built.module)
+    if kind is None:
+        return _read(make, built, Reader(export(built, called)), ())
+    # a description has no rounding: what is traced and run has as little as can be
+    built = replace(built, module=copy.deepcopy(built.module).float())
+    called = called.mapped(lambda given: given.float() if given.is_floating_point() else given)
+    single = None if make is None else lambda: make().float()
+    remark = f"{kind} parameters: read, and run, as float32"
+    return _read(single, built, Reader(export(built, called)), (remark,))
 
 
 def _of_jax(model: Any, example: Any) -> bool:
@@ -87,24 +94,27 @@ def _of_jax(model: Any, example: Any) -> bool:
 
 
 def _through_jax(model: Any, example: Any) -> Reading:
-    from sigprop.jaxmodules.building import read_module
+    from sigprop.jaxmodules.building import half, read_module
     from sigprop.jaxmodules.reader import Reader
 
     built, graph = read_module(model, example)
-    return _read(built.module.make, built, Reader(graph))
+    return _read(built.module.make, built, Reader(graph), half(graph))
 
 
-def _read(make: Callable[[], Any] | None, built: Any, reader: Any) -> Reading:
+def _read(
+    make: Callable[[], Any] | None, built: Any, reader: Any, remarks: tuple[str, ...]
+) -> Reading:
     """Read a module that is built and traced."""
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
-    from sigprop.reading.stream import WRAPS, stream
+    from sigprop.reading.stream import WRAPS, check_outputs, stream
 
     graph = reader.graph
     found = stream(reader.term(graph.output))
+    check_outputs([reader.term(node) for node in graph.outputs])
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
@@ -118,7 +128,7 @@ def _read(make: Callable[[], Any] | None, built: Any, reader: Any) -> Reading:
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
-    said = findings(built, applications)
+    said = (*remarks, *findings(built, applications))
     return Reading(described, (*applications,), width, paths, make, said, built, graph, found)
 
 

@@ -1,5 +1,5 @@
-"""Where a model and its example come from when they are named in text: a file of the user's, or a
-Hugging Face configuration."""
+"""Where a model and its example come from when they are named in text: a file of the user's, a
+Hugging Face configuration, or a folder with trained weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ EXAMPLE = "example"
 
 
 class Named(NamedTuple):
-    """A function that builds a module, and what the module is called with."""
+    """A function that builds a module, what the module is called with, and a module of trained
+    weights where there is one."""
 
     build: Callable[[], Any]
     example: Any
+    trained: Any = None
 
 
 def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
@@ -110,6 +112,34 @@ def from_config(
     for name, value in read.items():
         setattr(config, name, value)
     return Named(lambda: transformers.AutoModel.from_config(config), _example(config, tokens))
+
+
+def from_folder(folder: str, *, tokens: int = 32) -> Named:
+    """Load a Hugging Face checkpoint that lies in a folder: config.json and its weights.
+
+    folder: with config.json and safetensors (or what ``torch.load`` reads with weights_only);
+    tokens: as of ``from_config``. Returns the function that builds the model as it is initialised,
+    the example, and the model with the folder's weights, in float32. Raises ``InputError`` for a
+    folder that holds none, and for code of its own, which is not run.
+    """
+    transformers = require("transformers")
+    if not (Path(folder) / "config.json").is_file():
+        raise InputError(f"model={folder!r}; accepted: a folder with config.json and weights")
+    given = {"local_files_only": True, "trust_remote_code": False}
+    transformers.logging.set_verbosity_error()  # of weights that a head has and the model has not
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **given)
+        trained = transformers.AutoModel.from_pretrained(
+            folder, config=config, dtype=require("torch").float32, **given
+        )
+    except Exception as error:  # the library has no one kind of its own
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise InputError(
+            f"model={folder!r}: {type(error).__name__}: {short(first, 160)}; accepted: a folder "
+            f"with config.json and weights that transformers loads"
+        ) from error
+    config.dtype = None
+    return from_config(config, tokens=tokens)._replace(trained=trained.eval())
 
 
 def _value(config: Any, name: str, text: str) -> Any:

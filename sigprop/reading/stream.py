@@ -7,6 +7,7 @@ last one of a network whose branches read norms), or to the stem (the first).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sigprop.errors import InputError
@@ -92,6 +93,18 @@ def stream(output: Term) -> Stream:
         )
         head = (*head, *last.norms)
     return Stream(stem, ordered, head)
+
+
+def check_outputs(outputs: Sequence[Term]) -> None:
+    """Raise ``InputError`` for several outputs, unless all are computed from the first, or are on
+    the way to it (pooled states, caches, earlier states)."""
+    first = outputs[0]
+    for place, other in enumerate(outputs[1:], 2):
+        if other is not first and not depends(other, first) and not depends(first, other):
+            raise InputError(
+                f"model: {len(outputs)} outputs, and output {place} at {where(other)} is no part "
+                f"of the first one's stream; accepted: one output, or others on the way to it"
+            )
 
 
 def _post(steps: tuple[Step, ...]) -> bool:

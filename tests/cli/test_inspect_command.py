@@ -80,8 +80,8 @@ def test_the_table_is_printed(file: Path, capfd: pytest.CaptureFixture[str]):
 
 
 BAD: dict[str, tuple[list[str], str]] = {
-    "no model": ([], "FILE.py:function, or --hf TYPE"),
-    "two models": (["{file}:build", "--hf", "gpt2"], "FILE.py:function, or --hf TYPE"),
+    "no model": ([], "FILE.py:function, a folder, or --hf TYPE"),
+    "two models": (["{file}:build", "--hf", "gpt2"], "FILE.py:function, a folder, or --hf TYPE"),
     "no function": (["{file}:biuld"], "did you mean 'build'?"),
     "no colon": (["{file}"], "FILE.py:function"),
     "a change of a file": (["{file}:build", "--set", "n_layer=2"], "with --hf alone"),

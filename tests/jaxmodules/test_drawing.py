@@ -26,9 +26,9 @@ def drawn(function: Callable[[], Any]) -> list[Drawn]:
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         jaxpr = jax.make_jaxpr(function)()
     graph = Graph()
-    graph.outputs = Flattener(graph, frozenset({DRAW})).closed(jaxpr, [])
+    graph.leaves = Flattener(graph, frozenset({DRAW})).closed(jaxpr, [])
     draws = Draws(graph)
-    return [draws.of(node) for node in graph.outputs]
+    return [draws.of(node) for node in graph.leaves]
 
 
 def law(function: Callable[[Any], Any]) -> Law:

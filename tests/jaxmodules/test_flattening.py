@@ -25,7 +25,7 @@ def flat(function: Callable[..., Any]) -> Graph:
     graph = Graph()
     flattener = Flattener(graph)
     given = [flattener.leaf(PARAMETER, W, "layers.w"), flattener.leaf(INPUT, X)]
-    graph.outputs = flattener.closed(jaxpr, given)
+    graph.leaves = flattener.closed(jaxpr, given)
     return graph
 
 
@@ -36,8 +36,8 @@ def value(graph: Graph) -> Any:
         index = graph.rows[name][1] if name in graph.rows else None
         values[node] = W if index is None else W[index]
     values |= {node: X for node in graph.nodes if node.operation == INPUT}
-    evaluate(graph.outputs, values)
-    return values[graph.outputs[0]]
+    evaluate(graph.leaves, values)
+    return values[graph.leaves[0]]
 
 
 def scanned(w: Any, x: Any) -> Any:
@@ -89,11 +89,11 @@ def test_known_control_flow_is_gone():
 def test_rows_of_what_a_scan_runs_over_are_parameters():
     """name[k], each of its own shape; what a scan closes over is one."""
     graph = flat(FUNCTIONS["scan"])
-    names = {graph.parameters[n]: n.shape for n in below(graph.outputs) if n in graph.parameters}
+    names = {graph.parameters[n]: n.shape for n in below(graph.leaves) if n in graph.parameters}
     assert names == {f"layers.w[{k}]": (2, 2) for k in range(3)}
     assert graph.rows["layers.w[1]"] == ("layers.w", 1)
     tied = flat(lambda w, x: jax.lax.scan(lambda h, _: (h @ w[0], None), x, None, 3)[0])
-    used = [graph for graph in below(tied.outputs) if graph in tied.parameters]
+    used = [graph for graph in below(tied.leaves) if graph in tied.parameters]
     assert [tied.parameters[node] for node in used] == ["layers.w[0]"]
 
 

@@ -44,4 +44,4 @@ def test_the_python_runs(folder: Path):
     file = folder / "session.py"
     file.write_text(session, encoding="utf-8")
     table = runpy.run_path(str(file), known)["table"]
-    assert table.verdict in ("confirmed", "inconclusive") and len(table) == 3 * 5
+    assert table.verdict in ("confirmed", "inconclusive") and len(table) == 3 * 5 + 4

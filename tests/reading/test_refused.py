@@ -447,3 +447,48 @@ def test_a_multiple_of_a_copy():
         return module
 
     refused(make, inputs(), "blocks.1.x.weight: starts as a multiple of blocks.0.x.weight")
+
+
+class Several(nn.Module):
+    """A residual stream and something else: two streams, or what is on the way."""
+
+    def __init__(self, second: str) -> None:
+        super().__init__()
+        self.one, self.two = (modules.initialised(modules.Residual(1)) for _ in range(2))
+        self.second = second
+
+    def forward(self, x: Any) -> Any:
+        h = self.one(x)
+        return h, {"stream": self.two(x), "head": torch.tanh(h), "input": x}[self.second]
+
+
+def test_two_streams_are_refused():
+    """An output of its own; what is computed from the first, or is on the way to it, is passed
+    over."""
+    refused(lambda: Several("stream"), inputs(), "2 outputs", "output 2 at two")
+    for second in ("head", "input"):
+        assert len(sp.read(lambda second=second: Several(second), inputs()).paths) == 1
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_half_precision_is_read_as_float32_and_said(kind: str):
+    """The same description as of float32, built and given; the remark is a finding."""
+
+    def make() -> Any:
+        return modules.initialised(modules.Residual(1)).to(getattr(torch, kind))
+
+    found = sp.read(make, inputs().to(getattr(torch, kind)))
+    assert found.findings[0] == f"{kind} parameters: read, and run, as float32"
+    plain = sp.read(lambda: modules.initialised(modules.Residual(1)), inputs())
+    assert found.architecture.numbers == plain.architecture.numbers
+    assert not plain.findings or "float32" not in plain.findings[0]
+    module = make().eval()
+    assert sp.read(module, inputs()).findings[0].startswith(kind)
+    assert next(module.parameters()).dtype == getattr(torch, kind)
+
+
+def test_quantised_parameters_are_refused():
+    """Integers are no draws."""
+    module = modules.initialised(modules.Residual(1))
+    module.extra = nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
+    refused(module, inputs(), "extra: torch.int8")

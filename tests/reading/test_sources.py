@@ -13,7 +13,7 @@ from descriptions import assert_alike, assert_same
 from torch_modules import torch
 
 import sigprop as sp
-from sigprop.reading.sources import from_config, from_file
+from sigprop.reading.sources import from_config, from_file, from_folder
 
 FILE = """
 from __future__ import annotations
@@ -243,3 +243,50 @@ def test_changes_are_of_the_kind_that_fields_have(transformers: Any):
     from_config(config, tokens=4, changes=changes | {"activation_function": "relu"})
     assert (config.n_inner, config.resid_pdrop) == (48, 0.25)
     assert config.scale_attn_weights is False and config.activation_function == "relu"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A folder as save_pretrained leaves it, of a model with a head whose matrices are scaled."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=200)
+    torch.manual_seed(0)
+    model = transformers.GPT2LMHeadModel(config)
+    with torch.no_grad():
+        model.transformer.h[0].mlp.c_proj.weight.mul_(3)
+    model.to(torch.bfloat16).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_measured_beside_its_initialisation(checkpoint: Path):
+    """Its configuration is read, its own weights are measured once, in float32: no verdict."""
+    named = from_folder(str(checkpoint), tokens=4)
+    assert {p.dtype for p in named.trained.parameters()} == {torch.float32}
+    table = sp.inspect(
+        named.build,
+        named.example,
+        weights=named.trained,
+        quantities=["residual_variance", "write_variance", "second_moment"],
+    )
+    assert table.verdict is None and table.notes["samples"] == 1
+    rows = {(row["quantity"], row["module"]): row for row in table}
+    assert rows["second_moment", "h.0.mlp.c_proj.weight"]["deviation"] == pytest.approx(8, rel=0.1)
+    assert rows["second_moment", "h.0.mlp.c_fc.weight"]["deviation"] == pytest.approx(0, abs=0.1)
+    state = named.trained.wte(named.example["input_ids"]) + named.trained.wpe.weight[:4]
+    first = rows["residual_variance", ""]["measured"]
+    assert first == pytest.approx(state.pow(2).mean().item(), rel=1e-5)
+
+
+def test_bad_folders(tmp_path: Path, checkpoint: Path):
+    """One line each: nothing there, another configuration, weights that are none."""
+    with pytest.raises(sp.InputError, match="accepted: a folder with config.json"):
+        from_folder(str(tmp_path / "other"))
+    (weights,) = checkpoint.glob("*.safetensors")
+    weights.write_bytes(b"no weights")
+    with pytest.raises(sp.InputError, match="accepted: a folder with config.json and weights") as e:
+        from_folder(str(checkpoint))
+    assert "\n" not in str(e.value)
+    (checkpoint / "config.json").write_text('{"model_type": "nothing"}')
+    with pytest.raises(sp.InputError, match="accepted: a folder") as e:
+        from_folder(str(checkpoint))
+    assert "\n" not in str(e.value)
