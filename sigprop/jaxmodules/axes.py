@@ -60,6 +60,11 @@ def laid_out(node: Node, labels: Labels) -> Labels:
             if size == node.shape[axis] != 1:
                 found[axis] = label
         return tuple(found)
+    if node.operation == "tile":
+        more = zip(node.params["reps"], of.shape, labels, strict=True)
+        return tuple(
+            label if reps == 1 else REPEATED if size == 1 else None for reps, size, label in more
+        )
     return labels if node.shape == of.shape else _reshaped(of.shape, node.shape, labels)
 
 

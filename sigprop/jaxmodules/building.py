@@ -4,6 +4,7 @@ parameter depends on, and the law of every parameter."""
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,7 +76,12 @@ def read_module(model: Any, example: Any) -> tuple[Built, Graph]:
     raises, or what came is no module.
     """
     call = example_of(example)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    with (
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
         made = _made(model, call)
         graph = _called(made, call)
     return _built(made, graph), graph

@@ -23,7 +23,7 @@ BITS, SIGN = "bits", "sign"
 KEEP = {
     *("reshape", "transpose", "squeeze", "broadcast_in_dim", "expand_dims", "convert_element_type"),
     *("copy", "copy_p", "stop_gradient", "optimization_barrier", "rev", "reduce_precision"),
-    *("slice", "dynamic_slice", "sharding_constraint", ROW, "name"),
+    *("slice", "dynamic_slice", "sharding_constraint", ROW, "name", "tile"),
 }
 """Operations that move entries, or leave some out, and change none."""
 Piece = tuple[int, tuple[int, ...], tuple[int, ...], Law]

@@ -66,7 +66,7 @@ class Flattener:
 
     def leaf(self, operation: str, aval: Any, name: str = "") -> Node:
         """Return a node of a parameter (with its name) or an input."""
-        owner = name.rpartition(".")[0]
+        owner = name.rpartition(".")[0] or name
         node = Node(operation, (), tuple(aval.shape), aval.dtype, live=True, owner=owner)
         if name:
             self.graph.parameters[node] = name

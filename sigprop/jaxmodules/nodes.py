@@ -31,7 +31,7 @@ loop runs over, what a loop puts together."""
 LAYOUT = {
     *("reshape", "transpose", "squeeze", "broadcast_in_dim", "expand_dims", "copy", "copy_p"),
     *("convert_element_type", "stop_gradient", "optimization_barrier", "sharding_constraint"),
-    *("reduce_precision", "name", "layout_constraint"),
+    *("reduce_precision", "name", "layout_constraint", "tile"),
 }
 """Operations that move numbers and change none."""
 

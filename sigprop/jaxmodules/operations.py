@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from sigprop.jaxmodules.axes import (
     FEATURES,
     TOKENS,
@@ -19,6 +17,7 @@ from sigprop.jaxmodules.axes import (
 )
 from sigprop.jaxmodules.compounds import contraction, largest, less, product, summed
 from sigprop.jaxmodules.nodes import Node
+from sigprop.jaxmodules.slices import gathered, joined, one_of, patches, sliced, sliced_at
 from sigprop.modules.patterns import fused
 from sigprop.modules.pointwise import Expression, X
 from sigprop.modules.terms import (
@@ -27,9 +26,9 @@ from sigprop.modules.terms import (
     Fixed,
     Gain,
     Hidden,
-    Joined,
     Matrix,
     Offset,
+    Patches,
     Plus,
     Pointwise,
     Shift,
@@ -194,6 +193,8 @@ def _of_parameter(
         return Gain(at, one, weight.parameter, function)
     if function != X:
         return None
+    if isinstance(one, Patches) and one.bias is None:
+        return Patches(at, one.of, one.parameter, weight.parameter, one.size)
     if isinstance(one, Matrix) and one.bias is None and _size(weight) == one.rows:
         return Matrix(at, one.of, one.parameter, weight.parameter, one.axis, one.rows, one.columns)
     return Shift(at, one, weight.parameter)
@@ -232,89 +233,6 @@ def _matrix(reader: Any, node: Node, w: Any, x: Term, *, weight: Node, free: lis
     return Matrix(reader.at(node), x, w.parameter, None, axis, rows, weight.size // rows)
 
 
-def gathered(reader: Any, node: Node) -> Term:
-    """Rows of a parameter, chosen by integers; a run of entries of a term."""
-    of, indices = node.given
-    weight = reader.term(of)
-    sizes, numbers = node.params["slice_sizes"], node.params["dimension_numbers"]
-    reader.axes[node] = (None,) * len(node.shape)
-    if not isinstance(weight, Weight) or indices.live or len(of.shape) != 2:
-        return reader.unknown(node)
-    chosen = np.asarray(reader.graph.value(indices))
-    by = numbers.start_index_map
-    rows_first = by[:1] == (0,) and not chosen[..., 1:].any()
-    if tuple(sizes) != (1, of.shape[1]) or not rows_first or numbers.operand_batching_dims:
-        return reader.unknown(node)
-    last = numbers.offset_dims[-1]
-    reader.axes[node] = tuple(
-        FEATURES if axis == last else TOKENS for axis in range(len(node.shape))
-    )
-    rows = Node("rows", (indices,), indices.shape[:-1], indices.dtype, live=False)
-    rows.run = lambda value: np.clip(np.asarray(value)[..., 0], 0, of.shape[0] - 1)
-    return Embedding(reader.rows(node), weight.parameter, Fixed(rows))
-
-
-def sliced(reader: Any, node: Node) -> Term:
-    """A run of entries along one axis."""
-    starts, stops = node.params["start_indices"], node.params["limit_indices"]
-    strides = node.params["strides"] or (1,) * len(starts)
-    return _run(reader, node, starts, stops) if set(strides) == {1} else reader.unknown(node)
-
-
-def sliced_at(reader: Any, node: Node) -> Term:
-    """A run of entries that starts where fixed numbers say."""
-    of, *given = node.given
-    numbers = [reader.number(start) for start in given]
-    sizes = node.params["slice_sizes"]
-    if any(number is None for number in numbers):
-        return reader.unknown(node)
-    at = [int(number or 0) for number in numbers]
-    starts = [
-        min(max(n, 0), length - size) for n, length, size in zip(at, of.shape, sizes, strict=True)
-    ]
-    stops = [start + size for start, size in zip(starts, sizes, strict=True)]
-    return _run(reader, node, starts, stops)
-
-
-def _run(reader: Any, node: Node, starts: Any, stops: Any) -> Term:
-    of = node.given[0]
-    cut = [axis for axis, size in enumerate(node.shape) if size != of.shape[axis]]
-    if len(cut) > 1:
-        return reader.unknown(node)
-    (axis,) = cut or (0,)
-    return reader.part(node, of, axis, start=starts[axis], stop=stops[axis])
-
-
-def one_of(reader: Any, node: Node) -> Term:
-    """One of the outputs of a split."""
-    call = node.given[0]
-    if call.operation != "split":
-        return reader.unknown(node)
-    sizes, axis, index = call.params["sizes"], call.params["axis"], node.params["index"]
-    start = sum(sizes[:index])
-    return reader.part(node, call.given[0], axis, start=start, stop=start + sizes[index])
-
-
-def joined(reader: Any, node: Node) -> Term:
-    """Terms one after another."""
-    axis = node.params["dimension"]
-    reader.axes[node] = combined_of(reader, node, axis)
-    order = reader.order(node)
-    parts = tuple(reader.term(given) for given in node.given)
-    return fused(Joined(reader.at(node), parts, order.index(axis)), reader.graph)
-
-
-def combined_of(reader: Any, node: Node, axis: int) -> Any:
-    """The axes of arrays one after another: where one has more than one entry, its label."""
-    live = [reader.axes[given] for given in node.given if given.live]
-    labels = []
-    for k in range(len(node.shape)):
-        met = {label[k] for label in live if isinstance(label[k], Own) or label[k] is not None}
-        states = {label for label in met if not isinstance(label, Own)}
-        labels.append(states.pop() if len(states) == 1 else None)
-    return tuple(labels)
-
-
 TERMS: dict[str, Callable[[Any, Node], Term]] = {
     **dict.fromkeys(POINTWISE, elementwise),
     "dot_general": multiplied,
@@ -326,5 +244,6 @@ TERMS: dict[str, Callable[[Any, Node], Term]] = {
     "output": one_of,
     "split": lambda reader, node: reader.unknown(node),
     "concatenate": joined,
+    "conv_general_dilated": patches,
 }
 """Operation to the function that makes its term."""

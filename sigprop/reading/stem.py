@@ -57,7 +57,7 @@ class Stem:
         law = parameter.law_of(0, parameter.shape[0], 0) if parameter.shape else parameter.law
         if not law.known:
             raise InputError(
-                f"{name}: its law is not known ({law.source}); accepted: torch's own "
+                f"{name}: its law is not known ({law.source}); accepted: a library's own "
                 f"initialisers, multiples and copies of them, or a module as it is"
             )
         return law
