@@ -34,7 +34,7 @@ Labels = tuple[Label, ...]
 
 def of_parameter(shape: Sequence[int]) -> Labels:
     """Return a parameter's axes."""
-    return tuple(Own(axis) for axis in range(len(shape)))
+    return tuple(Own(axis) if size > 1 else TOKENS for axis, size in enumerate(shape))
 
 
 def of_input(shape: Sequence[int]) -> Labels:

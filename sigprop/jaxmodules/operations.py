@@ -194,7 +194,8 @@ def _of_parameter(
     if function != X:
         return None
     if isinstance(one, Patches) and one.bias is None:
-        return Patches(at, one.of, one.parameter, weight.parameter, one.size)
+        rows = reader.rows(node, flat=True)
+        return Patches(rows, one.of, one.parameter, weight.parameter, one.size)
     if isinstance(one, Matrix) and one.bias is None and _size(weight) == one.rows:
         return Matrix(at, one.of, one.parameter, weight.parameter, one.axis, one.rows, one.columns)
     return Shift(at, one, weight.parameter)

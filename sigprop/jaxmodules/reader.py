@@ -113,16 +113,17 @@ class Reader:
         """Return a node whose axes are known, features last."""
         return self.view(node, self.order(node))
 
-    def rows(self, node: Node) -> Node:
-        """Return a node with features last and axes of one entry left out."""
+    def rows(self, node: Node, *, flat: bool = False) -> Node:
+        """Return a node with features last and axes of one entry left out; flat: a row a token."""
         of = self.at(node)
         shape = (*(size for size in of.shape[:-1] if size > 1), of.shape[-1])
+        shape = (of.size // of.shape[-1], of.shape[-1]) if flat else shape
         if shape == of.shape:
             return of
-        flat = Node("reshape", (of,), shape, of.dtype, of.live)
-        flat.run = lambda value: value.reshape(shape)
-        flat.path, flat.owner, flat.source = of.path, of.owner, of.source
-        return flat
+        made = Node("reshape", (of,), shape, of.dtype, of.live)
+        made.run = lambda value: value.reshape(shape)
+        made.path, made.owner, made.source = of.path, of.owner, of.source
+        return made
 
     def part(self, node: Node, of: Node, axis: int, *, start: int, stop: int) -> Term:
         """Return some entries along an axis; all of them are the term itself."""

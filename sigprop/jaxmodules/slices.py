@@ -105,6 +105,7 @@ def patches(reader: Any, node: Node) -> Term:
         tuple(params["window_strides"]) == size
         and all(tuple(pair) == (0, 0) for pair in params["padding"])
         and {*params["lhs_dilation"], *params["rhs_dilation"]} == {1}
+        and node.shape[numbers.out_spec[0]] == 1
         and params["feature_group_count"] == params["batch_group_count"] == 1
     )
     reader.axes[node] = (None,) * len(node.shape)
@@ -115,4 +116,4 @@ def patches(reader: Any, node: Node) -> Term:
         FEATURES if axis == feature else TOKENS for axis in range(len(node.shape))
     )
     channels_first = Source(reader.view(image, numbers.lhs_spec))
-    return Patches(reader.at(node), channels_first, weight.parameter, None, size)
+    return Patches(reader.rows(node, flat=True), channels_first, weight.parameter, None, size)
