@@ -66,7 +66,7 @@ _WHERE = {
             "Dropout",
             "Attend",
         ),
-        *("Rescale", "TokenTable"),
+        *("Rescale", "TokenTable", "PositionBias"),
     ),
     "sigprop.language.nodes": ("Truncate", "Gate"),
     "sigprop.blocks.residual": ("Join",),

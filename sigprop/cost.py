@@ -18,7 +18,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.modulators import Modulator
 from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError
-from sigprop.language.expression import Attend, Bias, Linear, Read
+from sigprop.language.expression import Attend, Bias, Linear, PositionBias, Read
 from sigprop.language.nodes import Gate, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import rows_of, walk
@@ -102,6 +102,8 @@ def _matrices(arch: Architecture, a: int, n: float, stem: float | None) -> dict[
             if isinstance(node, Bias)
             else 1 / node.size
             if isinstance(node, Gate)
+            else node.count / node.size
+            if isinstance(node, PositionBias)
             else owned * n * float(rows_of(node.of))
         )
         rows, columns = owned * n * float(node.rows), each

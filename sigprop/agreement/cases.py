@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sigprop.agreement.biased import buckets, own_but_bias, slopes
 from sigprop.agreement.case_tables import (
     BANDS,
     GATED,
@@ -162,6 +163,19 @@ def neighbours() -> list[Case]:
     return [Case(f"{name} {QUICK:g}", entry(name).build(**SMALL), QUICK) for name in NEIGHBOURS]
 
 
+def biased() -> list[Case]:
+    """Return biases on scores, head by head, at 5 %: fixed slopes; drawn numbers that applications
+    share, each its own, and where they alone differ between heads."""
+    found = {
+        "slopes untied": slopes(range(2)),
+        "slopes looped": slopes([0] * 2, "none"),
+        "buckets shared": buckets(own_but_bias(2)),
+        "buckets untied": buckets(range(2), mask="causal"),
+        "buckets looped zero_query": buckets([0] * 2, scale="zero_query"),
+    }
+    return [Case(f"{label} {QUICK:g}", arch, QUICK) for label, arch in found.items()]
+
+
 def _named(table: Mapping[str, Mapping[str, Any]], tolerance: float, **shared: Any) -> list[Case]:
     """Return a case a line of a table; a label's first word is the architecture."""
     return [
@@ -180,6 +194,7 @@ def every() -> list[Case]:
         *skipless(),
         *variable_widths(),
         *neighbours(),
+        *biased(),
     ]
 
     judged = {

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.description.structure import Structure
-from sigprop.description.sub_block import SubBlock
+from sigprop.description.sub_block import WEIGHTS, SubBlock
 from sigprop.errors import InputError, near_miss
 from sigprop.language.expression import (
     Activate,
+    Attend,
     Bias,
     Dropout,
     Linear,
     Normalise,
+    PositionBias,
     Product,
     Read,
     Scale,
@@ -63,6 +65,7 @@ def check(arch: Structure) -> None:
     _check_numbers(arch)
     _check_bands(arch)
     _check_tables(arch)
+    _check_position_biases(arch)
     _check_gram(arch)
 
 
@@ -104,7 +107,10 @@ def _check_branch(block: SubBlock) -> None:
                 f"branch: dropout {node.name!r} occurs twice; accepted: each mask under a name of "
                 f"its own"
             )
-        if isinstance(node, (Linear, Bias, Gate)) and node is not block.weights[node.weight]:
+        inside = children(node) if not isinstance(node, Attend) else node.legs
+        if any(isinstance(child, PositionBias) for child in (*inside, block.branch)):
+            raise InputError("branch: PositionBias stands alone; accepted: in Attend.bias")
+        if isinstance(node, WEIGHTS) and node is not block.weights[node.weight]:
             raise InputError(
                 f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a "
                 f"branch"
@@ -202,16 +208,41 @@ def _check_numbers(arch: Structure) -> None:
 
 def _check_tables(arch: Structure) -> None:
     for table in {table for block in arch.sub_blocks for table in tables_in(block.branch)}:
-        shape = (arch.tokens,) * table.axes
+        shape = table.shape(arch.tokens)
         if table.name not in arch.token_tables:
             raise InputError(
                 f"token_tables: no values for {table.name!r}; accepted: numbers of shape {shape}"
             )
-        value = np.asarray(arch.token_tables[table.name], dtype=np.float64)
+        accepted = f"finite numbers of shape {shape}, or one such table for each application"
+        try:
+            value = np.asarray(arch.token_tables[table.name], dtype=np.float64)
+        except ValueError:  # rows or tables of several lengths
+            unequal = f"{table.name}: tables of unequal size; accepted: {accepted}"
+            raise InputError(unequal) from None
         if value.shape not in (shape, (arch.depth, *shape)) or not np.all(np.isfinite(value)):
+            raise InputError(f"{table.name} of shape {value.shape}; accepted: {accepted}")
+
+
+def _check_position_biases(arch: Structure) -> None:
+    """Drawn biases on scores: their buckets, and the heads that they are of."""
+    for node in (node for block in arch.sub_blocks for node in block.attention):
+        bias, scores = node.drawn_bias, node.scores
+        if bias is None:
+            continue
+        if len(bias.buckets) != arch.tokens:
             raise InputError(
-                f"{table.name} of shape {value.shape}; accepted: finite numbers of shape {shape}, "
-                f"or one such table for each application"
+                f"{bias.weight}: buckets of {len(bias.buckets)} x {len(bias.buckets)} tokens; "
+                f"accepted: tokens x tokens = ({arch.tokens}, {arch.tokens})"
+            )
+        if scores.scale == "linear":
+            raise InputError(
+                f"{bias.weight}: a drawn bias at score_scale=linear, whose fixed number of heads "
+                f"does not self-average; accepted: a TokenTable, or score_scale=sqrt"
+            )
+        if (bias.size, bias.rows) != (scores.head_dim, rows_of(node.query)):
+            raise InputError(
+                f"{bias.weight}: size={bias.size:g}, rows={bias.rows}; accepted: those of the "
+                f"queries, size = head_dim = {scores.head_dim:g}, rows = {rows_of(node.query)}"
             )
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from sigprop.description.logits import Head
-from sigprop.description.sub_block import Part, Readout, SubBlock
+from sigprop.description.sub_block import Part, Readout, SubBlock, Weight
 from sigprop.errors import InputError
-from sigprop.language.expression import Bias, Linear, Normalise, Read, State, Stem, Vector
+from sigprop.language.expression import Normalise, Read, State, Stem, Vector
 from sigprop.language.formula import Formula
-from sigprop.language.nodes import Gate, Modulate, Truncate
+from sigprop.language.nodes import Modulate, Truncate
 from sigprop.language.scalar import Number, evaluate
 from sigprop.language.traversal import tables_in, walk
 
@@ -36,8 +36,8 @@ class Structure:
                  or a list for every block or application; kept as floats and length-D tables
     formulas     of every number (``sigprop.language.formula``): what exponents, prescriptions and
                  families read; those of numbers that are replaced are dropped
-    token_tables  value of every named ``TokenTable``: of its token shape [T] or [T, T], or with
-                  one for each application in front
+    token_tables  value of every named ``TokenTable``: of its token shape [T] or [T, T] (of H kinds
+                  of heads [H, T, T]), or with one for each application in front
     input_gram   T x T: <w_0[t], w_0[s]>, the Gram of the stem's output; or {part: ``Part``} of
                  independent embeddings, which add
     stem_parts   these parts (one named 'stem' of a Gram alone); where both are given and the parts
@@ -74,7 +74,7 @@ class Structure:
     stem_parts: Mapping[str, Part] = field(default_factory=dict[str, Part])
 
     @cached_property
-    def weights(self) -> dict[str, Linear | Bias | Gate]:
+    def weights(self) -> dict[str, Weight]:
         """Every matrix, bias and gate by name; each name belongs to one kind of sub-block."""
         return {name: node for name, node in self.drawn.items() if not isinstance(node, Modulate)}
 
@@ -84,9 +84,9 @@ class Structure:
         return {name: node for name, node in self.drawn.items() if isinstance(node, Modulate)}
 
     @cached_property
-    def drawn(self) -> dict[str, Linear | Bias | Gate | Modulate]:
+    def drawn(self) -> dict[str, Weight | Modulate]:
         """Weights and modulators by name; each name belongs to one kind of sub-block."""
-        found: dict[str, Linear | Bias | Gate | Modulate] = {}
+        found: dict[str, Weight | Modulate] = {}
         for block in self.sub_blocks:
             if set(block.drawn) & set(found):
                 raise InputError(
@@ -194,14 +194,17 @@ class Structure:
 
     @cached_property
     def tables_by_application(self) -> dict[str, np.ndarray]:
-        """Every token table over applications, [D, T] or [D, T, T], float64."""
-        axes = {
-            table.name: table.axes for block in self.sub_blocks for table in tables_in(block.branch)
+        """Every token table over applications, [D, T], [D, T, T] or [D, H, T, T], float64."""
+        shapes = {
+            table.name: table.shape(self.tokens)
+            for block in self.sub_blocks
+            for table in tables_in(block.branch)
         }
-        arrays = {name: np.asarray(self.token_tables[name], dtype=np.float64) for name in axes}
         return {
-            name: np.broadcast_to(array, (self.depth, *array.shape[-axes[name] :]))
-            for name, array in arrays.items()
+            name: np.broadcast_to(
+                np.asarray(self.token_tables[name], dtype=np.float64), (self.depth, *shape)
+            )
+            for name, shape in shapes.items()
         }
 
     @cached_property

@@ -10,10 +10,22 @@ from typing import Any, NamedTuple, TypeGuard, cast
 import numpy as np
 
 from sigprop.errors import InputError, short
-from sigprop.language.expression import Attend, Bias, Linear, Read, State, Vector
+from sigprop.language.expression import (
+    Attend,
+    Bias,
+    Linear,
+    PositionBias,
+    Read,
+    State,
+    Vector,
+)
 from sigprop.language.nodes import Gate, Modulate
 from sigprop.language.traversal import walk
 from sigprop.language.vectors import vectors_in
+
+WEIGHTS = (Linear, Bias, Gate, PositionBias)
+Weight = Linear | Bias | Gate | PositionBias
+"""What holds parameters in a branch."""
 
 
 @dataclass(frozen=True, init=False)
@@ -46,13 +58,9 @@ class SubBlock:
             object.__setattr__(self, name, value)
 
     @cached_property
-    def weights(self) -> dict[str, Linear | Bias | Gate]:
-        """The branch's matrices, biases and gates by name."""
-        return {
-            node.weight: node
-            for node in walk(self.branch)
-            if isinstance(node, (Linear, Bias, Gate))
-        }
+    def weights(self) -> dict[str, Weight]:
+        """The branch's matrices, biases (of scores, too) and gates by name."""
+        return {node.weight: node for node in walk(self.branch) if isinstance(node, WEIGHTS)}
 
     @cached_property
     def modulators(self) -> dict[str, Modulate]:
@@ -65,7 +73,7 @@ class SubBlock:
         }
 
     @cached_property
-    def drawn(self) -> dict[str, Linear | Bias | Gate | Modulate]:
+    def drawn(self) -> dict[str, Weight | Modulate]:
         """All that has slots, by name."""
         return self.weights | self.modulators
 

@@ -160,12 +160,21 @@ class _Rung(NamedTuple):
 
     @property
     def scale(self) -> Floats:
-        """What deviations are divided by, [R]."""
-        predicted = [
-            (1.0 if COMPARED[row.quantity].absolute else abs(theory.value))
-            for row, theory in zip(self.rows, self.theory, strict=True)
-        ]
-        return np.array(predicted)
+        """What deviations are divided by, [R]: the prediction, 1 of cosines; of what is predicted
+        to be zero, the largest of its quantity that is predicted, else measured."""
+        met = abs(self.values).max(axis=0)
+        sizes: dict[str, tuple[float, float]] = {}
+        for row, theory, value in zip(self.rows, self.theory, met, strict=True):
+            predicted, measured = sizes.get(row.quantity, (0.0, 0.0))
+            sizes[row.quantity] = max(predicted, abs(theory.value)), max(measured, float(value))
+        return np.array(
+            [
+                1.0
+                if COMPARED[row.quantity].absolute
+                else next((x for x in (abs(theory.value), *sizes[row.quantity]) if x), 1.0)
+                for row, theory in zip(self.rows, self.theory, strict=True)
+            ]
+        )
 
     @property
     def deviations(self) -> Floats:

@@ -111,6 +111,8 @@ def combined(node: Node, operands: Sequence[tuple[Node, Labels]]) -> Labels:
             if one.shape and one.shape[axis] == size and size > 1
         ]
         states = {label for label in met if not isinstance(label, Own) and label != REPEATED}
+        sides = {label for label in states if isinstance(label, Side)}
+        states = sides if sides and states - sides <= {TOKENS} else states  # numbers on scores
         if size == 1:
             found.append(TOKENS)
         elif len(states) == 1:

@@ -23,6 +23,7 @@ from sigprop.modules.terms import (
     Mean,
     Norm,
     Offset,
+    Plus,
     Pointwise,
     Softmax,
     Term,
@@ -258,12 +259,18 @@ def _with_keys_second(reader: Any, term: Term, side: Side) -> Term | None:
     if isinstance(term, Contract):
         if term.node is not side.product:
             return None
-        return term if side.second else Contract(term.node, term.right, term.left, term.length)
-    if not isinstance(term, (Hidden, Offset, Pointwise)):
+        return term if side.second else Contract(term.node, term.right, term.left, term.size)
+    if not isinstance(term, (Hidden, Offset, Pointwise, Plus)):
         return None
     if not isinstance(term, Pointwise):
         sides = [label for label in reader.axes[term.node] if isinstance(label, Side)]
         if reader.axes[term.node][-1] != side or len(sides) != 2:
             return None
+    if isinstance(term, Plus):
+        for name in ("left", "right"):
+            inner = _with_keys_second(reader, getattr(term, name), side)
+            if inner is not None:
+                return replace(term, **{name: inner})
+        return None
     inner = _with_keys_second(reader, term.of, side)
     return None if inner is None else replace(term, of=inner)

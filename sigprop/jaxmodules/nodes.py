@@ -67,6 +67,11 @@ class Node:
         return "" if frame is None else f" ({Path(frame.file_name).name}:{frame.start_line})"
 
     @property
+    def args(self) -> tuple[Node, ...]:
+        """What it is computed from, as rules of any library ask for it."""
+        return self.given
+
+    @property
     def size(self) -> int:
         """How many entries."""
         return int(np.prod(self.shape))
@@ -111,10 +116,24 @@ class Graph:
         evaluate([node], self.values)
         return self.values[node]
 
+    def given(self, node: Node, values: Mapping[Any, Any]) -> NDArray[Any]:
+        """Evaluate a node that depends on parameters from values of these."""
+        held = {place: jax.numpy.asarray(value, place.dtype) for place, value in values.items()}
+        needed = [n for n in below([node]) if not n.live]
+        evaluate(needed, self.values)
+        held |= {n: self.values[n] for n in needed}
+        evaluate([node], held)
+        return _array(held[node])
+
     def array(self, node: Node) -> NDArray[Any]:
         """Return a constant's or an input's value: booleans, or numbers in float64."""
-        value = np.asarray(self.value(node))
-        return value if value.dtype == bool else value.astype(np.float64)
+        return _array(self.value(node))
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """Booleans, or numbers in float64."""
+    array = np.asarray(value)
+    return array if array.dtype == bool else array.astype(np.float64)
 
 
 def evaluate(wanted: Iterable[Node], values: dict[Node, Any]) -> None:

@@ -124,7 +124,7 @@ def _chosen(reader: Any, node: Node) -> Term | None:
         for at, case in enumerate(cases):
             low = reader.number(case)
             if low is not None and low <= UNSEEN:
-                return Hidden(node, reader.term(cases[1 - at]), reader.term(which), at == 0)
+                return Hidden(node, reader.term(cases[1 - at]), _by_heads(Fixed(which)), at == 0)
     return None
 
 
@@ -162,11 +162,24 @@ def _of_fixed(reader: Any, node: Node, one: Term, other: Term, *, adds: bool) ->
         return reader.unknown(node)
     labels = reader.axes[node]
     heads = len(places(labels, FEATURES)) > 1
-    order = reader.heads(node, labels) if heads else reader.order(node)
-    if any(isinstance(label, Side) for label in labels):
-        order = range(len(node.shape))
+    scores = any(isinstance(label, Side) for label in labels)
+    order = reader.heads(node, labels) if heads and not scores else reader.order(node)
     table = Fixed(_computed(reader.view(fixed, order), function))
+    table = _by_heads(table) if scores else table
     return (Offset if adds else Weighted)(reader.view(node, order), one, table)
+
+
+def _by_heads(fixed: Fixed) -> Fixed:
+    """A table of scores, [heads, T, T], one where all have the same."""
+    node = fixed.node
+
+    def run(value: Any) -> Any:
+        tables = value.reshape(-1, *value.shape[-2:])
+        return tables[:1] if bool((tables == tables[:1]).all()) else tables
+
+    out = Node("by heads", (node,), node.shape, node.dtype, False, run)
+    out.path, out.source = node.path, node.source
+    return Fixed(out)
 
 
 def _computed(node: Node, function: Expression) -> Node:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sigprop.jaxmodules.axes import FEATURES, TOKENS, Labels, laid_out, of_input, of_parameter
+from sigprop.jaxmodules.axes import FEATURES, TOKENS, Labels, Side, laid_out, of_input, of_parameter
 from sigprop.jaxmodules.nodes import INPUT, LAYOUT, PARAMETER, Graph, Node, below, number_of
 from sigprop.jaxmodules.operations import TERMS
 from sigprop.modules.terms import Fixed, Part, Source, Term, Unknown, Weight
@@ -96,6 +96,8 @@ class Reader:
         """Return the order of axes in which features come last."""
         labels = self.axes[node]
         axes = range(len(node.shape))
+        if any(isinstance(label, Side) for label in labels):  # scores stay as they are
+            return (*axes,)
         return (
             *(axis for axis in axes if labels[axis] != FEATURES),
             *(axis for axis in axes if labels[axis] == FEATURES),

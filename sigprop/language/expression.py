@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from sigprop.language.activation import Activation, composed
 from sigprop.language.activations import find
+from sigprop.language.position_bias import PositionBias
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.scores import Scores
 from sigprop.language.vectors import (
@@ -46,6 +47,7 @@ __all__ = [
     "Dropout",
     "Linear",
     "Normalise",
+    "PositionBias",
     "Product",
     "Read",
     "Rescale",
@@ -243,8 +245,9 @@ class Attend(Vector):
     heads, each of which serves as many query heads (grouped queries): rows of query = g times rows
     of key = g times rows of value. cap: scores S become cap tanh(S / cap); base: of rotary
     positions; rate: of dropout on Omega, drawn for every head, pair of tokens and application;
-    bias: a table [T, T] that is added to the (capped) scores; kept_by: a modulator of the
-    sub-block: keys of tokens that it skips are not seen.
+    bias: what is added to the (capped) scores, before the mask: a table [T, T], or one for each
+    kind of heads (``TokenTable.heads``: slopes of ALiBi), or drawn numbers (``PositionBias``: T5);
+    kept_by: a modulator of the sub-block: keys of tokens that it skips are not seen.
     """
 
     query: Vector
@@ -254,7 +257,7 @@ class Attend(Vector):
     cap: Scalar | None = None
     base: Scalar | None = None
     rate: Scalar | None = None
-    bias: TokenTable | None = None
+    bias: TokenTable | PositionBias | None = None
     kept_by: str = ""
 
     def __post_init__(self) -> None:
@@ -263,10 +266,35 @@ class Attend(Vector):
         take_scalars(
             self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None)
         )
-        if self.bias is not None:
-            check_table(self, "bias", 2)
+        if not isinstance(bias := self.bias, (PositionBias, type(None))) and (
+            not isinstance(bias, TokenTable) or bias.axes != 2
+        ):
+            raise refuse(self, "bias", bias, "a TokenTable of 2 token axes, or a PositionBias")
         if self.scores.rotary and self.base is None:
             raise refuse(self, "base", None, "the base of rotary positions")
 
+    @property
+    def legs(self) -> tuple[Vector, Vector, Vector]:
+        """Query, key and value."""
+        return self.query, self.key, self.value
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of heads its fixed bias tells apart."""
+        return (self.bias.heads or 1) if isinstance(self.bias, TokenTable) else 1
+
+    @property
+    def drawn_bias(self) -> PositionBias | None:
+        """The bias, where it is drawn."""
+        return self.bias if isinstance(self.bias, PositionBias) else None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all heads have the same weights in the wide limit, those of mask and bias."""
+        return self.scores.uniform and self.kinds == 1 and self.drawn_bias is None
+
     def __str__(self) -> str:
-        return f"attend({self.query}, {self.key}, {self.value})"
+        drawn = self.drawn_bias
+        fixed = self.bias.name if isinstance(self.bias, TokenTable) else ""
+        bias = f", bias {fixed or drawn}" if self.bias is not None else ""
+        return f"attend({self.query}, {self.key}, {self.value}{bias})"

@@ -151,18 +151,35 @@ class Sum(Vector):
 @dataclass(frozen=True)
 class TokenTable:
     """A named table of numbers with token axes, [T] or [T, T], one for all applications or one
-    each; its values are the architecture's."""
+    each; its values are the architecture's.
+
+    heads: how many kinds of heads have a table [T, T] of their own, [heads, T, T] (a bias on scores
+    only); None: one for all. A network of more heads holds every kind as often: head h has the
+    table of kind h mod heads.
+    """
 
     name: str
     axes: int = 1
+    heads: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self, "name")
         if self.axes not in (1, 2):
             raise refuse(self, "axes", self.axes, "1 or 2 axes of tokens")
+        if self.heads is None:
+            return
+        check_count(self, "heads")
+        if self.axes != 2:
+            raise refuse(self, "heads", self.heads, "None, or axes=2")
+
+    def shape(self, tokens: int) -> tuple[int, ...]:
+        """The shape of its values at one application."""
+        return (() if self.heads is None else (self.heads,)) + (tokens,) * self.axes
 
 
 def check_table(node: object, name: str, axes: int) -> None:
-    """Raise ``InputError`` unless the field holds a token table of so many axes."""
-    if not isinstance(value := getattr(node, name), TokenTable) or value.axes != axes:
+    """Raise ``InputError`` unless the field holds a token table of so many axes, the same for all
+    heads."""
+    value = getattr(node, name)
+    if not isinstance(value, TokenTable) or value.axes != axes or value.heads is not None:
         raise refuse(node, name, value, f"a TokenTable of {axes} token axes")

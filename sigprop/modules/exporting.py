@@ -59,6 +59,12 @@ def example_of(example: Any) -> Example:
     )
 
 
+def _array(tensor: Any) -> NDArray[Any]:
+    """Booleans, or numbers in float64."""
+    value = tensor.detach()
+    return np.asarray((value if value.dtype == torch.bool else value.double()).numpy())
+
+
 @place.register
 def _(node: torch.fx.Node) -> Place:
     paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
@@ -109,8 +115,20 @@ class Graph:
 
     def array(self, node: Any) -> NDArray[Any]:
         """Return a constant's or an input's value: booleans, or numbers in float64."""
-        value = self.value(node).detach()
-        return np.asarray((value if value.dtype == torch.bool else value.double()).numpy())
+        return _array(self.value(node))
+
+    def given(self, node: Any, values: Mapping[Any, NDArray[Any]]) -> NDArray[Any]:
+        """Evaluate a node that depends on parameters from values of these."""
+        tensors = {place: torch.tensor(value).float() for place, value in values.items()}
+        return _array(self._given(node, tensors))
+
+    def _given(self, node: Any, values: Mapping[Any, Any]) -> Any:
+        if node in values:
+            return values[node]
+        if self.constant(node):
+            return self.value(node)
+        args, kwargs = map_arg((node.args, node.kwargs), lambda inside: self._given(inside, values))
+        return call(node.target, args, kwargs)
 
     def _evaluate(self, node: Any) -> Any:
         if node in self.tensors:

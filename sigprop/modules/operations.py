@@ -8,7 +8,7 @@ from typing import Any
 import torch  # pyright: ignore[reportMissingImports]
 
 from sigprop.modules.lookup import Terms, filled
-from sigprop.modules.patterns import fused
+from sigprop.modules.patterns import fused, numbers_of
 from sigprop.modules.pointwise import OPERATIONS, Expression, X
 from sigprop.modules.slices import indexed, joined, selected, sliced
 from sigprop.modules.terms import (
@@ -181,8 +181,26 @@ def _matmul(terms: Terms, node: Any) -> Term:
         columns, rows = right.meta["val"].shape
         axis = 1 - int(_turned(right))
         return Matrix(node, terms.term(left), weight.parameter, None, axis, rows, columns)
-    length = left.meta["val"].shape[-1]
-    return fused(Contract(node, terms.term(left), weight, length), terms.graph)
+    return fused(_contract(terms, node, left, right), terms.graph)
+
+
+def _contract(terms: Terms, node: Any, left: Any, right: Any) -> Contract:
+    """A product of matrices of two terms."""
+    return Contract(node, terms.term(left), terms.term(right), left.meta["val"].shape[-1])
+
+
+def _baddbmm(terms: Terms, node: Any) -> Term:
+    """Fixed numbers (slopes on scores) plus a multiple of a product of matrices."""
+    names = ("input", "batch1", "batch2")
+    given = dict(zip(names, node.args, strict=False)) | node.kwargs
+    fixed = terms.term(given["input"])
+    if not isinstance(fixed, Fixed) or given.get("beta", 1) != 1:
+        return terms.unknown(node)
+    product: Term = _contract(terms, node, given["batch1"], given["batch2"])
+    scale = given.get("alpha", 1)
+    if scale != 1:
+        product = applied(node, Expression("mul", (X, float(scale))), product)
+    return Offset(node, product, fixed)
 
 
 def _layer_norm(terms: Terms, node: Any) -> Term:
@@ -268,14 +286,18 @@ def _attention(terms: Terms, node: Any) -> Term:
     scale = given.get("scale")
     mask = given.get("attn_mask")
     table = None if mask is None else terms.term(mask)
-    if not (table is None or isinstance(table, Fixed)) or given.get("dropout_p", 0.0) > 0:
+    if table is not None and not isinstance(table, Fixed):
+        table = numbers_of(mask, table)
+        if table is None:
+            return terms.unknown(node)
+    if given.get("dropout_p", 0.0) > 0:
         return terms.unknown(node)
     return Attention(
         node,
         *(terms.term(given[name]) for name in names[:3]),
         scale=head_dim**-0.5 if scale is None else float(scale),
         causal=bool(given.get("is_causal", False)),
-        mask=table,
+        masks=() if table is None else (table,),
         cap=None,
         head_dim=head_dim,
     )
@@ -306,6 +328,7 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "addmm": _addmm,
     "matmul": _matmul,
     "bmm": _matmul,
+    "baddbmm": _baddbmm,
     "mm": _matmul,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,

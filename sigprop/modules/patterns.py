@@ -18,11 +18,13 @@ from sigprop.modules.pointwise import values as _values
 from sigprop.modules.terms import (
     Attention,
     Contract,
+    Embedding,
     Fixed,
     Hidden,
     Joined,
     Mean,
     Norm,
+    Numbers,
     Offset,
     Part,
     Plus,
@@ -30,6 +32,7 @@ from sigprop.modules.terms import (
     Term,
     Times,
     Turned,
+    Unseen,
     Weighted,
     base,
 )
@@ -63,7 +66,9 @@ def _rms_norm(x: Term, product: Times) -> Norm | None:
     if u is not v or not np.allclose(_values(square, signs), _values(f, signs) ** 2, rtol=CLOSE):
         return None
     epsilon = epsilon_of(function)
-    return None if epsilon is None else Norm(product.node, x, "rms", epsilon, product.shape[-1])
+    if epsilon is None:
+        return None
+    return Norm(product.node, x, "rms", epsilon, product.shape[-1])
 
 
 def epsilon_of(function: Expression) -> float | None:
@@ -150,11 +155,8 @@ def _attention(product: Contract) -> Attention | None:
     """softmax(cap(scale q k^T) + mask) v."""
     if not isinstance(product.left, Softmax):
         return None
-    scores, mask = product.left.of, None
-    scale, cap, hides = 1.0, None, False
-    if isinstance(scores, (Offset, Hidden)):
-        hides = isinstance(scores, Hidden) and not scores.seen
-        scores, mask = scores.of, scores.by
+    scores, masks = _below_masks(product.left.of)
+    scale, cap = 1.0, None
     inner, function = base(scores)
     if function.factor is not None:
         scale = function.factor
@@ -172,11 +174,45 @@ def _attention(product: Contract) -> Attention | None:
         product.right,
         scale=scale * by_q.factor * by_k.factor,
         causal=False,
-        mask=mask,
+        masks=masks,
         cap=cap,
-        head_dim=inner.length,
-        hides=hides,
+        head_dim=inner.size,
     )
+
+
+def _below_masks(scores: Term) -> tuple[Term, tuple[Term, ...]]:
+    """The scores below all that is added to them or hides them, and these."""
+    masks: list[Term] = []
+    while True:
+        if isinstance(scores, Plus) and (found := _beside_numbers(scores)) is not None:
+            scores, numbers = found
+            masks.append(numbers)
+        elif isinstance(scores, Offset):
+            scores, mask = scores.of, scores.by
+            masks.append(mask)
+        elif isinstance(scores, Hidden):
+            masks.append(scores.by if scores.seen else Unseen(scores.by.node, scores.by))
+            scores = scores.of
+        else:
+            return scores, tuple(masks)
+
+
+def _beside_numbers(total: Plus) -> tuple[Term, Numbers] | None:
+    """The other side of a sum one side of which is rows of a parameter, and these."""
+    sides = (total.left, total.right)
+    for node, one, other in zip(total.node.args, sides, sides[::-1], strict=False):
+        if (numbers := numbers_of(node, one)) is not None:
+            return other, numbers
+    return None
+
+
+def numbers_of(node: Any, term: Term) -> Numbers | None:
+    """What is added to scores, where it is rows of one parameter and fixed numbers; None where it
+    is something else."""
+    inside = term
+    while isinstance(inside, (Offset, Hidden)):
+        inside = inside.of
+    return Numbers(node, term, inside.parameter) if isinstance(inside, Embedding) else None
 
 
 def _soft_cap(function: Expression) -> tuple[float | None, float]:
@@ -193,6 +229,25 @@ def _soft_cap(function: Expression) -> tuple[float | None, float]:
     return (cap, scale) if alike else (None, math.nan)
 
 
-def table_of(fixed: Fixed, graph: Graph) -> Any:
-    """Return the [T, T] table of a mask on scores, or None where heads or inputs differ."""
-    return _table(fixed, graph, 2)
+def tables_of(value: Any, heads: int, tokens: int) -> Any:
+    """Return what is added to scores, or which keys are seen, of every head or of all, [heads or
+    1, T, T]; None where inputs differ, or it has other axes."""
+    table = np.asarray(value)
+    table = table.reshape((1,) * (3 - table.ndim) + table.shape)
+    table = table.reshape(-1, *table.shape[-3:])
+    if (table != table[:1]).any() or table.shape[1] not in (1, heads):
+        return None
+    if any(size not in (1, tokens) for size in table.shape[2:]):
+        return None
+    return np.broadcast_to(table[0], (table.shape[1], tokens, tokens))
+
+
+def buckets_of(numbers: Numbers, graph: Graph, shape: tuple[int, int]) -> tuple[Any, Any]:
+    """(What is fixed, which row of the parameter [heads, T, T] every pair of tokens is given, less
+    0 where none) of what is added to scores: it is evaluated with zeros and with numbered entries
+    in place of the parameter [rows, heads]."""
+    (place,) = (node for node, name in graph.parameters.items() if name == numbers.parameter)
+    entries = np.arange(1.0, 1 + shape[0] * shape[1]).reshape(shape)
+    fixed = graph.given(numbers.node, {place: np.zeros(shape)})
+    differences = graph.given(numbers.node, {place: entries}) - fixed
+    return fixed, np.rint(differences).astype(int) - 1

@@ -199,12 +199,29 @@ class Mean(Term):
 
 
 @dataclass(eq=False)
+class Unseen(Term):
+    """Fixed booleans that say which keys are not seen."""
+
+    by: Fixed
+
+
+@dataclass(eq=False)
+class Numbers(Term):
+    """What is added to scores where rows of a parameter are chosen by pairs of tokens, a number for
+    every head; node: as it is laid out there, with what is fixed beside it."""
+
+    of: Term
+    parameter: str
+
+
+@dataclass(eq=False)
 class Contract(Term):
-    """A product of matrices of two terms (scores, weighted values); length: of what is summed."""
+    """A product of matrices of two terms (scores, weighted values); size: the coordinates that it
+    sums over."""
 
     left: Term
     right: Term
-    length: int
+    size: int
 
 
 @dataclass(eq=False)
@@ -225,19 +242,18 @@ class Turned(Term):
 
 @dataclass(eq=False)
 class Attention(Term):
-    """Heads of softmax(scale q . k + mask) v; mask: a fixed [T, T] table of what is added, or of
-    booleans that say which keys are seen, or None; hides: they say which are not; cap: scores are
-    cap tanh(score / cap)."""
+    """Heads of softmax(scale q . k + masks) v; masks: fixed tables of what is added, or of booleans
+    that say which keys are seen (``Fixed``) or not (``Unseen``), and drawn ``Numbers``; cap: scores
+    are cap tanh(score / cap)."""
 
     query: Term
     key: Term
     value: Term
     scale: float
     causal: bool
-    mask: Fixed | None
+    masks: tuple[Term, ...]
     cap: float | None
     head_dim: int
-    hides: bool = False
 
 
 @dataclass(eq=False)

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.language.expression import Attend, Normalise, Vector
+from sigprop.language.expression import Attend, Normalise, PositionBias, TokenTable, Vector
 from sigprop.language.scores import Scores
-from sigprop.modules.patterns import table_of
+from sigprop.language.traversal import rows_of
+from sigprop.modules.patterns import buckets_of, tables_of
 from sigprop.modules.terms import (
     UNSEEN,
     Attention,
     Gain,
     Matrix,
     Norm,
+    Numbers,
     Part,
     Pointwise,
     Term,
     Turned,
+    Unseen,
 )
 from sigprop.reading.converter import Converter
 from sigprop.reading.stem import mean_square, where
 
+BIASES = "drawn numbers on scores; accepted: one for every head and pair of tokens, rows of a table"
 EPSILON = 1e-3
 """Of the variance of what a head's norm divides: an epsilon below it is left out."""
 
@@ -113,10 +120,11 @@ def attention(converter: Converter, term: Attention) -> Vector:
     _check(converter, term, query, key, scale)
     turn = query.turn
     part = turn is not None and turn.features < term.head_dim
+    added = _added(converter, term, rows_of(query.of) * converter.width)
     scores = Scores(
         term.head_dim,
         "sqrt",
-        _mask(converter, term),
+        added.mask,
         rotary=turn is not None,
         qk_norm=query.normed,
         turned=turn.features if turn is not None and part else None,
@@ -128,6 +136,7 @@ def attention(converter: Converter, term: Attention) -> Vector:
         scores,
         cap=None if term.cap is None else converter.number(term.cap, "softcap"),
         base=None if turn is None else converter.number(turn.base, "rope_base"),
+        bias=added.bias,
     )
 
 
@@ -150,24 +159,99 @@ def _check(converter: Converter, term: Attention, query: Leg, key: Leg, scale: f
         )
 
 
-def _mask(converter: Converter, term: Attention) -> Any:
-    """'causal', 'none', or rows of booleans."""
-    tokens = converter.stem.tokens
-    if term.mask is None:
-        return "causal" if term.causal else "none"
-    table = table_of(term.mask, converter.stem.graph)
-    if table is None or table.shape[-1] != tokens or len(table) not in (1, tokens):
-        raise InputError(
-            f"{where(term)}: a mask that differs between heads or inputs; accepted: one table of "
-            f"tokens x tokens"
-        )
-    table = np.broadcast_to(table, (tokens, tokens))
-    chosen = converter.stem.graph.array(term.mask.node).dtype == bool
-    allowed = table.astype(bool) if chosen else table > UNSEEN
-    if not chosen and table[allowed].any():
-        raise InputError(f"{where(term)}: a bias on scores; accepted: a mask")
-    allowed = ~allowed if term.hides else allowed
+class Added(NamedTuple):
+    """What is added to scores: 'causal', 'none' or rows of booleans; a bias."""
+
+    mask: Any
+    bias: TokenTable | PositionBias | None
+
+
+def _added(converter: Converter, term: Attention, rows: Fraction) -> Added:
+    """Read masks and biases on the scores of queries of so many coordinates."""
+    tokens, heads = converter.stem.tokens, int(rows / term.head_dim)
+    if not term.masks:
+        return Added("causal" if term.causal else "none", None)
+    allowed = np.ones((tokens, tokens), dtype=bool)
+    fixed = np.zeros((1, tokens, tokens))
+    drawn: list[PositionBias] = []
+    for mask in term.masks:
+        value = converter.stem.graph.array(mask.node) if not isinstance(mask, Numbers) else None
+        if isinstance(mask, Numbers):
+            value, bias = _drawn(converter, mask, heads, Fraction(rows, converter.width))
+            drawn += [] if bias is None else [bias(term.head_dim)]
+        seen, numbers = _seen(converter, mask, tables_of(value, heads, tokens), where(term))
+        allowed, fixed = allowed & seen, fixed + numbers
+    tables = _from_the_largest(fixed, allowed)
+    if len(drawn) + (tables is not None) > 1:
+        raise InputError(f"{where(term)}: several biases on scores; accepted: one, fixed or drawn")
+    if tables is not None:
+        return Added(_as_mask(allowed), converter.table(tables))
+    return Added(_as_mask(allowed), drawn[0] if drawn else None)
+
+
+def _seen(
+    converter: Converter, mask: Term, tables: Any, at: str
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """([T, T] which keys are seen, [heads or 1, T, T] what is added to their scores) of one mask;
+    raises ``InputError`` where keys that are seen differ between heads."""
+    if tables is None:
+        raise _refused(at)
+    boolean = tables.dtype == bool
+    seen = tables if boolean else tables > UNSEEN
+    seen = ~seen if isinstance(mask, Unseen) else seen
+    if (seen != seen[:1]).any():
+        raise _refused(at)
+    return seen[0], np.zeros((1, 1, 1)) if boolean else np.where(seen, tables, 0.0)
+
+
+def _refused(at: str) -> InputError:
+    """Return the error for masks that are no tables of tokens."""
+    return InputError(
+        f"{at}: a mask that differs between heads or inputs; accepted: one table of tokens x "
+        f"tokens, or biases of every head"
+    )
+
+
+def _from_the_largest(
+    fixed: NDArray[np.float64], allowed: NDArray[np.bool_]
+) -> NDArray[np.float64] | None:
+    """What is added to scores less its largest in every row, which a softmax does not see; one
+    table where all heads have the same; None where nothing is left."""
+    largest = np.where(allowed, fixed, -np.inf).max(axis=-1, keepdims=True)
+    left = np.where(allowed, fixed - largest, 0.0)
+    if not left.any():
+        return None
+    return left[0] if (left == left[:1]).all() else left
+
+
+def _as_mask(allowed: NDArray[np.bool_]) -> Any:
+    """'none', 'causal' or rows of booleans."""
     if allowed.all():
         return "none"
-    causal = np.tril(np.ones((tokens, tokens), dtype=bool))
+    causal = np.tril(np.ones_like(allowed))
     return "causal" if (allowed == causal).all() else tuple(map(tuple, allowed.tolist()))
+
+
+def _drawn(
+    converter: Converter, numbers: Numbers, heads: int, rows: Fraction
+) -> tuple[Any, Callable[[int], PositionBias] | None]:
+    """(What is fixed of it, the bias of heads of so many coordinates, None where all numbers are
+    one); raises ``InputError`` unless every pair of tokens has one row of the parameter, and every
+    head a column."""
+    at, tokens = where(numbers), converter.stem.tokens
+    size = converter.stem.parameters[numbers.parameter].shape
+    law = converter.stem.law(numbers.parameter)
+    fixed, entries = buckets_of(numbers, converter.stem.graph, (size[0], size[1]))
+    tables = tables_of(entries, heads, tokens)
+    hidden = tables_of(fixed, heads, tokens)
+    if tables is None or hidden is None or size[1] != heads:
+        raise InputError(f"{at}: {BIASES}")
+    tables = np.where(hidden > UNSEEN, tables, np.arange(heads)[:, None, None])
+    rows_chosen, columns = tables // heads, tables % heads
+    if (columns != np.arange(heads)[:, None, None]).any() or (rows_chosen != rows_chosen[:1]).any():
+        raise InputError(f"{at}: {BIASES}")
+    if law.variance == 0:
+        return fixed, None
+    return fixed, lambda head_dim: converter.position_bias(
+        numbers.parameter, law, rows_chosen[0], size=head_dim, rows=rows
+    )

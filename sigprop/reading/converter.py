@@ -13,10 +13,21 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError
-from sigprop.language.expression import Bias, Linear, Normalise, Read, State, Vector, Write
+from sigprop.language.expression import (
+    Bias,
+    Linear,
+    Normalise,
+    PositionBias,
+    Read,
+    State,
+    TokenTable,
+    Vector,
+    Write,
+)
 from sigprop.language.scalar import Constant, Number, Scalar
 from sigprop.modules.laws import Law
 from sigprop.modules.terms import Gain, Matrix, Norm, Shift, Term, Unknown
@@ -42,13 +53,14 @@ class Drawn:
 
 @dataclass
 class Application:
-    """A sub-block with the numbers and weights that its names stand for; roles: number to what it
-    is ('epsilon', 'scale', or the weight whose variance it is); names: of numbers and weights in
+    """A sub-block with the numbers, weights and tables that its names stand for; roles: number to
+    what it is ('epsilon', 'scale', or the weight whose variance it is); names: of all of them in
     the whole description."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     weights: dict[str, Drawn] = field(default_factory=dict)
+    tables: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     block: SubBlock | None = None
     path: str = ""
     names: dict[str, str] = field(default_factory=dict)
@@ -185,6 +197,20 @@ class Converter:
         name = self.weight(Drawn(parameter, start, stop, law, 1, packed))
         variance = self.number(law.variance, name)
         return Bias(name, variance, Fraction(stop - start, self.width))
+
+    def table(self, values: NDArray[np.float64]) -> TokenTable:
+        """Return fixed numbers on scores [T, T], or one such table for each head."""
+        name = f"t{len(self.done.tables)}"
+        self.done.tables[name] = values
+        return TokenTable(name, 2, len(values) if values.ndim > 2 else None)
+
+    def position_bias(
+        self, parameter: str, law: Law, buckets: Any, *, size: int, rows: Fraction
+    ) -> PositionBias:
+        """Return drawn numbers on the scores of heads of ``size`` coordinates (their mean is the
+        same for all keys, which a softmax does not see)."""
+        name = self.weight(Drawn(parameter, 0, self.stem.parameters[parameter].shape[0], law, 1))
+        return PositionBias(name, self.number(law.variance, name), buckets, size, rows)
 
     def matrix(self, term: Matrix, start: int, stop: int, of: Vector | None = None) -> Vector:
         """Return rows ``start`` to ``stop`` of a matrix, and of its bias, applied (to ``of``, where

@@ -15,7 +15,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.sub_block import Part as StemPart
 from sigprop.description.sub_block import Readout, SubBlock
 from sigprop.errors import InputError
-from sigprop.language.expression import State, Vector
+from sigprop.language.expression import State, TokenTable, Vector
 from sigprop.language.scalar import Number
 from sigprop.reading.converter import Application, Drawn
 
@@ -49,6 +49,7 @@ def architecture(
         _slots(applications, renamed, same),
         _numbers(applications, renamed),
         kinds=table,
+        token_tables=_tables(applications, renamed),
         input_gram=gram,
         readout=Readout(read=readout),
     )
@@ -89,7 +90,7 @@ def _label(drawn: Drawn, length: int, rows: bool = False) -> str:
 
 
 def _renames(first: Application, weights: dict[str, str]) -> dict[str, str]:
-    """Numbers and weights of one kind to their names in the description."""
+    """Numbers, weights and tables of one kind to their names in the description."""
     suffix = next(iter(weights.values()), "block")
     taken: set[str] = set()
     found = dict(weights)
@@ -99,6 +100,12 @@ def _renames(first: Application, weights: dict[str, str]) -> dict[str, str]:
             name += "_"
         taken.add(name)
         found[number] = name
+    for table in first.tables:
+        name = f"bias_{suffix}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        found[table] = name
     return found
 
 
@@ -106,6 +113,8 @@ def _renamed(node: Any, names: dict[str, str]) -> Any:
     """The same expression with numbers and weights under other names."""
     if isinstance(node, Number):
         return Number(names[node.name])
+    if isinstance(node, TokenTable):
+        return replace(node, name=names[node.name])
     if isinstance(node, tuple):
         return tuple(_renamed(inside, names) for inside in node)
     if isinstance(node, SubBlock):
@@ -163,6 +172,25 @@ def _numbers(
         first = next(iter(met.values()))
         table = [met.get(at, first) for at in range(len(applications))]
         found[name] = first if len(set(table)) == 1 else table
+    return found
+
+
+def _tables(
+    applications: Sequence[Application], renamed: Sequence[dict[str, str]]
+) -> dict[str, np.ndarray]:
+    """Table to its values, or to those at every application (where it does not stand, its
+    first)."""
+    values: dict[str, dict[int, np.ndarray]] = {}
+    for at, (application, names) in enumerate(zip(applications, renamed, strict=True)):
+        for key, value in application.tables.items():
+            values.setdefault(names[key], {})[at] = value
+    found: dict[str, np.ndarray] = {}
+    for name, met in values.items():
+        first = next(iter(met.values()))
+        if all(np.array_equal(first, value) for value in met.values()):
+            found[name] = first
+        else:
+            found[name] = np.stack([met.get(at, first) for at in range(len(applications))])
     return found
 
 

@@ -45,9 +45,8 @@ def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
     if not callable(build):
         functions = [known for known, value in names.items() if callable(value)]
         raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
-    example = names[EXAMPLE] if EXAMPLE in names else _ids(names, tokens)
-    is_value = isinstance(example, (tuple, list, Mapping)) or not callable(example)
-    if is_value or (of_width and inspect.signature(example).parameters):
+    example: Any = names[EXAMPLE] if EXAMPLE in names else _ids(names, tokens)
+    if not callable(example) or (of_width and inspect.signature(example).parameters):
         return Named(build, example)
     return Named(build, _made(example))
 
@@ -108,8 +107,9 @@ def from_config(
 
     config: a configuration, or the name of its kind (``model_type``, such as 'gpt2'); tokens: of
     the example, distinct token ids (of an image model, the image its configuration says); changes:
-    its fields, as text. Returns the function that builds it and the example. Raises ``InputError``
-    for a kind or a field that is not known.
+    its fields, as text. Of kinds that are an encoder and a decoder (T5) the encoder alone is built,
+    where transformers has one (AutoModelForTextEncoding). Returns the function that builds it and
+    the example. Raises ``InputError`` for a kind or a field that is not known.
     """
     transformers = require("transformers")
     kind = config if isinstance(config, str) else None
@@ -127,7 +127,18 @@ def from_config(
         config = transformers.AutoConfig.for_model(kind, **read)
     for name, value in read.items():
         setattr(config, name, value)
-    return Named(lambda: transformers.AutoModel.from_config(config), _example(config, tokens))
+    example = _example(config, tokens)
+    auto = _auto_class(transformers, config)
+    return Named(lambda: auto.from_config(config), example)
+
+
+def _auto_class(transformers: Any, config: Any) -> Any:
+    """What builds a configuration's model; of an encoder and decoder, the encoder alone where the
+    library has one."""
+    encoders = transformers.models.auto.modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING
+    if getattr(config, "is_encoder_decoder", False) and type(config) in encoders:
+        return transformers.AutoModelForTextEncoding
+    return transformers.AutoModel
 
 
 def from_folder(folder: str, *, tokens: int = 32) -> Named:

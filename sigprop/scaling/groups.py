@@ -27,7 +27,15 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.checks import EMBEDDING
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import STEM
-from sigprop.language.expression import Activate, Attend, Bias, Linear, Product, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Linear,
+    PositionBias,
+    Product,
+    Vector,
+)
 from sigprop.language.nodes import Gate
 from sigprop.language.traversal import children, walk
 from sigprop.scaling.sizes import C, M, V, d, exact, g, n, query_group, ratio_of_units
@@ -92,12 +100,15 @@ def _matrix(lengths: _Lengths, node: Linear, s: sp.Expr) -> Group:
     return Group(rows * inputs, entry, size, "matrix", logits=logits)
 
 
-def _vector(lengths: _Lengths, node: Bias | Gate, s: sp.Expr) -> Group:
-    """Return the group of a bias, or of a gate, which may have fewer entries than it has rows."""
+def _vector(lengths: _Lengths, node: Bias | Gate | PositionBias, s: sp.Expr) -> Group:
+    """Return the group of a bias, or of a gate or of heads' biases, which may have fewer entries
+    than they have rows."""
     entries = lengths.of(node)
-    if isinstance(node, Gate) and not math.isinf(node.size):
+    if isinstance(node, (Gate, PositionBias)) and not math.isinf(node.size):
         entries = entries / exact(node.size)
-    size = ONE if isinstance(node, Bias) else None
+    if isinstance(node, PositionBias):
+        entries = entries * node.count
+    size = None if isinstance(node, Gate) else ONE
     return Group(entries, n ** (-s / 2) / sp.sqrt(entries), size, "vector")
 
 
@@ -154,7 +165,7 @@ class _Lengths:
         self.ratio, self.group = ratio_of_units(arch), query_group(arch)
 
     def of(self, vector: Vector) -> sp.Expr:
-        if isinstance(vector, (Linear, Bias)):
+        if isinstance(vector, (Linear, Bias, PositionBias)):
             if vector.weight in self.units and vector.rows == self.ratio:
                 return M * n
             if (

@@ -30,6 +30,7 @@ from sigprop.language.expression import (
     Dropout,
     Linear,
     Normalise,
+    PositionBias,
     Product,
     Read,
     Rescale,
@@ -106,11 +107,15 @@ class Sizes:
 
     def scores(self, u: Attend) -> Any:
         """Return 1, or what a softmax makes of scores whose size changes."""
-        if self.tokens == 1 or u.scores.uniform:
+        if self.tokens == 1 or u.uniform:
             return ONE
-        of_scores = ONE if u.scores.qk_norm else self.square(u.query) * self.square(u.key)
+        fixed = u.scores.qk_norm or u.scores.uniform
+        of_scores = ONE if fixed else self.square(u.query) * self.square(u.key)
+        drawn = None if u.drawn_bias is None else u.drawn_bias.variance
         extra = [
-            varying(self.number(scalar)) for scalar in (u.cap, u.base, u.rate) if scalar is not None
+            varying(self.number(scalar))
+            for scalar in (u.cap, u.base, u.rate, drawn)
+            if scalar is not None
         ]
         return opaque(u, of_scores * sympy.Mul(*extra))
 
@@ -124,7 +129,7 @@ class Sizes:
         match u:
             case Linear(weight=weight, of=of) | Gate(weight=weight, of=of):
                 yield weight, above * self.size(of)
-            case Bias(weight=weight):
+            case Bias(weight=weight) | PositionBias(weight=weight):
                 yield weight, above
             case _:
                 pass
@@ -134,7 +139,7 @@ class Sizes:
     def below(self, u: Vector, above: Any) -> Iterator[tuple[Vector, Any]]:
         """Yield the vectors that u is made of, each with the second moment of its cotangent."""
         match u:
-            case Read() | Bias():
+            case Read() | Bias() | PositionBias():
                 return
             case Linear(of=of, variance=variance):
                 yield of, above * nonzero(varying(self.number(variance)))
@@ -166,6 +171,8 @@ class Sizes:
         through = above * self.size(u.value) * self.scores(u)
         for leg, other in ((u.query, u.key), (u.key, u.query)):
             yield leg, through * (1 / self.size(leg) if u.scores.qk_norm else self.size(other))
+        if u.drawn_bias is not None:
+            yield u.drawn_bias, through
 
 
 def unknown(u: Vector) -> InputError:
@@ -246,7 +253,7 @@ def writes(arch: Architecture, family: Family | None = None, trained: bool = Fal
     variances = {
         name: nonzero(varying(read.number(node.variance)))
         for name, node in arch.weights.items()
-        if isinstance(node, (Linear, Bias))
+        if isinstance(node, (Linear, Bias, PositionBias))
     }
     return Writes(rule, added, tuple(written), gradients, variances)
 

@@ -26,10 +26,15 @@ def heads_of(scores: Scores, rows: int) -> int:
 
 def check_heads(node: Attend, width: int) -> None:
     """Raise ``InputError`` where this width does not divide into whole heads of queries, and of
-    keys and values."""
+    keys and values, as many of every kind."""
     rows = width * rows_of(node.query)
     if node.scores.scale == "linear":
         step = node.scores.heads or 1
+        if step % node.kinds:
+            raise InputError(
+                f"heads={step}: a bias of {node.kinds} kinds of heads; accepted: a multiple of "
+                f"{node.kinds}"
+            )
     elif math.isinf(node.scores.head_dim):
         raise InputError(
             "head_dim=inf is a limit that only the theory knows; accepted for finite networks: a "
@@ -52,6 +57,11 @@ def check_heads(node: Attend, width: int) -> None:
             f"width={width}: {what} does not divide the {rows} query coordinates; accepted: a "
             f"multiple of {least}"
         )
+    if (rows / step) % node.kinds and node.scores.scale != "linear":
+        raise InputError(
+            f"width={width}: {rows / step} heads of {node.kinds} kinds; accepted: as many heads of "
+            f"every kind"
+        )
 
 
 class Legs(NamedTuple):
@@ -70,12 +80,12 @@ def attend(
     cap: Number | None = None,
     base: Number | None = None,
     mask: Callable[[tuple[int, ...]], Array] | None = None,
-    bias: Float[Array, "#T T"] | None = None,
+    bias: Float[Array, "#heads #T T"] | None = None,
 ) -> tuple[Float[Array, "T queried"], Float[Array, " T"]]:
     """[T, H d], and sum_s Omega_ts^2 [T] on average over heads.
 
     Head h reads the keys and values of head h // g. mask: shape -> what dropout multiplies Omega
-    with; bias [T, T]: added to the capped scores.
+    with; bias: added to the capped scores, of every head or one for all.
     """
     tokens, rows = legs.q.shape
     heads = heads_of(scores, rows)
@@ -85,7 +95,8 @@ def attend(
     )  # [T, heads, d]
     s = _scores(scores, group, q, k, base=base)
     s = s if cap is None else cap * jnp.tanh(s / cap)
-    s = s if bias is None else s + bias[None, None]
+    if bias is not None:
+        s = (s.reshape(heads, tokens, tokens) + bias).reshape(s.shape)
     allowed = jnp.asarray(scores.allowed(tokens))[None, None]
     omega = nn.softmax(jnp.where(allowed, s, jnp.full_like(s, -jnp.inf)), axis=-1)
     kept = omega if mask is None else omega * mask(omega.shape)

@@ -26,13 +26,14 @@ from sigprop.language.expression import (
     Rescale,
     Scale,
     Sum,
+    TokenTable,
     Vector,
 )
 from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Project, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
 from sigprop.language.traversal import group_of
-from sigprop.simulations.network.attention import Legs, attend
+from sigprop.simulations.network.attention import Legs, attend, heads_of
 from sigprop.simulations.network.trace import listen
 
 Vectors = Float[Array, "T n"]
@@ -223,16 +224,32 @@ def _attend(at: Evaluation, u: Attend) -> Vectors:
     rate = None if u.rate is None else at.number(u.rate)
     mask = None if rate is None else functools.partial(kept, at.masks[u], rate=rate)
     cap, base = (None if scalar is None else at.number(scalar) for scalar in (u.cap, u.base))
-    bias = None if u.bias is None else at.numbers[u.bias.name]
+    legs = Legs(at(u.query), at(u.key), at(u.value))
+    bias = _bias(at, u, heads_of(u.scores, legs.q.shape[-1]))
     if u.kept_by:
         modulators = at.modulators[u.kept_by]
-        unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, :]
+        unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, None]
         bias = unseen if bias is None else bias + unseen
-    legs = Legs(at(u.query), at(u.key), at(u.value))
     output, at.participation = attend(
         u.scores, group_of(u), legs, cap=cap, base=base, mask=mask, bias=bias
     )
     return output
+
+
+def _bias(at: Evaluation, u: Attend, heads: int) -> Float[Array, "#heads T T"] | None:
+    """What is added to the scores of each head: h has the table of kind h mod kinds, or its own
+    numbers."""
+    if u.bias is None:
+        return None
+    if isinstance(u.bias, TokenTable):
+        table = at.numbers[u.bias.name]
+        return table[None] if u.bias.heads is None else jnp.tile(table, (heads // u.kinds, 1, 1))
+    drawn = at.matrices.bias(u.bias.weight, at.place["slots"][u.bias.weight])
+    # a row for every query token, so that gradients by the numbers add over them
+    rows = at.probed(u.bias.weight, jnp.sqrt(at.number(u.bias.variance)) * drawn[None])
+    rows = rows.reshape(len(rows), heads, -1)
+    chosen = jnp.take_along_axis(rows, jnp.asarray(u.bias.table)[:, None], axis=2)
+    return jnp.moveaxis(chosen, 1, 0)
 
 
 def kept(

@@ -16,8 +16,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Integer, Key
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.sub_block import Weight
 from sigprop.errors import InputError
-from sigprop.language.expression import Attend, Bias, Linear
+from sigprop.language.expression import Attend, Linear, PositionBias
 from sigprop.language.nodes import Gate, Modulate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import rows_of, walk
@@ -57,11 +58,7 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
                 check_heads(node, width)
     found = []
     for name, node in arch.drawn.items():
-        out = (
-            Fraction(node.directions)
-            if isinstance(node, Modulate)
-            else width * node.rows / (Fraction(node.size) if isinstance(node, Gate) else 1)
-        )
+        out = _entries(node, width)
         inside = (
             width * rows_of(node.of)
             if isinstance(node, Linear)
@@ -79,10 +76,19 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
             Shape(
                 name,
                 len(arch.applications_of(name)),
-                (int(out),) if isinstance(node, (Bias, Gate)) else (int(out), int(inside or 0)),
+                (int(out),) if inside is None else (int(out), int(inside)),
             )
         )
     return tuple(found)
+
+
+def _entries(node: Weight | Modulate, width: int) -> Fraction:
+    """How many outputs a weight has: of gates and biases of heads, numbers."""
+    if isinstance(node, Modulate):
+        return Fraction(node.directions)
+    if isinstance(node, PositionBias):
+        return width * node.rows / Fraction(node.size) * node.count
+    return width * node.rows / (Fraction(node.size) if isinstance(node, Gate) else 1)
 
 
 def check_truncations(arch: Architecture, width: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
-from sigprop.language.expression import Linear
+from sigprop.language.expression import Linear, PositionBias
 from sigprop.language.nodes import Gate
 from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.trace import Probes, Trace
@@ -125,7 +125,9 @@ def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _each(arch: Architecture, weight: str) -> float:
-    """Return what a mean over a weight's outputs is multiplied with: of gates, the sum over all of
-    them is meant, n/size of them."""
+    """Return what a mean over a weight's outputs is multiplied with: of gates, and of the numbers
+    of heads' biases (over ``rows``), the sum over all of them is meant, n/size of them."""
     node = arch.weights[weight]
+    if isinstance(node, PositionBias):
+        return node.count / node.size
     return float(node.rows) / node.size if isinstance(node, Gate) else 1.0

@@ -26,7 +26,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
-from sigprop.language.expression import Bias, Linear, Vector
+from sigprop.language.expression import Bias, Linear, PositionBias, Vector
 from sigprop.language.nodes import Gate
 from sigprop.language.scalar import Constant, evaluate
 from sigprop.language.traversal import rows_of
@@ -64,7 +64,7 @@ def _bare(u: Any, width: int, copies: dict[Vector, Vector]) -> Any:
     inside = {f.name: _bare(getattr(u, f.name), width, copies) for f in fields(u)}
     if isinstance(u, Linear):
         inside["variance"] = Constant(int(width * rows_of(u.of)))
-    elif isinstance(u, Bias):
+    elif isinstance(u, (Bias, PositionBias)):
         inside["variance"] = Constant(1)
     elif isinstance(u, Gate):
         inside["factor"] = Constant(0)

@@ -355,3 +355,55 @@ def test_bad_widths(reading: Reading):
     refused(lambda: sp.inspect(of_width, inputs, widths=(64,)), "widths=64")
     refused(lambda: sp.inspect(reading, widths=(64, 128)), "widths")
     refused(lambda: sp.inspect(unsized, inputs(WIDTH), widths=(64, 128)), "function of the width")
+
+
+class Zeroed(nn.Module):
+    """h + d f(u h), d zero: as many start their last matrices."""
+
+    def __init__(self, zero: bool = True) -> None:
+        super().__init__()
+        self.u, self.d = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        for parameter in self.d.parameters():
+            if zero:
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Any) -> Any:
+        return x + self.d(torch.relu(self.u(x)))
+
+
+def test_writes_of_zero_are_confirmed_as_zero():
+    """What is predicted to be zero is held against the largest of its kind; one that is not zero
+    is rejected."""
+    reading = sp.read(lambda: nn.Sequential(Zeroed(), Zeroed()), inputs(WIDTH))
+    table = sp.inspect(reading, seeds=SEEDS)
+    assert table.verdict == "confirmed"
+    assert [row["theory"] for row in table if row["quantity"] == "write_variance"] == [0.0, 0.0]
+    wrong = replace(reading, make=lambda: nn.Sequential(Zeroed(), Zeroed(zero=False)))
+    assert sp.inspect(wrong, seeds=SEEDS).verdict == "rejected"
+
+
+def test_biases_of_queries_keys_and_values():
+    """torch's own layers as they are initialised: every bias uniform within 1/sqrt(n)."""
+    width = 256
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+            self.out = nn.Linear(width, width)
+
+        def forward(self, x: Any) -> Any:
+            parts = self.qkv(self.norm(x)).chunk(3, -1)
+            q, k, v = (part.view(1, TOKENS, 4, 64).transpose(1, 2) for part in parts)
+            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            return x + self.out(heads.transpose(1, 2).reshape(1, TOKENS, width))
+
+    table = sp.inspect(
+        lambda: nn.Sequential(Layer(), Layer()),
+        inputs(width)[None],
+        seeds=24,
+        quantities=["residual_variance", "token_cosine", "weight_gradient"],
+        tolerances={"weight_gradient": 0.3},
+    )
+    assert table.verdict == "confirmed"
+    assert {"0.qkv.bias", "1.out.bias"} <= {row["module"] for row in table}

@@ -321,18 +321,6 @@ def gained() -> Any:
     return module
 
 
-class Biased(modules.Attention):
-    """A bias on scores that falls with distance."""
-
-    def forward(self, x: Any) -> Any:
-        shape = (*x.shape[:2], HEADS, -1)
-        q, k, v = (leg.view(shape).transpose(1, 2) for leg in self.legs(x))
-        at = torch.arange(x.shape[1])
-        bias = -(at[:, None] - at[None, :]).abs().float()
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.u(mixed.transpose(1, 2).reshape(x.shape))
-
-
 def with_attention(kind: Any) -> Callable[[], Any]:
     def make() -> Any:
         block = modules.Block(kind(), modules.Mlp(), modules.layer_norm)
@@ -345,7 +333,6 @@ HEADS_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "queries turned alone": (with_attention(Unturned), "treated differently"),
     "queries normed alone": (partly_normed, "treated differently"),
     "gains of QK-norm": (gained, "normalised queries and keys at a scale"),
-    "a bias on scores": (with_attention(Biased), "a bias on scores"),
 }
 
 

@@ -7,16 +7,18 @@ import functools
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sigprop.errors import InputError
-from sigprop.language.expression import Attend, Vector
+from sigprop.language.expression import Attend, PositionBias, TokenTable, Vector
 from sigprop.language.scalar import Scalar
 from sigprop.language.scores import DROPPED
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
-from sigprop.theory.attention.heads import Form, Leg
+from sigprop.theory.attention.draws import law
+from sigprop.theory.attention.heads import Bias, Drawn, Form, Leg
 from sigprop.theory.attention.sampling import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import log_scale
@@ -41,7 +43,7 @@ def attention(
         expectation,
         node.scores,
         _form(env, node, i, j),
-        env.resolution.points.get(node.scores),
+        env.resolution.points.get(law(node)),
         query,
         key,
         i == j,
@@ -50,13 +52,10 @@ def attention(
     if of is not None:
         delta = env.block(cotangents, i, j)
         level = _even(env, of, i, j, delta)
-        legs = over(lambda head: mixing.backward(head, r, level, odds))
-        power = node.scores.power
-        return {
-            "value": legs["value"],
-            "query": power * delta * legs["query"],
-            "key": power * legs["key"],
-        }
+        numbers = None if node.drawn_bias is None else _numbers(node.drawn_bias)
+        legs = over(lambda head: mixing.backward(head, r, level, odds, numbers))
+        factors = {"query": node.scores.power * delta, "key": node.scores.power, "bias": delta}
+        return {leg: factors.get(leg, 1.0) * gram for leg, gram in legs.items()}
     spread = jnp.broadcast_to(r, (query.ab.shape[0], *r.shape[1:]))
     approximation = env.resolution.approximation
     if approximation is not None:
@@ -72,9 +71,9 @@ def _odds(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "1 1 1"
     return rate / (1 - rate)
 
 
-def _number(env: NumericEnvironment, scalar: Scalar, i: str) -> Float[Array, "1 1 1"]:
+def _number(env: NumericEnvironment, scalar: Scalar, i: str) -> Float[Array, "B 1 1"]:
     """Return a number of a place, to be multiplied with Grams."""
-    return jnp.reshape(jnp.asarray(env.number(scalar, i), dtype=jnp.float64), (1, 1, 1))
+    return jnp.reshape(jnp.asarray(env.number(scalar, i), dtype=jnp.float64), (-1, 1, 1))
 
 
 def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]:
@@ -85,7 +84,7 @@ def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]
             f"networks without shaped attention"
         )
     query, key = _leg(env, node.query, i, i), _leg(env, node.key, i, i)
-    points = env.resolution.points.get(node.scores)
+    points = env.resolution.points.get(law(node))
     return expectation(
         node.scores,
         _form(env, node, i, i),
@@ -102,16 +101,31 @@ def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
     cap, base = (
         None if scalar is None else _number(env, scalar, "a") for scalar in (node.cap, node.base)
     )
-    return Form(cap, base, _bias(env, node, i), _bias(env, node, j))
+    drawn = None if node.drawn_bias is None else _drawn(env, node.drawn_bias, i, j)
+    return Form(cap, base, _bias(env, node, i), _bias(env, node, j), drawn)
 
 
-def _bias(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, " B #T T"] | None:
-    """[B, T or 1, T] added to a place's scores, or None."""
-    bias = None if node.bias is None else env.table(node.bias, i)
+def _bias(env: NumericEnvironment, node: Attend, i: str) -> Bias | None:
+    """[kinds, B, T or 1, T] fixed numbers added to a place's scores, or None."""
+    bias = None
+    if isinstance(node.bias, TokenTable):
+        table = env.table(node.bias, i)
+        bias = table[None] if node.bias.heads is None else jnp.moveaxis(table, 1, 0)
     if not node.kept_by:
         return bias
-    unseen = DROPPED * (1 - env.kept(node, i))[:, None, :]
+    unseen = DROPPED * (1 - env.kept(node, i))[None, :, None, :]
     return unseen if bias is None else bias + unseen
+
+
+def _numbers(bias: PositionBias) -> Int[np.ndarray, "T T"]:
+    """Which of its numbers, counted without those that occur nowhere, every pair of tokens has."""
+    return np.unique(bias.table, return_inverse=True)[1].reshape(bias.table.shape)
+
+
+def _drawn(env: NumericEnvironment, bias: PositionBias, i: str, j: str) -> Drawn:
+    """Return a drawn bias at two places; one place shares it with itself."""
+    sds = (jnp.sqrt(_number(env, bias.variance, place)) for place in (i, j))
+    return Drawn(_numbers(bias), *sds, env.tied(bias.weight, i, j))
 
 
 def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:

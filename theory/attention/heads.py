@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sigprop.language.scores import Scores
 
@@ -16,7 +17,7 @@ LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a
 
 
 Number = Float[Array, "1 1 1"]
-Bias = Float[Array, "#B #T T"]
+Bias = Float[Array, "#C #B #T T"]
 Omega = Float[Array, "C B T T"]
 Kept = Float[Array, "*d C B T T"]
 Factor = Float[Array, "B R R"]
@@ -34,14 +35,31 @@ class Leg(NamedTuple):
     log_b: Float[Array, " B"]
 
 
+class Drawn(NamedTuple):
+    """A drawn bias at two places: which of a head's numbers a pair of tokens gets, static; the
+    standard deviations there; tie: 1 where both places have one draw, else 0."""
+
+    numbers: Int[np.ndarray, "T T"]
+    sd_a: Number
+    sd_b: Float[Array, "#B 1 1"]
+    tie: Float[Array, "#B 1 1"] | int
+
+
 class Form(NamedTuple):
-    """Beside ``Scores``, how scores become weights: the soft cap and the rotary base [1, 1, 1],
-    the biases [B, T or 1, T] at a and b; or None."""
+    """Beside ``Scores``, how scores become weights: the soft cap and the rotary base [1, 1, 1];
+    the biases at a and b, one for each kind of heads [kinds, B, T or 1, T]; a drawn bias; or
+    None."""
 
     cap: Number | None = None
     base: Number | None = None
     bias_a: Bias | None = None
     bias_b: Bias | None = None
+    drawn: Drawn | None = None
+
+    @property
+    def kinds(self) -> int:
+        """How many kinds of heads the biases tell apart."""
+        return 1 if self.bias_a is None else self.bias_a.shape[0]
 
 
 class Norms(NamedTuple):
@@ -104,7 +122,7 @@ def softmax(
     s = s * jnp.exp(jnp.minimum(log, LARGEST))[None, :, None, None]
     if cap is not None:
         s = cap[None] * jnp.tanh(s / cap[None])
-    biased = s if bias is None else s + bias[None]
+    biased = s if bias is None else s + bias
     allowed = jnp.asarray(scores.allowed(s.shape[-1]))[None, None]
     omega = jax.nn.softmax(jnp.where(allowed, biased, -jnp.inf), axis=-1)
     return omega, omega if cap is None else omega * (1 - (s / cap[None]) ** 2)

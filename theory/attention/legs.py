@@ -25,8 +25,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sigprop.theory.attention.heads import Head, Norms
 
@@ -56,6 +57,26 @@ def legs(head: Head, r: ValueGram, delta: ValueGram) -> tuple[Gram, Gram]:
         _sized(query, norms.query_a, norms.query_b),
         _sized(key, norms.key_a, norms.key_b),
     )
+
+
+def bias(head: Head, r: ValueGram, numbers: Int[np.ndarray, "T T"]) -> Gram:
+    """The leg of a drawn bias without its factor delta: with W = Omega, whatever the cap,
+
+        sum_ss' C_tt'[s, s'] 1{(t, s) and (t', s') have one number of the bias}
+
+    so that its sum over t and t', times delta, is the squared gradient of a head's numbers. r [1,
+    B, T, T]; numbers: which of them each pair of tokens has."""
+    whole = head._replace(slope_a=head.omega_a, slope_b=head.omega_b)
+    parts = _Parts(whole, r)
+
+    @jax.checkpoint
+    def add(total: Gram, number: Array) -> tuple[Gram, None]:
+        inside = (jnp.asarray(numbers) == number)[None, None]
+        u, v = (jnp.where(inside, w, jnp.zeros_like(w)) for w in (parts.wa, parts.wb))
+        return total + parts.query(u, v), None
+
+    start = jnp.zeros_like(head.omega_a + head.omega_b)
+    return jax.lax.scan(add, start, jnp.arange(numbers.max() + 1))[0]
 
 
 def _plain(parts: _Parts, delta: Factor, k: Factor, q: Factor) -> tuple[Gram, Gram]:

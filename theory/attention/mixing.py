@@ -7,6 +7,7 @@ covariance of dz/dS over delta_tt' (W = Omega, times the slope of a soft cap whe
 
     forward  Omega r Omega'^T           value    Omega^T delta Omega'
     query    delta_tt' sum_ss' C k_ss'  key      sum_tt' C q_tt' delta_tt'
+    bias     delta_tt' sum_ss' C 1{one number of the drawn bias}
 
 as matrix products, O(T^3) a head. Source: derived (tests/theory/attention/test_attention_laws.py
 compares with tensors of four token indices, verdicts with finite networks).
@@ -15,11 +16,12 @@ compares with tensors of four token indices, verdicts with finite networks).
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from sigprop.theory.attention.heads import Head
-from sigprop.theory.attention.legs import legs
+from sigprop.theory.attention.legs import bias, legs
 
 Odds = Float[Array, "1 1 1"] | None
 
@@ -45,22 +47,30 @@ def diagonal(x: Float[Array, "*many T T"]) -> Float[Array, "*many T T"]:
 
 
 def backward(
-    head: Head, r: Float[Array, "#B T T"], delta: Float[Array, "#B T T"], odds: Odds = None
+    head: Head,
+    r: Float[Array, "#B T T"],
+    delta: Float[Array, "#B T T"],
+    odds: Odds = None,
+    numbers: Int[np.ndarray, "T T"] | None = None,
 ) -> dict[str, Float[Array, "B T T"]]:
-    """Sums over the chunk's heads of the three legs' Grams, [B, T, T] each (the query's still
-    without its factor delta).
+    """Sums over the chunk's heads of the legs' Grams, [B, T, T] each (the query's and the bias's
+    still without their factor delta).
 
-    odds: as in ``forward``; a mask couples a pair of tokens (t, s) with itself alone, so it adds
-    odds times the same legs of the diagonals of r and delta (at values and queries on the diagonal
+    numbers: of a drawn bias (``legs.bias``), whose leg is there where they are; odds: as in
+    ``forward``; a mask couples a pair of tokens (t, s) with itself alone, so it adds odds times the
+    same legs of the diagonals of r and delta (at values, queries and the bias on the diagonal
     only).
     """
     if odds is not None:
-        plain = backward(head, r, delta)
-        masked = backward(head, diagonal(r), diagonal(delta))
+        plain = backward(head, r, delta, None, numbers)
+        masked = backward(head, diagonal(r), diagonal(delta), None, numbers)
         return {
             leg: plain[leg] + odds * (masked[leg] if leg == "key" else diagonal(masked[leg]))
             for leg in plain
         }
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
     query, key = legs(head, r[None], delta[None])
-    return {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
+    found = {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
+    if numbers is None:
+        return found
+    return found | {"bias": bias(head, r[None], numbers).sum(axis=0)}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from sigprop.errors import no_rule
-from sigprop.language.expression import Attend, Linear, Scale, Sum, Vector
+from sigprop.language.expression import Attend, Bias, Linear, Scale, Sum, Vector
 from sigprop.language.nodes import Truncate
 from sigprop.language.traversal import group_of
 from sigprop.theory.calculus.environment import Environment
@@ -28,7 +28,7 @@ def _attend(u: Attend, i: str, v: Attend, j: str, env: Environment) -> Any:
 
 @rule(AttendTransposed, AttendTransposed)
 def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: Environment) -> Any:
-    """The three legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
+    """The legs' Grams; each key head serves ``group`` query heads, whose gradients add."""
     _check(u.attend, v.attend)
     if (u.leg, u.of) != (v.leg, v.of):
         raise unknown(u, v)
@@ -39,7 +39,7 @@ def _transposed(u: AttendTransposed, i: str, v: AttendTransposed, j: str, env: E
             node, i, j, inner(node.value, i, node.value, j, env), inner(u.of, i, v.of, j, env), u.of
         )
     gram = env.memo[key][u.leg]
-    return gram if u.leg == "query" else group_of(u.attend) * gram
+    return gram if u.leg in ("query", "bias") else group_of(u.attend) * gram
 
 
 @rule(Linear, Attend)
@@ -84,17 +84,18 @@ def _cotangent_with(u: AttendTransposed, i: str, v: Transposed, j: str, env: Env
 def _check(u: Attend, v: Attend) -> None:
     if u != v:
         raise unknown(u, v)
-    values = u.value.terms if isinstance(u.value, Sum) else (u.value,)
     legs = [frozenset(roots(leg)) for leg in (u.query, u.key, u.value)]
     shared = len(frozenset().union(*legs)) < sum(map(len, legs))
-    if shared or not all(map(_projected, (u.query, u.key, *values))):
+    if shared or not all(map(_projected, (u.query, u.key, u.value))):
         raise no_rule(
             u,
             "queries, keys and values are not of matrices of their own",
-            "three matrices' outputs, each of its own",
+            "outputs of matrices and biases, each of its own",
         )
 
 
 def _projected(leg: Vector) -> bool:
-    """Tell if it is a matrix's output, or part of it."""
+    """Tell if it is a matrix's output with or without a bias, or part of it."""
+    if isinstance(leg, Sum):
+        return all(isinstance(term, Bias) or _projected(term) for term in leg.terms)
     return isinstance(leg, Linear) or (isinstance(leg, (Scale, Truncate)) and _projected(leg.of))

@@ -5,12 +5,16 @@ key and query Grams.
               k^T / sqrt(d)
     law inf   S = A Z B^T, Z iid: Gaussian scores of covariance <q, q'> <k, k'>
 
+A drawn bias adds sd z[buckets], z iid of the head, the same at two applications that share it; of a
+fixed one that differs between kinds of heads the mean over kinds is taken.
+
 Law d is exact for every head_dim as width and heads grow; both are joint over tokens and over two
 applications. Source: derived; tests/theory/attention/test_attention_laws.py samples plain heads.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +25,9 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.language.scores import Scores
+from sigprop.theory.attention.draws import Points
 from sigprop.theory.attention.heads import (
+    Bias,
     Factor,
     Form,
     Head,
@@ -45,26 +51,49 @@ Turned = Float[Array, "C B T 2 half"]
 def expectation(
     scores: Scores,
     form: Form,
-    points: Float[Array, "K both sides coordinates"] | None,
+    points: Points | Normals | None,
     query: Leg,
     key: Leg,
     same: bool,
     function: Callable[[Head], Any],
 ) -> Any:
-    """E[function(head)], by the mean over ``points`` (``draws``), chunk by chunk; function: [C, B,
-    ...] -> [B, ...] sums.
+    """E[function(head)], by the mean over ``points`` (``draws``) and over kinds of heads, chunk by
+    chunk; function: [C, B, ...] -> [B, ...] sums.
 
     same: the two places are one application (then a and b coincide).
     """
-    if scores.uniform:
+    over = functools.partial(_of_kind, scores, points, query, key, same, function)
+    if form.kinds == 1:
+        return over(form)
+    sums = jax.lax.map(
+        lambda biases: over(form._replace(bias_a=biases[0][None], bias_b=biases[1][None])),
+        (form.bias_a, form.bias_b),
+    )
+    return jax.tree.map(lambda leaf: leaf.mean(axis=0), sums)
+
+
+def _of_kind(
+    scores: Scores,
+    points: Points | Normals | None,
+    query: Leg,
+    key: Leg,
+    same: bool,
+    function: Callable[[Head], Any],
+    form: Form,
+) -> Any:
+    """Take the mean over heads of one kind."""
+    if scores.uniform and form.drawn is None:
         return function(_uniform(scores, form, query, key))
     assert points is not None
-    pair = _Pair(scores, form, query, key, factor(query, same), factor(key, same), same)
-    size, count = pair.a.shape[-1], points.shape[0]
-    chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // pair.numbers(points.shape[-1])))))
-    z = points[:, :size].reshape(count // chunk, chunk, size, *points.shape[2:])
+    given = points if isinstance(points, Points) else Points(points)
+    roots = (query.ab, key.ab) if scores.uniform else (factor(query, same), factor(key, same))
+    pair = _Pair(scores, form, query, key, *roots, same)
+    size, count = pair.a.shape[-1], given.normals.shape[0]
+    chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // pair.numbers(given.normals.shape[-1])))))
+    z = Points(given.normals[:, :size], given.biases)
+    chunks = jax.tree.map(lambda x: x.reshape(count // chunk, chunk, *x.shape[1:]), z)
     # heads are sampled again in reverse
-    sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(pair, z))), z)
+    sums = jax.lax.map(jax.checkpoint(lambda z: function(_head(pair, z))), chunks)
     return jax.tree.map(lambda leaf: leaf.sum(axis=0) / count, sums)
 
 
@@ -109,19 +138,40 @@ class _Sampled(NamedTuple):
     norms: Norms | None = None
 
 
-def _head(pair: _Pair, z: Normals) -> Head:
+def _head(pair: _Pair, z: Points) -> Head:
     """Sample the heads of these standard normals."""
-    scores, form, query, key = pair.scores, pair.form, pair.query, pair.key
+    scores, query, key = pair.scores, pair.query, pair.key
     logs = [query.log_a + key.log_a, query.log_b + key.log_b]
-    if scores.qk_norm:
+    if scores.qk_norm or scores.uniform:
         logs = [jnp.zeros_like(log) for log in logs]
-    sampled = _gaussian(pair, z) if math.isinf(scores.head_dim) else _dotted(pair, z)
+    if scores.uniform:
+        sampled = _zero(pair, len(z.normals))
+    else:
+        sampled = (_gaussian if math.isinf(scores.head_dim) else _dotted)(pair, z.normals)
+    cap = None if scores.uniform else pair.form.cap
     weights = [
-        softmax(scores, form.cap, s, log, bias)
-        for s, log, bias in zip(sampled.scores, logs, (form.bias_a, form.bias_b), strict=False)
+        softmax(scores, cap, s, log, bias)
+        for s, log, bias in zip(sampled.scores, logs, _biases(pair.form, z.biases), strict=False)
     ]
     (omega_a, slope_a), (omega_b, slope_b) = weights[0], weights[-1]
     return Head(omega_a, omega_b, slope_a, slope_b, *sampled[1:])
+
+
+def _biases(form: Form, z: Float[Array, "C 2 buckets"] | None) -> tuple[Bias | None, Bias | None]:
+    """Return what is added to the scores of both places: fixed numbers, and a head's own."""
+    fixed, drawn = (form.bias_a, form.bias_b), form.drawn
+    if drawn is None or z is None:
+        return fixed
+    first, other = (z[:, place][:, drawn.numbers][:, None] for place in range(2))
+    tie = jnp.broadcast_to(drawn.tie, drawn.sd_b.shape)[None]
+    both = drawn.sd_a[None] * first, drawn.sd_b[None] * (tie * first + (1 - tie) * other)
+    return tuple(own if add is None else own + add for own, add in zip(both, fixed, strict=True))
+
+
+def _zero(pair: _Pair, count: int) -> _Sampled:
+    """Return scores of so many heads that are zero."""
+    zero = jnp.zeros((count, *pair.query.ab.shape), dtype=jnp.float64)
+    return _Sampled([zero, zero], pair.query.ab[None], pair.key.ab[None])
 
 
 def _gaussian(pair: _Pair, z: Normals) -> _Sampled:

@@ -38,6 +38,17 @@ class Jacobians(sympy.Function):
         )
 
 
+class Slopes(sympy.Function):
+    """E[J_t(s, u) J'_t'(s', u')] of one head, J_t(s, u) = dOmega_ts/db_tu of what is added to its
+    (capped) scores; arguments a, b, t, s, u, t', s', u'."""
+
+    nargs = 8
+
+    def _latex(self, printer: Any, exp: Any = None) -> str:
+        a, b, t, s, u, t2, s2, u2 = (printer.doprint(y) for y in self.args)
+        return rf"\mathbb{{E}}\left[J^{{{a}}}_{{{t}, {s} {u}}}J^{{{b}}}_{{{t2}, {s2} {u2}}}\right]"
+
+
 class Weight(sympy.Function):
     """E[Omega_ts] of one head at application a: arguments a, t, s."""
 
@@ -69,7 +80,7 @@ def table_sum(table: TokenTable, a: Any, turned: bool) -> Summed:
 def mean_sum(node: Attend, a: Any, turned: bool) -> Summed:
     """A: E[Omega] at application a, or its transpose. Uniform causal weights by the sum's limits
     (sympy folds nested cases wrongly)."""
-    plain = node.scores.uniform and node.bias is None and node.scores.mask in ("none", "causal")
+    plain = node.uniform and node.bias is None and node.scores.mask in ("none", "causal")
     causal = node.scores.mask == "causal"
 
     def total(t: Any, s: Any, f: Callable[[Any], Any], tokens: int) -> Any:
@@ -114,7 +125,7 @@ def attention(
         return (
             {"forward": values * (1 + shared)}
             if cotangents is None
-            else {"value": cotangents * (1 + shared), "query": 0, "key": 0}
+            else {"value": cotangents * (1 + shared), "query": 0, "key": 0, "bias": 0}
         )
     if at[0] == at[1] and token[0] == token[1]:
         raise NoRule(
@@ -146,13 +157,13 @@ class _Pair(NamedTuple):
 
     def weights(self, t: Any, s: Any, t2: Any, s2: Any) -> Any:
         """E[Omega_ts Omega'_t's'], written out where attention is uniform."""
-        scores, (a, b) = self.node.scores, self.at
-        if scores.uniform and self.node.bias is not None:
+        mask, uniform, (a, b) = self.node.scores.mask, self.node.uniform, self.at
+        if uniform and self.node.bias is not None:
             # the same for all heads
             return sympy.Function("Omega")(a, t, s) * sympy.Function("Omega")(b, t2, s2)
-        if scores.uniform and scores.mask == "none":
+        if uniform and mask == "none":
             return 1 / TOKENS**2
-        if scores.uniform and scores.mask == "causal":
+        if uniform and mask == "causal":
             return _causal(t, s) * _causal(t2, s2)
         return Weights(a, b, t, s, t2, s2)
 
@@ -173,12 +184,15 @@ def _legs(pair: _Pair, values: Any, cotangents: Any) -> dict[str, Any]:
     value = _value_leg(pair, cotangents)
     if scores.power == 0:
         return {"value": value, "query": zero, "key": zero}
+    bias = pair.node.drawn_bias
+    of_bias = {} if bias is None else {"bias": cotangents * _bias_leg(pair, values, bias.weight)}
     # normalised: less their part along the other, over its rms
     k, q = sympy.symbols("k_perp q_perp" if scores.qk_norm else "k q")
     return {
         "value": value,
         "query": cotangents * _query_leg(pair, values, k),
         "key": _key_leg(pair, values, cotangents, q),
+        **of_bias,
     }
 
 
@@ -201,6 +215,21 @@ def _query_leg(pair: _Pair, values: Any, k: Any) -> Any:
         return mixed
     jacobians = Jacobians(*at, t, _S, _U, t, _S, _U2, k, _U, _U2)
     masked = _total(jacobians * pair.moved(values, _S, _S), _S, _U, _U2)
+    return mixed + pair.same_row * masked
+
+
+def _bias_leg(pair: _Pair, values: Any, weight: str) -> Any:
+    """Return a drawn bias's Gram over the output's cotangent: pairs of tokens of one bucket."""
+    (t, t2), at, bucket = pair.token, pair.at, sympy.Function(f"bucket_{weight}")
+
+    def jacobians(t2: Any, s2: Any) -> Any:
+        alike = sympy.KroneckerDelta(bucket(t, _U), bucket(t2, _U2))
+        return Slopes(*at, t, _S, _U, t2, s2, _U2) * alike
+
+    mixed = _total(jacobians(t2, _S2) * pair.moved(values, _S, _S2), _S, _S2, _U, _U2)
+    if pair.same_row == 0:
+        return mixed
+    masked = _total(jacobians(t, _S) * pair.moved(values, _S, _S), _S, _U, _U2)
     return mixed + pair.same_row * masked
 
 

@@ -75,7 +75,7 @@ def not_gaussian(u: Vector) -> Vector | None:
         case Sum(terms):
             return next((part for part in map(not_gaussian, terms) if part is not None), None)
         case Attend(value=value):
-            return not_gaussian(value) if u.scores.uniform and u.rate is None else u
+            return not_gaussian(value) if u.uniform and u.rate is None else u
     return u
 
 
@@ -112,6 +112,8 @@ def masks(u: Vector) -> frozenset[object]:
             return frozenset()
         case Divide(of=of) | Attend(value=of):
             return masks(of)
+        case AttendTransposed(leg="bias"):
+            return frozenset()
         case AttendTransposed(attend, of, leg):
             return masks({"value": of, "query": attend.key, "key": attend.query}[leg])
     own: frozenset[object] = (

@@ -55,6 +55,8 @@ def _leg_log(node: Attend, leg: str, log: Any, i: str, env: Environment) -> Any:
 
     if leg == "value":
         return env.widest(log)
+    if leg == "bias":
+        return of(node.value) + log
     other = node.key if leg == "query" else node.query
     # of the normalised vector, over its own norm
     scale = -of(node.query if leg == "query" else node.key) if node.scores.qk_norm else of(other)

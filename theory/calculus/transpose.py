@@ -20,6 +20,7 @@ from sigprop.language.expression import (
     Dropout,
     Linear,
     Normalise,
+    PositionBias,
     Product,
     Read,
     Rescale,
@@ -70,7 +71,8 @@ class AttendTransposed(Vector):
     """Attention's output cotangent ``of``, pulled back to its value, query or key (``leg``).
 
     With A_ts = <of_t, v_s> of a head, and dS_ts = Omega_ts (A_ts - sum_u Omega_tu A_tu):
-    value: sum_t Omega_ts of_t; query: scale sum_s dS_ts k_s; key: scale sum_t dS_ts q_t.
+    value: sum_t Omega_ts of_t; query: scale sum_s dS_ts k_s; key: scale sum_t dS_ts q_t; bias: of a
+    drawn bias, at token t and for every bucket the sum of dS_ts over its tokens s (no cap's slope).
     """
 
     attend: Attend
@@ -110,7 +112,7 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             gradient.reads.setdefault(index, []).append(d)
         case Linear(of=of) | Gate(of=of):
             gradient.uses.setdefault(u.weight, []).append((of, d))
-        case Bias():
+        case Bias() | PositionBias():
             gradient.uses.setdefault(u.weight, []).append((None, d))
     for argument, cotangent in _arguments(u, d):
         _pull(argument, cotangent, gradient)
@@ -119,7 +121,7 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
 def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
     """Return the arguments of a node, each with its cotangent."""
     match u:
-        case Read() | Bias():
+        case Read() | Bias() | PositionBias():
             return []
         case Linear(of=of):
             return [(of, Transposed(u.weight, d, u.variance, Constant(u.rows / rows_of(of))))]
@@ -141,11 +143,23 @@ def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
             return [(term, d) for term in terms]
         case Normalise(of=of):
             return [(of, Divide(d, u))]
-        case Attend(query, key, value):
-            legs = {"value": value, "query": query, "key": key}
+        case Attend(query=query, value=value):
+            legs: dict[str, Vector] = {"value": value, "query": query, "key": _seen(u)}
+            if u.drawn_bias is not None:
+                legs["bias"] = u.drawn_bias
             return [(of, AttendTransposed(u, d, leg)) for leg, of in legs.items()]
     raise no_rule(
         u,
         "no rule for its transposed Jacobian",
         "branches of matrices, biases, activations, products, norms, dropout and attention",
     )
+
+
+def _seen(u: Attend) -> Vector:
+    """The keys without what a softmax does not see: a bias adds one number to all of a row's
+    scores, so no gradient arrives at it (where nothing bends, turns or normalises them)."""
+    bent = u.cap is not None or u.scores.rotary or u.scores.qk_norm
+    if bent or not isinstance(u.key, Sum):
+        return u.key
+    seen = tuple(term for term in u.key.terms if not isinstance(term, Bias))
+    return Sum(seen) if len(seen) > 1 else seen[0] if seen else u.key

@@ -26,7 +26,7 @@ def closed_form(deriver: Deriver) -> Iterator[Named]:
     numbers, one token (or its diagonal)."""
     arch = deriver.arch
     # no token's variance is a recursion of its own
-    if deriver.structure.scores and arch.tokens > 1:
+    if deriver.structure.heads and arch.tokens > 1:
         return
     if (
         len(arch.sub_blocks) > 1

@@ -110,7 +110,7 @@ def _over_outputs(d: Deriver, amount: Any) -> Any:
 
 def _mixes(d: Deriver) -> bool:
     """Tell if attention mixes tokens."""
-    return bool(d.structure.scores) and d.arch.tokens > 1
+    return bool(d.structure.heads) and d.arch.tokens > 1
 
 
 def _mixed_tokens(d: Deriver, amount: Any) -> Any:

@@ -56,7 +56,7 @@ def alike(arch: Architecture) -> bool:
         return scores.mask == "none" and not scores.rotary and not scores.qk_norm
 
     plain = (
-        all(simple(n.scores) and n.rate is None and n.cap is None for n in nodes)
+        all(simple(n.scores) and n.rate is n.cap is n.bias is None for n in nodes)
         and not arch.token_tables
     )
     return bool(nodes) and same and plain and arch.readout.tokens != "last"

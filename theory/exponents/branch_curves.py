@@ -11,8 +11,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import Read, Vector
-from sigprop.language.scores import Scores
-from sigprop.theory.attention.draws import draws
+from sigprop.theory.attention.draws import Law, head_draws, law
 from sigprop.theory.calculus.environment import Resolution
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Cotangent, transpose
@@ -34,7 +33,7 @@ def curves(arch: Architecture, kind: int, cosines: np.ndarray) -> Curves:
     variance and these cosines."""
     branch, first = arch.sub_blocks[kind].branch, list(arch.kind_table or ()).index(kind)
     points = {
-        node.scores: draws(node.scores, 1, 0)
+        law(node): head_draws(law(node), 1, 0)
         for block in arch.sub_blocks
         for node in block.attention
     }
@@ -48,21 +47,21 @@ def curves(arch: Architecture, kind: int, cosines: np.ndarray) -> Curves:
         kernel, slope = compiled(
             jnp.asarray(cosines[:, None, None], dtype=jnp.float64),
             numbers,
-            [jnp.asarray(p) for p in points.values()],
+            jax.tree.map(jnp.asarray, list(points.values())),
         )
     return Curves(np.asarray(kernel), np.asarray(slope))
 
 
 def _pair(
     branch: Vector,
-    scores: tuple[Scores, ...],
+    laws: tuple[Law, ...],
     cross: jax.Array,
     numbers: Numbers,
     points: list[jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
     """Expand <f, f'>, and the same of cotangents, between places a and b [cosines]."""
     resolution = Resolution(
-        jnp.asarray(DEGREE, dtype=jnp.int64), dict(zip(scores, points, strict=True))
+        jnp.asarray(DEGREE, dtype=jnp.int64), dict(zip(laws, points, strict=True))
     )
     env = _environment(cross, numbers, resolution)
     turned = transpose(branch).by_read()

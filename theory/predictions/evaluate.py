@@ -16,6 +16,7 @@ from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate, Attend
 from sigprop.language.traversal import walk
+from sigprop.theory.attention.draws import law
 from sigprop.theory.gaussian import dual, field
 from sigprop.theory.predictions.statuses import explain
 from sigprop.theory.predictions.values import Scaled, Values
@@ -50,7 +51,7 @@ def _series(arch: Architecture) -> bool:
 
 def sampled(arch: Architecture) -> bool:
     """Tell if attention's expectation is taken over sampled heads."""
-    return arch.tokens > 1 and any(not node.scores.uniform for node in _nodes(arch, Attend))
+    return arch.tokens > 1 and any(not law(node).certain for node in _nodes(arch, Attend))
 
 
 def unscaled(value: float, log: float) -> float | None:

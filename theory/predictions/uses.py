@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.theory.attention.draws import draws
+from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, modulator_draws, scan_tables
@@ -48,7 +48,7 @@ def _passes(arch: Architecture, program: Program, room: Room) -> dict[str, Any]:
     """Run both passes as far as gradients."""
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     with jax.enable_x64(True):
-        points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
+        points = tuple(head_draws(law, arch.tokens, 0) for law in program.structure.heads)
         out = run(
             program.structure,
             program.coupled,

@@ -12,7 +12,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.runtime import memory
-from sigprop.theory.attention.draws import coordinates, points
+from sigprop.theory.attention.draws import coordinates, law, points
 
 # of each of P x P pairs while partners are looked for: two int64 tables, index arrays, masks
 PAIR_BYTES = 34
@@ -66,18 +66,14 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
 def draw_bytes(arch: Architecture) -> float:
     """Of the points that attention's scores are averaged over while they are drawn, and of one
     application's scores."""
-    found = {
-        node.scores
-        for block in arch.sub_blocks
-        for node in block.attention
-        if not node.scores.uniform
-    }
+    laws = {law(node) for block in arch.sub_blocks for node in block.attention}
     entries = [
-        points(scores, arch.tokens)
+        points(found, arch.tokens)
         * 2
         * arch.tokens
-        * (2 * coordinates(scores, arch.tokens) + arch.tokens)
-        for scores in found
+        * (2 * coordinates(found.scores, arch.tokens) + arch.tokens)
+        for found in laws
+        if not found.certain
     ]
     return DRAWN * FLOAT * float(sum(entries))
 

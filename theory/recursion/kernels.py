@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.theory.attention.draws import draws
+from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.independence import check_writes
 from sigprop.theory.gaussian import field
@@ -105,7 +105,7 @@ def sampled_kernels(
     program = shared_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
     _require_memory(arch, program, len(boundaries), reach)
-    points = tuple(draws(scores, arch.tokens, seed) for scores in program.structure.scores)
+    points = tuple(head_draws(law, arch.tokens, seed) for law in program.structure.heads)
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(degree), np.float64(nudge), np.float64(tail))
         out = run(

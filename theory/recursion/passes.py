@@ -85,7 +85,7 @@ def _once(
     readout: Any,
 ) -> dict[str, Any]:
     """Run both passes for one draw of the modulators' scores."""
-    scored = dict(zip(structure.scores, points, strict=True))
+    scored = dict(zip(structure.heads, points, strict=True))
     resolution = Resolution(fineness.degree, scored, approximation, fineness.nudge, fineness.tail)
     network = _Network(structure, coupled, reach, resolution, tables, begin, bands)
     kernels, forward, initial = _forward(network, columns, draws)
@@ -95,7 +95,7 @@ def _once(
     if reach == GRADIENTS:
         reads = first_read(forward["read"], forward["read_log"], forward["pairs"])
         return kernels | {"reads": reads} | run(readout)
-    if structure.scores and begin.gram.shape[0] > 1:
+    if structure.heads and begin.gram.shape[0] > 1:
         ntk = tangent.mixed(lambda gram: tangent.products(run(gram), stem), begin.gram.shape[0])
         return kernels | run(readout) | {"ntk": ntk}
     both = jax.vmap(run)(jnp.stack([readout, jnp.ones_like(readout)]))

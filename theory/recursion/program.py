@@ -20,8 +20,8 @@ from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import SubBlock
 from sigprop.language.expression import Activate, Attend, Scale, State, Stem, Vector
 from sigprop.language.scalar import Constant
-from sigprop.language.scores import Scores
 from sigprop.language.traversal import walk
+from sigprop.theory.attention.draws import Law, law
 from sigprop.theory.gaussian.closed import has_closed_form
 from sigprop.theory.recursion import footprint
 
@@ -79,11 +79,11 @@ class Structure:
         return max(len(b.reads) for b in self.blocks)
 
     @cached_property
-    def scores(self) -> tuple[Scores, ...]:
-        """The kinds of attention scores that occur."""
+    def heads(self) -> tuple[Law, ...]:
+        """The laws of attention's heads that occur."""
         return tuple(
             dict.fromkeys(
-                node.scores
+                law(node)
                 for b in self.blocks
                 for node in walk(b.branch)
                 if isinstance(node, Attend)

@@ -15,7 +15,7 @@ from sigprop.architectures import entry
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.runtime import compiling, memory
-from sigprop.theory.attention.draws import draws
+from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion import footprint, passes
@@ -53,7 +53,7 @@ def compiled_bytes(arch: Architecture, reach: int) -> int:
     """What the compiled passes take."""
     program = compile_program(arch)
     tables, boundaries, _ = scan_tables(arch, program, (0,))
-    points = tuple(draws(scores, arch.tokens, 0) for scores in program.structure.scores)
+    points = tuple(head_draws(law, arch.tokens, 0) for law in program.structure.heads)
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(128), np.float64(0.0), np.float64(1.0))
         stem = (arch.stem_parts, begin(arch.stem_parts))
