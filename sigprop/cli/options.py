@@ -86,7 +86,8 @@ class Chosen:
     out: Annotated[
         str | None,
         Parameter(
-            help="Also write the result to this file (.json, .csv, .md; derive: .json, .tex, .txt)."
+            help="Also write the result to this file (.json, .csv, .md, .html; derive: .json, "
+            ".tex, .txt)."
         ),
     ] = None
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from sigprop.cli.options import Chosen
 from sigprop.cli.streams import answer, remark
-from sigprop.tables.files import SUFFIXES, check_path
+from sigprop.tables.files import PAGES, SUFFIXES, check_path
 from sigprop.tables.table import Table
 
 
 def check_out(options: Chosen) -> None:
     """Refuse an ``--out`` that cannot be written before anything is computed for it."""
     if options.out is not None:
-        check_path(options.out, SUFFIXES)
+        check_path(options.out, SUFFIXES | PAGES)
 
 
 def show(table: Table, options: Chosen, print_text: bool = True) -> None:

@@ -17,6 +17,8 @@ A_FILE = "a file in a folder that exists and can be written"
 # may have
 MOST_NAME = 60
 SUFFIXES = {".json": "to_json", ".csv": "to_csv", ".md": "to_markdown"}
+PAGES = {".html": "to_html"}
+"""Suffixes of tables beside those that every result has."""
 
 
 def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, object] = SUFFIXES) -> str:

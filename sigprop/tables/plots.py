@@ -101,25 +101,37 @@ def plot(table: Document, path: str | os.PathLike[str] | None = None) -> Figure:
     suffix = check_path(path, FORMATS) if path is not None else ""
     if not table.rows:
         raise InputError("plot: the table has no rows; accepted: a table with at least one")
-    names = list(dict.fromkeys(row["quantity"] for row in table))
-    across = min(len(names), 3)
-    down = math.ceil(len(names) / across)
-    size = (4.6 * across, 3.5 * down)
-    if path is None:
-        from matplotlib import pyplot
-
-        figure = _shown(pyplot, size)
-    else:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-    _fill(figure, table, names, (down, across))
+    figure = drawn(table, seen=path is None)
     if path is not None:
         buffer = io.BytesIO()
         _print(figure, buffer, FORMATS[suffix])
         write(Path(path), buffer.getvalue())
+    return figure
+
+
+def drawn(table: Document, *, seen: bool = False) -> Figure:
+    """Draw a panel a quantity, on the screen (``seen``) or without one."""
+    names = list(dict.fromkeys(row["quantity"] for row in table))
+    across = min(len(names), 3)
+    down = math.ceil(len(names) / across)
+    size = (4.6 * across, 3.5 * down)
+    if seen:
+        from matplotlib import pyplot
+
+        figure = _shown(pyplot, size)
+    else:
+        figure = _unseen(size)
+    _fill(figure, table, names, (down, across))
+    return figure
+
+
+def _unseen(size: tuple[float, float]) -> Figure:
+    """Return a new figure without a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
     return figure
 
 
@@ -227,7 +239,7 @@ class _Place:
 
 def _group(row: Row) -> str:
     """Name a row's group of parameters."""
-    return str(row.get("group") or "total")
+    return str(row.get("group") or row.get("module") or "total")
 
 
 @dataclass(frozen=True)

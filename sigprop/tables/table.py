@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sigprop.errors import InputError
 from sigprop.tables.cells import cell
 from sigprop.tables.document import Document
-from sigprop.tables.files import SUFFIXES, check_path, write
+from sigprop.tables.files import PAGES, SUFFIXES, check_path, write
 from sigprop.tables.layout import terminal_width
 from sigprop.tables.plain import plain
 from sigprop.tables.text import html, text
@@ -57,9 +57,9 @@ class Table(Document):
         return plot(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all rows as .json, .csv or .md, whole or not at all."""
-        suffix = check_path(path)
-        text = getattr(self, SUFFIXES[suffix])()
+        """Write all rows as .json, .csv, .md or .html, whole or not at all."""
+        ways = SUFFIXES | PAGES
+        text = getattr(self, ways[check_path(path, ways)])()
         write(path, text if text.endswith("\n") else text + "\n")
 
     def to_pandas(self) -> Any:
@@ -73,6 +73,12 @@ class Table(Document):
                 "to_json"
             ) from None
         return pandas.DataFrame(plain(self.rows), columns=list(self.columns))
+
+    def to_html(self) -> str:
+        """One web page that stands alone: what the table says, its curves, every row."""
+        from sigprop.tables.webpage import webpage
+
+        return webpage(self)
 
     def _repr_html_(self) -> str:
         return html(self)

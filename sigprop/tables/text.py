@@ -4,7 +4,7 @@ once below."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple, cast
 
@@ -163,7 +163,7 @@ def html(table: Document) -> str:
     lines = [f"<p>{escape(shown.title)}</p>"]
     if shown.columns:
         head = "".join(f"<th>{escape(name)}</th>" for name in shown.columns)
-        rows = [_html_row(values) for values in zip(*shown.columns.values(), strict=True)]
+        rows = [html_row(values) for values in zip(*shown.columns.values(), strict=True)]
         if shown.gap is not None:
             rows.insert(
                 HEAD, f'<tr><td colspan="{len(shown.columns)}">{escape(shown.gap)}</td></tr>'
@@ -175,13 +175,14 @@ def html(table: Document) -> str:
     return "\n".join(lines)
 
 
-def _html_row(values: tuple[object, ...]) -> str:
+def html_row(values: Sequence[object], kind: str = "") -> str:
+    """Return a row of an HTML table, of that class."""
     right = ' style="text-align: right"'
     cells = (
         f"<td{right if isinstance(value, (int, float)) else ''}>{escape(cell(value))}</td>"
         for value in values
     )
-    return f"<tr>{''.join(cells)}</tr>"
+    return f"<tr{f' class={escape(kind)!r}' if kind else ''}>{''.join(cells)}</tr>"
 
 
 def _remarks(notes: Mapping[str, Any]) -> list[str]:

@@ -7,13 +7,17 @@ import importlib.util
 import io
 import json
 import math
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
 
+import sigprop as sp
 from sigprop.errors import InputError
 from sigprop.tables import table as tables
 from sigprop.tables.cells import cell
@@ -290,3 +294,26 @@ def test_pandas_holds_every_row_or_is_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(InputError, match="pandas is not installed"):
         table.to_pandas()
+
+
+def test_a_page_holds_every_row_and_the_curves(tmp_path: Path):
+    """One file that stands alone, well formed, the same from call to call; all rows, one a line of
+    the table, marked by verdict; nothing that a browser would fetch or run."""
+    table = sp.predict(sp.architectures.mlp(depth=40, tokens=2))
+    path = tmp_path / "x.html"
+    table.save(path)
+    text = path.read_text()
+    well_formed = text.removeprefix("<!DOCTYPE html>").replace('<meta charset="utf-8">', "")
+    page = ElementTree.fromstring(well_formed.replace("<br>", "<br/>"))
+    rows = page.findall(".//tbody/tr")
+    assert len(rows) == len(table) > 80
+    assert "<svg" in text and text == table.to_html()
+    assert not re.search(r"<script|src=|@import", text)
+    rejected = replace(table, rows=[{**table.rows[0], "verdict": "rejected"}])
+    assert 'class="rejected"' in rejected.to_html() or "class='rejected'" in rejected.to_html()
+
+
+def test_a_page_escapes_what_it_shows():
+    """A name is text, never markup."""
+    table = replace(sp.predict(sp.architectures.mlp(depth=1)), architecture="<b>&x")
+    assert "<b>" not in table.to_html() and "&lt;b&gt;&amp;x" in table.to_html()
