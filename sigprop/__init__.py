@@ -11,8 +11,8 @@ description.
     sp.critical(arch)    which powers of depth and loops make chosen quantities order one
     sp.prescribe(name, base=, target=, optimizer=)  rates, multipliers, decay by group of parameters
     sp.check(arch)       the coordinate check as a test: real optimiser steps
-    sp.read(build, example)  a torch module as an architecture, nothing written by hand
-    sp.inspect(build, example)  a torch module measured and judged against its own prediction
+    sp.read(build, example)  a module of torch, flax or equinox as an architecture, nothing by hand
+    sp.inspect(build, example)  such a module measured and judged against its own prediction
     sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens
                          save
 

@@ -27,6 +27,7 @@ from sigprop.registry import entries as registry
 from sigprop.tables.table import Table
 
 TORCH = "torch is an extra that the tests do not install; tests/reading/test_page.py runs it"
+FLAX = "flax is an extra that the tests do not install; tests/jaxmodules/test_page.py runs it"
 INSTALLS = ".ci/run types it as it stands in a fresh environment"
 EXCLUDED = {
     "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e . && "
@@ -79,6 +80,7 @@ CODES = {
 
 WITHOUT = {
     "from torch import nn": TORCH,
+    "from flax import nnx": FLAX,
     "sp.read(build": TORCH,
     "torch.optim.AdamW": "torch is an extra that the tests do not install; "
     "tests/prescriptions/test_prescribed_objects.py runs it where it is",

@@ -26,6 +26,7 @@ FLOORS = (
     "agreement prescriptions",
     "coordinate_check",
     "modules",
+    "jaxmodules",
     "reading",
     "inspection",
     "studies",

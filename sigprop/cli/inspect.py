@@ -1,4 +1,4 @@
-"""``sigprop inspect``: a torch model read, predicted, measured and judged."""
+"""``sigprop inspect``: a model of torch, flax or equinox read, predicted, measured and judged."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ def inspect(
     model: Annotated[
         str | None,
         Parameter(
-            help="FILE.py:function, which builds a torch module, or a folder with config.json and "
-            "trained weights, which are shown beside what was predicted at initialisation."
+            help="FILE.py:function, which builds a module of torch, flax or equinox, or a folder "
+            "with config.json and trained weights, which are shown beside what was predicted at "
+            "initialisation."
         ),
     ] = None,
     /,
@@ -67,7 +68,7 @@ def inspect(
     ] = (),
     error: Error = None,
 ) -> int:
-    """Read a torch model, predict every sub-block, measure the model itself, and judge.
+    """Read a model, predict every sub-block, measure the model itself, and judge.
 
     The model needs nothing of sigprop: its graph is traced, its initialisers are recorded. --set
     changes fields of the configuration of --hf.

@@ -72,7 +72,7 @@ def compare(
 
 def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, float]]:
     """The rows of some networks."""
-    from sigprop.inspection.measuring import networks  # asks for torch
+    from sigprop.inspection.networks import networks
 
     ran = networks(reading, seeds, progress.advance)
     return [_rows(network, reading) for network in ran]

@@ -138,11 +138,13 @@ def _of_parameters(reading: Reading, slots: Mapping[tuple[Any, Any], Value]) -> 
     rows of its matrices."""
     arch = reading.architecture
     pieces: dict[str, dict[tuple[int, int], Value]] = {}
+    fans: dict[str, int] = {}
     for name in arch.weights:
         for used in arch.applications_of(name).values():
             application = reading.applications[used[0]]
             (own,) = (key for key, given in application.names.items() if given == name)
             drawn = application.weights[own]
+            fans[drawn.parameter] = drawn.fan_in
             value = slots.get((name, used[0]))
             if value is not None:
                 pieces.setdefault(drawn.parameter, {})[drawn.start, drawn.stop] = value
@@ -150,7 +152,7 @@ def _of_parameters(reading: Reading, slots: Mapping[tuple[Any, Any], Value]) -> 
     for parameter, values in pieces.items():
         shape = reading.built.parameters[parameter].shape
         total = sum(stop - start for start, stop in values)
-        if total in shape:  # all of its rows
+        if total * fans[parameter] == math.prod(shape):  # all of its rows
             parts = [(stop - start, value) for (start, stop), value in values.items()]
             found[Row("weight_gradient", parameter, None)] = Value(
                 math.fsum(size * v.value for size, v in parts) / total,

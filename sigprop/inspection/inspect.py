@@ -36,7 +36,7 @@ def inspect(
     error: float | None = None,
     progress: Progress | None = None,
 ) -> Table:
-    """Measure a torch module at every application and judge it against its own prediction.
+    """Measure a module at every application and judge it against its own prediction.
 
     model, example: as of ``read`` (a ``Reading`` is taken as it is); seeds: how many networks with
     fresh weights (a module is taken as it is, once: no verdict); widths: two or more, in features:
@@ -201,7 +201,7 @@ def _rung(
     progress: Progress,
 ) -> _Rung:
     """Predict and measure the networks of one width."""
-    from sigprop.inspection.measuring import networks  # asks for torch
+    from sigprop.inspection.networks import networks
 
     predicted, remarks = predictions(found, quantities, error)
     ran = networks(found, range(seeds if found.make is not None else 1), progress.advance)

@@ -4,35 +4,22 @@ own weights, the states read off and differentiated."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from numpy.typing import NDArray
 
-from sigprop.errors import Diverged, InputError
+from sigprop.errors import InputError
+from sigprop.inspection.network import (
+    READOUT_SEED,
+    Floats,
+    Network,
+    Places,
+    geometry,
+    places,
+)
 from sigprop.modules.exporting import Graph, call
-from sigprop.modules.terms import Pointwise, Term
 from sigprop.reading.read import Reading
-from sigprop.reading.stream import WRAPS
-
-Floats = NDArray[np.float64]
-READOUT_SEED = 7919  # added to a network's seed
-
-
-@dataclass(frozen=True)
-class Network:
-    """One network's numbers. variance, gradient: [D + 1, T]; cosine: [D + 1, T, T]; write: [D, T],
-    the mean square of what every application adds; second, weight_gradient: by parameter, the mean
-    square of its entries, and width times that of dz/d(entry)."""
-
-    variance: Floats
-    cosine: Floats
-    gradient: Floats
-    write: Floats
-    second: dict[str, float]
-    weight_gradient: dict[str, float]
 
 
 class _Run(torch.fx.Interpreter):
@@ -77,63 +64,41 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     if lacking is not None:
         raise InputError(f"{lacking}: holds no memory; accepted: a module with weights, to inspect")
     _check_shapes(reading.graph.parameters, tensors)
-    places = _places(reading)
-    written = {node for group in places.writes for _, node in group}
-    run = _Run(reading.graph.module, {*places.states, places.top, *written})
+    at = places(reading)
+    written = {node for group in at.writes for _, node in group}
+    run = _Run(reading.graph.module, {*at.states, at.top, *written})
     run.run(*_arguments(reading.graph, tensors))
     used = {name: tensors[name] for name in sorted(set(reading.graph.parameters.values()))}
     width, tokens = reading.width, reading.architecture.tokens
-    arrays = [_array(run.values[node], tokens, width) for node in places.states]
-    grams = np.stack([state @ state.T / width for state in arrays])
-    if not np.isfinite(grams).all():
-        raise Diverged(int(np.argmin(np.isfinite(grams).all(axis=(1, 2)))))
-    variance = np.einsum("ktt->kt", grams)
-    size = np.sqrt(variance)
-    of_states, of_weights = _gradients(reading, run, places, used, seed)
+    arrays = [_array(run.values[node], tokens, width) for node in at.states]
+    variance, cosine = geometry(arrays)
+    of_states, of_weights = _gradients(reading, run, at, used, seed)
     return Network(
         variance,
-        grams / (size[:, :, None] * size[:, None, :]),
+        cosine,
         of_states,
-        np.stack([_written(run, group, tokens, width) for group in places.writes]),
+        np.stack([_written(run, group, tokens, width) for group in at.writes]),
         {name: _mean_square(tensor) for name, tensor in used.items()},
         of_weights,
     )
 
 
-class _Places(NamedTuple):
-    """Nodes of the graph: every state, the factors and writes of every application, what is read
-    out."""
-
-    states: list[Any]
-    writes: list[list[tuple[float, Any]]]
-    top: Any
-
-
-def _places(reading: Reading) -> _Places:
-    steps = reading.stream.steps
-    last = steps[-1].after
-    top = next((term for term in reading.stream.readout if isinstance(term, WRAPS)), last)
-    states = [*(step.state.node for step in steps), last.node]
-    writes = [[_factored(write) for write in step.writes] for step in steps]
-    return _Places(states, writes, top.node)
-
-
 def _gradients(
-    reading: Reading, run: _Run, places: _Places, used: dict[str, Any], seed: int
+    reading: Reading, run: _Run, at: Places, used: dict[str, Any], seed: int
 ) -> tuple[Floats, dict[str, float]]:
     """n |dz/dh|^2 / n by state and token, and width times the mean square of dz/dw by parameter, of
     z = n^-1/2 sum_t v_t . h_t."""
     width, tokens = reading.width, reading.architecture.tokens
     generator = torch.Generator().manual_seed(seed + READOUT_SEED)
-    final = run.values[places.top].reshape(tokens, width)
+    final = run.values[at.top].reshape(tokens, width)
     v = torch.randn(tokens, width, generator=generator, dtype=torch.float64).to(final.dtype)
     trained = {name: tensor for name, tensor in used.items() if tensor.requires_grad}
     found = torch.autograd.grad(
         (v * final).sum() / width**0.5,
-        [*(run.values[node] for node in places.states), *trained.values()],
+        [*(run.values[node] for node in at.states), *trained.values()],
         allow_unused=True,
     )
-    states, weights = found[: len(places.states)], found[len(places.states) :]
+    states, weights = found[: len(at.states)], found[len(at.states) :]
     return np.stack([(_array(g, tokens, width) ** 2).sum(axis=1) for g in states]), {
         name: 0.0 if gradient is None else width * _mean_square(gradient)
         for name, gradient in zip(trained, weights, strict=True)
@@ -168,13 +133,6 @@ def _array(tensor: Any, tokens: int, width: int) -> Floats:
 
 def _mean_square(tensor: Any) -> float:
     return float(tensor.detach().to(torch.float64).square().mean())
-
-
-def _factored(write: Term) -> tuple[float, Any]:
-    """A write's node, and what the stream multiplies its value with."""
-    if isinstance(write, Pointwise) and write.of.node is write.node:
-        return write.function.factor or 0.0, write.node
-    return 1.0, write.node
 
 
 def _written(run: _Run, group: Sequence[tuple[float, Any]], tokens: int, width: int) -> Floats:

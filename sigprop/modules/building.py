@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,85 +17,8 @@ from numpy.typing import NDArray
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
-from sigprop.modules.laws import Law, constant, unknown
+from sigprop.modules.laws import Built, Law, Parameter, constant, unknown
 from sigprop.modules.recording import Held, Recorder, watched
-
-Box = tuple[tuple[int, int], ...]
-"""Of every axis, from where up to where."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter's shape and what its entries are drawn from; pieces: rectangles that were
-    filled on their own."""
-
-    name: str
-    shape: tuple[int, ...]
-    law: Law
-    pieces: tuple[tuple[int, tuple[int, ...], tuple[int, ...], Law], ...] = ()
-
-    def law_of(self, start: int, stop: int, axis: int) -> Law:
-        """Return the law of the entries from ``start`` to ``stop`` along an axis.
-
-        The last fill that covers them counts; one that covers a part of them leaves an unknown law
-        (a single row of an embedding, for padding, is passed over).
-        """
-        law, boxes = self.law, [_box(self.shape, *piece[:3]) for piece in self.pieces]
-        alone = self._alone(boxes)
-        for box, (*_, filled) in zip(boxes, self.pieces, strict=True):
-            first, last = (0, self.shape[axis]) if box is None else box[axis]
-            if last <= start or first >= stop or (box is not None and box == alone):
-                continue
-            across = box is not None and all(
-                ends == (0, size)
-                for k, (ends, size) in enumerate(zip(box, self.shape, strict=True))
-                if k != axis
-            )
-            covered = across and first <= start and last >= stop
-            law = filled if covered else unknown("filled in pieces")
-        return law
-
-    @property
-    def padding(self) -> int | None:
-        """The one row that was filled on its own."""
-        alone = self._alone([_box(self.shape, *piece[:3]) for piece in self.pieces])
-        return None if alone is None else alone[0][0]
-
-    def _alone(self, boxes: Sequence[Box | None]) -> Box | None:
-        """The box of one row among many, where it is the only one."""
-        single = {box for box in boxes if box and box[0][1] - box[0][0] == 1 and self.shape[0] > 8}
-        return single.pop() if len(single) == 1 else None
-
-
-@dataclass(frozen=True)
-class Built:
-    """A module, its parameters by every name they go by, the first name of every tensor, and the
-    first parameter that each starts as a copy of."""
-
-    module: Any
-    parameters: dict[str, Parameter]
-    same: dict[str, str]
-    copies: dict[str, str]
-
-
-def _box(
-    shape: tuple[int, ...], offset: int, piece: tuple[int, ...], strides: tuple[int, ...]
-) -> Box | None:
-    """Which indices of every axis a piece of a row-major tensor covers, from and up to; None
-    where it is no box of neighbours."""
-    inner = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
-    firsts = [offset // size % length for size, length in zip(inner, shape, strict=True)]
-    extents = [1] * len(shape)
-    for count, stride in zip(piece, strides, strict=True):
-        axis = next((k for k, size in enumerate(inner) if size <= stride), len(shape) - 1)
-        extents[axis] += (count - 1) * stride // inner[axis]
-    for axis in range(len(shape) - 1, 0, -1):  # axes that a view runs together
-        if extents[axis] > shape[axis] and not extents[axis] % shape[axis]:
-            extents[axis - 1] *= extents[axis] // shape[axis]
-            extents[axis] = shape[axis]
-    box = tuple((first, first + n) for first, n in zip(firsts, extents, strict=True))
-    inside = all(last <= length for (_, last), length in zip(box, shape, strict=True))
-    return box if inside and np.prod(extents) == np.prod(piece) else None
 
 
 @contextlib.contextmanager
@@ -200,7 +122,7 @@ def _built(module: Any, recorder: Recorder | None) -> Built:
         parameters[name] = _parameter(name, tensor, held)
         origin = _contents(tensor) if held is None else held.origin
         copies[name] = same[name] if origin is None else origins.setdefault(origin, same[name])
-    return Built(module, parameters, same, copies)
+    return Built(module, type(module).__name__, parameters, same, copies)
 
 
 def _contents(tensor: Any) -> object:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
 from torch._subclasses.fake_tensor import (  # pyright: ignore[reportMissingImports]
     FakeTensorMode,
 )
@@ -23,7 +25,8 @@ from torch.fx.node import map_arg  # pyright: ignore[reportMissingImports]
 from torch.utils import _pytree  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
-from sigprop.modules.building import Built
+from sigprop.modules.laws import Built
+from sigprop.modules.terms import Place, place
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,18 @@ def example_of(example: Any) -> Example:
     raise InputError(
         f"example={short(example)}; accepted: a tensor, a tuple of arguments, or a dict of them"
     )
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    """Booleans, or numbers in float64."""
+    value = tensor.detach()
+    return np.asarray((value if value.dtype == torch.bool else value.double()).numpy())
+
+
+@place.register
+def _(node: torch.fx.Node) -> Place:
+    paths = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
+    return Place(tuple(node.meta["val"].shape), paths[-1] if paths else str(node))
 
 
 @dataclass
@@ -98,13 +113,21 @@ class Graph:
             self._values[node] = self._evaluate(node)
         return self._values[node]
 
-    def given(self, node: Any, values: Mapping[Any, Any]) -> Any:
+    def array(self, node: Any) -> NDArray[Any]:
+        """Return a constant's or an input's value: booleans, or numbers in float64."""
+        return _array(self.value(node))
+
+    def given(self, node: Any, values: Mapping[Any, NDArray[Any]]) -> NDArray[Any]:
         """Evaluate a node that depends on parameters from values of these."""
+        tensors = {place: torch.tensor(value).float() for place, value in values.items()}
+        return _array(self._given(node, tensors))
+
+    def _given(self, node: Any, values: Mapping[Any, Any]) -> Any:
         if node in values:
             return values[node]
         if self.constant(node):
             return self.value(node)
-        args, kwargs = map_arg((node.args, node.kwargs), lambda inside: self.given(inside, values))
+        args, kwargs = map_arg((node.args, node.kwargs), lambda inside: self._given(inside, values))
         return call(node.target, args, kwargs)
 
     def _evaluate(self, node: Any) -> Any:

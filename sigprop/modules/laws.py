@@ -1,4 +1,5 @@
-"""The law of a parameter's entries: what an initialiser draws them from, as mean and variance.
+"""The law of a parameter's entries: what an initialiser draws them from, as mean and variance; the
+parameters of a module.
 
 Closed under c x + b, so that ``randn(...) * 0.02`` is a law as ``normal_(std=0.02)`` is.
 """
@@ -6,8 +7,12 @@ Closed under c x + b, so that ``randn(...) * 0.02`` is a law as ``normal_(std=0.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import Any
+
+import numpy as np
 
 SQRT2 = math.sqrt(2.0)
 UNKNOWN = "unknown"
@@ -100,3 +105,82 @@ def erfinv_of(law: Law) -> Law:
         for end in (law.low, law.high)
     ]
     return truncated_normal(0.0, 1.0, *ends).affine(1 / SQRT2)
+
+
+Box = tuple[tuple[int, int], ...]
+"""Of every axis, from where up to where."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter's shape and what its entries are drawn from; pieces: rectangles that were
+    filled on their own."""
+
+    name: str
+    shape: tuple[int, ...]
+    law: Law
+    pieces: tuple[tuple[int, tuple[int, ...], tuple[int, ...], Law], ...] = ()
+
+    def law_of(self, start: int, stop: int, axis: int) -> Law:
+        """Return the law of the entries from ``start`` to ``stop`` along an axis.
+
+        The last fill that covers them counts; one that covers a part of them leaves an unknown law
+        (a single row of an embedding, for padding, is passed over).
+        """
+        law, boxes = self.law, [_box(self.shape, *piece[:3]) for piece in self.pieces]
+        alone = self._alone(boxes)
+        for box, (*_, filled) in zip(boxes, self.pieces, strict=True):
+            first, last = (0, self.shape[axis]) if box is None else box[axis]
+            if last <= start or first >= stop or (box is not None and box == alone):
+                continue
+            across = box is not None and all(
+                ends == (0, size)
+                for k, (ends, size) in enumerate(zip(box, self.shape, strict=True))
+                if k != axis
+            )
+            covered = across and first <= start and last >= stop
+            law = filled if covered else unknown("filled in pieces")
+        return law
+
+    @property
+    def padding(self) -> int | None:
+        """The one row that was filled on its own."""
+        alone = self._alone([_box(self.shape, *piece[:3]) for piece in self.pieces])
+        return None if alone is None else alone[0][0]
+
+    def _alone(self, boxes: Sequence[Box | None]) -> Box | None:
+        """The box of one row among many, where it is the only one."""
+        single = {box for box in boxes if box and box[0][1] - box[0][0] == 1 and self.shape[0] > 8}
+        return single.pop() if len(single) == 1 else None
+
+
+@dataclass(frozen=True)
+class Built:
+    """A module, the name of its class, its parameters by every name they go by, the first name of
+    every tensor, and the first parameter that each starts as a copy of."""
+
+    module: Any
+    name: str
+    parameters: dict[str, Parameter]
+    same: dict[str, str]
+    copies: dict[str, str]
+
+
+def _box(
+    shape: tuple[int, ...], offset: int, piece: tuple[int, ...], strides: tuple[int, ...]
+) -> Box | None:
+    """Which indices of every axis a piece of a row-major tensor covers, from and up to; None
+    where it is no box of neighbours."""
+    inner = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    firsts = [offset // size % length for size, length in zip(inner, shape, strict=True)]
+    extents = [1] * len(shape)
+    for count, stride in zip(piece, strides, strict=True):
+        axis = next((k for k, size in enumerate(inner) if size <= stride), len(shape) - 1)
+        extents[axis] += (count - 1) * stride // inner[axis]
+    for axis in range(len(shape) - 1, 0, -1):  # axes that a view runs together
+        if extents[axis] > shape[axis] and not extents[axis] % shape[axis]:
+            extents[axis - 1] *= extents[axis] // shape[axis]
+            extents[axis] = shape[axis]
+    box = tuple((first, first + n) for first, n in zip(firsts, extents, strict=True))
+    inside = all(last <= length for (_, last), length in zip(box, shape, strict=True))
+    return box if inside and np.prod(extents) == np.prod(piece) else None

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from sigprop.modules.exporting import Graph
+from numpy.typing import NDArray
+
 from sigprop.modules.terms import Term
+
+
+class Graph(Protocol):
+    """What rules ask of a graph of operations, of any library."""
+
+    @property
+    def parameters(self) -> Mapping[Any, str]: ...
+    def constant(self, node: Any) -> bool: ...
+    def value(self, node: Any) -> Any: ...
+    def array(self, node: Any) -> NDArray[Any]: ...
+    def given(self, node: Any, values: Mapping[Any, NDArray[Any]]) -> NDArray[Any]: ...
 
 
 class Terms(Protocol):

@@ -10,11 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
-import torch  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 
-from sigprop.modules.exporting import Graph
+from sigprop.modules.lookup import Graph
 from sigprop.modules.pointwise import Expression
+from sigprop.modules.pointwise import values as _values
 from sigprop.modules.terms import (
     Attention,
     Contract,
@@ -55,13 +55,6 @@ def fused(term: Term, graph: Graph) -> Term:
     return term
 
 
-def _values(function: Expression, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    import jax
-
-    with jax.enable_x64(True):
-        return np.asarray(function(jax.numpy.asarray(points)), dtype=np.float64)
-
-
 def _rms_norm(x: Term, product: Times) -> Norm | None:
     """x times 1/sqrt(mean of x^2 + epsilon)."""
     other = product.right if x is product.left else product.left
@@ -72,16 +65,23 @@ def _rms_norm(x: Term, product: Times) -> Norm | None:
     signs = np.concatenate([-POINTS, POINTS])
     if u is not v or not np.allclose(_values(square, signs), _values(f, signs) ** 2, rtol=CLOSE):
         return None
-    at_zero = _values(function, np.zeros(1))[0]
-    epsilon = 0.0 if math.isinf(at_zero) else float(f"{at_zero**-2:.12g}")
-    if not np.allclose(_values(function, POINTS), (POINTS + epsilon) ** -0.5, rtol=CLOSE):
+    epsilon = epsilon_of(function)
+    if epsilon is None:
         return None
     return Norm(product.node, x, "rms", epsilon, product.shape[-1])
 
 
+def epsilon_of(function: Expression) -> float | None:
+    """Return epsilon where a function is 1/sqrt(v + epsilon) of v > 0."""
+    at_zero = _values(function, np.zeros(1))[0]
+    epsilon = 0.0 if math.isinf(at_zero) else float(f"{at_zero**-2:.12g}")
+    alike = np.allclose(_values(function, POINTS), (POINTS + epsilon) ** -0.5, rtol=CLOSE)
+    return epsilon if alike else None
+
+
 def _table(fixed: Fixed, graph: Graph, axes: int) -> NDArray[np.float64] | None:
     """The last axes of a fixed tensor; None where entries before them differ."""
-    value = np.asarray(graph.value(fixed.node).double().numpy())
+    value = graph.array(fixed.node).astype(np.float64)
     flat = value.reshape(-1, *value.shape[-axes:]) if value.ndim >= axes else None
     return flat[0] if flat is not None and (flat == flat[0]).all() else None
 
@@ -232,7 +232,7 @@ def _soft_cap(function: Expression) -> tuple[float | None, float]:
 def tables_of(value: Any, heads: int, tokens: int) -> Any:
     """Return what is added to scores, or which keys are seen, of every head or of all, [heads or
     1, T, T]; None where inputs differ, or it has other axes."""
-    table = np.asarray(value.numpy())
+    table = np.asarray(value)
     table = table.reshape((1,) * (3 - table.ndim) + table.shape)
     table = table.reshape(-1, *table.shape[-3:])
     if (table != table[:1]).any() or table.shape[1] not in (1, heads):
@@ -247,7 +247,7 @@ def buckets_of(numbers: Numbers, graph: Graph, shape: tuple[int, int]) -> tuple[
     0 where none) of what is added to scores: it is evaluated with zeros and with numbered entries
     in place of the parameter [rows, heads]."""
     (place,) = (node for node, name in graph.parameters.items() if name == numbers.parameter)
-    entries = torch.arange(1.0, 1 + shape[0] * shape[1]).reshape(shape)
-    fixed = graph.given(numbers.node, {place: torch.zeros(shape)})
+    entries = np.arange(1.0, 1 + shape[0] * shape[1]).reshape(shape)
+    fixed = graph.given(numbers.node, {place: np.zeros(shape)})
     differences = graph.given(numbers.node, {place: entries}) - fixed
-    return fixed, differences.round().long() - 1
+    return fixed, np.rint(differences).astype(int) - 1

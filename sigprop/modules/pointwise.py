@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sigprop.errors import InputError
 from sigprop.language.activation import Activation
@@ -66,6 +67,13 @@ def _jax() -> Any:
     return jax
 
 
+def values(function: Expression, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a function's values at some points, in float64."""
+    jax = _jax()
+    with jax.enable_x64(True):
+        return np.asarray(function(jax.numpy.asarray(points)), dtype=np.float64)
+
+
 def _gelu(jax: Any, x: Any, tanh: float) -> Any:
     return jax.nn.gelu(x, approximate=bool(tanh))
 
@@ -89,6 +97,15 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sin": lambda jax, a: jax.numpy.sin(a),
     "cos": lambda jax, a: jax.numpy.cos(a),
     "erf": lambda jax, a: jax.scipy.special.erf(a),
+    "erfc": lambda jax, a: jax.scipy.special.erfc(a),
+    "log": lambda jax, a: jax.numpy.log(a),
+    "expm1": lambda jax, a: jax.numpy.expm1(a),
+    "sign": lambda jax, a: jax.numpy.sign(a),
+    "cbrt": lambda jax, a: jax.numpy.cbrt(a),
+    "tan": lambda jax, a: jax.numpy.tan(a),
+    "atan": lambda jax, a: jax.numpy.arctan(a),
+    "sinh": lambda jax, a: jax.numpy.sinh(a),
+    "cosh": lambda jax, a: jax.numpy.cosh(a),
     "sigmoid": lambda jax, a: jax.nn.sigmoid(a),
     "relu": lambda jax, a: jax.numpy.maximum(a, 0),
     "silu": lambda jax, a: a * jax.nn.sigmoid(a),
@@ -104,6 +121,19 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "clamp": lambda jax, a, low, high: jax.numpy.clip(a, low, high),
     "hardsigmoid": lambda jax, a: jax.numpy.clip(a / 6 + 0.5, 0, 1),
     "hardswish": lambda jax, a: a * jax.numpy.clip(a / 6 + 0.5, 0, 1),
+    "lax.max": lambda jax, a, b: jax.numpy.maximum(a, b),
+    "lax.min": lambda jax, a, b: jax.numpy.minimum(a, b),
+    "lax.clamp": lambda jax, low, a, high: jax.numpy.clip(a, low, high),
+    "lax.gt": lambda jax, a, b: a > b,
+    "lax.ge": lambda jax, a, b: a >= b,
+    "lax.lt": lambda jax, a, b: a < b,
+    "lax.le": lambda jax, a, b: a <= b,
+    "lax.eq": lambda jax, a, b: a == b,
+    "lax.ne": lambda jax, a, b: a != b,
+    "lax.and": lambda jax, a, b: jax.numpy.logical_and(a, b),
+    "lax.or": lambda jax, a, b: jax.numpy.logical_or(a, b),
+    "lax.not": lambda jax, a: jax.numpy.logical_not(a),
+    "lax.select_n": lambda jax, which, a, b: jax.numpy.where(which, b, a),
 }
 """What is elementwise: operation to what jax computes of its arguments."""
 
@@ -117,7 +147,8 @@ def activation(expression: Expression) -> Activation:
 
     with jax.enable_x64(True):
         x = jax.numpy.asarray(np.arange(-120, 121) / 20)  # 0 is one of them
-        values = np.asarray(expression(x), dtype=np.float64)
+        far = jax.numpy.asarray([-40.0, -15.0, 15.0, 40.0])  # relu6 is relu up to 6
+        values, beyond = (np.asarray(expression(at), dtype=np.float64) for at in (x, far))
         if not np.isfinite(values).all():
             raise InputError(
                 f"activation {written(expression)}: not finite everywhere; accepted: functions "
@@ -126,7 +157,9 @@ def activation(expression: Expression) -> Activation:
         scale = np.abs(values).max()
         for other in ACTIVATIONS.values():
             if np.abs(np.asarray(other.function(x)) - values).max() <= ALIKE * max(scale, 1.0):
-                return other
+                with np.errstate(all="ignore"):
+                    if np.allclose(other.function(far), beyond, rtol=ALIKE, atol=ALIKE):
+                        return other
     return Activation(written(expression), expression)
 
 

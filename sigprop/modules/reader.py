@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
@@ -35,6 +36,11 @@ class Reader:
             term.uses += sum(
                 self._terms[user] is not term for user in node.users if user in self._terms
             )
+
+    @property
+    def terms(self) -> Iterable[Term]:
+        """Every node's term."""
+        return self._terms.values()
 
     def term(self, node: Any) -> Term:
         """Return the term of a node."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
+from functools import singledispatch
+from typing import Any, NamedTuple
 
 from sigprop.modules.pointwise import Expression, X
 
@@ -17,10 +18,24 @@ UNSEEN = -1e4
 """A score below it is that of a key that is not seen."""
 
 
+class Place(NamedTuple):
+    """Where a value of a graph stands. shape: of the tensor, as the example has it; path: of the
+    module that computes it, or the operation's name."""
+
+    shape: tuple[int, ...]
+    path: str
+
+
+@singledispatch
+def place(node: Any) -> Place:
+    """Return a node's place; every kind of graph says it of its own nodes."""
+    raise TypeError(f"{type(node).__name__} is no node of a graph")
+
+
 @dataclass(eq=False)
 class Term:
-    """A value of the graph. node: where it comes from (torch.fx); uses: how many operations take
-    it, layouts passed through; two terms are equal where they are one."""
+    """A value of the graph. node: where it comes from, of any kind that has a ``place``; uses: how
+    many operations take it, layouts passed through; two terms are equal where they are one."""
 
     node: Any
     uses: int = field(default=0, init=False)
@@ -28,7 +43,7 @@ class Term:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the tensor, as the example has it."""
-        return tuple(self.node.meta["val"].shape)
+        return place(self.node).shape
 
     @property
     def inside(self) -> Iterator[Term]:

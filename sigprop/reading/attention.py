@@ -175,7 +175,7 @@ def _added(converter: Converter, term: Attention, rows: Fraction) -> Added:
     fixed = np.zeros((1, tokens, tokens))
     drawn: list[PositionBias] = []
     for mask in term.masks:
-        value = converter.stem.graph.value(mask.node) if not isinstance(mask, Numbers) else None
+        value = converter.stem.graph.array(mask.node) if not isinstance(mask, Numbers) else None
         if isinstance(mask, Numbers):
             value, bias = _drawn(converter, mask, heads, Fraction(rows, converter.width))
             drawn += [] if bias is None else [bias(term.head_dim)]

@@ -238,7 +238,7 @@ class Converter:
 
     def _check_features(self, term: Matrix) -> None:
         """A matrix of tokens (a mixer) is none of features."""
-        entries = int(np.prod(term.node.meta["val"].shape))
+        entries = int(np.prod(term.shape))
         if entries != term.rows * self.stem.tokens:
             raise InputError(
                 f"{where(term)}: a matrix over tokens, or over more than one input; accepted: "

@@ -63,8 +63,8 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
         for kind, first in enumerate(firsts)
         for key, drawn in first.weights.items()
     ]
-    for length in range(1, 12):
-        names = [_label(drawn, length) for _, _, drawn in every]
+    for length, rows in [(length, rows) for rows in (False, True) for length in range(1, 12)]:
+        names = [_label(drawn, length, rows) for _, _, drawn in every]
         if len(set(names)) == len(names) and all(name[0].isalpha() for name in names):
             break
     else:
@@ -75,9 +75,11 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
     return found
 
 
-def _label(drawn: Drawn, length: int) -> str:
-    """The last parts of a parameter's path; a bias says so, rows of a packed matrix by number."""
-    *path, last = drawn.parameter.split(".")
+def _label(drawn: Drawn, length: int, rows: bool = False) -> str:
+    """The last parts of a parameter's path; a bias says so, rows of a packed matrix by number, and
+    where asked those of a stacked parameter."""
+    *path, last = re.sub(r"\[(\d+)\]", r"_\1" if rows else "", drawn.parameter).split(".")
+    last = "weight" if last == "kernel" else last
     if last.removesuffix("weight") and last.removesuffix("bias"):
         path.append(last.removesuffix("_weight").removesuffix("_bias"))
     words = "_".join(path[-length:])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sigprop.language.expression import Linear, Vector
 from sigprop.language.traversal import walk
-from sigprop.modules.building import Built
+from sigprop.modules.laws import Built
 from sigprop.reading.converter import Application, Drawn
 
 ALIKE = 1e-6  # relative difference of variances that are the same
@@ -44,7 +44,8 @@ def findings(built: Built, applications: Sequence[Application]) -> tuple[str, ..
 
 def pattern(name: str) -> str:
     """A parameter's path, numbers of layers left out."""
-    return re.sub(r"\.\d+(?=\.)", ".*", name)
+    name = re.sub(r"\[\d+\]", "[*]", re.sub(r"\.\d+(?=\.)", ".*", name))
+    return re.sub(r"(?<=\w_)\d+(?=\.\w+\.)", "*", name)
 
 
 def _copies(built: Built) -> Iterator[str]:

@@ -1,9 +1,10 @@
-"""A torch module as a description: its graph, its stream, every application as a sub-block."""
+"""A module of torch, flax or equinox as a description: its graph, its stream, every application as
+a sub-block."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,38 +51,60 @@ class Reading:
 
 
 def read(model: Any, example: Any) -> Reading:
-    """Read a torch module's architecture, initial laws and stem, as a description that everything
-    else in sigprop takes.
+    """Read a module's architecture, initial laws and stem, as a description that everything else in
+    sigprop takes.
 
-    model: a function that returns a ``torch.nn.Module`` (its initialisers are recorded, no memory
-    is taken for parameters), or a module (the mean and variance of what each parameter holds);
-    example: what it is called with, a tensor, a tuple of arguments or a dict of named ones, of one
-    input. Half precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError``
-    for an operation without a rule, a law that is not known, a module without a residual stream, or
-    of several outputs that are not one stream's. Source: derived (tests/reading).
+    model: a function that returns a ``torch.nn.Module``, or a module of flax.nnx, flax.linen or
+    equinox (its initialisers are recorded or traced, no memory is taken for parameters), or a
+    module (the mean and variance of what each parameter holds); example: what it is called with,
+    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input. Half
+    precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError`` for an
+    operation without a rule, a law that is not known, a module without a residual stream, or of
+    several outputs that are not one stream's. Source: derived (tests/reading, tests/jaxmodules).
     """
+    if _of_jax(model, example):
+        return _through_jax(model, example)
     require("torch")
     from sigprop.modules.building import build, given, half
     from sigprop.modules.exporting import example_of, export
+    from sigprop.modules.reader import Reader
 
     make = model if _is_function(model) else None
     built, called = build(make) if make is not None else given(model), example_of(example)
     kind = half(built.module)
     if kind is None:
-        return _read(make, built, export(built, called), ())
+        return _read(make, built, Reader(export(built, called)), ())
     # a description has no rounding: what is traced and run has as little as can be
     built = replace(built, module=copy.deepcopy(built.module).float())
     called = called.mapped(lambda given: given.float() if given.is_floating_point() else given)
     single = None if make is None else lambda: make().float()
     remark = f"{kind} parameters: read, and run, as float32"
-    return _read(single, built, export(built, called), (remark,))
+    return _read(single, built, Reader(export(built, called)), (remark,))
+
+
+def _of_jax(model: Any, example: Any) -> bool:
+    """Tell whether a module is one of flax or equinox: by its class, where a function builds it by
+    what it is called with."""
+    libraries = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if libraries & {"flax", "equinox", "torch"}:
+        return "torch" not in libraries
+    values = list(example.values()) if isinstance(example, Mapping) else example
+    kinds = {type(value) for value in (values if isinstance(values, (list, tuple)) else [values])}
+    return any(kind.__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") for kind in kinds)
+
+
+def _through_jax(model: Any, example: Any) -> Reading:
+    from sigprop.jaxmodules.building import half, read_module
+    from sigprop.jaxmodules.reader import Reader
+
+    built, graph = read_module(model, example)
+    return _read(built.module.make, built, Reader(graph), half(graph))
 
 
 def _read(
-    make: Callable[[], Any] | None, built: Any, graph: Any, remarks: tuple[str, ...]
+    make: Callable[[], Any] | None, built: Any, reader: Any, remarks: tuple[str, ...]
 ) -> Reading:
     """Read a module that is built and traced."""
-    from sigprop.modules.reader import Reader
     from sigprop.reading.branches import RULES
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
@@ -89,7 +112,7 @@ def _read(
     from sigprop.reading.stem import Stem
     from sigprop.reading.stream import WRAPS, check_outputs, stream
 
-    reader = Reader(graph)
+    graph = reader.graph
     found = stream(reader.term(graph.output))
     check_outputs([reader.term(node) for node in graph.outputs])
     width, tokens = _sizes(found.stem)
@@ -98,9 +121,9 @@ def _read(
     norms = [term for term in found.readout if isinstance(term, WRAPS)]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
-        type(built.module).__name__,
+        built.name,
         applications,
-        gram=_gram(stem, found.stem),
+        gram=_gram(stem, found.stem, reader.terms),
         readout=readout_of(norms, ending.wrapped),
         same=built.copies.__getitem__,
     )
@@ -123,12 +146,14 @@ def _sizes(stem: Any) -> tuple[int, int]:
     return shape[-1], int(np.prod(shape[:-1]))
 
 
-def _gram(stem: Any, term: Any) -> Any:
+def _gram(stem: Any, term: Any, terms: Any) -> Any:
     """The stem's Gram; raises ``InputError`` for means that a LayerNorm would take away."""
-    from sigprop.modules.operations import named
+    from sigprop.modules.terms import Norm
     from sigprop.reading.stem import check_centred
+    from sigprop.reading.stream import unwrapped
 
     gram = np.broadcast_to(stem.gram(term), (stem.tokens, stem.tokens)).copy()
-    if any(named(node) == "layer_norm" for node in stem.graph.nodes):
+    norms = map(unwrapped, terms)
+    if any(isinstance(norm, Norm) and norm.kind == "layer" for norm in norms):
         check_centred(stem, term)
     return gram

@@ -8,7 +8,7 @@ from typing import Any
 
 from sigprop.errors import InputError
 
-EXTRAS = {"torch": "torch", "transformers": "hf"}
+EXTRAS = {"torch": "torch", "transformers": "hf", "flax": "flax", "equinox": "equinox"}
 """Package to the extra that installs it."""
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sigprop.errors import InputError, near_miss, short
-from sigprop.reading.requirements import require
+from sigprop.reading.requirements import EXTRAS, require
 
 EXAMPLE = "example"
 """Name in the user's file of what the model is called with: a value, or a function of one."""
@@ -29,11 +31,11 @@ def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
     """Load ``FILE.py:function``: the function builds the module.
 
     What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
-    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1. of_width: both
+    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of torch where
+    the file imports it, else of jax. of_width: both
     functions may take the width, and an example that does is returned as a function. Raises
     ``InputError`` for a file that cannot be loaded or has no such function.
     """
-    torch = require("torch")
     path, _, name = text.rpartition(":")
     file = Path(path)
     if not path or file.suffix != ".py" or not file.is_file():
@@ -43,11 +45,21 @@ def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
     if not callable(build):
         functions = [known for known, value in names.items() if callable(value)]
         raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
-    example = names.get(EXAMPLE, torch.arange(tokens)[None])
-    is_value = isinstance(example, (torch.Tensor, tuple, list, Mapping)) or not callable(example)
-    if is_value or (of_width and inspect.signature(example).parameters):
+    example: Any = names[EXAMPLE] if EXAMPLE in names else _ids(names, tokens)
+    if not callable(example) or (of_width and inspect.signature(example).parameters):
         return Named(build, example)
     return Named(build, _made(example))
+
+
+def _ids(names: Mapping[str, Any], tokens: int) -> Any:
+    """Token ids of the library that a file's names are of."""
+    modules = {getattr(value, "__module__", None) or "" for value in names.values()}
+    modules |= {getattr(value, "__name__", "") for value in names.values()}
+    libraries = {str(module).partition(".")[0] for module in modules}
+    if libraries & {"flax", "equinox", "jax"} and "torch" not in libraries:
+        ids = np.arange(tokens)
+        return ids if "equinox" in libraries else ids[None]
+    return require("torch").arange(tokens)[None]
 
 
 def _made(example: Callable[[], Any]) -> Any:
@@ -76,6 +88,9 @@ def _loaded(file: Path) -> dict[str, Any]:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
+        lacking = error.name if isinstance(error, ImportError) else None
+        if lacking in EXTRAS:
+            require(lacking)
         raise InputError(
             f"model={str(file)!r}: {type(error).__name__}: {short(error)}; accepted: a file that "
             f"Python can import"

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.modules.building import Parameter
-from sigprop.modules.exporting import Graph
-from sigprop.modules.laws import Law
+from sigprop.modules.laws import Law, Parameter
+from sigprop.modules.lookup import Graph
 from sigprop.modules.terms import (
     Embedding,
     Gain,
@@ -28,6 +27,7 @@ from sigprop.modules.terms import (
     Times,
     Weight,
     base,
+    place,
 )
 
 Gram = NDArray[np.float64]
@@ -57,7 +57,7 @@ class Stem:
         law = parameter.law_of(0, parameter.shape[0], 0) if parameter.shape else parameter.law
         if not law.known:
             raise InputError(
-                f"{name}: its law is not known ({law.source}); accepted: torch's own "
+                f"{name}: its law is not known ({law.source}); accepted: a library's own "
                 f"initialisers, multiples and copies of them, or a module as it is"
             )
         return law
@@ -98,13 +98,11 @@ def _sources(term: Term) -> Iterator[object]:
 
 def where(term: Term) -> str:
     """Return the path of the module that a term comes from, or the operation's name."""
-    stack = term.node.meta.get("nn_module_stack") or {}
-    paths = [path for path, _ in stack.values() if path]
-    return paths[-1] if paths else str(term.node)
+    return place(term.node).path
 
 
 def _embedding(stem: Stem, term: Embedding) -> Gram:
-    indices = np.asarray(stem.graph.value(term.indices.node).numpy()).reshape(-1)
+    indices = stem.graph.array(term.indices.node).reshape(-1)
     if indices.size == 1:
         indices = np.repeat(indices, stem.tokens)
     law, padding = stem.law(term.parameter), stem.parameters[term.parameter].padding
@@ -117,7 +115,7 @@ def _embedding(stem: Stem, term: Embedding) -> Gram:
 
 
 def _source(stem: Stem, term: Source) -> Gram:
-    values = np.asarray(stem.graph.tensors[term.node].detach().double().numpy())
+    values = stem.graph.array(term.node)
     rows = values.reshape(-1, values.shape[-1])
     return rows @ rows.T / rows.shape[-1]
 
@@ -200,7 +198,7 @@ def _joined(stem: Stem, term: Joined) -> Gram:
 def _patches(stem: Stem, term: Patches) -> Gram:
     if not isinstance(term.of, Source):
         raise InputError(f"stem: patches of what is no input at {where(term)}")
-    image = np.asarray(stem.graph.tensors[term.of.node].detach().double().numpy())[0]
+    image = stem.graph.array(term.of.node)[0]
     law = stem.law(term.parameter)
     channels, *sides = image.shape
     grid = [side // size for side, size in zip(sides, term.size, strict=True)]

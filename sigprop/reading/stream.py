@@ -131,6 +131,13 @@ def _reads_a_norm(term: Term, state: Term) -> bool:
     return False
 
 
+def unwrapped(term: Term) -> Term:
+    """Return a norm without its parameters, any other term as it is."""
+    while isinstance(term, (Gain, Shift)):
+        term = term.of
+    return term
+
+
 def _below(term: Term) -> Term:
     while isinstance(term, WRAPS):
         term = term.of

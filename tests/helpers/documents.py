@@ -18,7 +18,9 @@ PAGES = [
         if not any(part.startswith("_") for part in p.parts)
     ),
 ]
-FENCE = re.compile(r"^```(\{literalinclude\} )?(\S*)\n(.*?)^```", flags=re.M | re.S)
+FENCE = re.compile(
+    r"^```(\{literalinclude\} )?(?:\{include\} )?(\S*)\n(.*?)^```", flags=re.M | re.S
+)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?")
 CLOSE = 1e-4  # relative: float32 sums are rounded otherwise on another machine
 

@@ -140,7 +140,7 @@ def test_an_example_that_fails(file: Path):
     ("package", "call"),
     [
         ("torch", lambda: sp.read(lambda: None, None)),
-        ("torch", lambda: from_file("network.py:build", 4)),
+        ("torch", lambda: from_file(f"{Path(sp.__file__).parent}/errors.py:short", 4)),
         ("transformers", lambda: from_config("gpt2")),
     ],
 )

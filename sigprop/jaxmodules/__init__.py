@@ -1,0 +1,2 @@
+"""Modules of flax and equinox as graphs of terms, through their jaxprs, and the law of every
+parameter."""
