@@ -81,6 +81,14 @@ FAMILIES: dict[str, Callable[[int], Fields]] = {
         "image_size": (32, 64),
         "patch_size": 8,
     },
+    "t5": lambda n: {
+        "d_model": n,
+        "d_ff": 2 * n,
+        "d_kv": HEAD,
+        "num_heads": n // HEAD,
+        "num_layers": LAYERS,
+        "vocab_size": WORDS,
+    },
     "albert": lambda n: _usual(n) | {"embedding_size": 128},
 }
 """Kind of Hugging Face configuration to its fields at a width."""
