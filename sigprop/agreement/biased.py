@@ -31,8 +31,8 @@ def network(
     name: str, bias: TokenTable | PositionBias, slots: Any, scores: Scores, tables: Any = None
 ) -> Architecture:
     """Attention of rms-normalised states with a bias on its scores, h <- skip h + f."""
-    legs = (Linear(leg, Read(), Number(f"c_{leg}")) for leg in "qkv")
-    branch = Linear("u", Attend(*legs, scores, bias=bias), Number("c_u"))
+    query, key, value = (Linear(leg, Read(), Number(f"c_{leg}")) for leg in "qkv")
+    branch = Linear("u", Attend(query, key, value, scores, bias=bias), Number("c_u"))
     block = SubBlock(Normalise(State(0)), branch, Number("skip") * State(0) + Write())
     zero = {"c_q": 0.0} if scores.scale == "zero_query" else {}
     return Architecture(
@@ -54,7 +54,8 @@ def slopes(slots: Any, mask: str = "causal") -> Architecture:
 
 def buckets(slots: Any, **scores: Any) -> Architecture:
     """A number for every head and distance t - s; slots: of every weight, or by name."""
-    bias = PositionBias("b", Number("c_b"), DISTANCES + TOKENS - 1, HEAD_DIM)
+    table = tuple(map(tuple, (DISTANCES + TOKENS - 1).tolist()))
+    bias = PositionBias("b", Number("c_b"), table, HEAD_DIM)
     return network("buckets", bias, slots, Scores(HEAD_DIM, **scores))
 
 

@@ -13,6 +13,7 @@ from sigprop.cli.inspect import inspect
 from sigprop.cli.options import (
     Chosen,
     Engine,
+    Error,
     Memory,
     Name,
     Precision,
@@ -102,6 +103,7 @@ def predict(
             "random-energy[-limit]."
         ),
     ] = None,
+    error: Error = None,
 ) -> int:
     """The numbers of the infinitely wide network."""
     check_out(chosen)
@@ -113,7 +115,11 @@ def predict(
     import sigprop as sp
 
     table = sp.predict(
-        arch, quantities=quantities, applications=applications, approximation=approximation
+        arch,
+        quantities=quantities,
+        applications=applications,
+        approximation=approximation,
+        error=error,
     )
     remarks = (table.notes or {}).get("remarks", ())
     if remarks and all(row["value"] is None and row["log_value"] is None for row in table):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sigprop.cli.options import Chosen, Repeated, Samples, whole
+from sigprop.cli.options import Chosen, Error, Repeated, Samples, whole
 from sigprop.cli.output import check_out, show
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
@@ -66,6 +66,7 @@ def inspect(
             "and, by parameter, weight_gradient, second_moment.",
         ),
     ] = (),
+    error: Error = None,
 ) -> int:
     """Read a model, predict every sub-block, measure the model itself, and judge.
 
@@ -77,6 +78,8 @@ def inspect(
         check_path(plot, FORMATS)
     if (model is None) == (hf is None):
         raise InputError("model: accepted: FILE.py:function, a folder, or --hf TYPE")
+    if against is not None and error is not None:
+        raise InputError(f"error={error} at against: accepted: one of the two")
     from sigprop.inspection.compared import JUDGED
     from sigprop.inspection.inspect import inspect as inspected
     from sigprop.reading.sources import from_file
@@ -112,6 +115,7 @@ def inspect(
                 widths=sizes,
                 weights=named.trained,
                 quantities=wanted,
+                error=error,
                 progress=progress,
             )
     show(table, chosen)

@@ -54,6 +54,13 @@ Memory = Annotated[int, whole(1, 10**7, "an integer from 1 to 10^7 (MiB)")]
 Tolerance = Annotated[
     float, Parameter(converter=_number(_tolerance, "a number between 0 and 1, such as 0.01"))
 ]
+Error = Annotated[
+    float | None,
+    Parameter(
+        converter=_number(_tolerance, "a number between 0 and 1, such as 0.005"),
+        help="Sample heads until no row's error is larger (relative; of cosines absolute).",
+    ),
+]
 Engine = Literal["auto", "dense", "matrix-free"]
 Precision = Literal["float32", "float64"]
 Name = Annotated[str | None, Parameter(help="A registered architecture (`sigprop list`).")]

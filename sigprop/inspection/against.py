@@ -80,7 +80,7 @@ def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, f
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many networks of each would show what the theories of the two differ by, and a remark."""
-    theories = [_by_place(predictions(reading, JUDGED)) for reading in (found, meant)]
+    theories = [_by_place(predictions(reading, JUDGED)[0]) for reading in (found, meant)]
     needed: float = math.inf
     for row in rows:
         if row["quantity"] not in JUDGED or row["sd"] == 0:

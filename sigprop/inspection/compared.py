@@ -87,16 +87,19 @@ def numbers(network: Any, reading: Reading, quantities: Sequence[str]) -> dict[R
     return found
 
 
-def predictions(reading: Reading, quantities: Sequence[str]) -> dict[Row, Value]:
+def predictions(
+    reading: Reading, quantities: Sequence[str], error: float | None = None
+) -> tuple[dict[Row, Value], list[str]]:
     """Predict the rows that the description has (a parameter without a group, such as a gain that
-    is constant, has none). Raises ``Diverged`` where a prediction is no number."""
+    is constant, has none), with an error as of ``predict``; and remarks where it is not met. Raises
+    ``Diverged`` where a prediction is no number."""
     from sigprop.theory.predictions.predict import predict
 
     asked = [COMPARED[quantity].theory for quantity in quantities if COMPARED[quantity].theory]
     every = range(reading.architecture.depth + 1)
-    table = predict(reading.architecture, asked, every) if asked else []
+    table = predict(reading.architecture, asked, every, error=error) if asked else None
     by_place: dict[tuple[str, Any, Any], list[Value]] = {}
-    for row in table:
+    for row in table or ():
         if row.get("token_2") is not None and row["token_2"] == row["token"]:
             continue
         if row["value"] is None:
@@ -118,7 +121,8 @@ def predictions(reading: Reading, quantities: Sequence[str]) -> dict[Row, Value]
             for name, parameter in reading.built.parameters.items()
             if parameter.law.known and parameter.law.variance and not parameter.pieces
         }
-    return found
+    notes = (table.notes if table is not None else None) or {}
+    return found, list(notes.get("remarks", ()))
 
 
 def _mean(values: Sequence[Value]) -> Value:

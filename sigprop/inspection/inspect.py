@@ -33,6 +33,7 @@ def inspect(
     weights: Any = None,
     quantities: Sequence[str] = JUDGED,
     tolerances: dict[str, float] | None = None,
+    error: float | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Measure a module at every application and judge it against its own prediction.
@@ -44,10 +45,11 @@ def inspect(
     was predicted at initialisation: no verdict); quantities: of 'residual_variance',
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
     them, and 'weight_gradient', 'second_moment', over a parameter's entries; tolerances: by
-    quantity, relative, of cosines absolute. Returns a ``Table``, a row an application and quantity,
-    of the widest network, with a verdict (confirmed: every 90 % interval inside its tolerance;
-    rejected: an interval that covers all rows at once with 99 % outside). Raises ``InputError`` as
-    ``read`` does. Source: docs/verdict.md (tests/inspection).
+    quantity, relative, of cosines absolute; error: of theory's rows, as of ``predict``. Returns a
+    ``Table``, a row an application and quantity, of the widest network, with a verdict (confirmed:
+    every 90 % interval inside its tolerance; rejected: an interval that covers all rows at once
+    with 99 % outside). Raises ``InputError`` as ``read`` does. Source: docs/verdict.md
+    (tests/inspection).
     """
     _check(quantities, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
@@ -56,12 +58,15 @@ def inspect(
         readings = [_with(found, weights) for found in readings]
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
-    rungs = [_rung(found, quantities, seeds, reported) for found in readings]
+    rungs = [_rung(found, (*quantities,), seeds, error, reported) for found in readings]
     rows = _rows(rungs, limits)
     count = rungs[-1].values.shape[0]
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
     tolerated = {quantity: limits[quantity] for quantity in quantities}
-    more = {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
+    more: dict[str, Any] = (
+        {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
+    )
+    more["remarks"] = list(dict.fromkeys(remark for rung in rungs for remark in rung.remarks))
     return table(readings[-1], rows, verdict, {"samples": count, "tolerances": tolerated} | more)
 
 
@@ -151,12 +156,13 @@ def _at(model: Any, width: int) -> Callable[[], Any]:
 
 
 class _Rung(NamedTuple):
-    """Networks of one width: values [S, R] of the rows and what theory says of these."""
+    """Networks of one width: values [S, R] of the rows, what theory says of these, and of it."""
 
     reading: Reading
     rows: list[Row]
     values: Floats
     theory: list[Value]
+    remarks: list[str]
 
     @property
     def scale(self) -> Floats:
@@ -187,11 +193,17 @@ class _Rung(NamedTuple):
         return np.array([of.error for of in self.theory]) / self.scale
 
 
-def _rung(found: Reading, quantities: Sequence[str], seeds: int, progress: Progress) -> _Rung:
+def _rung(
+    found: Reading,
+    quantities: tuple[str, ...],
+    seeds: int,
+    error: float | None,
+    progress: Progress,
+) -> _Rung:
     """Predict and measure the networks of one width."""
     from sigprop.inspection.networks import networks
 
-    predicted = predictions(found, quantities)
+    predicted, remarks = predictions(found, quantities, error)
     ran = networks(found, range(seeds if found.make is not None else 1), progress.advance)
     each = [numbers(network, found, quantities) for network in ran]
     rows = [row for row in each[0] if row in predicted]
@@ -202,7 +214,7 @@ def _rung(found: Reading, quantities: Sequence[str], seeds: int, progress: Progr
             f"{', '.join(name for name in COMPARED if name not in lacking)}"
         )
     values = np.array([[one[row] for row in rows] for one in each])
-    return _Rung(found, rows, values, [predicted[row] for row in rows])
+    return _Rung(found, rows, values, [predicted[row] for row in rows], remarks)
 
 
 def _rows(rungs: Sequence[_Rung], limits: dict[str, float]) -> list[dict[str, Any]]:

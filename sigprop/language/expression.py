@@ -266,9 +266,9 @@ class Attend(Vector):
         take_scalars(
             self, *(name for name in ("cap", "base", "rate") if getattr(self, name) is not None)
         )
-        if not isinstance(bias := self.bias, (PositionBias, type(None))) and (
-            not isinstance(bias, TokenTable) or bias.axes != 2
-        ):
+        bias: object = self.bias
+        table = isinstance(bias, TokenTable) and bias.axes == 2
+        if not (table or bias is None or isinstance(bias, PositionBias)):
             raise refuse(self, "bias", bias, "a TokenTable of 2 token axes, or a PositionBias")
         if self.scores.rotary and self.base is None:
             raise refuse(self, "base", None, "the base of rotary positions")

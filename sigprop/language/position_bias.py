@@ -3,11 +3,9 @@ tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import cast
 
 import numpy as np
 from jaxtyping import Int
@@ -54,20 +52,14 @@ class PositionBias(Vector):
 
     def _table(self) -> tuple[tuple[int, ...], ...]:
         """The buckets as rows of plain integers; raises ``InputError``."""
-        given: object = self.buckets
-        rows = given.tolist() if isinstance(given, np.ndarray) else given
-        if not isinstance(rows, (list, tuple)) or not rows:
-            raise refuse(self, "buckets", given, BUCKETS)
-        inside = cast("Iterable[object]", rows)
-        found = tuple(tuple(row) if isinstance(row, (list, tuple)) else () for row in inside)
-        whole = all(
-            isinstance(k, (int, np.integer)) and not isinstance(k, bool) and k >= 0
-            for row in found
-            for k in row
-        )
-        if not whole or {len(row) for row in found} != {len(found)}:
-            raise refuse(self, "buckets", given, BUCKETS)
-        return tuple(tuple(map(int, row)) for row in found)
+        try:
+            found = np.asarray(self.buckets)
+        except ValueError:  # rows of several lengths
+            raise refuse(self, "buckets", self.buckets, BUCKETS) from None
+        square = found.ndim == 2 and found.shape[0] == found.shape[1] > 0
+        if not square or not np.issubdtype(found.dtype, np.integer) or found.min() < 0:
+            raise refuse(self, "buckets", self.buckets, BUCKETS)
+        return tuple(tuple(int(k) for k in row) for row in found)
 
     @property
     def count(self) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from html import escape
+from typing import Any
 
 from sigprop.tables.document import Document
 from sigprop.tables.text import html_row, page
@@ -53,12 +55,12 @@ def _figure(table: Document) -> str:
     )
     if not drawn or not table.rows:
         return ""
-    from matplotlib import rc_context
-
-    from sigprop.tables.plots import drawn as draw
+    from sigprop.tables.plots import drawn
 
     buffer = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": table.architecture}):
-        draw(table).savefig(buffer, format="svg", metadata={"Date": None})
+    matplotlib: Any = importlib.import_module("matplotlib")
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": table.architecture}):
+        figure: Any = drawn(table)
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
     return text[text.index("<svg") :]

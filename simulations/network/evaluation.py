@@ -225,7 +225,7 @@ def _attend(at: Evaluation, u: Attend) -> Vectors:
     mask = None if rate is None else functools.partial(kept, at.masks[u], rate=rate)
     cap, base = (None if scalar is None else at.number(scalar) for scalar in (u.cap, u.base))
     legs = Legs(at(u.query), at(u.key), at(u.value))
-    bias = _bias(at, u, heads_of(u.scores, legs.q.shape[-1]))
+    bias = _on_scores(at, u, heads_of(u.scores, legs.q.shape[-1]))
     if u.kept_by:
         modulators = at.modulators[u.kept_by]
         unseen = jnp.where(modulators > 0, 0.0, jnp.full_like(modulators, DROPPED))[None, None]
@@ -236,7 +236,7 @@ def _attend(at: Evaluation, u: Attend) -> Vectors:
     return output
 
 
-def _bias(at: Evaluation, u: Attend, heads: int) -> Float[Array, "#heads T T"] | None:
+def _on_scores(at: Evaluation, u: Attend, heads: int) -> Float[Array, "#heads T T"] | None:
     """What is added to the scores of each head: h has the table of kind h mod kinds, or its own
     numbers."""
     if u.bias is None:

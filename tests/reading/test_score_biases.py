@@ -117,8 +117,7 @@ def assert_equal(found: sp.Architecture, expected: sp.Architecture) -> None:
     }
 
 
-@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
-@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize(("gated", "implementation"), [(False, "sdpa"), (True, "eager")])
 def test_t5_is_what_is_written_by_hand(gated: bool, implementation: str):
     """The encoder, with inner dimensions that are not the width, at a factor of its own; also of
     t5-v1_1, gated."""

@@ -4,6 +4,7 @@ over sampled heads."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,11 +15,11 @@ from jaxtyping import Float, Int
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, PositionBias, TokenTable, Vector
 from sigprop.language.scalar import Scalar
-from sigprop.language.scores import DROPPED
+from sigprop.language.scores import DROPPED, Scores
 from sigprop.theory.attention import mixing
 from sigprop.theory.attention.approximations import approximate
-from sigprop.theory.attention.draws import law
-from sigprop.theory.attention.heads import Bias, Drawn, Form, Leg
+from sigprop.theory.attention.draws import Points, law, leg_points
+from sigprop.theory.attention.heads import Bias, Drawn, Form, Head, Leg
 from sigprop.theory.attention.sampling import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import log_scale
@@ -39,28 +40,50 @@ def attention(
     ``log_scale``."""
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     r = _even(env, node.value, i, j, env.block(values, i, j))
-    over = functools.partial(
-        expectation,
-        node.scores,
-        _form(env, node, i, j),
-        env.resolution.points.get(law(node)),
-        query,
-        key,
-        i == j,
-    )
+    points = env.resolution.points.get(law(node))
+    over = functools.partial(expectation, node.scores, _form(env, node, i, j))
+    given = (query, key, i == j)
     odds = _odds(env, node, i) if i == j else None
     if of is not None:
         delta = env.block(cotangents, i, j)
         level = _even(env, of, i, j, delta)
         numbers = None if node.drawn_bias is None else _numbers(node.drawn_bias)
-        legs = over(lambda head: mixing.backward(head, r, level, odds, numbers))
+        legs = _backward(
+            node.scores,
+            over,
+            points,
+            given,
+            lambda head: mixing.backward(head, r, level, odds, numbers),
+        )
         factors = {"query": node.scores.power * delta, "key": node.scores.power, "bias": delta}
         return {leg: factors.get(leg, 1.0) * gram for leg, gram in legs.items()}
     spread = jnp.broadcast_to(r, (query.ab.shape[0], *r.shape[1:]))
     approximation = env.resolution.approximation
     if approximation is not None:
         return approximate(approximation, node, query, key, spread, i == j)
-    return over(lambda head: mixing.forward(head, spread, odds))
+    return over(points, *given, lambda head: mixing.forward(head, spread, odds))
+
+
+def _backward(
+    scores: Scores,
+    over: Callable[..., Any],
+    points: Points | None,
+    given: tuple[Leg, Leg, bool],
+    sums: Callable[[Head], dict[str, Any]],
+) -> dict[str, Any]:
+    """All legs; those of queries, keys and a drawn bias over fewer points where they take more
+    work."""
+    count = 0 if points is None else points.count
+    fewer = leg_points(scores, given[0].ab.shape[-1], count)
+    if points is None or fewer == count:
+        return over(points, *given, sums)
+
+    def part(head: Head, *, values: bool) -> dict[str, Any]:
+        return {name: leg for name, leg in sums(head).items() if (name == "value") == values}
+
+    return over(points, *given, functools.partial(part, values=True)) | over(
+        points.first(fewer), *given, functools.partial(part, values=False)
+    )
 
 
 def _odds(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "1 1 1"] | None:
@@ -124,8 +147,8 @@ def _numbers(bias: PositionBias) -> Int[np.ndarray, "T T"]:
 
 def _drawn(env: NumericEnvironment, bias: PositionBias, i: str, j: str) -> Drawn:
     """Return a drawn bias at two places; one place shares it with itself."""
-    sds = (jnp.sqrt(_number(env, bias.variance, place)) for place in (i, j))
-    return Drawn(_numbers(bias), *sds, env.tied(bias.weight, i, j))
+    sd_a, sd_b = (jnp.sqrt(_number(env, bias.variance, place)) for place in (i, j))
+    return Drawn(_numbers(bias), sd_a, sd_b, env.tied(bias.weight, i, j))
 
 
 def _leg(env: NumericEnvironment, u: Vector, i: str, j: str) -> Leg:

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from sigprop.language.scores import Scores
+from sigprop.theory.attention.positions import Angle
 
 LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a maximum
 
@@ -19,7 +20,7 @@ LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a
 Number = Float[Array, "1 1 1"]
 Bias = Float[Array, "#C #B #T T"]
 Omega = Float[Array, "C B T T"]
-Kept = Float[Array, "*d C B T T"]
+Coordinates = Float[Array, "C B T d"]
 Factor = Float[Array, "B R R"]
 """A with A A^T a Gram of tokens, or of both places' tokens."""
 
@@ -63,35 +64,42 @@ class Form(NamedTuple):
 
 
 class Norms(NamedTuple):
-    """Normalised queries and keys add to a head: the factors nu of queries and keys [C, B,
-    T] at a and b (1/rms), and over head_dim x_a, x_b = <q_t, k_s> of one place [C, B, T, T], y =
-    <q_t at a, k_s at b>, z = <k_s at a, q_t at b> [C, B, T, T], with rotary one a frequency as
-    ``Head.keys`` (None where they vanish: inf)."""
+    """The factors nu (1/rms) of normalised queries and keys [C, B, T] at a and b."""
 
     query_a: Float[Array, "C B T"]
     query_b: Float[Array, "C B T"]
     key_a: Float[Array, "C B T"]
     key_b: Float[Array, "C B T"]
-    x_a: Omega | None = None
-    x_b: Omega | None = None
-    y: Kept | None = None
-    z: Kept | None = None
+
+
+class Side(NamedTuple):
+    """Queries and keys of heads at one place [C, B, T, d], before positions turn them; with norms
+    those of length sqrt(d); and x = <q_t, k_s>/d [C, B, T, T] of the turned ones."""
+
+    queries: Coordinates
+    keys: Coordinates
+    x: Omega
 
 
 class Head(NamedTuple):
     """omega_a, omega_b [C, B, T, T]; slope: Omega times the cap's slope; queries, keys: <q_a,
-    q_b>, <k_a, k_b> of the very head (law d) or their Grams (inf), with rotary [d, C, B, T, T],
-    each frequency's real and imaginary part, and turns [d, T, T] that bring a sum over them back
-    to where the tokens were before."""
+    q_b>, <k_a, k_b> of the very head (law d) or their Grams (inf). Where positions or norms turn
+    them, the vectors themselves in their place: sides, at a and b, and angle [d/2, T]."""
 
     omega_a: Omega
     omega_b: Omega
     slope_a: Omega
     slope_b: Omega
-    queries: Kept
-    keys: Kept
-    turns: Float[Array, "d T T"] | None = None
+    queries: Omega | None = None
+    keys: Omega | None = None
     norms: Norms | None = None
+    sides: tuple[Side, Side] | None = None
+    angle: Angle | None = None
+
+    @property
+    def same(self) -> bool:
+        """Tell if a and b are one place."""
+        return self.omega_a is self.omega_b
 
 
 def factor(leg: Leg, same: bool) -> Factor:

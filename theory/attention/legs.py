@@ -1,27 +1,26 @@
 """Attention's cotangents at queries and keys: Grams of one head's legs, as matrix products.
 
 With dS the gradient at the scores, of covariance delta_tt' C_tt'[s, s'] (``mixing``), a query's
-gradient is sum_s dS_ts k_s and a key's sum_t dS_ts q_t. Queries and keys normalised over the head's
-coordinates are unit vectors times nu^-1; there each gradient is projected: nu_t sum_s dS_ts (k_s -
-x_ts q_t), x_ts = <q_t, k_s>/d, so that
+gradient is sum_s dS_ts k_s and a key's sum_t dS_ts q_t: from Grams k_ss' and q_tt' of the heads,
+O(T^3) a head.
 
-    query   nu_t nu'_t' delta_tt' sum_ss' C (k_ss' - x_ts y_ts' - z_st' x'_t's' + x_ts x'_t's'
-            q_tt')
-    key     nu_s nu'_s' sum_tt' C delta_tt' (q_tt' - x_ts z_st' - y_ts' x'_t's' + x_ts x'_t's'
-            k_ss')
+Where queries and keys are turned by their positions, or normalised over the head's coordinates,
+what t sees of s depends on both, so the vectors themselves are contracted. With R_(s-t) the turn
+between two positions, unit vectors times sqrt(d), nu = 1/rms, and x_ts = <q_t, R_(s-t) k_s>/d
+(all without norms: x = 0, nu = 1),
 
-y, z: <q_t, k'_s'> and <k_s, q'_t'> over d. Rotary positions turn q_t and k_s after that: x, y, z, k
-and q are then of the turned vectors, one Gram a frequency, and each leg is turned back to where its
-token was before. O(T^3) a head and frequency, O(T^4) where keys are normalised. Source: derived
+    N_ts = W_ts nu_t (R_(s-t) k_s - x_ts q_t)      P_ts = W_ts nu_s (R_(t-s) q_t - x_ts k_s)
+
+    query   delta_tt' sum_s' U_ts' . V_t's'/d,     U = N r - n Omega r,  V = N' - n' Omega',
+                                                   n_t = sum_s N_ts
+    key     sum_tt' C_tt'[s, s'] delta_tt' P_ts . P'_t's'/(d W_ts W'_t's')
+
+O(T^3 d) a head, most of it one product of matrices for all heads of a chunk. Source: derived
 (tests/theory/attention/test_attention_laws.py and test_qk_norm.py compare with tensors of four
 indices and with jax's own gradients).
 """
 
 from __future__ import annotations
-
-import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +28,14 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
 
-from sigprop.theory.attention.heads import Head, Norms
+from sigprop.theory.attention.heads import Head, Omega, Side
+from sigprop.theory.attention.positions import relative
 
-Gram = Float[Array, "C B T T"]
-Factor = Float[Array, "#C #B T T"]
-ValueGram = Float[Array, "1 #B T T"]
-Scale = Float[Array, "#C B T"]
+Gram = Float[Array, "B T T"]
+ValueGram = Float[Array, "#B T T"]
+Shared = Float[Array, "#C #B T T"]
+Reach = Float[Array, "C B T d T"]
+"""What every token reaches of every other: N [C, B, t, d, s], or P [C, B, s, d, t]."""
 
 
 def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
@@ -43,94 +44,60 @@ def turned(x: Float[Array, "*many T S"]) -> Float[Array, "*many S T"]:
 
 
 def legs(head: Head, r: ValueGram, delta: ValueGram) -> tuple[Gram, Gram]:
-    """(query's leg without its factor delta, key's leg) [C, B, T, T]; r, delta [1, B, T, T]:
-    Grams of values and of the output's cotangents."""
-    parts, norms = _Parts(head, r), head.norms
-    if norms is None:
-        return _turned_back(head, functools.partial(_plain, parts, delta), head.keys, head.queries)
-    query, key = (
-        _turned_back(head, functools.partial(_plain, parts, delta), head.keys, head.queries)
-        if norms.x_a is None
-        else _projected(head, norms, parts, delta)
-    )
-    return (
-        _sized(query, norms.query_a, norms.query_b),
-        _sized(key, norms.key_a, norms.key_b),
-    )
+    """(query's leg without its factor delta, key's leg), sums over heads [B, T, T]; r, delta [B,
+    T, T]: Grams of values and of the output's cotangents."""
+    if r.shape[-1] == 1:  # the softmax of one score is 1, whatever the score
+        zero = jnp.zeros(head.omega_a.shape[1:], dtype=jnp.float64)
+        return zero, zero
+    mixed = _Mixed(head, r)
+    if head.sides is not None:
+        return _query(head, mixed), _key(head, mixed, delta)
+    assert head.queries is not None and head.keys is not None
+    query, key = mixed.query(head.keys), mixed.key(delta[None] * head.queries)
+    if head.norms is not None:
+        norms = head.norms
+        query = _sized(query, norms.query_a, norms.query_b)
+        key = _sized(key, norms.key_a, norms.key_b)
+    return query.sum(axis=0), key.sum(axis=0)
 
 
 def bias(head: Head, r: ValueGram, numbers: Int[np.ndarray, "T T"]) -> Gram:
-    """The leg of a drawn bias without its factor delta: with W = Omega, whatever the cap,
+    """The leg of a drawn bias without its factor delta, sums over heads [B, T, T]: with W = Omega,
+    whatever the cap,
 
         sum_ss' C_tt'[s, s'] 1{(t, s) and (t', s') have one number of the bias}
 
-    so that its sum over t and t', times delta, is the squared gradient of a head's numbers. r [1,
-    B, T, T]; numbers: which of them each pair of tokens has."""
-    whole = head._replace(slope_a=head.omega_a, slope_b=head.omega_b)
-    parts = _Parts(whole, r)
+    so that its sum over t and t', times delta, is the squared gradient of a head's numbers. r [B,
+    T, T]; numbers: which of them each pair of tokens has."""
+    mixed = _Mixed(head, r)
 
     @jax.checkpoint
-    def add(total: Gram, number: Array) -> tuple[Gram, None]:
+    def add(total: Omega, number: Array) -> tuple[Omega, None]:
         inside = (jnp.asarray(numbers) == number)[None, None]
-        u, v = (jnp.where(inside, w, jnp.zeros_like(w)) for w in (parts.wa, parts.wb))
-        return total + parts.query(u, v), None
+        u, v = (jnp.where(inside, w, jnp.zeros_like(w)) for w in (head.omega_a, head.omega_b))
+        return total + mixed.between(u, v), None
 
     start = jnp.zeros_like(head.omega_a + head.omega_b)
-    return jax.lax.scan(add, start, jnp.arange(numbers.max() + 1))[0]
+    return jax.lax.scan(add, start, jnp.arange(numbers.max() + 1))[0].sum(axis=0)
 
 
-def _plain(parts: _Parts, delta: Factor, k: Factor, q: Factor) -> tuple[Gram, Gram]:
-    """Both legs from the Grams of keys and queries alone."""
-    return parts.query_through(k), parts.key(delta * q, parts.wa, parts.wb)
-
-
-def _projected(head: Head, norms: Norms, parts: _Parts, delta: Factor) -> tuple[Gram, Gram]:
-    """Both legs less their parts along the unit vectors that queries and keys are."""
-    assert norms.x_a is not None and norms.x_b is not None
-    wa, wb = parts.wa, parts.wb
-    ua, ub = wa * norms.x_a, wb * norms.x_b
-
-    def across(k: Any, q: Any, y: Any, z: Any) -> tuple[Any, Any]:
-        query, key = _plain(parts, delta, k, q)
-        return (
-            query - parts.query_by_row(ua, wb, y) - parts.query_by_column(wa, ub, z),
-            key - parts.key_by_column(delta, ua, wb, z) - parts.key_by_row(delta, wa, ub, y),
-        )
-
-    query, key = _turned_back(head, across, head.keys, head.queries, norms.y, norms.z)
-    queries, keys = (_sum_back(head, gram) for gram in (head.queries, head.keys))
-    return query + queries * parts.query(ua, ub), key + keys * parts.key(delta, ua, ub)
-
-
-def _turned_back(
-    head: Head, function: Callable[..., tuple[Any, Any]], *grams: Any
-) -> tuple[Gram, Gram]:
-    """Both legs of Grams, of one frequency after the other where positions turn them."""
-    query, key = function(*grams) if head.turns is None else jax.vmap(function)(*grams)
-    return _sum_back(head, query), _sum_back(head, key)
-
-
-def _sum_back(head: Head, leg: Any) -> Any:
-    """Turn each frequency's leg back to where its token was before, and add them."""
-    return leg if head.turns is None else (leg * head.turns[:, None, None]).sum(axis=0)
-
-
-def _sized(gram: Gram, a: Scale, b: Scale) -> Gram:
+def _sized(gram: Omega, a: Float[Array, "#C B T"], b: Float[Array, "#C B T"]) -> Omega:
     """The Gram with a factor for each token of both places."""
     return gram * a[..., :, None] * b[..., None, :]
 
 
-class _Parts:
-    """Sums of u_ts v_t's' c_tt'[s, s'] with further factors, c = r_ss' - right_st' - left_ts' +
-    both_tt' (C is W W' c)."""
+class _Mixed:
+    """Sums over a head's covariance W W' c, c = r_ss' - right_st' - left_ts' + both_tt', by Grams
+    of keys and queries."""
 
     def __init__(self, head: Head, r: ValueGram):
-        self.r, self.wa, self.wb = r, head.slope_a, head.slope_b
-        self.left, self.right = head.omega_a @ r, r @ turned(head.omega_b)  # Omega r, r Omega'^T
+        self.r, self.wa, self.wb = r[None], head.slope_a, head.slope_b
+        # Omega r, r Omega'^T
+        self.left, self.right = head.omega_a @ self.r, self.r @ turned(head.omega_b)
         self.both = self.left @ turned(head.omega_b)
 
-    def query(self, u: Gram, v: Gram) -> Gram:
-        """Sum over s, s'."""
+    def between(self, u: Omega, v: Omega) -> Omega:
+        """Sum over s, s' of u_ts v_t's' c_tt'[s, s'], u and v in place of W and W'."""
         rows, columns = u.sum(axis=-1)[..., :, None], v.sum(axis=-1)[..., None, :]
         return (
             (u @ self.r) @ turned(v)
@@ -139,8 +106,8 @@ class _Parts:
             + self.both * rows * columns
         )
 
-    def query_through(self, k: Factor) -> Gram:
-        """Sum over s, s', times k_ss', of W and W'."""
+    def query(self, k: Shared) -> Omega:
+        """Sum over s, s', times k_ss'."""
         through, v = self.wa @ k, turned(self.wb)
         return (
             (self.wa @ (self.r * k) - self.left * through) @ v
@@ -148,64 +115,60 @@ class _Parts:
             + self.both * (through @ v)
         )
 
-    def query_by_row(self, u: Gram, v: Gram, y: Factor) -> Gram:
-        """Sum over s, s', times y_ts'."""
-        rows, across = u.sum(axis=-1)[..., :, None], y @ turned(v)
-        return (
-            ((u @ self.r) * y) @ turned(v)
-            - (u @ self.right) * across
-            - rows * ((self.left * y) @ turned(v))
-            + self.both * rows * across
-        )
-
-    def query_by_column(self, u: Gram, v: Gram, z: Factor) -> Gram:
-        """Sum over s, s', times z_st'."""
-        columns, down = v.sum(axis=-1)[..., None, :], u @ z
-        return (
-            u @ (z * (self.r @ turned(v)))
-            - (u @ (z * self.right)) * columns
-            - down * (self.left @ turned(v))
-            + self.both * down * columns
-        )
-
-    def key(self, x: Factor, u: Gram, v: Gram) -> Gram:
+    def key(self, x: Shared) -> Omega:
         """Sum over t, t', times x_tt'."""
-        down, across = turned(u) @ x, x @ v
+        down, across = turned(self.wa) @ x, x @ self.wb
         return (
-            self.r * (down @ v)
-            - (down * self.right) @ v
-            - turned(u) @ (across * self.left)
-            + turned(u) @ (x * self.both) @ v
+            self.r * (down @ self.wb)
+            - (down * self.right) @ self.wb
+            - turned(self.wa) @ (across * self.left)
+            + turned(self.wa) @ (x * self.both) @ self.wb
         )
 
-    def key_by_column(self, x: Factor, u: Gram, v: Gram, z: Factor) -> Gram:
-        """Sum over t, t', times x_tt' z_st'."""
-        down = (turned(u) @ x) * z
-        crossed = jnp.einsum(
-            "cbts,cbtu,cbtsu->cbsu",
-            u,
-            self.left,
-            jnp.einsum("cbtw,cbsw,cbwu->cbtsu", x + 0 * u, z, v),
-        )
-        return (
-            self.r * (down @ v)
-            - (down * self.right) @ v
-            - crossed
-            + ((turned(u) @ (x * self.both)) * z) @ v
-        )
 
-    def key_by_row(self, x: Factor, u: Gram, v: Gram, y: Factor) -> Gram:
-        """Sum over t, t', times x_tt' y_ts'."""
-        across = (x @ v) * y
-        crossed = jnp.einsum(
-            "cbsw,cbwu,cbwsu->cbsu",
-            self.right,
-            v,
-            jnp.einsum("cbts,cbtw,cbtu->cbwsu", u, x + 0 * u, y),
-        )
-        return (
-            self.r * (turned(u) @ across)
-            - crossed
-            - turned(u) @ (self.left * across)
-            + turned(u) @ (y * ((x * self.both) @ v))
-        )
+def _query(head: Head, mixed: _Mixed) -> Gram:
+    """Contract what queries see."""
+    a, b = _seen(head, "query")
+    u = jnp.einsum("cbtfs,bsu->cbtfu", a, mixed.r[0])
+    u = u - a.sum(axis=-1)[..., None] * mixed.left[:, :, :, None]
+    v = b - b.sum(axis=-1)[..., None] * head.omega_b[:, :, :, None]
+    return jnp.einsum("cbtfs,cbufs->btu", u, v) / a.shape[3]
+
+
+def _key(head: Head, mixed: _Mixed, delta: ValueGram) -> Gram:
+    """Contract what sees keys."""
+    a, b = _seen(head, "key")
+    left, right = turned(mixed.left)[:, :, :, None], mixed.right[:, :, :, None]
+    from_b = jnp.einsum("cbuft,bvt->cbufv", b, delta)
+    both = jnp.einsum("cbuft,cbvt->cbufv", b, delta[None] * mixed.both)
+
+    def over(x: Reach, y: Reach) -> Gram:
+        return jnp.einsum("cbsft,cbuft->bsu", x, y) / a.shape[3]
+
+    gram = mixed.r[0] * over(a, from_b)
+    if head.same:  # each other's transpose
+        half = over(a, both / 2 - left * from_b)
+        return gram + half + turned(half)
+    from_a = jnp.einsum("cbsfv,bvt->cbsft", a, delta)
+    return gram + over(a, both - left * from_b) - over(from_a * right, b)
+
+
+def _seen(head: Head, leg: str) -> tuple[Reach, Reach]:
+    """N or P, at both places."""
+    assert head.sides is not None
+    norms, slopes = head.norms, (head.slope_a, head.slope_b)
+    nus = (None, None)
+    if norms is not None:
+        nus = (norms.query_a, norms.query_b) if leg == "query" else (norms.key_a, norms.key_b)
+
+    def reach(side: Side, slope: Omega, nu: Float[Array, "C B T"] | None) -> Reach:
+        own, other, x = side.queries, side.keys, side.x
+        if leg == "key":
+            own, other, x, slope = other, own, turned(x), turned(slope)
+        seen = jnp.swapaxes(relative(other, head.angle), -1, -2)
+        if nu is not None:
+            seen, slope = seen - x[:, :, :, None] * own[..., None], slope * nu[..., None]
+        return slope[:, :, :, None] * seen
+
+    a, b = (reach(*given) for given in zip(head.sides, slopes, nus, strict=True))
+    return a, b

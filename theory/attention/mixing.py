@@ -69,8 +69,6 @@ def backward(
             for leg in plain
         }
     value = jnp.einsum("cbts,cbtu->bsu", head.omega_a, delta[None] @ head.omega_b)
-    query, key = legs(head, r[None], delta[None])
-    found = {"value": value, "query": query.sum(axis=0), "key": key.sum(axis=0)}
-    if numbers is None:
-        return found
-    return found | {"bias": bias(head, r[None], numbers).sum(axis=0)}
+    query, key = legs(head, r, delta)
+    found = {"value": value, "query": query, "key": key}
+    return found if numbers is None else found | {"bias": bias(head, r, numbers)}

@@ -28,24 +28,22 @@ from sigprop.language.scores import Scores
 from sigprop.theory.attention.draws import Points
 from sigprop.theory.attention.heads import (
     Bias,
+    Coordinates,
     Factor,
     Form,
     Head,
-    Kept,
     Leg,
     Norms,
-    Number,
     Omega,
+    Side,
     factor,
     softmax,
 )
+from sigprop.theory.attention.positions import Angle, positions, rotated
 
-CHUNK = 2**22  # numbers in one chunk of sampled heads
+CHUNK = 2**17  # numbers in one chunk of sampled heads: about what a core's cache holds
 
 Normals = Float[Array, "C R sides d"]
-Coordinates = Float[Array, "C B T d"]
-Turned = Float[Array, "C B T 2 half"]
-"""Coordinates as complex numbers, real and imaginary parts."""
 
 
 def expectation(
@@ -62,24 +60,25 @@ def expectation(
 
     same: the two places are one application (then a and b coincide).
     """
-    over = functools.partial(_of_kind, scores, points, query, key, same, function)
+    over = functools.partial(_of_kind, scores, query, key, same, function)
     if form.kinds == 1:
-        return over(form)
+        return over(form, points)
+    own = None if scores.uniform else points
     sums = jax.lax.map(
-        lambda biases: over(form._replace(bias_a=biases[0][None], bias_b=biases[1][None])),
-        (form.bias_a, form.bias_b),
+        lambda of: over(form._replace(bias_a=of[0][None], bias_b=of[1][None]), of[2]),
+        (form.bias_a, form.bias_b, own),
     )
     return jax.tree.map(lambda leaf: leaf.mean(axis=0), sums)
 
 
 def _of_kind(
     scores: Scores,
-    points: Points | Normals | None,
     query: Leg,
     key: Leg,
     same: bool,
     function: Callable[[Head], Any],
     form: Form,
+    points: Points | Normals | None,
 ) -> Any:
     """Take the mean over heads of one kind."""
     if scores.uniform and form.drawn is None:
@@ -123,19 +122,19 @@ class _Pair(NamedTuple):
     def numbers(self, coordinates: int) -> int:
         """Count the numbers that one sampled head of so many coordinates takes."""
         scores, (batch, tokens) = self.scores, self.query.ab.shape[:2]
-        wider = tokens if scores.rotary or scores.qk_norm else 1
-        count = batch * tokens * max(2 * tokens, coordinates) * wider
-        return count * int(scores.head_dim) if scores.rotary and scores.qk_norm else count
+        vectors = (scores.rotary or scores.qk_norm) and math.isfinite(scores.head_dim)
+        return batch * tokens * (tokens if vectors else 2) * max(tokens, coordinates)
 
 
 class _Sampled(NamedTuple):
     """Heads before their softmax: each place's scores over exp(log), and fields of ``Head``."""
 
     scores: list[Omega]
-    queries: Kept
-    keys: Kept
-    turns: Float[Array, "d T T"] | None = None
+    queries: Omega | None = None
+    keys: Omega | None = None
     norms: Norms | None = None
+    sides: tuple[Side, Side] | None = None
+    angle: Angle | None = None
 
 
 def _head(pair: _Pair, z: Points) -> Head:
@@ -165,7 +164,8 @@ def _biases(form: Form, z: Float[Array, "C 2 buckets"] | None) -> tuple[Bias | N
     first, other = (z[:, place][:, drawn.numbers][:, None] for place in range(2))
     tie = jnp.broadcast_to(drawn.tie, drawn.sd_b.shape)[None]
     both = drawn.sd_a[None] * first, drawn.sd_b[None] * (tie * first + (1 - tie) * other)
-    return tuple(own if add is None else own + add for own, add in zip(both, fixed, strict=True))
+    a, b = (own if add is None else own + add for own, add in zip(both, fixed, strict=True))
+    return a, b
 
 
 def _zero(pair: _Pair, count: int) -> _Sampled:
@@ -181,7 +181,7 @@ def _gaussian(pair: _Pair, z: Normals) -> _Sampled:
         pair, norms = _unit(pair)
     mixed = jnp.einsum("bti,cij->cbtj", pair.a, z[:, :, 0, : pair.a.shape[-1]])
     s = [jnp.einsum("cbtj,bsj->cbts", mixed[:, :, rows], pair.b[:, rows]) for rows in pair.places]
-    return _Sampled(s, pair.query.ab[None], pair.key.ab[None], None, norms)
+    return _Sampled(s, pair.query.ab[None], pair.key.ab[None], norms)
 
 
 def _unit(pair: _Pair) -> tuple[_Pair, Norms]:
@@ -206,28 +206,29 @@ def _dotted(pair: _Pair, normals: Normals) -> _Sampled:
         size = min(pair.a.shape[-1], size)
     q = jnp.einsum("bti,cij->cbtj", pair.a, normals[:, :, 0, :size])
     k = jnp.einsum("bti,cij->cbtj", pair.b, normals[:, :, 1, :size])
-    norms, turns = None, None
+    norms, angle = None, None
     if scores.qk_norm:
         (q, nu_q), (k, nu_k) = (_normalised(x, d) for x in (q, k))
         first, last = pair.places[0], pair.places[-1]
         norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last])
-    qs, ks = ([x[:, :, rows] for rows in pair.places] for x in (q, k))
     if scores.rotary:
         angle = positions(pair.tokens, scores, pair.form.base)
-        qs, ks = ([rotated(x, angle) for x in xs] for xs in (qs, ks))
-        turns = _turns(angle)
-    over = _frequencies if scores.rotary else _overlap
-    inner = [over(x, y) / d for x, y in zip(qs, ks, strict=True)]
-    if scores.rotary:
-        inner = [x[: int(d) // 2].sum(axis=0) for x in inner]
-    queries, keys = (over(x[0], x[-1]) / d for x in (qs, ks))
-    if norms is not None:
-        y, z = over(qs[0], ks[-1]) / d, over(ks[0], qs[-1]) / d
-        norms = norms._replace(x_a=inner[0], x_b=inner[-1], y=y, z=z)
-    elif not scores.rotary:
-        # coordinates that no query sees, by their mean
-        keys = keys + (1 - size / d) * pair.key.ab[None]
-    return _Sampled([x * d**0.5 for x in inner], queries, keys, turns, norms)
+    sides = [_side(q[:, :, rows], k[:, :, rows], d, angle) for rows in pair.places]
+    inner = [side.x * d**0.5 for side in sides]
+    a, b = sides[0], sides[-1]
+    if scores.rotary or scores.qk_norm:
+        return _Sampled(inner, norms=norms, sides=(a, b), angle=angle)
+    # coordinates that no query sees, by their mean
+    unseen = (1 - size / d) * pair.key.ab[None]
+    return _Sampled(
+        inner, _overlap(a.queries, b.queries) / d, _overlap(a.keys, b.keys) / d + unseen
+    )
+
+
+def _side(q: Coordinates, k: Coordinates, d: float, angle: Angle | None) -> Side:
+    """Multiply the queries and keys of one place, turned by their positions, over d."""
+    turned = (q, k) if angle is None else (rotated(q, angle), rotated(k, angle))
+    return Side(q, k, _overlap(*turned) / d)
 
 
 def _normalised(
@@ -244,44 +245,9 @@ def _normalised(
     return x * factor[..., None], factor
 
 
-def positions(
-    tokens: int, scores: Scores, base: Number | float | None
-) -> Float[Array, "half {tokens}"]:
-    """Rotary angles [d/2, T]: theta_j t = base^(-2j/m) t of the m coordinates that are turned, 0 of
-    the others (which coordinates are a pair does not matter: they are alike)."""
-    assert base is not None
-    size, turned = int(scores.head_dim), scores.turned_features
-    frequency = jnp.reshape(base, (1,)) ** (
-        -2 * jnp.arange(turned // 2, dtype=jnp.float64) / turned
-    )
-    frequency = jnp.pad(frequency, (0, (size - turned) // 2))
-    return frequency[:, None] * jnp.arange(tokens, dtype=jnp.float64)[None]
-
-
-def rotated(x: Coordinates, angle: Float[Array, "half T"]) -> Turned:
-    """Coordinates j and j + d/2 of x [C, B, T, d] as one complex number, turned by each token's
-    angle [d/2, T]: [C, B, T, 2, d/2]."""
-    first, second = jnp.split(x, 2, axis=-1)
-    cos, sin = (f(angle).T[None, None] for f in (jnp.cos, jnp.sin))
-    return jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-2)
-
-
-def _turns(angle: Float[Array, "half T"]) -> Float[Array, "d T T"]:
-    """Return what turns a sum over frequencies back to where the tokens were before."""
-    back = angle[:, :, None] - angle[:, None, :]
-    return jnp.concatenate([jnp.cos(back), -jnp.sin(back)])
-
-
 def _overlap(x: Coordinates, y: Coordinates) -> Omega:
     """Multiply each token's coordinates in x by each token's in y."""
     return jnp.einsum("cbtj,cbsj->cbts", x, y)
-
-
-def _frequencies(x: Turned, y: Turned) -> Float[Array, "d C B T T"]:
-    """[d, C, B, T, T] of x^* y, x and y [C, B, T, 2, d/2]: the real parts by frequency, then the
-    imaginary ones."""
-    quarter = jnp.stack([y[..., 1, :], -y[..., 0, :]], axis=-2)
-    return jnp.concatenate([jnp.einsum("cbtpj,cbspj->jcbts", x, z) for z in (y, quarter)])
 
 
 def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:

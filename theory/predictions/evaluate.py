@@ -68,7 +68,8 @@ def unscaled(value: float, log: float) -> float | None:
 class Evaluated(NamedTuple):
     """The rows: values, scales (what a deviation is divided by, docs/verdict.md, step 2),
     errors, and with learned modulators the standard deviations between networks (of forward
-    rows; else None); statuses, and remarks that say why a value is not there."""
+    rows; else None); statuses, and remarks that say why a value is not there; sampling: the part of
+    the errors that comes of sampled heads or modulators' scores (0 where there are none)."""
 
     values: list[Scaled]
     scales: list[Scaled]
@@ -76,6 +77,7 @@ class Evaluated(NamedTuple):
     sds: list[float | None]
     statuses: list[str]
     remarks: list[str]
+    sampling: list[float | None]
 
     def required(self) -> Evaluated:
         """Return it as it is; raise ``InputError`` where a value is no number."""
@@ -96,6 +98,7 @@ class _Reader(NamedTuple):
     reach: int
     approximation: str | None
     room: Room
+    finer: int
 
     def draws(
         self, seed: int = 0, degree: int = DEGREE, nudge: float = 0.0, tail: float = 1.0
@@ -111,6 +114,7 @@ class _Reader(NamedTuple):
             room=self.room,
             nudge=nudge,
             tail=tail,
+            finer=self.finer,
         )
         return [Values(self.arch, each, nudge) for each in grams]
 
@@ -125,9 +129,10 @@ def evaluate(
     approximation: str | None = None,
     room: Room = Room(),  # noqa: B008 (a tuple)
     sets: int = REPLICATES,
+    finer: int = 1,
 ) -> Evaluated:
     """The rows' wide limits; room: ``program.Room``; sets: of sampled heads or modulators' scores,
-    where there are any.
+    where there are any; finer: times as many heads in each, a power of two.
 
     errors, which add: rounding, relative to the row's diagonals; four times what the rows move by
     when every 1 - cos^2 that was read from rounded Grams is moved by its rounding, and what series
@@ -135,7 +140,7 @@ def evaluate(
     heads or modulators' scores are sampled, the half-width of a 99 % interval (Student's t) over
     ``REPLICATES`` independent sets, whose mean is the value.
     """
-    reader = _reader(arch, rows, approximation, room)
+    reader = _reader(arch, rows, approximation, room)._replace(finer=finer)
     seeds = range(sets if (sampled(arch) or arch.modulators) and approximation is None else 1)
     draws = [reader.draws(seed) for seed in seeds]
     by_draw = [[[values.value(row) for values in each] for row in rows] for each in draws]
@@ -144,8 +149,10 @@ def evaluate(
     statuses, remarks = explain([each.k for each in draws[0]], rows, values, status(arch))
     errors = [_rounding(draws[0][0], row, value) for row, value in zip(rows, values, strict=True)]
     others = _numerical(reader, draws[0], by_set[0])
+    sampling: list[float | None] = [0.0] * len(rows)
     if len(draws) > 1:
-        others.append(_sampling(by_set, values))
+        sampling = _sampling(by_set, values)
+    others.append(sampling)
     for other in others:
         errors = [
             None if error is None or more is None else error + more
@@ -158,7 +165,7 @@ def evaluate(
         for r, row in enumerate(rows)
     ]
     scales = [_scale(draws[0], row, value) for row, value in zip(rows, values, strict=True)]
-    return Evaluated(values, scales, errors, sds, statuses, remarks)
+    return Evaluated(values, scales, errors, sds, statuses, remarks, sampling)
 
 
 def _set_means(
@@ -204,6 +211,7 @@ def _reader(
         max((_reach(row.quantity) for row in rows), default=FORWARD),
         approximation,
         room,
+        1,
     )
 
 

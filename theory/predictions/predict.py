@@ -13,6 +13,7 @@ from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.attention.approximations import check_approximation
 from sigprop.theory.predictions.evaluate import evaluate, unscaled
+from sigprop.theory.predictions.refine import check_error, evaluate_to
 from sigprop.theory.predictions.statuses import DIVERGED, UNDEFINED
 from sigprop.theory.predictions.values import Scaled
 
@@ -29,6 +30,8 @@ def predict(
     quantities: Sequence[str] | None = None,
     applications: Sequence[int] | None = None,
     approximation: str | None = None,
+    *,
+    error: float | None = None,
 ) -> Table:
     """The wide limit of every selected row: value, log_value, error (absolute, numerical), status,
     assumes, and the ``scale`` that a deviation from it is measured in; with a learned modulator
@@ -38,20 +41,29 @@ def predict(
     arch: the description; quantities, applications: see ``rows.select``; approximation: a name of
     ``theory.attention.approximations``: forward rows with attention's expectation replaced by it at
     every application, each with its ``reference``, the wide limit itself, and ``deviation`` =
-    (value - reference)/scale. status 'exact': closed-form kernels, error is rounding; 'quadrature':
-    Hermite series or sampled heads, error as ``evaluate.evaluate`` states it; 'diverged',
-    'undefined': no value, and the note ``remarks`` says where. Raises ``InputError``, and
+    (value - reference)/scale; error: sampled heads are bought until every row's error is at most
+    so much of its scale (of variances relative, of cosines absolute; None: a fixed number of them),
+    and the note ``remarks`` names the row and the cost where that is too many. status 'exact':
+    closed-form kernels, error is rounding; 'quadrature': Hermite series or sampled heads, error as
+    ``evaluate.evaluate`` states it; 'diverged', 'undefined': no value, and the note ``remarks``
+    says where. Raises ``InputError``, and
     ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """
+    check_error(error)
+    if approximation is not None and error is not None:
+        raise InputError(
+            f"error={error} at approximation={approximation}; accepted: one of the two (an "
+            f"approximation samples nothing)"
+        )
     if approximation is not None:
         return _approximated(arch, quantities, applications, check_approximation(approximation))
     rows = select(arch, known(arch, quantities), applications)
     require_rows(arch, quantities, rows)
-    return _table(arch, rows)
+    return _table(arch, rows, error)
 
 
-def _table(arch: Architecture, rows: Sequence[Row]) -> Table:
-    found = evaluate(arch, rows)
+def _table(arch: Architecture, rows: Sequence[Row], target: float | None = None) -> Table:
+    found, short = evaluate_to(arch, rows, target)
     table = []
     for row, value, scale, error, spread, state in zip(
         rows, found.values, found.scales, found.errors, found.sds, found.statuses, strict=True
@@ -70,7 +82,7 @@ def _table(arch: Architecture, rows: Sequence[Row]) -> Table:
         dict(arch.parameters),
         table,
         "predict",
-        notes={"remarks": found.remarks} if found.remarks else None,
+        notes={"remarks": remarks} if (remarks := found.remarks + short) else None,
     )
 
 

@@ -12,6 +12,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.gaussian.begin import begin
+from sigprop.theory.recursion import footprint
 from sigprop.theory.recursion.kernels import DEGREE, modulator_draws, scan_tables
 from sigprop.theory.recursion.passes import GRADIENTS, run
 from sigprop.theory.recursion.program import Program, Room, shared_program
@@ -48,7 +49,8 @@ def _passes(arch: Architecture, program: Program, room: Room) -> dict[str, Any]:
     """Run both passes as far as gradients."""
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     with jax.enable_x64(True):
-        points = tuple(head_draws(law, arch.tokens, 0) for law in program.structure.heads)
+        heads = footprint.amount(arch)._replace(places=2 if program.coupled else 1)
+        points = tuple(head_draws(law, arch.tokens, 0, heads) for law in program.structure.heads)
         out = run(
             program.structure,
             program.coupled,

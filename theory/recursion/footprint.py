@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from sigprop.description.architecture import Architecture
+from sigprop.language.expression import PositionBias
 from sigprop.runtime import memory
-from sigprop.theory.attention.draws import coordinates, law, points
+from sigprop.theory.attention.draws import Amount, coordinates, law, points
 
 # of each of P x P pairs while partners are looked for: two int64 tables, index arrays, masks
 PAIR_BYTES = 34
@@ -20,14 +21,28 @@ DRAWN = 3  # copies of sampled points while they are made
 FLOAT = 8
 
 
+def coupling(arch: Architecture) -> tuple[str, ...]:
+    """The weights whose sharing makes writes, or gradients, of two applications overlap: all but
+    drawn biases on scores. What these act on leaves its branch through a matrix, and reaches it
+    from a matrix on the way back; where those are their own, nothing overlaps."""
+    return tuple(name for name, node in arch.drawn.items() if not isinstance(node, PositionBias))
+
+
+def tied(arch: Architecture) -> bool:
+    """Whether any two applications share a weight that couples them."""
+    return arch.tied and any(
+        len(used) > 1 for name in coupling(arch) for used in arch.applications_of(name).values()
+    )
+
+
 def partners(arch: Architecture) -> int:
     """U, the most steps that share a weight with one, itself not counted."""
     uses = (
         [
-            np.unique(np.asarray(table), return_counts=True)[1].max()
-            for table in arch.slot_tables.values()
+            np.unique(np.asarray(arch.slot_tables[name]), return_counts=True)[1].max()
+            for name in coupling(arch)
         ]
-        if arch.tied
+        if tied(arch)
         else [1]
     )
     return max(int(max(uses)), len(arch.readout.at)) - 1
@@ -63,15 +78,23 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
     return FLOAT * (own + (pairs if most else steps * squares * columns))
 
 
-def draw_bytes(arch: Architecture) -> float:
+def amount(arch: Architecture, finer: int = 1) -> Amount:
+    """How many heads of its attention are sampled, and of how many applications each."""
+    most = partners(arch)
+    return Amount(2 if most else 1, most, finer)
+
+
+def draw_bytes(arch: Architecture, finer: int = 1) -> float:
     """Of the points that attention's scores are averaged over while they are drawn, and of one
     application's scores."""
+    heads = amount(arch, finer)
     laws = {law(node) for block in arch.sub_blocks for node in block.attention}
     entries = [
-        points(found, arch.tokens)
-        * 2
+        points(found, arch.tokens, heads)
+        * found.kinds
+        * heads.places
         * arch.tokens
-        * (2 * coordinates(found.scores, arch.tokens) + arch.tokens)
+        * (2 * coordinates(found.scores, arch.tokens, heads.places) + arch.tokens)
         for found in laws
         if not found.certain
     ]

@@ -98,14 +98,17 @@ def sampled_kernels(
     room: Room = Room(),  # noqa: B008 (a tuple)
     nudge: float = 0.0,
     tail: float = 1.0,
+    finer: int = 1,
 ) -> list[Kernels]:
     """``kernels``, for each draw of the modulators' scores where there are any
-    (``field.draws``), else one. room: of the program; nudge, tail: as ``Resolution`` has them."""
+    (``field.draws``), else one. room: of the program; nudge, tail: as ``Resolution`` has them;
+    finer: times the sampled heads."""
     check_writes(arch)
     program = shared_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
-    _require_memory(arch, program, len(boundaries), reach)
-    points = tuple(head_draws(law, arch.tokens, seed) for law in program.structure.heads)
+    _require_memory(arch, program, len(boundaries), (reach, finer))
+    heads = footprint.amount(arch, finer)._replace(places=2 if program.coupled else 1)
+    points = tuple(head_draws(law, arch.tokens, seed, heads) for law in program.structure.heads)
     with jax.enable_x64(True):
         fineness = Fineness(np.int64(degree), np.float64(nudge), np.float64(tail))
         out = run(
@@ -134,11 +137,13 @@ def _samples(arch: Architecture, out: dict[str, Any]) -> list[dict[str, Any]]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
 
 
-def _require_memory(arch: Architecture, program: Program, boundaries: int, reach: int) -> None:
+def _require_memory(
+    arch: Architecture, program: Program, boundaries: int, run: tuple[int, int]
+) -> None:
     """Raise ``InputError`` where the passes need more memory than there is."""
-    partners, backward = program.partners.shape[1], {FORWARD: 0, GRADIENTS: 1, NTK: 2}[reach]
+    partners, backward = program.partners.shape[1], {FORWARD: 0, GRADIENTS: 1, NTK: 2}[run[0]]
     passes = footprint.pass_bytes(arch, program.steps, partners, boundaries, backward)
-    footprint.require(arch, passes + footprint.draw_bytes(arch))
+    footprint.require(arch, passes + footprint.draw_bytes(arch, run[1]))
 
 
 def modulator_draws(

@@ -180,8 +180,8 @@ def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa
         for name, table in tables.items()
     }
     pairs = (
-        _pairs(_slots(arch, order), used, room.partners)
-        if arch.tied or taps.sum() > 1
+        _pairs(_slots(arch, order), used, footprint.coupling(arch), room.partners)
+        if footprint.tied(arch) or taps.sum() > 1
         else _no_pairs(len(order.kinds), used)
     )
     kinds, application, boundary, _ = order
@@ -252,15 +252,20 @@ def _no_pairs(steps: int, used: dict[str, np.ndarray]) -> _Partners:
     return _Partners(none, none, none, none, empty, empty)
 
 
-def _pairs(slots: dict[str, np.ndarray], used: dict[str, np.ndarray], least: int) -> _Partners:
-    """Make partner tables from 'same slot of some weight', earlier and later, with each pair's
-    place in the forward table."""
+def _pairs(
+    slots: dict[str, np.ndarray],
+    used: dict[str, np.ndarray],
+    coupling: tuple[str, ...],
+    least: int,
+) -> _Partners:
+    """Make partner tables from 'same slot of some weight' that couples, earlier and later, with
+    each pair's place in the forward table."""
     steps = len(next(iter(used.values())))
     same = {
         w: (slots[w][:, None] == slots[w][None, :]) & used[w][:, None] & used[w][None, :]
         for w in used
     }
-    shared = np.any(list(same.values()), axis=0)
+    shared = np.any([same[w] for w in (*coupling, READOUT)], axis=0)
     earlier, place = np.tril(shared, -1), np.cumsum(np.tril(shared, -1), axis=1) - 1
     most = max(int(earlier.sum(axis=1).max()), least)
     partners = _listed(earlier, most, steps)

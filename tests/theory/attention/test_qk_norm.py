@@ -44,10 +44,13 @@ def turn(base: float, size: int) -> np.ndarray:
     ("normal", "base", "size"),
     [(True, None, D), (False, None, D), (True, 3.0, D), (False, 3.0, D), (False, 3.0, 2)],
 )
-def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None, size: int):
-    """One given head at two places: products of jax's gradients by q and k, summed over a basis
-    of values and cotangents, to 1e-11."""
+@pytest.mark.parametrize("same", [False, True])
+def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None, size: int, same: bool):
+    """One given head at two places, or twice at one: products of jax's gradients by q and k, summed
+    over a basis of values and cotangents, to 1e-11."""
     joint, r, delta = gram(2 * T), gram(T), gram(T)
+    if same:
+        joint = np.tile(joint[:T, :T], (2, 2))
     leg = Leg(
         *(jnp.asarray(x[None]) for x in (joint[:T, :T], joint[:T, T:], joint[T:, T:])),
         jnp.zeros(1),
@@ -68,8 +71,9 @@ def test_one_heads_legs_are_its_gradients(normal: bool, base: float | None, size
 
     form = Form(base=None if base is None else jnp.full((1, 1, 1), base))
     turns = np.broadcast_to(np.eye(D), (T, D, D)) if base is None else turn(base, size)
-    ours = expectation(scores, form, jnp.asarray(z), leg, leg, False, sums)
-    q, k = (np.asarray(factor(leg, False))[0] @ z[0, :, x] for x in (0, 1))
+    ours = expectation(scores, form, jnp.asarray(z), leg, leg, same, sums)
+    root = np.asarray(factor(leg, same))[0]
+    q, k = (np.tile(root @ z[0, : len(root), x], (1 + same, 1)) for x in (0, 1))
 
     def output(q: Any, k: Any, v: Any, d: Any) -> Any:
         def unit(x):
