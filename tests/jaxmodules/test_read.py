@@ -148,6 +148,16 @@ def test_a_module_as_it_is():
         assert abs(parameter.law.variance / sd**2 - 1) < 5 * (2 / count) ** 0.5
 
 
+def test_a_module_of_linen_holds_nothing_and_is_a_function_of_itself():
+    """Its laws are those of its initialisers; equinox's and nnx's are measured."""
+    found = sp.read(modules.LinenMlp(1), np.asarray(inputs()))
+    assert found.make is not None
+    assert {p.law.kind for p in found.built.parameters.values()} == {"normal"}
+    given = sp.read(modules.EqxMlp(KEY), np.asarray(inputs()))
+    assert given.make is None
+    assert {p.law.kind for p in given.built.parameters.values()} == {"measured"}
+
+
 NETWORKS: dict[str, Callable[[int], Any]] = {
     "nnx": lambda seed: (lambda rngs: modules.NnxMlp(rngs, 128)(inputs(128)))(nnx.Rngs(seed)),
     "linen": lambda seed: (
