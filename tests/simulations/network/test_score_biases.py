@@ -65,13 +65,13 @@ def test_rows_are_those_of_explicit_heads(kind: str):
     )
     measured = rows_of(engine(arch, WIDTH, rows), 1, 1)[0]
     key = jax.random.fold_in(base_key(arch, WIDTH, 3, 0), np.uint32(0))
-    found = shapes(arch, WIDTH)
-    keys = [jax.random.fold_in(key, i) for i in range(2 + len(found))]
+    known = shapes(arch, WIDTH)
+    keys = [jax.random.fold_in(key, i) for i in range(2 + len(known))]
     normal = [np.asarray(random.normal(k, (TOKENS, WIDTH)), dtype=np.float64) for k in keys[:2]]
     theta = {
         s.name: np.asarray(draw(k, s, np.uint32(0)), dtype=np.float64)
         * np.sqrt(NUMBERS[f"c_{s.name}"] / (WIDTH if len(s.shape) > 1 else 1))
-        for s, k in zip(found, keys[2:], strict=True)
+        for s, k in zip(known, keys[2:], strict=True)
     }
     values, vectors = np.linalg.eigh(arch.input_gram)
     stem, readout = (vectors * np.sqrt(values)) @ normal[0], normal[1]
@@ -85,19 +85,21 @@ def test_rows_are_those_of_explicit_heads(kind: str):
             lambda theta, h: jnp.sum(readout * out(theta, h)), argnums=(0, 1)
         )(theta, stem)
         last = np.asarray(out(theta, stem))
-    states, gradients = [stem, last], [np.asarray(by_state), readout]
+    found = (np.array([stem, last]), np.array([np.asarray(by_state), readout]), by_weight)
     for row, value in zip(rows, measured, strict=True):
-        a, t, s = row.application or 0, row.token or 0, row.token_2 or 0
-        if row.quantity == "weight_gradient":
-            square = float((np.asarray(by_weight[row.group]) ** 2).sum())
-            # matrices as a mean over entries of W/sqrt(n_in), numbers of biases as a sum
-            each = {"k": GROUP, "v": GROUP}.get(row.group or "", 1)
-            per = WIDTH if row.group == "b" else WIDTH * WIDTH / each
-            expected = square / per
-        else:
-            vectors_at = states if row.quantity == "token_covariance" else gradients
-            expected = vectors_at[a][t] @ vectors_at[a][s] / WIDTH
-        assert value == pytest.approx(expected, rel=1e-4, abs=2e-5), row
+        assert value == pytest.approx(expected(row, *found), rel=1e-4, abs=2e-5), row
+
+
+def expected(row: Any, states: np.ndarray, gradients: np.ndarray, by_weight: Any) -> float:
+    """A row's value; squared gradients of matrices are means over outputs (keys and values have
+    fewer) of W over the root of its fan-in, those of a bias's numbers sums over all of them."""
+    a, t, s = row.application or 0, row.token or 0, row.token_2 or 0
+    if row.quantity == "weight_gradient":
+        outputs = WIDTH / (GROUP if row.group in ("k", "v") else 1)
+        square = float((np.asarray(by_weight[row.group]) ** 2).sum())
+        return square / WIDTH / (1 if row.group == "b" else outputs)
+    vectors = states if row.quantity == "token_covariance" else gradients
+    return float(vectors[a][t] @ vectors[a][s] / WIDTH)
 
 
 def test_every_application_of_a_slot_has_the_same_numbers():
