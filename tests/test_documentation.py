@@ -215,6 +215,7 @@ def check_comment(comment: str, value: Any) -> None:
 def registered() -> Iterator[None]:
     """What a page registers is known in its session only: other tests list what the package
     registers."""
+    assert sp.architectures.mlp  # the package's own are there, whichever page comes first
     before = set(registry.registered())
     yield
     for added in set(registry._ENTRIES) - before:
