@@ -45,12 +45,12 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 def points(scores: Scores, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
     """How many points a replicate has: a power of two that keeps an expectation near ``WORK``
-    operations, times ``amount.finer``; several partners take about as much together as one
+    operations, times ``amount.finer``; several partners take about as much together as two
     would."""
     if scores.uniform:
         return 1
     work = WORK * (NORMALISED if scores.qk_norm else 1)
-    count = min(MOST, work / _forward_work(scores, tokens)) / max(1, amount.partners)
+    count = min(MOST, work / _forward_work(scores, tokens)) / max(1.0, amount.partners / 2)
     return amount.finer * max(FEWEST, 2 ** math.floor(math.log2(count)))
 
 
