@@ -112,7 +112,8 @@ def factor(leg: Leg, same: bool) -> Factor:
         gram = jnp.concatenate(
             [jnp.concatenate([leg.aa, leg.ab], -1), jnp.concatenate([turned, leg.bb], -1)], -2
         )
-    values, vectors = jnp.linalg.eigh((gram + jnp.swapaxes(gram, -1, -2)) / 2)
+    # one by one: on two cores, two batches at once wait for each other's threads for ever (jaxlib)
+    values, vectors = jax.lax.map(jnp.linalg.eigh, (gram + jnp.swapaxes(gram, -1, -2)) / 2)
     return (vectors * jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[..., None, :])[
         ..., ::-1
     ]
