@@ -121,7 +121,7 @@ def inspect(
     show(table, chosen)
     if plot is not None:
         table.plot(plot)
-    return CODES[table.verdict or ""]
+    return CODES[table.verdict] if table.verdict else 0
 
 
 def _named(

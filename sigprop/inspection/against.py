@@ -4,6 +4,7 @@ fresh ones, row by row, parameters included."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,28 @@ def compare(
     given = _ran(found, range(first, first + (1 if found.make is None else networks)), reported)
     rows = _judged(given, band)
     verdict = REJECTED if any(row["verdict"] == REJECTED for row in rows) else INCONCLUSIVE
-    notes: dict[str, Any] = {"samples": len(given), "reference_samples": seeds}
+    notes: dict[str, Any] = {
+        "samples": len(given),
+        "reference_samples": seeds,
+        "remarks": _explained(rows),
+    }
     if verdict == INCONCLUSIVE and found is not meant:
-        notes |= _needed(found, meant, rows)
+        needed = _needed(found, meant, rows)
+        notes |= needed | {"remarks": notes["remarks"] + needed["remarks"]}
     return table(found, rows, verdict, notes)
+
+
+def _explained(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the columns are, and where a change shows first."""
+    said = [
+        "deviation: of the logarithm from its mean over fresh networks (of cosines: itself); sd: "
+        "one network's; band: what all rows of a fresh one lie within at once, 99 %"
+    ]
+    first = next((row for row in rows if row["verdict"] == REJECTED), None)
+    if first is not None:
+        place = first["module"] or "the stem"
+        said.append(f"first outside, from the stem on: {first['quantity']} at {place}")
+    return said
 
 
 def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, float]]:
@@ -169,6 +188,7 @@ def _judged(given: list[dict[Row, float]], band: list[dict[Row, float]]) -> list
             "deviation": float(d),
             "sd": float(s),
             "band": float(far * one),
+            "tolerance": float(far * one),
             "limit": float(far),
             "verdict": REJECTED if abs(d) > far * one else INCONCLUSIVE,
         }

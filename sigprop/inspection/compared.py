@@ -125,6 +125,20 @@ def predictions(
     return found, list(notes.get("remarks", ()))
 
 
+def _copied(reading: Reading, name: str, used: Sequence[int]) -> bool:
+    """Tell whether the applications that share a slot have parameters of their own in it, which
+    start as copies."""
+    drawn = [_drawn(reading, name, at).parameter for at in used]
+    return len({reading.built.same.get(parameter, parameter) for parameter in drawn}) > 1
+
+
+def _drawn(reading: Reading, name: str, at: int) -> Any:
+    """What a weight of the description is at an application."""
+    application = reading.applications[at]
+    (own,) = (key for key, given in application.names.items() if given == name)
+    return application.weights[own]
+
+
 def _mean(values: Sequence[Value]) -> Value:
     """The mean of numbers, and of their errors, which may all have one sign."""
     count = len(values)
@@ -141,9 +155,9 @@ def _of_parameters(reading: Reading, slots: Mapping[tuple[Any, Any], Value]) -> 
     fans: dict[str, int] = {}
     for name in arch.weights:
         for used in arch.applications_of(name).values():
-            application = reading.applications[used[0]]
-            (own,) = (key for key, given in application.names.items() if given == name)
-            drawn = application.weights[own]
+            if _copied(reading, name, used):
+                continue  # each copy has its own gradient, theory the sum of all
+            drawn = _drawn(reading, name, used[0])
             fans[drawn.parameter] = drawn.fan_in
             value = slots.get((name, used[0]))
             if value is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +30,9 @@ def inspect(
     example: Any = None,
     *,
     seeds: int = 4,
-    widths: Sequence[int] = (),
+    widths: int | Sequence[int] = (),
     weights: Any = None,
-    quantities: Sequence[str] = JUDGED,
+    quantities: str | Sequence[str] = JUDGED,
     tolerances: dict[str, float] | None = None,
     error: float | None = None,
     progress: Progress | None = None,
@@ -51,6 +52,8 @@ def inspect(
     with 99 % outside). Raises ``InputError`` as ``read`` does. Source: docs/verdict.md
     (tests/inspection).
     """
+    quantities = (quantities,) if isinstance(quantities, str) else (*quantities,)
+    widths = (widths,) if isinstance(widths, int) else (*widths,)
     _check(quantities, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
     readings = _readings(model, example, widths)
@@ -58,7 +61,7 @@ def inspect(
         readings = [_with(found, weights) for found in readings]
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
-    rungs = [_rung(found, (*quantities,), seeds, error, reported) for found in readings]
+    rungs = [_rung(found, quantities, seeds, error, reported) for found in readings]
     rows = _rows(rungs, limits)
     count = rungs[-1].values.shape[0]
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
@@ -66,7 +69,9 @@ def inspect(
     more: dict[str, Any] = (
         {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
     )
-    more["remarks"] = list(dict.fromkeys(remark for rung in rungs for remark in rung.remarks))
+    more["remarks"] = _needed(rows, rungs, limits) + list(
+        dict.fromkeys(remark for rung in rungs for remark in rung.remarks)
+    )
     return table(readings[-1], rows, verdict, {"samples": count, "tolerances": tolerated} | more)
 
 
@@ -119,7 +124,7 @@ def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
         return [read(model, example)]
     found: list[Reading] = []
     for width in sorted(set(widths)):
-        given = example(width) if callable(example) else example
+        given = example(width) if _of_width(example) else example
         found.append(read(_at(model, width), given))
         if len(found[-1].paths) != len(found[0].paths):
             raise InputError(
@@ -132,6 +137,11 @@ def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
             f"function of the width"
         )
     return found
+
+
+def _of_width(example: Any) -> bool:
+    """Tell whether an example is a function of the width."""
+    return isfunction(example) and bool(signature(example).parameters)
 
 
 def _with(found: Reading, module: Any) -> Reading:
@@ -221,7 +231,10 @@ def _rows(rungs: Sequence[_Rung], limits: dict[str, float]) -> list[dict[str, An
     """Every row of the widest networks, with its verdict where there is more than one network."""
     last = rungs[-1]
     interval = _interval(rungs) if len(last.values) > 1 else None
-    mean, deviation = last.values.mean(axis=0), last.deviations.mean(axis=0)
+    deviation = last.deviations.mean(axis=0) if interval is None else interval.a
+    mean = last.values.mean(axis=0)
+    if len(rungs) > 1:
+        mean = np.array([of.value for of in last.theory]) + deviation * last.scale
     found: list[dict[str, Any]] = []
     for r, (row, theory) in enumerate(zip(last.rows, last.theory, strict=True)):
         shown: dict[str, Any] = {
@@ -232,7 +245,7 @@ def _rows(rungs: Sequence[_Rung], limits: dict[str, float]) -> list[dict[str, An
             "se": None if interval is None else float(interval.se[r] * last.scale[r]),
             "theory": theory.value,
             "error": theory.error,
-            "deviation": float(deviation[r] if interval is None else interval.a[r]),
+            "deviation": float(deviation[r]),
         }
         if interval is not None:
             shown |= {name: float(interval.arrays[name][r]) for name in ENDS}
@@ -252,6 +265,24 @@ def _interval(rungs: Sequence[_Rung]) -> Interval:
     weight = fit.weights(x, variance, 1)
     wide = sum(abs(w) * rung.error for w, rung in zip(weight[0], rungs, strict=True))
     return Interval.of(fit.fit(moments, weight), np.asarray(wide), 1)
+
+
+def _needed(
+    rows: Sequence[dict[str, Any]], rungs: Sequence[_Rung], limits: dict[str, float]
+) -> list[str]:
+    """How many networks would decide the inconclusive row that takes most, if it stays where it
+    is."""
+    open_rows = [r for r, row in enumerate(rows) if row.get("verdict") == INCONCLUSIVE]
+    if not open_rows:
+        return []
+    interval, count = _interval(rungs), len(rungs[-1].values)
+    factors = {r: interval.factor(limits[rows[r]["quantity"]])[r] for r in open_rows}
+    worst = max(factors, key=lambda r: factors[r])
+    row, place = rows[worst], rows[worst]["module"] or "the stem"
+    if not math.isfinite(factors[worst]):
+        return [f"inconclusive: no number of networks decides {row['quantity']} at {place}"]
+    seeds = math.ceil(count * max(factors[worst], 1.0)) + 1
+    return [f"inconclusive: about {seeds} seeds would decide {row['quantity']} at {place}"]
 
 
 def _verdict(interval: Interval, row: int, tolerance: float) -> str:

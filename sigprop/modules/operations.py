@@ -140,7 +140,7 @@ def _of_two(terms: Terms, node: Any, name: str, alpha: float) -> Term:
         if isinstance(other, Fixed) and name in ("add", "mul"):
             return (Offset if name == "add" else Weighted)(node, one, other)
         parameter, function = base(other)
-        if not isinstance(parameter, Weight) or len(parameter.shape) != 1:
+        if not isinstance(parameter, Weight) or any(n != 1 for n in parameter.shape[:-1]):
             continue
         if not isinstance(one, (Weight, Embedding, Source)):
             if name == "mul":

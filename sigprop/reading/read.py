@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,14 @@ def read(model: Any, example: Any) -> Reading:
     model: a function that returns a ``torch.nn.Module``, or a module of flax.nnx, flax.linen or
     equinox (its initialisers are recorded or traced, no memory is taken for parameters), or a
     module (the mean and variance of what each parameter holds); example: what it is called with,
-    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input. Half
-    precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError`` for an
-    operation without a rule, a law that is not known, a module without a residual stream, or of
-    several outputs that are not one stream's. Source: derived (tests/reading, tests/jaxmodules).
+    a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input, or a
+    function that returns one of these. Half precision is read as float32, and said. Returns a
+    ``Reading``. Raises ``InputError`` for an operation without a rule, a law that is not known, a
+    module without a residual stream, or of several outputs that are not one stream's. Source:
+    derived (tests/reading, tests/jaxmodules).
     """
+    if isfunction(example):
+        example = example()
     if _of_jax(model, example):
         return _through_jax(model, example)
     require("torch")

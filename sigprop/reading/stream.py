@@ -21,6 +21,7 @@ from sigprop.modules.terms import (
     Plus,
     Pointwise,
     Shift,
+    Softmax,
     Term,
     Unknown,
     Weight,
@@ -73,10 +74,11 @@ def stream(output: Term) -> Stream:
         steps.append(Step(state, factor, writes, term, after, tuple(norms)))
         term = after = state
         norms = []
-    if not steps and isinstance(term, Unknown):
+    unknown = next((of for of in (term, *reversed(head)) if isinstance(of, Unknown)), None)
+    if not steps and unknown is not None:
         raise InputError(
-            f"{where(term)}: operation {term.operation} has no rule, and the residual stream ends "
-            f"there; accepted: sums, norms and a head above it"
+            f"{where(unknown)}: operation {unknown.operation} has no rule, and the residual stream "
+            f"ends there; accepted: sums, norms and a head above it"
         )
     if not steps:
         raise InputError(
@@ -150,17 +152,20 @@ def _multiple(term: Term) -> bool:
 
 
 def _to_the_stream(output: Term) -> tuple[tuple[Term, ...], Term]:
-    """Walk from the output through a head (matrices, activations, a choice of tokens) to the first
-    norm or sum."""
+    """Walk from the output through a head (whatever is computed from one thing alone: matrices,
+    activations, pooled or chosen tokens) to the first norm or sum."""
     passed: list[Term] = []
     term = output
-    while isinstance(term, (Matrix, Pointwise, Part, Gain, Shift)):
+    while isinstance(term, (Matrix, Pointwise, Part, Gain, Shift, Softmax, Unknown)):
         if isinstance(term, (Gain, Shift)) and isinstance(_below(term), Plus):
             break
-        if _multiple(term) and isinstance(term.of, Plus):
+        if isinstance(term, Pointwise) and _multiple(term) and isinstance(term.of, Plus):
+            break
+        below = [of for of in term.inside if not isinstance(of, (Fixed, Weight))]
+        if len(below) != 1:
             break
         passed.append(term)
-        term = term.of
+        term = below[0]
     return tuple(passed), term
 
 

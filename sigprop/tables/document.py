@@ -16,6 +16,7 @@ KEYS = (
     "steps",
     "application",
     "application_2",
+    "module",
     "token",
     "token_2",
     "input",

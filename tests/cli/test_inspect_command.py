@@ -126,3 +126,15 @@ def test_a_missing_package_is_one_line(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(["inspect", f"{file}:build"]) == 2
     assert "pip install 'sigprop[torch]'" in capfd.readouterr().err
+
+
+def test_a_folder_with_trained_weights(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """Rows without a verdict, and exit code 0."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(n_layer=1, n_embd=64, n_head=2, vocab_size=200)
+    transformers.GPT2Model(config).save_pretrained(tmp_path)
+    words = ["inspect", str(tmp_path), "--tokens", "3", "--quantity", "residual_variance"]
+    assert run([*words, "--json"]) == 0
+    out, _ = capfd.readouterr()
+    table = json.loads(out[out.index("{") :])
+    assert len(table["rows"]) == 3 and table.get("verdict") is None

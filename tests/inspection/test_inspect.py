@@ -7,6 +7,8 @@ probability 5 %, one that is exact is rejected with probability 1 % at most.
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -407,3 +409,49 @@ def test_biases_of_queries_keys_and_values():
     )
     assert table.verdict == "confirmed"
     assert {"0.qkv.bias", "1.out.bias"} <= {row["module"] for row in table}
+
+
+def test_copies_have_gradients_of_their_own():
+    """Layers that start as copies: theory has the sum of their gradients, so their parameters have
+    no row; those of one parameter that two applications use have it."""
+
+    def copies(tied: bool) -> Callable[[], Any]:
+        def make() -> Any:
+            first = modules.Residual(1, WIDTH)
+            second = first if tied else copy.deepcopy(first)
+            return nn.Sequential(first, second)
+
+        return make
+
+    tied = sp.inspect(copies(True), inputs(WIDTH), seeds=12, quantities="weight_gradient")
+    assert len(tied) == 4 and tied.verdict != "rejected"
+    refused(
+        lambda: sp.inspect(copies(False), inputs(WIDTH), quantities="weight_gradient"),
+        "weight_gradient",
+        "no row",
+    )
+
+
+def test_what_would_decide_is_said(reading: Reading):
+    """Two networks decide nothing at 2 %; with about as many as are named, it is decided."""
+    tolerances = {"residual_variance": 0.03}
+    table = sp.inspect(reading, seeds=3, quantities="residual_variance", tolerances=tolerances)
+    (remark,) = (line for line in table.notes["remarks"] if line.startswith("inconclusive"))
+    seeds = int(re.search(r"about (\d+) seeds", remark)[1])  # type: ignore[index]
+    assert 3 < seeds < 200
+    assert "residual_variance at blocks." in remark
+
+
+def test_with_widths_what_is_measured_is_extrapolated():
+    """measured is theory (1 + deviation), to which its standard error belongs; one width and an
+    example without arguments are taken as they come."""
+    table = sp.inspect(
+        of_width,
+        lambda width: inputs(width),
+        widths=(192, 384),
+        seeds=4,
+        quantities="write_variance",
+    )
+    for row in table:
+        assert row["measured"] == pytest.approx(row["theory"] * (1 + row["deviation"]), rel=1e-12)
+    refused(lambda: sp.inspect(of_width, lambda: inputs(64), widths=64), "widths=64")

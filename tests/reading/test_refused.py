@@ -72,15 +72,36 @@ def test_an_operation_without_a_rule_says_its_name():
     refused(lambda: Stack(Branch(OPERATIONS["cumsum"])), inputs(), "blocks.1: operation cumsum")
 
 
-def test_a_head_that_has_no_rule_is_named():
-    """The stream is not found below it: the operation is what the message is about."""
-    model = lambda: nn.Sequential(modules.initialised(modules.Residual(1)), nn.Flatten(), Pool())  # noqa: E731
-    refused(model, inputs()[None], "operation mean")
+@pytest.mark.parametrize("pool", ["mean", "sum", "softmax"])
+def test_a_head_is_passed_over(pool: str):
+    """Pooled tokens, probabilities: what stands above the last state is no part of the stream."""
+    function = {
+        "mean": lambda x: x.mean(1),
+        "sum": lambda x: x.sum(1),
+        "softmax": lambda x: x[:, -1].softmax(-1),
+    }[pool]
+
+    def model() -> Any:
+        return nn.Sequential(modules.initialised(modules.Residual(2)), Applied(function))
+
+    assert len(sp.read(model, inputs()[None]).paths) == 2
 
 
-class Pool(nn.Module):
+def test_an_operation_above_no_stream_is_named():
+    """Where nothing is added to a state, the operation is what the message is about."""
+    model = lambda: nn.Sequential(nn.Linear(WIDTH, WIDTH), Applied(lambda x: x.cumsum(1)))  # noqa: E731
+    refused(model, inputs()[None], "operation cumsum")
+
+
+class Applied(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+
     def forward(self, x: Any) -> Any:
-        return x.mean(0)
+        return self.function(x)
 
 
 @pytest.mark.parametrize(
