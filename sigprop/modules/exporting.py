@@ -236,4 +236,43 @@ def _graph(program: Any, example: Example) -> Graph:
     }
     (output,) = (node for node in module.graph.nodes if node.op == "output")
     outputs = [node for node in output.args[0] if isinstance(node, torch.fx.Node)]
-    return Graph(module, named, tensors, inputs, outputs)
+    graph = Graph(module, named, tensors, inputs, outputs)
+    _without_mutation(graph)
+    return graph
+
+
+def _without_mutation(graph: Graph) -> None:
+    """Let operations in place return what they write instead (a state that ``x += f(x)`` overwrote
+    could not be measured). Raises ``InputError`` for a part of a tensor that is overwritten and
+    used again as a whole."""
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        target = None if graph.constant(node) else _functional(node.target)
+        if target is None:
+            continue
+        whole = _whole(node.args[0])
+        if whole is not node.args[0] and any(order[user] > order[node] for user in whole.users):
+            raise InputError(
+                f"{whole.name}: {node.name} overwrites a part of it, and it is used again; "
+                f"accepted: operations in place on whole tensors"
+            )
+        node.target = target
+
+
+def _whole(node: Any) -> Any:
+    """What a node is a view of."""
+    schema = getattr(node.target, "_schema", None)
+    returned = schema.returns[0].alias_info if schema is not None and schema.returns else None
+    if returned is None or returned.is_write:
+        return node
+    return _whole(node.args[0])
+
+
+def _functional(target: Any) -> Any:
+    """Return the operation that returns what this one writes into its first argument; None where
+    it writes nothing, or there is none."""
+    schema = getattr(target, "_schema", None)
+    if schema is None or not schema.name.endswith("_") or schema.name.endswith("__"):
+        return None
+    packet = getattr(torch.ops.aten, schema.name.split("::")[1].removesuffix("_"), None)
+    return getattr(packet, schema.overload_name or "default", None)

@@ -455,3 +455,54 @@ def test_with_widths_what_is_measured_is_extrapolated():
     for row in table:
         assert row["measured"] == pytest.approx(row["theory"] * (1 + row["deviation"]), rel=1e-12)
     refused(lambda: sp.inspect(of_width, lambda: inputs(64), widths=64), "widths=64")
+
+
+class InPlace(nn.Module):
+    """x += f(x), the sum of two branches added in place, a relu in place."""
+
+    def __init__(self, mutate: bool) -> None:
+        super().__init__()
+        self.up, self.down, self.side = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
+        self.mutate = mutate
+
+    def forward(self, x: Any) -> Any:
+        for _ in range(2):
+            inner = F.relu(self.up(x), inplace=self.mutate)
+            out = self.down(inner)
+            if self.mutate:
+                out += self.side(x)
+                out += x
+                x = out
+            else:
+                x = out + self.side(x) + x
+        return x
+
+
+def test_what_is_written_in_place_is_measured_as_if_it_were_not():
+    """States, writes and gradients of one network, to rounding."""
+    found = []
+    for mutate in (True, False):
+        reading = sp.read(lambda mutate=mutate: InPlace(mutate), inputs(WIDTH))
+        (network,) = networks(reading, [5], lambda: None)
+        found.append(network)
+    for name in ("variance", "cosine", "gradient", "write"):
+        one, two = (getattr(network, name) for network in found)
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+    assert found[0].write.min() > 0.01
+
+
+def test_a_part_that_is_overwritten_is_refused():
+    """A whole tensor that is changed in place is one more state; a part of one has no rule."""
+
+    class Again(nn.Module):
+        def __init__(self, part: bool) -> None:
+            super().__init__()
+            self.w, self.part = nn.Linear(WIDTH, WIDTH), part
+
+        def forward(self, x: Any) -> Any:
+            h = x + self.w(x)
+            (h[:, :3] if self.part else h).add_(self.w(h)[:, :3] if self.part else self.w(h))
+            return h + self.w(h)
+
+    assert len(sp.read(lambda: Again(False), inputs(WIDTH)).paths) == 3
+    refused(lambda: sp.read(lambda: Again(True), inputs(WIDTH)), "overwrites a part")
