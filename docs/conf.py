@@ -112,7 +112,7 @@ def verdicts(prefix: str | tuple[str, ...]) -> str:
 def families() -> str:
     """docs/real_models.csv, a line a family: of every quantity the 90 % interval that reaches
     furthest."""
-    rows = list(csv.DictReader((HERE / "real_models.csv").open()))
+    rows = list(csv.DictReader((HERE / "real_models.csv").read_text().splitlines()))
     quantities = list(dict.fromkeys(row["quantity"] for row in rows))
     head = f"| family | verdict | {' | '.join(quantities)} | rms z |\n"
     head += "|---" * (len(quantities) + 3) + "|\n"

@@ -40,7 +40,7 @@ def test_models_as_they_are_initialised(kind: str, given: dict[str, Any]):
     named = model(kind, given)
     table = sp.inspect(named.build, named.example, seeds=SEEDS)
     assert table.verdict != "rejected", table
-    assert len(table) == 3 * 5
+    assert len(table) == 3 * 5 + 4
 
 
 def strongly_biased() -> Any:
