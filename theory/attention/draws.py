@@ -21,7 +21,7 @@ WORK = 2.0**30  # floating-point operations for one expectation
 NORMALISED = 16  # times as many where queries and keys are normalised: scores are then of order one
 # points a replicate; more of them help less than more replicates: some pairs of coordinates fill no
 # faster up to 2^15
-FEWEST, MOST = 16, 4096
+FEWEST, MOST = 16, 16384
 
 
 class Law(NamedTuple):
