@@ -85,7 +85,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "write_variance": Quantity(
         shapes.written_states,
-        "<w_a, w_a> of a token, w_a: the output of application a's branch",
+        "<w_a, w_a> of a token (w_a: written by application a - 1)",
         "value",
         False,
         False,

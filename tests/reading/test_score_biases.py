@@ -101,6 +101,9 @@ def t5(gated: bool, factor: float) -> sp.Architecture:
     )
 
 
+BLOCK = 2  # applications of a layer
+
+
 def values(arch: sp.Architecture) -> dict[tuple[Any, ...], tuple[float, float]]:
     """What is predicted of states, by row, and all squared gradients of weights in order, with the
     stated errors."""
@@ -113,13 +116,16 @@ def values(arch: sp.Architecture) -> dict[tuple[Any, ...], tuple[float, float]]:
 
 
 def assert_equal(found: sp.Architecture, expected: sp.Architecture) -> None:
-    """Every prediction to 1e-6 (graphs hold numbers in float32) and the stated errors: tokens that
-    are alike have Grams whose eigenvectors rounding turns, and the sampled heads with them."""
+    """Every prediction to 1e-6 (graphs hold numbers in float32): of states up to the first block's,
+    whose Grams both have to the bit, as it is; behind it within the stated errors, too, for tokens
+    that are alike have Grams whose eigenvectors rounding turns, and the sampled heads with them."""
     ours, theirs = values(found), values(expected)
     assert ours.keys() == theirs.keys()
     for key, (value, error) in ours.items():
         other, more = theirs[key]
-        assert abs(value - other) <= 1e-6 * abs(other) + 1e-9 + error + more, key
+        state = key[0] in ("residual_variance", "token_covariance") and key[1] <= BLOCK
+        turned = 0.0 if state else error + more
+        assert abs(value - other) <= 1e-6 * abs(other) + 1e-9 + turned, key
         assert error < 0.03 * max(abs(value), abs(ours["residual_variance", 0, 0, None][0]))
 
 
