@@ -80,7 +80,7 @@ def _explained(rows: Sequence[dict[str, Any]]) -> list[str]:
     """What the columns are, and where a change shows first."""
     said = [
         "deviation: of the logarithm from its mean over fresh networks (of cosines: itself); sd: "
-        "one network's; band: what all rows of a fresh one lie within at once, 99 %"
+        "one network's; tolerance: what all rows of a fresh one lie within at once, 99 %"
     ]
     first = next((row for row in rows if row["verdict"] == REJECTED), None)
     if first is not None:
@@ -187,7 +187,6 @@ def _judged(given: list[dict[Row, float]], band: list[dict[Row, float]]) -> list
             "application": at,
             "deviation": float(d),
             "sd": float(s),
-            "band": float(far * one),
             "tolerance": float(far * one),
             "limit": float(far),
             "verdict": REJECTED if abs(d) > far * one else INCONCLUSIVE,

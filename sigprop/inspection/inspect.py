@@ -62,14 +62,15 @@ def inspect(
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
     rungs = [_rung(found, quantities, seeds, error, reported) for found in readings]
-    rows = _rows(rungs, limits)
     count = rungs[-1].values.shape[0]
+    interval = _interval(rungs) if count > 1 else None
+    rows = _rows(rungs, limits, interval)
     verdict = overall([row["verdict"] for row in rows]) if count > 1 else None
     tolerated = {quantity: limits[quantity] for quantity in quantities}
     more: dict[str, Any] = (
         {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
     )
-    more["remarks"] = _needed(rows, rungs, limits) + list(
+    more["remarks"] = _needed(rows, interval, limits, count) + list(
         dict.fromkeys(remark for rung in rungs for remark in rung.remarks)
     )
     return table(readings[-1], rows, verdict, {"samples": count, "tolerances": tolerated} | more)
@@ -227,10 +228,11 @@ def _rung(
     return _Rung(found, rows, values, [predicted[row] for row in rows], remarks)
 
 
-def _rows(rungs: Sequence[_Rung], limits: dict[str, float]) -> list[dict[str, Any]]:
+def _rows(
+    rungs: Sequence[_Rung], limits: dict[str, float], interval: Interval | None
+) -> list[dict[str, Any]]:
     """Every row of the widest networks, with its verdict where there is more than one network."""
     last = rungs[-1]
-    interval = _interval(rungs) if len(last.values) > 1 else None
     deviation = last.deviations.mean(axis=0) if interval is None else interval.a
     mean = last.values.mean(axis=0)
     if len(rungs) > 1:
@@ -268,14 +270,13 @@ def _interval(rungs: Sequence[_Rung]) -> Interval:
 
 
 def _needed(
-    rows: Sequence[dict[str, Any]], rungs: Sequence[_Rung], limits: dict[str, float]
+    rows: Sequence[dict[str, Any]], interval: Interval | None, limits: dict[str, float], count: int
 ) -> list[str]:
     """How many networks would decide the inconclusive row that takes most, if it stays where it
     is."""
     open_rows = [r for r, row in enumerate(rows) if row.get("verdict") == INCONCLUSIVE]
-    if not open_rows:
+    if not open_rows or interval is None:
         return []
-    interval, count = _interval(rungs), len(rungs[-1].values)
     factors = {r: interval.factor(limits[rows[r]["quantity"]])[r] for r in open_rows}
     worst = max(factors, key=lambda r: factors[r])
     row, place = rows[worst], rows[worst]["module"] or "the stem"

@@ -138,3 +138,23 @@ def test_a_folder_with_trained_weights(tmp_path: Path, capfd: pytest.CaptureFixt
     out, _ = capfd.readouterr()
     table = json.loads(out[out.index("{") :])
     assert len(table["rows"]) == 3 and table.get("verdict") is None
+
+
+def test_two_widths(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    """The file's functions take the width; what is measured is extrapolated."""
+    path = tmp_path / "sized.py"
+    path.write_text(
+        FILE.replace("def __init__(self):", "def __init__(self, n=256):")
+        .replace("nn.Linear(256, 256, bias=False)", "nn.Linear(n, n, bias=False)")
+        .replace("std=1 / 16", "std=n**-0.5")
+        .replace("def build():\n    return Net()", "def build(n):\n    return Net(n)")
+        .replace("def example():", "def example(n):")
+        .replace("torch.randn(3, 256,", "torch.randn(3, n,")
+    )
+    words = ["--widths", "128,256", "--quantity", "residual_variance", "--seeds", "24", "--json"]
+    assert run(["inspect", f"{path}:build", *words]) == 0
+    table = json.loads(capfd.readouterr()[0])
+    assert table["widths"] == [128, 256] and table["verdict"] == "confirmed"
+    for bad in ("128", "128,x"):
+        assert run(["inspect", f"{path}:build", "--widths", bad]) == 2
+        assert "widths=" in capfd.readouterr()[1]
