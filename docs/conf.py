@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import component_table  # noqa: E402
+import real_model_table  # noqa: E402
 
 project = "sigprop"
 author = "the sigprop developers"
@@ -109,26 +110,6 @@ def verdicts(prefix: str | tuple[str, ...]) -> str:
     )
 
 
-def families() -> str:
-    """docs/real_models.csv, a line a family: of every quantity the 90 % interval that reaches
-    furthest."""
-    rows = list(csv.DictReader((HERE / "real_models.csv").read_text().splitlines()))
-    quantities = list(dict.fromkeys(row["quantity"] for row in rows))
-    head = f"| family | verdict | {' | '.join(quantities)} | rms z |\n"
-    head += "|---" * (len(quantities) + 3) + "|\n"
-    lines = []
-    for family in dict.fromkeys(row["family"] for row in rows):
-        own = {row["quantity"]: row for row in rows if row["family"] == family}
-        verdicts = {row["verdict"] for row in own.values()}
-        worst = next(v for v in ("rejected", "inconclusive", "confirmed") if v in verdicts)
-        ends = [f"{float(r['lower']):+.1%} .. {float(r['upper']):+.1%}" for r in own.values()]
-        counts = [int(r["rows"]) for r in own.values()]
-        squares = [n * float(r["rms_z"]) ** 2 for n, r in zip(counts, own.values(), strict=True)]
-        z = (sum(squares) / sum(counts)) ** 0.5
-        lines.append(f"| {family} | {worst} | {' | '.join(ends)} | {z:.2f} |\n")
-    return head + "".join(lines)
-
-
 def approximations() -> str:
     """One layer of attention under every approximation: its own rows, the expectation's, and how
     far off they are."""
@@ -171,7 +152,7 @@ def generate(app: object) -> None:
     out = HERE / "_generated"
     out.mkdir(exist_ok=True)
     (out / "approximations.md").write_text(approximations())
-    (out / "real-models.md").write_text(families())
+    (out / "real-models.md").write_text(real_model_table.table(real_model_table.FILE))
     (out / "components.md").write_text(component_table.tables(HERE / "components.csv"))
     for name, (parameters, prefix) in SYSTEMS.items():
         if name != "neighbours":  # their equations are the transformer's

@@ -17,22 +17,21 @@ import csv
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
+from real_model_table import FILE, rms
 from scipy.stats import binom
 from torch import nn  # pyright: ignore[reportMissingImports]
 from transformers import AutoConfig  # pyright: ignore[reportMissingImports]
 
 import sigprop as sp
+from sigprop.inspection.compared import COMPARED, ROUNDING
 from sigprop.reading.sources import from_config
 
-FILE = Path(__file__).parent / "real_models.csv"
 TOKENS, HEAD, WORDS, LAYERS = 32, 64, 500, 2
 WIDTHS = (512, 1024)
 ALARM_WIDTH, ALARM_TOKENS = 256, 8
-ROUNDING = 1e-5
 Fields = dict[str, Any]
 
 
@@ -135,7 +134,7 @@ def judged(
 def z(row: dict[str, Any]) -> float:
     """The deviation over its standard error, the theory's own error and what float32 leaves of a
     sum taken off (a norm's output has no scatter)."""
-    scale = abs(row["theory"]) if row["quantity"] != "token_cosine" else 1.0
+    scale = 1.0 if COMPARED[row["quantity"]].absolute else abs(row["theory"])
     se = row["se"] / scale
     over = max(abs(row["deviation"]) - row["error"] / scale - ROUNDING, 0.0)
     return over / se if se > 0 else 0.0
@@ -199,9 +198,7 @@ def main() -> int:
         for row in every:
             if row["family"] == family:
                 print(*row.values(), flush=True)
-    weights = [(float(row["rms_z"]) ** 2, int(row["rows"])) for row in every]
-    total = math.sqrt(sum(s * n for s, n in weights) / sum(n for _, n in weights))
-    print(f"{len({row['family'] for row in every})} families, rms z {total:.2f}")
+    print(f"{len({row['family'] for row in every})} families, rms z {rms(every):.2f}")
     return int(any(row["verdict"] == "rejected" for row in every))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
+from sigprop.inspection.compared import COMPARED, JUDGED, ROUNDING, Row, Value, numbers, predictions
 from sigprop.inspection.inspect import table
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
@@ -31,7 +31,6 @@ ORDER = {
     "weight_gradient": (3, 0),
 }
 """Which of four passes over the network has a quantity, and its place at one application."""
-ROUNDING = 1e-5  # relative: what float32 leaves of a number that no draw changes
 
 
 def compare(

@@ -17,6 +17,9 @@ from sigprop.reading.read import Reading
 Floats = NDArray[np.float64]
 
 
+ROUNDING = 1e-5  # relative: what float32 leaves of a number that no draw changes
+
+
 class Row(NamedTuple):
     """Which number: its quantity, the module or parameter, the application (0: the stem; None: of a
     parameter)."""
