@@ -18,7 +18,7 @@ from sigprop.jaxmodules.drawing import DRAW, Drawn, Draws
 from sigprop.jaxmodules.flattening import Flattener
 from sigprop.jaxmodules.libraries import Library, Opened, library_of
 from sigprop.jaxmodules.nodes import INPUT, PARAMETER, Graph, Node
-from sigprop.modules.laws import Built, Law, Parameter, constant
+from sigprop.modules.laws import Built, Parameter, measured
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and named arguments."""
@@ -217,7 +217,9 @@ def _parameter(name: str, node: Node, draws: Draws) -> Parameter:
     if law is not None and abs(law.mean) < ROUNDING * math.sqrt(law.variance):
         law = replace(law, mean=0.0)
     if law is None and not drawn.pieces:
-        law = measured(name, draws.graph.value(node), "" if not node.live else drawn.law.source)
+        law = measured(
+            name, _entries(draws.graph.value(node)), "" if not node.live else drawn.law.source
+        )
     return Parameter(name, node.shape, law or drawn.law, drawn.pieces)
 
 
@@ -230,19 +232,9 @@ def _row(name: str, node: Node, index: int, draws: Draws) -> Parameter:
     law = whole.law_of(index, index + 1, 0)
     if law.kind == "measured":
         value = np.asarray(draws.graph.value(node))[index]
-        law = measured(name, value, law.source.partition(": ")[2])
+        law = measured(name, _entries(value), law.source.partition(": ")[2])
     return Parameter(name, node.shape[1:], law)
 
 
-def measured(name: str, value: Any, reason: str) -> Law:
-    """Return the law of entries that are there: their mean and variance; reason: why no more is
-    known of them. Raises ``InputError`` for entries that are not finite."""
-    values: NDArray[np.float64] = np.asarray(value).astype(np.float64).ravel()
-    if not np.isfinite(values).all():
-        raise InputError(f"{name}: holds what is not a number; accepted: finite entries")
-    if values.size == 0 or np.ptp(values) == 0:
-        return constant(values[0] if values.size else 0.0)
-    mean, variance = float(values.mean()), float(values.var())
-    centred = abs(mean) < 4 * (variance / values.size) ** 0.5
-    source = f"{values.size} entries" + (f" of one draw: {reason}" if reason else "")
-    return Law("measured", 0.0 if centred else mean, variance, source=source)
+def _entries(value: Any) -> NDArray[np.float64]:
+    return np.asarray(value).astype(np.float64).ravel()

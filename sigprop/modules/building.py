@@ -11,13 +11,11 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
-from numpy.typing import NDArray
 from torch import nn  # pyright: ignore[reportMissingImports]
 
 from sigprop.errors import InputError, short
-from sigprop.modules.laws import Built, Law, Parameter, constant, unknown
+from sigprop.modules.laws import Built, Law, Parameter, measured, unknown
 from sigprop.modules.recording import Held, Recorder, watched
 
 
@@ -152,11 +150,4 @@ def moments(name: str, tensor: Any) -> Law:
     """
     if not tensor.is_floating_point():
         raise InputError(f"{name}: {tensor.dtype}; accepted: floating-point parameters")
-    values: NDArray[np.float64] = tensor.detach().to(torch.float64).numpy().ravel()
-    if not np.isfinite(values).all():
-        raise InputError(f"{name}: holds what is not a number; accepted: finite entries")
-    if values.size == 0 or np.ptp(values) == 0:
-        return constant(values[0] if values.size else 0.0)
-    mean, variance = float(values.mean()), float(values.var())
-    centred = abs(mean) < 4 * (variance / values.size) ** 0.5
-    return Law("measured", 0.0 if centred else mean, variance, source=f"{values.size} entries")
+    return measured(name, tensor.detach().to(torch.float64).numpy().ravel())

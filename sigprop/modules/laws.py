@@ -13,6 +13,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from sigprop.errors import InputError
 
 SQRT2 = math.sqrt(2.0)
 UNKNOWN = "unknown"
@@ -63,6 +66,22 @@ class Law:
 def unknown(source: str) -> Law:
     """The law of what an operation without a rule left behind."""
     return Law(UNKNOWN, math.nan, math.nan, source=source)
+
+
+def measured(name: str, entries: NDArray[np.float64], reason: str = "") -> Law:
+    """The law of entries that are there: their mean (0 where it is within scatter) and variance.
+
+    name: of the parameter; reason: why no more is known of them. Raises ``InputError`` for entries
+    that are not finite.
+    """
+    if not np.isfinite(entries).all():
+        raise InputError(f"{name}: holds what is not a number; accepted: finite entries")
+    if entries.size == 0 or np.ptp(entries) == 0:
+        return constant(entries.flat[0] if entries.size else 0.0)
+    mean, variance = float(entries.mean()), float(entries.var())
+    centred = abs(mean) < 4 * (variance / entries.size) ** 0.5
+    source = f"{entries.size} entries" + (f" of one draw: {reason}" if reason else "")
+    return Law("measured", 0.0 if centred else mean, variance, source=source)
 
 
 def constant(value: float) -> Law:
