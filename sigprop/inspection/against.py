@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sigprop.errors import InputError
 from sigprop.inspection.compared import COMPARED, JUDGED, ROUNDING, Row, Value, numbers, predictions
 from sigprop.inspection.inspect import table
+from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading, read
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
@@ -141,7 +142,7 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
         )
 
 
-def _rows(network: Any, reading: Reading) -> dict[Row, float]:
+def _rows(network: Network, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
     every = numbers(network, reading, tuple(COMPARED))

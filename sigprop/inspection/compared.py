@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import Diverged
+from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading
 
 Floats = NDArray[np.float64]
@@ -41,33 +42,29 @@ class Compared:
     """A kind of rows.
 
     tolerance: of their deviation, relative, or absolute where ``absolute``; measured: of one
-    network, by parameter or an array by state; theory: the quantity that ``predict`` has of it ('':
-    the recorded laws say it)
+    network, by parameter or an array by state; recorded: the parameters' laws say it, else
+    ``predict`` by the same name
     """
 
     tolerance: float
-    measured: Callable[[Any], Floats | dict[str, float]]
-    theory: str
+    measured: Callable[[Network], Floats | dict[str, float]]
     absolute: bool = False
+    recorded: bool = False
 
 
-def _mean_cosine(network: Any) -> Floats:
+def _mean_cosine(network: Network) -> Floats:
     tokens = network.cosine.shape[-1]
     pairs = np.triu_indices(tokens, 1)
     return np.asarray(network.cosine[:, pairs[0], pairs[1]].mean(axis=1))
 
 
 COMPARED: dict[str, Compared] = {
-    "residual_variance": Compared(
-        0.05, lambda network: network.variance.mean(axis=1), "residual_variance"
-    ),
-    "write_variance": Compared(0.1, lambda network: network.write.mean(axis=1), "write_variance"),
-    "token_cosine": Compared(0.1, _mean_cosine, "token_cosine", absolute=True),
-    "gradient_variance": Compared(
-        0.1, lambda network: network.gradient.mean(axis=1), "gradient_variance"
-    ),
-    "weight_gradient": Compared(0.2, lambda network: network.weight_gradient, "weight_gradient"),
-    "second_moment": Compared(0.05, lambda network: network.second, ""),
+    "residual_variance": Compared(0.05, lambda network: network.variance.mean(axis=1)),
+    "write_variance": Compared(0.1, lambda network: network.write.mean(axis=1)),
+    "token_cosine": Compared(0.1, _mean_cosine, absolute=True),
+    "gradient_variance": Compared(0.1, lambda network: network.gradient.mean(axis=1)),
+    "weight_gradient": Compared(0.2, lambda network: network.weight_gradient),
+    "second_moment": Compared(0.05, lambda network: network.second, recorded=True),
 }
 """Quantity to what is compared of it: means over tokens, or pairs of tokens, of a state or of what
 an application writes; of a parameter, over its entries."""
@@ -75,7 +72,7 @@ JUDGED = ("residual_variance", "write_variance", "token_cosine", "gradient_varia
 """Those that are compared unasked."""
 
 
-def numbers(network: Any, reading: Reading, quantities: Sequence[str]) -> dict[Row, float]:
+def numbers(network: Network, reading: Reading, quantities: Sequence[str]) -> dict[Row, float]:
     """Return one network's numbers by row."""
     found: dict[Row, float] = {}
     for quantity in quantities:
@@ -98,7 +95,7 @@ def predictions(
     ``Diverged`` where a prediction is no number."""
     from sigprop.theory.predictions.predict import predict
 
-    asked = [COMPARED[quantity].theory for quantity in quantities if COMPARED[quantity].theory]
+    asked = [quantity for quantity in quantities if not COMPARED[quantity].recorded]
     every = range(reading.architecture.depth + 1)
     table = predict(reading.architecture, asked, every, error=error) if asked else None
     by_place: dict[tuple[str, Any, Any], list[Value]] = {}

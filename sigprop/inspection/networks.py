@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading
+
+ENGINES = {"torch": "sigprop.inspection.measuring", "jax": "sigprop.inspection.measuring_jax"}
+"""Library to the module that runs its graphs, which asks for it."""
 
 
 def networks(reading: Reading, seeds: Sequence[int], progress: Callable[[], None]) -> list[Network]:
@@ -14,8 +18,5 @@ def networks(reading: Reading, seeds: Sequence[int], progress: Callable[[], None
     progress: called after each. Raises ``InputError`` for a module without weights, ``Diverged``
     where a state is not finite.
     """
-    if type(reading.graph).__module__.startswith("sigprop.jaxmodules"):
-        from sigprop.inspection.measuring_jax import networks as measured
-    else:
-        from sigprop.inspection.measuring import networks as measured  # asks for torch
-    return measured(reading, seeds, progress)
+    engine = import_module(ENGINES[reading.graph.library])
+    return engine.networks(reading, seeds, progress)

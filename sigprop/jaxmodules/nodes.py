@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -88,6 +88,7 @@ class Graph:
     evaluated; leaves: what comes out; rows: name of a row of a stacked parameter to the parameter
     and which row."""
 
+    library: ClassVar[str] = "jax"
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[Node, str] = field(default_factory=dict)
     values: dict[Node, Any] = field(default_factory=dict)

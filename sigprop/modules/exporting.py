@@ -10,7 +10,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
@@ -77,6 +77,7 @@ class Graph:
     of inputs, buffers and constants; inputs: placeholders of the example's floating-point
     tensors."""
 
+    library: ClassVar[str] = "torch"
     module: Any
     parameters: dict[Any, str]
     tensors: dict[Any, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
@@ -11,7 +11,10 @@ from sigprop.modules.terms import Term
 
 
 class Graph(Protocol):
-    """What rules ask of a graph of operations, of any library."""
+    """What rules ask of a graph of operations, of any library; library: whose it is, 'torch' or
+    'jax'."""
+
+    library: ClassVar[str]
 
     @property
     def parameters(self) -> Mapping[Any, str]: ...

@@ -43,7 +43,6 @@ LAYOUT = {
         "transpose",
         "contiguous",
         "dropout",
-        "dropout_",
         "to",
         "_to_copy",
         "expand",
@@ -54,7 +53,6 @@ LAYOUT = {
         "numpy_T",
         "broadcast_to",
         "lift_fresh_copy",
-        "detach_",
         "type_as",
         "t",
         "movedim",
@@ -83,7 +81,7 @@ def named(node: Any) -> str:
 
 def drops(node: Any) -> bool:
     """Tell whether an operation is dropout that is live."""
-    if named(node) not in ("dropout", "dropout_"):
+    if named(node) != "dropout":
         return False
     _, rate, live = node.args
     return bool(live) and rate > 0
@@ -323,7 +321,6 @@ def _convolution(terms: Terms, node: Any) -> Term:
 
 TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     **{name: _binary(name) for name in ("add", "sub", "rsub", "mul", "div", "pow")},
-    **{f"{name}_": _binary(name) for name in ("add", "sub", "mul", "div")},
     "linear": _linear,
     "addmm": _addmm,
     "matmul": _matmul,
