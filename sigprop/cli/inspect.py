@@ -90,7 +90,7 @@ def inspect(
     sizes = () if widths is None else _sizes(widths)
     if sizes and (hf is not None or against is not None):
         raise InputError("widths: accepted: with FILE.py:function alone, of the width")
-    named = _named(model, hf, tokens, changes=changes, of_width=bool(sizes))
+    named = _named(model, hf, tokens, changes=changes)
     if named.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
     wanted = tuple(part for text in quantity for part in text.split(",")) or JUDGED
@@ -124,9 +124,7 @@ def inspect(
     return CODES[table.verdict] if table.verdict else 0
 
 
-def _named(
-    model: str | None, hf: str | None, tokens: int, *, changes: dict[str, str], of_width: bool
-) -> Any:
+def _named(model: str | None, hf: str | None, tokens: int, *, changes: dict[str, str]) -> Any:
     """Load what the command line names."""
     from sigprop.reading import sources
 
@@ -134,7 +132,7 @@ def _named(
         return sources.from_config(hf, tokens=tokens, changes=changes)
     if Path(model).is_dir():
         return sources.from_folder(model, tokens=tokens)
-    return sources.from_file(model, tokens, of_width=of_width)
+    return sources.from_file(model, tokens)
 
 
 def _sizes(text: str) -> tuple[int, ...]:

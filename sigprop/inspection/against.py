@@ -15,6 +15,7 @@ from sigprop.inspection.compared import COMPARED, JUDGED, ROUNDING, Row, Value, 
 from sigprop.inspection.inspect import table
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading, read
+from sigprop.reading.sources import called
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
 from sigprop.verdict.judgement import INCONCLUSIVE, REJECTED
@@ -55,6 +56,7 @@ def compare(
     by (``needed`` of its notes). Raises ``InputError`` where the two have other parameters or
     sub-blocks. Source: derived (tests/inspection/test_against.py).
     """
+    example = called(example)  # once: it may be drawn
     meant = against if isinstance(against, Reading) else read(against, example)
     found = model if isinstance(model, Reading) else read(model, example)
     _check_alike(found, meant, seeds)

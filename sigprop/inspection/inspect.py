@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from sigprop.errors import InputError, near_miss
 from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
 from sigprop.reading.read import Reading, read
+from sigprop.reading.sources import called
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.tables.table import Table
 from sigprop.verdict import fit
@@ -125,8 +125,7 @@ def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
         return [read(model, example)]
     found: list[Reading] = []
     for width in sorted(set(widths)):
-        given = example(width) if _of_width(example) else example
-        found.append(read(_at(model, width), given))
+        found.append(read(_at(model, width), called(example, width)))
         if len(found[-1].paths) != len(found[0].paths):
             raise InputError(
                 f"widths={width}: {len(found[-1].paths)} applications, {len(found[0].paths)} at "
@@ -138,11 +137,6 @@ def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
             f"function of the width"
         )
     return found
-
-
-def _of_width(example: Any) -> bool:
-    """Tell whether an example is a function of the width."""
-    return isfunction(example) and bool(signature(example).parameters)
 
 
 def _with(found: Reading, module: Any) -> Reading:

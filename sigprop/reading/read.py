@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 from sigprop.reading.requirements import require
+from sigprop.reading.sources import called
 from sigprop.tables.table import Table
 
 
@@ -64,8 +64,7 @@ def read(model: Any, example: Any) -> Reading:
     module without a residual stream, or of several outputs that are not one stream's. Source:
     derived (tests/reading, tests/jaxmodules).
     """
-    if isfunction(example):
-        example = example()
+    example = called(example)
     if _of_jax(model, example):
         return _through_jax(model, example)
     require("torch")
@@ -74,16 +73,18 @@ def read(model: Any, example: Any) -> Reading:
     from sigprop.modules.reader import Reader
 
     make = model if _is_function(model) else None
-    built, called = build(make) if make is not None else given(model), example_of(example)
+    built, arguments = build(make) if make is not None else given(model), example_of(example)
     kind = half(built.module)
     if kind is None:
-        return _read(make, built, Reader(export(built, called)), ())
+        return _read(make, built, Reader(export(built, arguments)), ())
     # a description has no rounding: what is traced and run has as little as can be
     built = replace(built, module=copy.deepcopy(built.module).float())
-    called = called.mapped(lambda given: given.float() if given.is_floating_point() else given)
+    arguments = arguments.mapped(
+        lambda given: given.float() if given.is_floating_point() else given
+    )
     single = None if make is None else lambda: make().float()
     remark = f"{kind} parameters: read, and run, as float32"
-    return _read(single, built, Reader(export(built, called)), (remark,))
+    return _read(single, built, Reader(export(built, arguments)), (remark,))
 
 
 def _of_jax(model: Any, example: Any) -> bool:

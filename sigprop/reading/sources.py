@@ -27,14 +27,13 @@ class Named(NamedTuple):
     trained: Any = None
 
 
-def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
+def from_file(text: str, tokens: int) -> Named:
     """Load ``FILE.py:function``: the function builds the module.
 
     What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
     what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of torch where
-    the file imports it, else of jax. of_width: both
-    functions may take the width, and an example that does is returned as a function. Raises
-    ``InputError`` for a file that cannot be loaded or has no such function.
+    the file imports it, else of jax; a function of the width stays one. Raises ``InputError`` for a
+    file that cannot be loaded or has no such function.
     """
     path, _, name = text.rpartition(":")
     file = Path(path)
@@ -46,9 +45,7 @@ def from_file(text: str, tokens: int, *, of_width: bool = False) -> Named:
         functions = [known for known, value in names.items() if callable(value)]
         raise InputError(f"model={text!r}: no function {name!r}{near_miss(name, functions)}")
     example: Any = names[EXAMPLE] if EXAMPLE in names else _ids(names, tokens)
-    if not callable(example) or (of_width and inspect.signature(example).parameters):
-        return Named(build, example)
-    return Named(build, _made(example))
+    return Named(build, example if takes(example) else called(example))
 
 
 def _ids(names: Mapping[str, Any], tokens: int) -> Any:
@@ -62,14 +59,23 @@ def _ids(names: Mapping[str, Any], tokens: int) -> Any:
     return require("torch").arange(tokens)[None]
 
 
-def _made(example: Callable[[], Any]) -> Any:
-    """Call the function that makes the example."""
+def takes(example: Any) -> bool:
+    """Tell whether an example is a function of something, of the width."""
+    return callable(example) and bool(inspect.signature(example).parameters)
+
+
+def called(example: Any, width: int | None = None) -> Any:
+    """Return what a model is called with: an example as it is, or what a function of none, or of
+    the width, returns. Raises ``InputError`` where that raises."""
+    if not callable(example):
+        return example
     try:
-        return example()
+        return example(*([] if width is None or not takes(example) else [width]))
     except Exception as error:
+        accepted = "without arguments" if width is None else "of the width"
         raise InputError(
-            f"{EXAMPLE}: {type(error).__name__}: {short(error)}; accepted: a function without "
-            f"arguments that returns what the model is called with"
+            f"{EXAMPLE}: {type(error).__name__}: {short(error)}; accepted: a function {accepted} "
+            f"that returns what the model is called with"
         ) from error
 
 

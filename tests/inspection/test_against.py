@@ -138,3 +138,15 @@ def test_others_are_refused():
             against=Net,
             seeds=8,
         )
+
+
+def test_an_example_that_is_drawn_is_drawn_once():
+    """A function of the example: both builders are read on what one call returns."""
+    calls: list[int] = []
+
+    def drawn() -> Any:
+        calls.append(1)
+        return example()
+
+    assert sp.compare(Net, drawn, against=Net, seeds=8).notes["samples"] == 1
+    assert calls == [1]

@@ -290,3 +290,11 @@ def test_bad_folders(tmp_path: Path, checkpoint: Path):
     with pytest.raises(sp.InputError, match="accepted: a folder") as e:
         from_folder(str(checkpoint))
     assert "\n" not in str(e.value)
+
+
+def test_an_example_of_the_width_needs_one(file: Path):
+    """Without widths it is refused, in one line."""
+    text = file.read_text().replace("def example():", "def example(n):")
+    file.write_text(text)
+    named = from_file(f"{file}:build", 4)
+    refused(lambda: sp.read(named.build, named.example), "example", "without arguments")
