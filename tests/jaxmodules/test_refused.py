@@ -11,21 +11,11 @@ import jax.numpy as jnp
 import jax_modules as modules
 import pytest
 from jax_modules import TOKENS, WIDTH, eqx, ids, inputs, nn, nnx
+from refusals import refused
 
 import sigprop as sp
 
 KEY = jax.random.key(0)
-
-
-def refused(model: Any, example: Any, *words: str) -> str:
-    """The message of the refusal, which is one line and holds every word."""
-    with pytest.raises(sp.InputError) as caught:
-        sp.read(model, example)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 400
-    for word in (*words, "accepted: "):
-        assert word in message, message
-    return message
 
 
 class Branch(nnx.Module):

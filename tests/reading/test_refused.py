@@ -9,20 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch_modules as modules
+from refusals import refused
 from torch_modules import HEADS, TOKENS, WIDTH, F, ids, inputs, nn, torch
 
 import sigprop as sp
-
-
-def refused(model: Any, example: Any, *words: str) -> str:
-    """The message of the refusal, which is one line and holds every word."""
-    with pytest.raises(sp.InputError) as caught:
-        sp.read(model, example)
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 400
-    for word in (*words, "accepted: "):
-        assert word in message, message
-    return message
 
 
 class Branch(nn.Module):
