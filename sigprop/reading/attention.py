@@ -62,7 +62,7 @@ def _leg(converter: Converter, term: Term, head_dim: int) -> Leg:
         if isinstance(term, Turned):
             turn, term = Turn(term.base, term.features), term.of
         elif isinstance(term, Gain) and isinstance(term.of, Norm):
-            gain *= math.sqrt(mean_square(converter.stem.law(term.parameter), term))
+            gain *= math.sqrt(mean_square(converter.stem.spread(term.parameter), term))
             term = term.of
         elif isinstance(term, Pointwise) and term.function.factor is not None:
             gain *= math.copysign(1.0, term.function.factor) if normed else term.function.factor

@@ -155,19 +155,9 @@ class Converter:
             self._check_length(wrap)
             return Normalise(of, wrap.kind, self.number(wrap.epsilon, "epsilon"))
         if isinstance(wrap, Gain):
-            self._check_drawn(wrap)
-            return self.times(math.sqrt(mean_square(self.stem.law(wrap.parameter), wrap)), of)
+            return self.times(math.sqrt(mean_square(self.stem.spread(wrap.parameter), wrap)), of)
         assert isinstance(wrap, Shift)
         return self._shifted(of, wrap.parameter)
-
-    def _check_drawn(self, gain: Gain) -> None:
-        """Raise ``InputError`` for a gain that is one number and drawn: no width averages it."""
-        law = self.stem.law(gain.parameter)
-        if self._size(gain.parameter) == 1 and law.variance:
-            raise InputError(
-                f"{gain.parameter}: one number that is drawn ({law}); accepted: a constant, or a "
-                f"gain of every feature"
-            )
 
     def _check_length(self, norm: Norm) -> None:
         features = norm.of.shape[-1]
@@ -178,7 +168,7 @@ class Converter:
             )
 
     def _shifted(self, of: Vector, parameter: str) -> Vector:
-        law = self.stem.law(parameter)
+        law = self.stem.spread(parameter)
         return of if law.second == 0 else of + self.bias(parameter, law, 0, self._size(parameter))
 
     def _size(self, parameter: str) -> int:

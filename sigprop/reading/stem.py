@@ -62,6 +62,17 @@ class Stem:
             )
         return law
 
+    def spread(self, name: str) -> Law:
+        """Return the law of a parameter over features; raises ``InputError`` for one number that is
+        drawn, which no width averages."""
+        law = self.law(name)
+        if int(np.prod(self.parameters[name].shape)) == 1 and law.variance:
+            raise InputError(
+                f"{name}: one number that is drawn ({law}); accepted: a constant, or a number of "
+                f"every feature"
+            )
+        return law
+
 
 def uncentred(stem: Stem, term: Term) -> str | None:
     """Return the parameter that gives a term a mean over features, which a LayerNorm takes away."""
@@ -147,7 +158,7 @@ def _norm(stem: Stem, term: Norm) -> Gram:
 
 
 def _gain(stem: Stem, term: Gain) -> Gram:
-    return stem.gram(term.of) * mean_square(stem.law(term.parameter), term)
+    return stem.gram(term.of) * mean_square(stem.spread(term.parameter), term)
 
 
 def mean_square(law: Law, term: Gain) -> float:
@@ -166,7 +177,7 @@ def mean_square(law: Law, term: Gain) -> float:
 
 
 def _shift(stem: Stem, term: Shift) -> Gram:
-    return stem.gram(term.of) + stem.law(term.parameter).second
+    return stem.gram(term.of) + stem.spread(term.parameter).second
 
 
 def _matrix(stem: Stem, term: Matrix) -> Gram:

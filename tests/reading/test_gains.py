@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch_modules as modules
 from descriptions import assert_alike
-from torch_modules import WIDTH, inputs, nn, torch
+from torch_modules import WIDTH, F, inputs, nn, torch
 
 import sigprop as sp
 
@@ -44,17 +44,22 @@ class Rescaled(nn.Module):
         return x + self.factor * self.mlp(x)
 
 
-def test_one_gain_that_is_drawn_is_refused():
-    """No width averages it."""
+@pytest.mark.parametrize("place", ["a branch's gain", "the stem's gain", "a shift"])
+def test_one_number_that_is_drawn_is_refused(place: str):
+    """No width averages it, wherever it stands."""
 
     class Drawn(Rescaled):
         def __init__(self) -> None:
             super().__init__(1.0)
-            self.gain = nn.Parameter(torch.empty(()))
-            nn.init.normal_(self.gain)
+            self.one = nn.Parameter(torch.empty(()))
+            nn.init.normal_(self.one)
 
         def forward(self, x: Any) -> Any:
-            return x + self.gain * self.mlp(x)
+            if place == "the stem's gain":
+                x = self.one * F.rms_norm(x, (WIDTH,))
+            inner = self.mlp(x)
+            inner = self.one * inner if place == "a branch's gain" else inner
+            return x + (inner + self.one if place == "a shift" else inner)
 
-    with pytest.raises(sp.InputError, match="gain: one number that is drawn"):
+    with pytest.raises(sp.InputError, match="one: one number that is drawn"):
         sp.read(Drawn, inputs())
