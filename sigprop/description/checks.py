@@ -27,7 +27,7 @@ from sigprop.language.expression import (
     Vector,
     Write,
 )
-from sigprop.language.nodes import Centre, Gate, Modulate, Project, Truncate
+from sigprop.language.nodes import Centre, Experts, Gate, Modulate, Project, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, numbers_in, rows_of, tables_in, walk
 
@@ -37,6 +37,8 @@ READOUTS = ("each", "last", "mean")
 ENSEMBLES = ("gaussian", "orthogonal", "uniform")
 LINEAR = (Sum, Scale, Normalise, Centre, Project, Truncate)
 """Nodes of reads and rules."""
+IN_EXPERTS = (Sum, Scale, Normalise, Linear, Bias, Activate, Product)
+"""Nodes of what every expert has of its own."""
 
 
 def _leaves(
@@ -115,6 +117,12 @@ def _check_branch(block: SubBlock) -> None:
                 f"branch: weight {node.weight!r} occurs twice; accepted: each weight once in a "
                 f"branch"
             )
+    for experts in block.experts.values():
+        _leaves(experts.of, (Read,), IN_EXPERTS, f"experts {experts.weight!r}")
+    if len(block.scored) > 1:
+        raise InputError(
+            f"sub-block: {', '.join(block.scored)}: several of Experts and Modulate; accepted: one"
+        )
     if any(node.kept_by not in ("", *block.modulators) for node in block.attention):
         raise InputError(
             f"branch: kept_by={block.attention[0].kept_by!r}; accepted: a modulator of the "

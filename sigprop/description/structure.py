@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from sigprop.description.logits import Head
-from sigprop.description.sub_block import Part, Readout, SubBlock, Weight
+from sigprop.description.sub_block import Drawn, Part, Readout, SubBlock, Weight
 from sigprop.errors import InputError
 from sigprop.language.expression import Normalise, Read, State, Stem, Vector
 from sigprop.language.formula import Formula
-from sigprop.language.nodes import Modulate, Truncate
+from sigprop.language.nodes import Experts, Modulate, Truncate
 from sigprop.language.scalar import Number, evaluate
 from sigprop.language.traversal import tables_in, walk
 
@@ -76,7 +76,11 @@ class Structure:
     @cached_property
     def weights(self) -> dict[str, Weight]:
         """Every matrix, bias and gate by name; each name belongs to one kind of sub-block."""
-        return {name: node for name, node in self.drawn.items() if not isinstance(node, Modulate)}
+        return {
+            name: node
+            for name, node in self.drawn.items()
+            if not isinstance(node, (Modulate, Experts))
+        }
 
     @cached_property
     def modulators(self) -> dict[str, Modulate]:
@@ -84,9 +88,19 @@ class Structure:
         return {name: node for name, node in self.drawn.items() if isinstance(node, Modulate)}
 
     @cached_property
-    def drawn(self) -> dict[str, Weight | Modulate]:
-        """Weights and modulators by name; each name belongs to one kind of sub-block."""
-        found: dict[str, Weight | Modulate] = {}
+    def scored(self) -> dict[str, Modulate | Experts]:
+        """Every modulator and every router of experts by name."""
+        return {name: node for block in self.sub_blocks for name, node in block.scored.items()}
+
+    @cached_property
+    def copies(self) -> dict[str, int]:
+        """Weight -> how many of it one slot holds, of those that experts have."""
+        return {name: count for block in self.sub_blocks for name, count in block.copies.items()}
+
+    @cached_property
+    def drawn(self) -> dict[str, Drawn]:
+        """All that has slots by name; each name belongs to one kind of sub-block."""
+        found: dict[str, Drawn] = {}
         for block in self.sub_blocks:
             if set(block.drawn) & set(found):
                 raise InputError(
@@ -128,11 +142,13 @@ class Structure:
 
     @cached_property
     def gradients_known(self) -> bool:
-        """Whether theory has gradients: not through learned modulators whose Jacobian meets
-        states that it depends on (tied, attention) or, for covariances, other tokens' (a
-        read-out that they share)."""
-        return not self.modulators or not (
-            self.tied
+        """Whether theory has gradients: not through routers, whose Jacobian meets a state that
+        holds what they chose, nor through learned modulators whose Jacobian meets states that it
+        depends on (tied, attention) or, for covariances, other tokens' (a read-out that they
+        share)."""
+        return not self.scored or not (
+            len(self.scored) > len(self.modulators)
+            or self.tied
             or self.readout.tokens != "each"
             or any(block.attention for block in self.sub_blocks)
         )

@@ -19,13 +19,15 @@ from sigprop.language.expression import (
     State,
     Vector,
 )
-from sigprop.language.nodes import Gate, Modulate
+from sigprop.language.nodes import Experts, Gate, Modulate
 from sigprop.language.traversal import walk
 from sigprop.language.vectors import vectors_in
 
 WEIGHTS = (Linear, Bias, Gate, PositionBias)
 Weight = Linear | Bias | Gate | PositionBias
 """What holds parameters in a branch."""
+Drawn = Weight | Modulate | Experts
+"""What has slots."""
 
 
 @dataclass(frozen=True, init=False)
@@ -73,9 +75,30 @@ class SubBlock:
         }
 
     @cached_property
-    def drawn(self) -> dict[str, Weight | Modulate]:
+    def experts(self) -> dict[str, Experts]:
+        """The branch's mixtures of experts by the name of their router."""
+        return {node.weight: node for node in walk(self.branch) if isinstance(node, Experts)}
+
+    @cached_property
+    def scored(self) -> dict[str, Modulate | Experts]:
+        """What acts by scores of tokens, which do not average out: modulators and routers."""
+        return self.modulators | self.experts
+
+    @cached_property
+    def drawn(self) -> dict[str, Drawn]:
         """All that has slots, by name."""
-        return self.weights | self.modulators
+        return self.weights | self.scored
+
+    @cached_property
+    def copies(self) -> dict[str, int]:
+        """How many of a weight one slot holds: one for each expert, of weights that experts
+        have."""
+        return {
+            inside.weight: node.count
+            for node in self.experts.values()
+            for inside in walk(node.of)
+            if isinstance(inside, WEIGHTS)
+        }
 
     @cached_property
     def attention(self) -> tuple[Attend, ...]:

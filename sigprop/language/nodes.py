@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.vectors import (
@@ -20,6 +21,12 @@ from sigprop.language.vectors import (
     take_scalars,
     within,
 )
+
+if TYPE_CHECKING:
+    from jax import Array
+
+AMONG = ("chosen", "all")
+"""Of experts: which scores a router's softmax is over."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,55 @@ class Modulate(Vector):
 
     def __str__(self) -> str:
         return f"{self.weight} {within(self.of)}"
+
+
+@dataclass(frozen=True)
+class Experts(Vector):
+    """o_t = sum_e p_te of_e,t: ``of`` with weights of its own for each of ``count`` experts e, and
+    p_t the softmax over the ``chosen`` largest of the router's scores z_te = w_e . r_t, 0 for the
+    others (mixture of experts).
+
+    weight: the router's slot, w_e ~ N(0, variance/n); r is what the application reads, Read(0).
+    among: 'chosen', the softmax is over the chosen scores (Mixtral), or 'all', over all of them,
+    of which those that are not chosen are left out. A slot of a weight in ``of`` holds one for each
+    expert, and its gradient is the sum over them.
+    """
+
+    weight: str
+    of: Vector
+    variance: Scalar
+    count: int
+    chosen: int
+    among: str = "chosen"
+
+    def __post_init__(self) -> None:
+        check_name(self, "weight")
+        check_vectors(self, "of")
+        take_scalars(self, "variance")
+        check_count(self, "count")
+        check_count(self, "chosen")
+        if self.chosen > self.count:
+            raise refuse(self, "chosen", self.chosen, f"at most count = {self.count}")
+        if self.among not in AMONG:
+            raise refuse(self, "among", self.among, ", ".join(AMONG))
+
+    @property
+    def directions(self) -> int:
+        """How many scores a token has."""
+        return self.count
+
+    def shares(self, scores: Array) -> Array:
+        """p [..., E] of the scores [..., E] of E = count experts, in their order."""
+        import jax
+
+        places = jax.lax.top_k(scores, self.chosen)[1]
+        chosen = jax.nn.one_hot(places, self.count, dtype=scores.dtype).sum(axis=-2) > 0
+        if self.among == "chosen":
+            scores = jax.numpy.where(chosen, scores, -jax.numpy.inf)
+        return jax.numpy.where(chosen, jax.nn.softmax(scores, axis=-1), 0.0)
+
+    def __str__(self) -> str:
+        return f"experts({self.chosen} of {self.count} by {self.weight}, {self.of})"
 
 
 @dataclass(frozen=True)

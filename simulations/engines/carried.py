@@ -27,11 +27,12 @@ from sigprop.simulations.network.weights import Shape
 
 class Known(NamedTuple):
     """Of one weight, [slots, queries, side] (without slots: of one application): forward queries
-    and transposed ones; passes: how many cotangents were pulled back before (0 going forward)."""
+    and transposed ones; passes: how many cotangents were pulled back before (0 going forward). Of
+    experts' weights all have an axis of experts, behind that of slots."""
 
     forward: Seen
     transposed: Seen
-    passes: Float[Array, ""]
+    passes: Float[Array, "*E"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,14 @@ class Kind:
 
         def zeros(count: int, side: int) -> Float[Array, "slots kept {side}"]:
             kept = whole_blocks(count * self.uses * self.tokens, longest)
-            return jnp.zeros((self.shape.slots, kept, side), dtype=self.dtype)
+            slots = self.shape.slots // self.shape.copies
+            return jnp.zeros((slots, *self.shape.together, kept, side), dtype=self.dtype)
 
         forward, back = self.rounds
         return Known(
             Seen(zeros(forward, columns), zeros(forward, rows)),
             Seen(zeros(back, rows), zeros(back, columns)),
-            jnp.zeros((), dtype=self.dtype),
+            jnp.zeros(self.shape.together, dtype=self.dtype),
         )
 
 
@@ -81,7 +83,7 @@ State = dict[str, Known]
 Number = Integer[Array, ""] | int | np.integer
 Slots = dict[str, Number]
 Keys = Key[Array, " queries"]
-Place = tuple[Integer[Array, ""], Number]
+Place = tuple[Integer[Array, ""], Number, Number]
 
 
 def _no(x: Any) -> Any:
@@ -157,12 +159,11 @@ def ask(
     kind: Kind, keys: Keys, place: Place, known: Known, x: Float[Array, "T n_in"]
 ) -> tuple[Float[Array, "T n_out"], Known]:
     """(W x [T, n_out], with this query known); in reverse W^T of the cotangent, with that query
-    known. place: (application, use of the slot)."""
+    known. place: (application, use of the slot, which expert)."""
     rows, columns = kind.sides
-    step, use = place
-    fresh = _normals(kind, keys, step, 0, rows)
+    fresh = _normals(kind, keys, place, 0, rows)
     own = known.forward if kind.uses > 1 else None
-    row = use * kind.tokens
+    row = place[1] * kind.tokens
     y, new = LAWS[kind.ensemble].ask(own, None, _padded(x, columns), fresh, row)
     forward = _written(known.forward, new, row)
     return y[:, : kind.shape.shape[0]], known._replace(forward=forward)
@@ -179,12 +180,11 @@ def _reverse(
 ) -> tuple[Any, Any, Known, Float[Array, "T n_in"]]:
     (keys, place), (d, known) = kept, cotangents
     rows, columns = kind.sides
-    step, use = place
     done = known.passes.astype(jnp.int32)
-    fresh = _normals(kind, keys, step, 1 + done, columns)
+    fresh = _normals(kind, keys, place, 1 + done, columns)
     own = known.transposed if kind.uses * kind.passes > 1 else None
     # the last use is the first to be pulled back
-    row = (done * kind.uses + kind.uses - 1 - use) * kind.tokens
+    row = (done * kind.uses + kind.uses - 1 - place[1]) * kind.tokens
     y, new = LAWS[kind.ensemble].ask(own, known.forward, _padded(d, rows), fresh, row)
     transposed = _written(known.transposed, new, row)
     return _no(keys), _no(place), known._replace(transposed=transposed), y[:, : kind.shape.shape[1]]
@@ -194,10 +194,13 @@ ask.defvjp(_forward, _reverse)
 
 
 def _normals(
-    kind: Kind, keys: Keys, step: Integer[Array, ""], which: Number | int, side: int
+    kind: Kind, keys: Keys, place: Place, which: Number | int, side: int
 ) -> Float[Array, "T {side}"]:
     """Of the forward query (which = 0) or a transposed one (1, 2, ...) of an application."""
-    key = keys[step.astype(jnp.int32) * (1 + kind.passes) + which]
+    step, _, copy = place
+    key = keys[
+        (step.astype(jnp.int32) * (1 + kind.passes) + which) * kind.shape.copies + copy
+    ]
     return random.normal(key, (kind.tokens, side), kind.dtype)
 
 

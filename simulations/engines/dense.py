@@ -3,11 +3,13 @@ architecture, any ensemble."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, Key
 
@@ -33,11 +35,13 @@ class Dense:
         return state
 
     def apply(
-        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
-    ) -> tuple[Float[Array, "T n_out"], Any]:
-        return matvec(
-            self.shapes[weight], self.ensemble, self.sources[weight], place["slots"][weight], x
-        ), local
+        self, local: Any, place: Any, weight: str, x: Float[Array, "*E T n_in"]
+    ) -> tuple[Float[Array, "*E T n_out"], Any]:
+        shape, slot = self.shapes[weight], place["slots"][weight]
+        apply = functools.partial(matvec, shape, self.ensemble, self.sources[weight])
+        if shape.copies == 1:
+            return apply(slot, x), local
+        return jax.vmap(apply)(slot * shape.copies + jnp.arange(shape.copies), x), local
 
     def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
         return self.sources[weight][slot]
@@ -79,12 +83,12 @@ class DenseEngine(Engine):
         matrices = (
             sum(s.size for s in self.shapes)
             if keep
-            else sum(s.size // s.slots for s in self.shapes)
+            else sum(s.used for s in self.shapes)
         )
         # a switch between kinds of sub-blocks holds them once more
         copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)
         return (
-            self.itemsize * copies * (matrices + sum(s.size // s.slots for s in self.shapes))
+            self.itemsize * copies * (matrices + sum(s.used for s in self.shapes))
             + self._vectors
         )
 
@@ -96,7 +100,7 @@ class DenseEngine(Engine):
             2
             * self.arch.tokens
             * sum(
-                len(used) * s.size // s.slots
+                len(used) * s.used
                 for s in self.shapes
                 for used in self.arch.applications_of(s.name).values()
             )

@@ -166,7 +166,7 @@ class Engine:
     def _vectors(self) -> int:
         """Bytes of a network's states, writes, inputs and outputs, and of as many cotangents a
         pass."""
-        held = self.arch.lanes + 2 + 3 * len(self.shapes)
+        held = self.arch.lanes + 2 + 3 * sum(s.copies for s in self.shapes)
         return (
             self.itemsize
             * (self.arch.depth + 1)

@@ -45,8 +45,10 @@ class MatrixFree:
         }
         # of every query
         self.keys = {
-            name: random.branches(keys[name], static.arch.depth * (1 + static.passes))
-            for name in self.kinds
+            name: random.branches(
+                keys[name], static.arch.depth * (1 + static.passes) * kind.shape.copies
+            )
+            for name, kind in self.kinds.items()
         }
         self.biases = {
             s.name: stored(keys[s.name], s, dtype=static.dtype)
@@ -64,15 +66,17 @@ class MatrixFree:
         return put(state, {name: place["slots"][name] for name in self.kinds}, local)
 
     def apply(
-        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
-    ) -> tuple[Float[Array, "T n_out"], Any]:
-        found: Any = ask(
-            self.kinds[weight],
-            self.keys[weight],
-            (place["step"], place["uses"][weight]),
-            local[weight],
-            x,
-        )
+        self, local: Any, place: Any, weight: str, x: Float[Array, "*E T n_in"]
+    ) -> tuple[Float[Array, "*E T n_out"], Any]:
+        kind = self.kinds[weight]
+
+        def one(copy: Any, known: Any, x: Any) -> Any:
+            where = (place["step"], place["uses"][weight], copy)
+            return ask(kind, self.keys[weight], where, known, x)
+
+        each = jax.vmap(one) if kind.shape.copies > 1 else one
+        copy = jnp.arange(kind.shape.copies) if kind.shape.copies > 1 else jnp.int32(0)
+        found: Any = each(copy, local[weight], x)
         return found[0], local | {weight: found[1]}
 
     def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:

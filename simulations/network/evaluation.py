@@ -29,7 +29,7 @@ from sigprop.language.expression import (
     TokenTable,
     Vector,
 )
-from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Project, Truncate
+from sigprop.language.nodes import Centre, Experts, Gate, Mix, Modulate, Project, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
 from sigprop.language.traversal import group_of
@@ -67,6 +67,7 @@ class Evaluation:
         self.participation: Array | None = None
         self.norms: dict[Vector, Array] = {}
         self.modulators: dict[str, Array] = {}
+        self.copies: dict[str, int] = {}  # of weights that experts have: vectors are [E, T, n]
 
     def __call__(self, u: Vector) -> Vectors:
         if u in self.leaves:
@@ -84,6 +85,18 @@ class Evaluation:
         std = jnp.sqrt(self.number(variance) / x.shape[-1])
         product, self.local = self.matrices.apply(self.local, self.place, weight, x)
         return self.probed(weight, std * product)
+
+    def apart(self, weight: str, x: Vectors) -> Float[Array, "*E T n"]:
+        """x for each of the matrices that one slot holds: [E, T, n] where experts have them."""
+        copies = self.copies.get(weight)
+        return x if copies is None or x.ndim > 2 else jnp.broadcast_to(x, (copies, *x.shape))
+
+    def bias(self, weight: str) -> Float[Array, "*E n_out"]:
+        """A bias of variance 1, or those of all experts."""
+        slot, copies = self.place["slots"][weight], self.copies.get(weight)
+        if copies is not None:
+            slot = slot * copies + jnp.arange(copies)
+        return self.matrices.bias(weight, slot)
 
     def modulate(self, u: Modulate) -> Float[Array, " T"]:
         """m [T] of what the application reads, 0 where it skips."""
@@ -144,7 +157,7 @@ def _activate(at: Evaluation, u: Activate) -> Vectors:
 
 @value(Linear)
 def _linear(at: Evaluation, u: Linear) -> Vectors:
-    x = at.inputs[u.weight] = at(u.of)
+    x = at.inputs[u.weight] = at.apart(u.weight, at(u.of))
     # asked once, wherever it stands
     at.leaves[u] = at.times(u.weight, x, u.variance)
     return at.leaves[u]
@@ -152,8 +165,8 @@ def _linear(at: Evaluation, u: Linear) -> Vectors:
 
 @value(Bias)
 def _bias(at: Evaluation, u: Bias) -> Vectors:
-    drawn = at.matrices.bias(u.weight, at.place["slots"][u.weight])
-    return at.probed(u.weight, jnp.sqrt(at.number(u.variance)) * drawn[None, :])
+    drawn = at.bias(u.weight)[..., None, :]
+    return at.probed(u.weight, jnp.sqrt(at.number(u.variance)) * drawn)
 
 
 @value(Normalise)
@@ -195,6 +208,12 @@ def _gate(at: Evaluation, u: Gate) -> Vectors:
 @value(Modulate)
 def _modulate(at: Evaluation, u: Modulate) -> Vectors:
     return at.modulators[u.weight][:, None] * at(u.of)
+
+
+@value(Experts)
+def _experts(at: Evaluation, u: Experts) -> Vectors:
+    shares = u.shares(at.times(u.weight, at(Read()), u.variance))
+    return jnp.einsum("te,etn->tn", shares, at(u.of), precision=jax.lax.Precision.HIGHEST)
 
 
 @value(Truncate)

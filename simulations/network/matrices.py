@@ -33,10 +33,11 @@ class Matrices(Protocol):
         ...
 
     def apply(
-        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
-    ) -> tuple[Float[Array, "T n_out"], Any]:
+        self, local: Any, place: Any, weight: str, x: Float[Array, "*E T n_in"]
+    ) -> tuple[Float[Array, "*E T n_out"], Any]:
         """(W x for every token [T, n_in] -> [T, n_out], local), entries of W of variance 1;
-        differentiable in x and local."""
+        differentiable in x and local. Of weights that E experts have: [E, T, n_in] -> [E, T,
+        n_out], each by its own."""
         ...
 
     def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:

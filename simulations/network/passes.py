@@ -123,6 +123,7 @@ def _application(
     reads: dict[Vector, Any] = {Read(k): states(read) for k, read in enumerate(block.reads)}
     masks = _masks(block, network.key, x["step"])
     branch = Evaluation(reads, x["numbers"], network.matrices, local, x, x["probes"], masks)
+    branch.copies = block.copies
     branch.modulators = {name: branch.modulate(node) for name, node in block.modulators.items()}
     write = branch(block.branch)
     rule = Evaluation(leaves | {Write(): write}, x["numbers"])
@@ -184,10 +185,10 @@ def _finite(lanes: tuple[Vectors, ...]) -> Bool[Array, ""]:
     ).all()
 
 
-def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, int]]:
-    """Return the shape of every matrix's input, [T, n_in] (biases have none)."""
+def _input_shapes(arch: Architecture, shapes: dict[str, Shape]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every matrix's input, [T, n_in], or [E, T, n_in] (biases have none)."""
     return {
-        name: (arch.tokens, shapes[name].shape[1])
+        name: (*shapes[name].together, arch.tokens, shapes[name].shape[1])
         for name, node in arch.weights.items()
         if isinstance(node, Linear)
     }

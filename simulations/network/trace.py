@@ -23,15 +23,16 @@ class Trace(NamedTuple):
     elsewhere; made while the vectors are at hand, so that a program whose rows ask for no more
     need not keep them: grams [D + 1, T, T] of lane 0, input_grams {weight: [D, T, T]}, finite [D
     + 1]; log_norm [D + 1, T]: log of all that norms have divided lane 0 by; modulators [D, T], 0
-    where a token was skipped (1 without modulators)."""
+    where a token was skipped (1 without modulators). What weights of experts see and give has an
+    axis of experts behind D."""
 
     lanes: tuple[Float[Array, "states T n"], ...]
     writes: Float[Array, "D T n"]
-    inputs: dict[str, Float[Array, "D T n_in"]]
+    inputs: dict[str, Float[Array, "D *E T n_in"]]
     taps: Float[Array, "A T n"]
     participation: Float[Array, "D T"]
     grams: Float[Array, "states T T"]
-    input_grams: dict[str, Float[Array, "D T T"]]
+    input_grams: dict[str, Float[Array, "D *E T T"]]
     finite: Bool[Array, " states"]
     log_norm: Float[Array, "states T"]
     modulators: Float[Array, "D T"]
@@ -64,13 +65,16 @@ def zero_probes(
     def zeros(*shape):
         return jnp.zeros(shape, dtype=dtype)
 
+    def of(s: Shape, *shape: int) -> Array:
+        return zeros(arch.depth, *s.together, arch.tokens, *shape)
+
     return Probes(
         zeros(arch.depth, arch.tokens, width),
         zeros(arch.tokens, width),
-        {s.name: zeros(arch.depth, arch.tokens, s.shape[0]) for s in shapes},
+        {s.name: of(s, s.shape[0]) for s in shapes},
         zeros(arch.tokens, width),
         zeros(arch.depth + 1, arch.tokens, arch.tokens),
-        {s.name: zeros(arch.depth, arch.tokens, arch.tokens) for s in shapes},
+        {s.name: of(s, arch.tokens) for s in shapes},
     )
 
 

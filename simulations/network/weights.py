@@ -16,10 +16,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Integer, Key
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.sub_block import Weight
+from sigprop.description.sub_block import Drawn
 from sigprop.errors import InputError
 from sigprop.language.expression import Attend, Linear, PositionBias
-from sigprop.language.nodes import Gate, Modulate
+from sigprop.language.nodes import Experts, Gate, Modulate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import rows_of, walk
 from sigprop.simulations.network import random
@@ -36,11 +36,23 @@ WHOLE = 1e-6  # a number of coordinates may be off a whole one by rounding
 
 @dataclass(frozen=True)
 class Shape:
-    """One weight of a network of width n: entries of variance 1, of shape [slots, *shape]."""
+    """One weight of a network of width n: entries of variance 1, of shape [slots, *shape]; copies:
+    of experts' weights, how many of these slots one application uses, one after another."""
 
     name: str
     slots: int
     shape: tuple[int, ...]
+    copies: int = 1
+
+    @property
+    def together(self) -> tuple[int, ...]:
+        """The axis of experts, where there is one: (copies,) or ()."""
+        return (self.copies,) if self.copies > 1 else ()
+
+    @property
+    def used(self) -> int:
+        """Entries that one application uses."""
+        return self.copies * int(np.prod(self.shape))
 
     @property
     def size(self) -> int:
@@ -63,7 +75,7 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
             width * rows_of(node.of)
             if isinstance(node, Linear)
             else Fraction(width)
-            if isinstance(node, Modulate)
+            if isinstance(node, (Modulate, Experts))
             else None
         )
         for length in (out, inside):
@@ -72,19 +84,21 @@ def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
                     f"width={width}: weight {name!r} would have {length} rows or columns; "
                     f"accepted: a multiple of {length.denominator}"
                 )
+        copies = arch.copies.get(name, 1)
         found.append(
             Shape(
                 name,
-                len(arch.applications_of(name)),
+                len(arch.applications_of(name)) * copies,
                 (int(out),) if inside is None else (int(out), int(inside)),
+                copies,
             )
         )
     return tuple(found)
 
 
-def _entries(node: Weight | Modulate, width: int) -> Fraction:
+def _entries(node: Drawn, width: int) -> Fraction:
     """How many outputs a weight has: of gates and biases of heads, numbers."""
-    if isinstance(node, Modulate):
+    if isinstance(node, (Modulate, Experts)):
         return Fraction(node.directions)
     if isinstance(node, PositionBias):
         return width * node.rows / Fraction(node.size) * node.count

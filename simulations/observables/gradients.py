@@ -93,27 +93,29 @@ def _slot_squares(arch: Architecture, weight: str, trace: Trace, pulled: Probes)
     grams = pulled.output_grams[weight]
     if isinstance(arch.weights[weight], Linear):
         grams = grams * trace.input_grams[weight]
-    return _each(arch, weight) * grams[use[:, 0]].sum(axis=(1, 2))
+    return _each(arch, weight) * grams[use[:, 0]].reshape(len(use), -1).sum(axis=1)
 
 
 def _slot_products(
     arch: Architecture, weight: str, trace: Trace, pulled: tuple[Probes, Probes]
 ) -> jax.Array:
     """Return the sum over uses a, b and tokens t, s of <x_at, x_bs> <d_at, d_bs> for each slot:
-    |dz/dW|^2 from its low-rank form, exactly."""
+    |dz/dW|^2 from its low-rank form, exactly; of experts' weights added over experts."""
     use, real = _uses(arch, weight)
+    copies = arch.copies.get(weight, 1)
 
-    # [slots, U T, n]
+    # [slots, E, U T, n]
     def flat(array: jax.Array) -> jax.Array:
-        return array[use].reshape(len(use), -1, array.shape[-1])
+        used = array[use].reshape(*use.shape, copies, *array.shape[-2:])
+        return jnp.moveaxis(used, 2, 1).reshape(len(use), copies, -1, array.shape[-1])
 
     left, right = pulled
     cotangents = dot(flat(left.outputs[weight]), flat(right.outputs[weight]))
-    mask = np.repeat(real, arch.tokens, axis=1).astype(cotangents.dtype)
-    both = mask[:, :, None] * mask[:, None, :]
+    mask = np.repeat(real, arch.tokens, axis=1).astype(cotangents.dtype)[:, None]
+    both = mask[..., :, None] * mask[..., None, :]
     if isinstance(arch.weights[weight], Linear):
         cotangents = cotangents * dot(flat(trace.inputs[weight]), flat(trace.inputs[weight]))
-    return _each(arch, weight) * (cotangents * both).sum(axis=(1, 2))
+    return _each(arch, weight) * (cotangents * both).sum(axis=(1, 2, 3))
 
 
 def _uses(arch: Architecture, weight: str) -> tuple[np.ndarray, np.ndarray]:

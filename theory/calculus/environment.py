@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, Read, TokenTable, Vector
+from sigprop.language.nodes import Experts
 from sigprop.language.scalar import Scalar
 
 
@@ -74,6 +75,10 @@ class Environment(ABC):
     @abstractmethod
     def weights(self, node: Attend, i: str, turned: bool) -> Any:
         """E[Omega] of an attention node at one place, or its transpose: what ``mix`` takes."""
+
+    @abstractmethod
+    def routed(self, node: Experts, i: str, j: str) -> Any:
+        """sum_e p_te p'_se of what a router chose at the two places."""
 
     @abstractmethod
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:

@@ -23,7 +23,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -70,7 +70,14 @@ def not_gaussian(u: Vector) -> Vector | None:
     match u:
         case Read() | Linear() | Bias():
             return None
-        case Scale(of=of) | Gate(of=of) | Normalise(of=of) | Rescale(of=of) | Mix(of=of):
+        case (
+            Scale(of=of)
+            | Gate(of=of)
+            | Normalise(of=of)
+            | Rescale(of=of)
+            | Mix(of=of)
+            | Experts(of=of)  # given what the router chose
+        ):
             return not_gaussian(of)
         case Sum(terms):
             return next((part for part in map(not_gaussian, terms) if part is not None), None)
@@ -94,6 +101,7 @@ def not_centred(u: Vector) -> Vector | None:
             | Mix(of=of)
             | Dropout(of=of)
             | Truncate(of=of)
+            | Experts(of=of)
         ):
             return not_centred(of)
         case Sum(terms):
@@ -131,7 +139,7 @@ def check_writes(arch: Architecture) -> None:
     that its overlap with older writes is 0, and states are Gaussian where an activation acts on
     a read itself, and queries that are said to be zero are."""
     for block in arch.sub_blocks:
-        _require_fresh(block.branch, block.branch)
+        _require_fresh(block.branch)
         for node in (node for node in block.attention if node.scores.scale == "zero_query"):
             _require_zero(arch, node)
     dropped: Vector | None = None
@@ -167,10 +175,26 @@ def _outermost(branch: Vector) -> Iterator[Vector]:
             yield from _outermost(child)
 
 
-def _require_fresh(u: Vector, branch: Vector) -> None:
+def ends_in_matrix(u: Vector) -> bool:
+    """Tell whether a vector's last step is a zero-mean matrix or bias, or sums of such."""
+    return _stale(u) is None
+
+
+def _require_fresh(branch: Vector) -> None:
+    if (part := _stale(branch)) is not None:
+        raise no_rule(
+            branch,
+            f"{part} does not end in a zero-mean matrix, so its overlap with older writes has no "
+            f"rule",
+            "a branch whose last step is a matrix",
+        )
+
+
+def _stale(u: Vector) -> Vector | None:
+    """The first part of a vector that does not end in a zero-mean matrix or bias."""
     match u:
         case Linear() | Bias():
-            return
+            return None
         case (
             Scale(of=of)
             | Gate(of=of)
@@ -179,14 +203,9 @@ def _require_fresh(u: Vector, branch: Vector) -> None:
             | Rescale(of=of)
             | Truncate(of=of)
             | Mix(of=of)
+            | Experts(of=of)
         ):
-            return _require_fresh(of, branch)
+            return _stale(of)
         case Sum(terms):
-            for term in terms:
-                _require_fresh(term, branch)
-            return
-    raise no_rule(
-        branch,
-        f"{u} does not end in a zero-mean matrix, so its overlap with older writes has no rule",
-        "a branch whose last step is a matrix",
-    )
+            return next((part for part in map(_stale, terms) if part is not None), None)
+    return u

@@ -17,7 +17,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Truncate
 from sigprop.theory.calculus.algebra import exp
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -28,7 +28,16 @@ def log_scale(u: Vector, i: str, env: Environment) -> Any:
     match u:
         case Read() | Cotangent():
             return env.log(u, i)
-        case Linear() | Transposed() | Scale() | Gate() | Rescale() | Dropout() | Truncate():
+        case (
+            Linear()
+            | Transposed()
+            | Scale()
+            | Gate()
+            | Rescale()
+            | Dropout()
+            | Truncate()
+            | Experts()
+        ):
             return log_scale(u.of, i, env)
         case Activate(order=order):
             return log_scale(u.of, i, env) if order == 0 else 0 * env.log(Read(), i)

@@ -32,10 +32,11 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Truncate
 from sigprop.theory.calculus.algebra import minimum, root_mean_square
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.independence import (
+    ends_in_matrix,
     independent,
     masks,
     not_centred,
@@ -271,6 +272,25 @@ def _dropout(u: Dropout, i: str, v: Dropout, j: str, env: Environment) -> Any:
         return cross
     rate = env.number(u.rate, i)
     return cross * (1 + rate / (1 - rate) * env.same(i, j))
+
+
+@rule(Experts, Experts)
+def _experts(u: Experts, i: str, v: Experts, j: str, env: Environment) -> Any:
+    """<sum_e p_e f_e, sum_e p'_e f'_e> = (sum_e p_e p'_e) <f, f'> of one expert, given the routers'
+    scores.
+
+    Needs experts that do not overlap with each other: each ends in a zero-mean matrix or bias of
+    its own.
+    """
+    if u != v:
+        raise unknown(u, v)
+    if not ends_in_matrix(u.of):
+        raise no_rule(
+            u,
+            f"{u.of} does not end in a zero-mean matrix, so experts overlap with each other",
+            "experts whose last step is a matrix",
+        )
+    return env.routed(u, i, j) * inner(u.of, i, v.of, j, env)
 
 
 def _norm(u: Normalise, i: str, env: Environment) -> Any:

@@ -9,6 +9,7 @@ import sympy
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, TokenTable, Vector
+from sigprop.language.nodes import Experts
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import symbols
 from sigprop.theory.calculus.algebra import exact
@@ -50,6 +51,10 @@ class SymbolicEnvironment(Environment):
 
     def weights(self, node: Attend, i: str, turned: bool) -> Any:
         return symbols.mean_sum(node, self.places[i][0], turned)
+
+    def routed(self, node: Experts, i: str, j: str) -> Any:
+        """A function of the two places: pi_router(a, t, b, s)."""
+        return sympy.Function(f"pi_{node.weight}")(*self.places[i], *self.places[j])
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         dummy = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)

@@ -1,4 +1,4 @@
-"""Modulators' scores: a Gaussian field over tokens and applications that does not average out as
+"""Modulators' and routers' scores: a Gaussian field over tokens and applications that does not average out as
 the width grows.
 
 Scores z_a[t] = w . r_a[t], w ~ N(0, 1/n), are jointly Gaussian given the reads, with covariance
@@ -25,24 +25,34 @@ from sigprop.language.scalar import evaluate
 
 Gram = Float[Array, "T T"]
 SAMPLES = 128  # quasi-random points of one replicate
+FEW, MANY_TOKENS = 16, 8  # points where there are more tokens, each of which sees others'
 DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of it is rounding
 
 
 def draws(
     arch: Architecture, steps: int, seed: int
 ) -> Float[np.ndarray, "samples {steps} C T"] | None:
-    """u [SAMPLES, steps, C, T], scrambled Sobol points as normals, seeded; None without
-    modulators."""
-    if not arch.modulators:
+    """u [samples, steps, C, T], seeded; None where nothing has scores. Scrambled Sobol points as
+    normals; of routers, whose choices jump with the scores (their errors were up to 2.5 times those
+    of independent points there), independent normals."""
+    if not arch.scored:
         return None
+    count = samples(arch)
+    shape = (steps, max(node.directions for node in arch.scored.values()), arch.tokens)
+    sizes = int(np.prod(shape))
+    if len(arch.scored) > len(arch.modulators):
+        return np.random.default_rng(seed).standard_normal((count, *shape))
     from scipy.stats import qmc  # half a second: only with modulators
 
-    shape = (steps, max(node.directions for node in arch.modulators.values()), arch.tokens)
-    sizes = int(np.prod(shape))
     if sizes > qmc.Sobol.MAXDIM:
-        return np.random.default_rng(seed).standard_normal((SAMPLES, *shape))
-    points = qmc.Sobol(sizes, rng=np.random.default_rng(seed)).random(SAMPLES)
-    return ndtri(np.clip(points, 2.0**-53, 1 - 2.0**-53)).reshape(SAMPLES, *shape)
+        return np.random.default_rng(seed).standard_normal((count, *shape))
+    points = qmc.Sobol(sizes, rng=np.random.default_rng(seed)).random(count)
+    return ndtri(np.clip(points, 2.0**-53, 1 - 2.0**-53)).reshape(count, *shape)
+
+
+def samples(arch: Architecture) -> int:
+    """How many points one replicate has."""
+    return FEW if arch.tokens > MANY_TOKENS else SAMPLES
 
 
 def skip_rate(arch: Architecture, application: int) -> float:

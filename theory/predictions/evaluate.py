@@ -35,7 +35,7 @@ MOVED = 4  # a square root moves by up to 2.4 times as much inwards of its end a
 def status(arch: Architecture) -> str:
     """'exact' where every activation has a closed form and attention is uniform, else
     'quadrature'."""
-    return "quadrature" if _series(arch) or sampled(arch) or arch.modulators else "exact"
+    return "quadrature" if _series(arch) or sampled(arch) or arch.scored else "exact"
 
 
 def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
@@ -141,7 +141,7 @@ def evaluate(
     ``REPLICATES`` independent sets, whose mean is the value.
     """
     reader = _reader(arch, rows, approximation, room)._replace(finer=finer)
-    seeds = range(sets if (sampled(arch) or arch.modulators) and approximation is None else 1)
+    seeds = range(sets if (sampled(arch) or arch.scored) and approximation is None else 1)
     draws = [reader.draws(seed) for seed in seeds]
     by_draw = [[[values.value(row) for values in each] for row in rows] for each in draws]
     by_set = [_set_means(arch, rows, each) for each in by_draw]
@@ -160,7 +160,7 @@ def evaluate(
         ]
     sds = [
         _spread([v for each in by_draw for v in each[r]], values[r][1], 1.0)
-        if arch.modulators and not QUANTITIES[row.quantity].backward
+        if arch.scored and not QUANTITIES[row.quantity].backward
         else None
         for r, row in enumerate(rows)
     ]

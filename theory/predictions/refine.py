@@ -44,7 +44,7 @@ def evaluate_to(
     """
     finer, found = 1, evaluate(arch, rows)
     while target is not None and (short := shortest(found, target)) is not None:
-        grows = sampled(arch) and not arch.modulators and math.isfinite(short.times)
+        grows = sampled(arch) and not arch.scored and math.isfinite(short.times)
         more = 2 ** max(1, math.ceil(math.log2(short.times))) if grows else 1
         if more == 1 or finer * more > MOST:
             return found, [_remark(rows[short.row], short, target, finer if grows else None)]

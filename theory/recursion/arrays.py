@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, Read, TokenTable, Vector
+from sigprop.language.nodes import Experts
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
@@ -69,6 +70,13 @@ class ArrayEnvironment(NumericEnvironment):
         """1 for tokens whose keys are seen at a place, else 0: [B, T]."""
         like = self.logs[Read(), i]
         return jnp.broadcast_to(self.values.get(("kept", node, i), jnp.ones_like(like)), like.shape)
+
+    def routed(self, node: Experts, i: str, j: str) -> Any:
+        return self.shares(node, i) @ jnp.swapaxes(self.shares(node, j), -1, -2)
+
+    def shares(self, node: Experts, i: str) -> Any:
+        """p [B, T, E] of what a router chose at a place, from its scores there."""
+        return self.values["routed", node, i]
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         return (

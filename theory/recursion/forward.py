@@ -14,7 +14,7 @@ from jaxtyping import Float
 from sigprop.description.checks import BAND
 from sigprop.description.sub_block import SubBlock
 from sigprop.language.expression import Read
-from sigprop.language.nodes import Modulate
+from sigprop.language.nodes import Experts, Modulate
 from sigprop.language.scalar import evaluate
 from sigprop.theory.calculus.environment import Resolution
 from sigprop.theory.calculus.linear import WRITE, Coefficients, Form, overlap
@@ -41,6 +41,12 @@ def modulator(node: Modulate, x: Any) -> tuple[Log, Log]:
     m, pull = jax.vjp(of, x["scores"][: node.directions])
     (slopes,) = pull(jnp.ones_like(m))  # a token's m depends on its own scores only
     return m[None], jnp.sum(slopes**2, axis=0, keepdims=True)
+
+
+def shares(node: Experts, x: Any) -> Float[Array, "1 T E"]:
+    """What a router gives each token's experts at a step, from its scores."""
+    scores = jnp.sqrt(evaluate(node.variance, x["numbers"])) * x["scores"][: node.count]
+    return node.shares(scores.T)[None]
 
 
 def numeric_form(
@@ -112,7 +118,7 @@ class ForwardKind:
     ) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
         branch, env = self.block.branch, self._environment(x, own, log, partners)
-        self._keep(env, x)
+        self._note(env, x)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
@@ -155,8 +161,11 @@ class ForwardKind:
             gaps=gaps,
         )
 
-    def _keep(self, env: ArrayEnvironment, x: Any) -> None:
-        """Note which tokens are kept as keys and values, by their modulators."""
+    def _note(self, env: ArrayEnvironment, x: Any) -> None:
+        """Note which tokens are kept as keys and values, by their modulators, and what routers
+        chose."""
+        for node in self.block.experts.values():
+            env.values["routed", node, "a"] = shares(node, x)
         for node in self.block.attention:
             if node.kept_by and x.get("scores") is not None:
                 m = modulator(self.block.modulators[node.kept_by], x)[0]

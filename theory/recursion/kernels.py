@@ -132,9 +132,9 @@ def sampled_kernels(
 
 def _samples(arch: Architecture, out: dict[str, Any]) -> list[dict[str, Any]]:
     """Take the draws of the modulators' scores apart."""
-    if not arch.modulators:
+    if not arch.scored:
         return [out]
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.SAMPLES)]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.samples(arch))]
 
 
 def _require_memory(
@@ -180,7 +180,7 @@ def scan_tables(
         "numbers": program.numbers,
         "taps": program.taps,
         "modulated": sum(
-            (program.ties[name] for name in arch.modulators), start=np.zeros(program.partners.shape)
+            (program.ties[name] for name in arch.scored), start=np.zeros(program.partners.shape)
         ),
     }
     return tables, boundaries, columns

@@ -109,7 +109,7 @@ def _forward(
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
     start, start_log, first, initial, start_gain = _start(network)
-    blank = _blank_summaries(network, first)
+    blank = _blank_summaries(network, first, draws)
     kinds = [
         ForwardKind(k, structure, network.resolution, bands, list(blank))
         for k in range(len(structure.blocks))
@@ -145,11 +145,12 @@ def _forward(
     return kernels, forward, initial
 
 
-def _blank_summaries(network: _Network, first: dict[str, Any]) -> tuple[Any, ...]:
+def _blank_summaries(network: _Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
     """Return zeros of every kind of step's summary, so that each step has all."""
     structure, tokens = network.structure, network.begin.gram.shape[0]
     own = jnp.broadcast_to(network.begin.gram, (structure.reads, structure.reads, tokens, tokens))
     log = jnp.zeros((structure.reads, tokens), dtype=jnp.float64)
+    first |= {"scores": None if draws is None else jnp.zeros_like(draws[0])}
     shapes = [
         jax.eval_shape(lambda kind=kind: kind.write(first, own, log, None).summary)
         for kind in (

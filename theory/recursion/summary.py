@@ -7,6 +7,7 @@ from typing import Any
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Activate, Attend, Normalise, Vector
+from sigprop.language.nodes import Experts
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.gaussian.dual import Features
@@ -15,7 +16,8 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
     """(activation, argument): its features; (None, argument of a norm): its variance; (Attend,
-    query or key): its own Gram; ('kept', an attention node): which keys are seen."""
+    query or key): its own Gram; ('kept', an attention node): which keys are seen; ('routed', a
+    mixture of experts): what its router chose."""
     facts: dict[tuple[Any, Vector], None] = {}
     for node in walk(branch):
         match node:
@@ -27,6 +29,8 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
                 facts[Attend, query] = facts[Attend, key] = None
                 if node.kept_by:
                     facts["kept", node] = None
+            case Experts():
+                facts["routed", node] = None
     return list(facts)
 
 
@@ -36,6 +40,8 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
     def fact(kind: Any, of: Vector) -> Any:
         if kind == "kept":
             return env.kept(of, i)  # pyright: ignore[reportArgumentType]
+        if kind == "routed":
+            return env.shares(of, i)  # pyright: ignore[reportArgumentType]
         if kind is Attend:
             return env.block(inner(of, i, of, i, env), i, i)
         return env.variance(of, i) if kind is None else env.features(kind, of, i)
