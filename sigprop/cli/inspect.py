@@ -80,7 +80,6 @@ def inspect(
         raise InputError("model: accepted: FILE.py:function, a folder, or --hf TYPE")
     if against is not None and error is not None:
         raise InputError(f"error={error} at against: accepted: one of the two")
-    from sigprop.inspection.compared import JUDGED
     from sigprop.inspection.inspect import inspect as inspected
     from sigprop.reading.sources import from_file
 
@@ -93,7 +92,7 @@ def inspect(
     named = _named(model, hf, tokens, changes=changes)
     if named.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
-    wanted = tuple(part for text in quantity for part in text.split(",")) or JUDGED
+    wanted = tuple(part for text in quantity for part in text.split(",")) or None
     with bar(not chosen.json) as progress:
         if against is not None:
             from sigprop.inspection.against import compare

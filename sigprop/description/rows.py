@@ -68,14 +68,21 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
                 f"quantity={name}: theory has no value for it; accepted: measure has it"
             )
         if name in QUANTITIES and QUANTITIES[name].backward and not arch.gradients_known:
-            where = (
-                "accepted: with weights of their own, without attention, and readout=each, "
-                "or modulator as a number; measure has it"
-            )
-            raise InputError(
-                f"quantity={name} at modulator=learned: its own Jacobian has no rule here; {where}"
-            )
+            raise InputError(f"quantity={name}: {why_no_gradient(arch)}; measure has it")
     return check_quantities(quantities)  # who asks for an unknown contact is told why
+
+
+def why_no_gradient(arch: Architecture) -> str:
+    """Say why theory has no gradients of an architecture that has scores (``gradients_known``)."""
+    if len(arch.scored) > len(arch.modulators):
+        return (
+            "gradients reach the state through routers, and have no rule there; accepted: "
+            "quantities of the forward pass"
+        )
+    return (
+        "at modulator=learned its own Jacobian has no rule here; accepted: with weights of their "
+        "own, without attention, and readout=each, or modulator as a number"
+    )
 
 
 def judged(

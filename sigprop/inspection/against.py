@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.compared import COMPARED, JUDGED, ROUNDING, Row, Value, numbers, predictions
+from sigprop.inspection.compared import COMPARED, ROUNDING, Row, Value, numbers, predictions, unasked
 from sigprop.inspection.inspect import table
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading, read
@@ -101,10 +101,11 @@ def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, f
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many networks of each would show what the theories of the two differ by, and a remark."""
-    theories = [_by_place(predictions(reading, JUDGED)[0]) for reading in (found, meant)]
+    asked = [name for name in unasked(found)[0] if name in unasked(meant)[0]]
+    theories = [_by_place(predictions(reading, asked)[0]) for reading in (found, meant)]
     needed: float = math.inf
     for row in rows:
-        if row["quantity"] not in JUDGED or row["sd"] == 0:
+        if row["quantity"] not in asked or row["sd"] == 0:
             continue
         place = row["quantity"], row["application"]
         (x, far), (y, near) = (theory[place] for theory in theories)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop.description.quantities import QUANTITIES
+from sigprop.description.rows import why_no_gradient
 from sigprop.errors import Diverged
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading
@@ -69,7 +71,15 @@ COMPARED: dict[str, Compared] = {
 """Quantity to what is compared of it: means over tokens, or pairs of tokens, of a state or of what
 an application writes; of a parameter, over its entries."""
 JUDGED = ("residual_variance", "write_variance", "token_cosine", "gradient_variance")
-"""Those that are compared unasked."""
+"""Those that are compared unasked, where theory has them."""
+
+
+def unasked(reading: Reading) -> tuple[tuple[str, ...], list[str]]:
+    """Return what is compared of a module unasked; and remarks on what theory has not of it."""
+    arch = reading.architecture
+    found = tuple(q for q in JUDGED if arch.gradients_known or not QUANTITIES[q].backward)
+    left = [name for name in JUDGED if name not in found]
+    return found, [f"{name}: {why_no_gradient(arch)}" for name in left]
 
 
 def numbers(network: Network, reading: Reading, quantities: Sequence[str]) -> dict[Row, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError, near_miss
-from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
+from sigprop.inspection.compared import COMPARED, Row, Value, numbers, predictions, unasked
 from sigprop.reading.read import Reading, read
 from sigprop.reading.sources import called
 from sigprop.runtime.progress import Progress, Silent
@@ -32,7 +32,7 @@ def inspect(
     seeds: int = 4,
     widths: int | Sequence[int] = (),
     weights: Any = None,
-    quantities: str | Sequence[str] = JUDGED,
+    quantities: str | Sequence[str] | None = None,
     tolerances: dict[str, float] | None = None,
     error: float | None = None,
     progress: Progress | None = None,
@@ -45,20 +45,22 @@ def inspect(
     extrapolated, a + b/n; weights: a module that is measured instead, once (trained, beside what
     was predicted at initialisation: no verdict); quantities: of 'residual_variance',
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
-    them, and 'weight_gradient', 'second_moment', over a parameter's entries; tolerances: by
+    them (None: those of these four that theory has), and 'weight_gradient', 'second_moment', over a
+    parameter's entries; tolerances: by
     quantity, relative, of cosines absolute; error: of theory's rows, as of ``predict``. Returns a
     ``Table``, a row an application and quantity, of the widest network, with a verdict (confirmed:
     every 90 % interval inside its tolerance; rejected: an interval that covers all rows at once
     with 99 % outside). Raises ``InputError`` as ``read`` does. Source: docs/verdict.md
     (tests/inspection).
     """
-    quantities = (quantities,) if isinstance(quantities, str) else (*quantities,)
+    given = (quantities,) if isinstance(quantities, str) else quantities
     widths = (widths,) if isinstance(widths, int) else (*widths,)
-    _check(quantities, seeds, widths)
+    _check(given, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
     readings = _readings(model, example, widths)
     if weights is not None:
         readings = [_with(found, weights) for found in readings]
+    quantities, left_out = unasked(readings[-1]) if given is None else ((*given,), [])
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
     rungs = [_rung(found, quantities, seeds, error, reported) for found in readings]
@@ -71,7 +73,7 @@ def inspect(
         {"widths": [found.width for found in readings]} if len(readings) > 1 else {}
     )
     more["remarks"] = _needed(rows, interval, limits, count) + list(
-        dict.fromkeys(remark for rung in rungs for remark in rung.remarks)
+        dict.fromkeys([*left_out, *(remark for rung in rungs for remark in rung.remarks)])
     )
     return table(readings[-1], rows, verdict, {"samples": count, "tolerances": tolerated} | more)
 
@@ -91,9 +93,9 @@ def table(
     )
 
 
-def _check(quantities: Sequence[str], seeds: int, widths: Sequence[int]) -> None:
-    unknown = [quantity for quantity in quantities if quantity not in COMPARED]
-    if unknown or not quantities:
+def _check(quantities: Sequence[str] | None, seeds: int, widths: Sequence[int]) -> None:
+    unknown = [quantity for quantity in quantities or () if quantity not in COMPARED]
+    if unknown or (quantities is not None and not quantities):
         said = repr(unknown[0]) if unknown else "none"
         raise InputError(f"quantities={said}; accepted: {', '.join(COMPARED)}")
     if seeds < 2:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
 
+from sigprop.modules.experts import grouped, summed
 from sigprop.modules.lookup import Terms, filled
 from sigprop.modules.patterns import fused, numbers_of
 from sigprop.modules.pointwise import OPERATIONS, Expression, X
@@ -331,6 +332,9 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "rms_norm": _rms_norm,
     "embedding": _embedding,
     "mean": _mean,
+    "sum": summed,
+    "grouped_mm_fallback": grouped,
+    "_grouped_mm": grouped,
     "masked_fill": _masked_fill,
     "where": _where,
     "softmax": _softmax,

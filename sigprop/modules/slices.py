@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sigprop.modules.experts import sent
 from sigprop.modules.lookup import Terms, filled
 from sigprop.modules.patterns import fused
 from sigprop.modules.terms import Joined, Term
@@ -32,6 +33,8 @@ def indexed(terms: Terms, node: Any) -> Term:
     """A run of fixed indices along one axis is a slice."""
     of, given = node.args[:2]
     axes = [axis for axis, index in enumerate(given) if index is not None]
+    if axes == [0] and not terms.graph.constant(given[0]):
+        return sent(terms, node)
     if len(axes) != 1 or not terms.graph.constant(given[axes[0]]):
         return terms.unknown(node)
     length = of.meta["val"].shape[axes[0]]

@@ -83,7 +83,8 @@ class Embedding(Term):
 
 @dataclass(eq=False)
 class Matrix(Term):
-    """W of + b; axis: of the parameter's shape, along which the outputs lie; columns: fan-in."""
+    """W of + b; axis: of the parameter's shape, along which the outputs lie; columns: fan-in;
+    experts: how many such matrices the parameter holds, one for the rows of each expert."""
 
     of: Term
     parameter: str
@@ -91,6 +92,7 @@ class Matrix(Term):
     axis: int
     rows: int
     columns: int
+    experts: int = 1
 
 
 @dataclass(eq=False)
@@ -254,6 +256,28 @@ class Attention(Term):
     masks: tuple[Term, ...]
     cap: float | None
     head_dim: int
+
+
+@dataclass(eq=False)
+class Sent(Term):
+    """Rows of a term, chosen by what a router says (``by``): tokens in the order of experts, or
+    experts' outputs in that of tokens."""
+
+    of: Term
+    by: Term
+
+
+@dataclass(eq=False)
+class Routed(Term):
+    """sum_e p_te of_e,t of ``count`` experts, p the softmax of the router's scores as ``Experts``
+    has it; sent: the tokens that experts see."""
+
+    of: Term
+    router: Matrix
+    count: int
+    chosen: int
+    among: str
+    sent: tuple[Term, ...]
 
 
 @dataclass(eq=False)

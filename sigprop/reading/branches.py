@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from sigprop.errors import InputError
-from sigprop.language.expression import Activate, Product, Vector
+from sigprop.language.expression import Activate, Product, Read, Vector
+from sigprop.language.nodes import Experts
 from sigprop.modules.pointwise import activation
 from sigprop.modules.terms import (
     Attention,
@@ -16,12 +17,14 @@ from sigprop.modules.terms import (
     Part,
     Plus,
     Pointwise,
+    Routed,
+    Sent,
     Shift,
     Term,
     Times,
 )
 from sigprop.reading.attention import attention
-from sigprop.reading.converter import Converter, Rule
+from sigprop.reading.converter import Converter, Drawn, Rule
 from sigprop.reading.stem import where
 
 
@@ -30,7 +33,8 @@ def _part(converter: Converter, term: Part) -> Vector:
     rows that lie apart in a matrix whose rows have several laws."""
     inner = term.of
     others = term.whole[: term.axis] + term.whole[term.axis + 1 :]
-    if converter.stem.tokens not in others:
+    experts = isinstance(inner, Matrix) and inner.experts > 1
+    if converter.stem.tokens not in others and not experts:
         raise InputError(
             f"{where(term)}: a choice of tokens in a branch; accepted: all tokens, or features"
         )
@@ -76,6 +80,29 @@ def _times(converter: Converter, term: Times) -> Vector:
     return Product(converter.vector(term.left), converter.vector(term.right))
 
 
+def _sent(converter: Converter, term: Sent) -> Vector:
+    if id(term) not in converter.sent:
+        raise converter.refused(term)
+    return converter.vector(term.of)
+
+
+def _routed(converter: Converter, term: Routed) -> Vector:
+    """A mixture of experts; raises ``InputError`` for a router that sees something else than the
+    branch does, or whose matrix has no law."""
+    converter.sent |= {id(sent) for sent in term.sent}
+    router, law = term.router, converter.stem.law(term.router.parameter)
+    of, read = converter.vector(term.of), converter.vector(router.of)
+    if read != Read(0) or law.mean:
+        raise InputError(
+            f"{where(router)}: a router of {read if read != Read(0) else law}; accepted: a matrix "
+            f"drawn around zero, of what the branch reads first"
+        )
+    drawn = Drawn(router.parameter, 0, router.rows, law, router.columns)
+    name = converter.weight(drawn)
+    variance = converter.number(law.variance * router.columns, name)
+    return Experts(name, of, variance, term.count, term.chosen, term.among)
+
+
 RULES: dict[type[Term], Rule] = {
     Matrix: _matrix,
     Part: _part,
@@ -86,5 +113,7 @@ RULES: dict[type[Term], Rule] = {
     Plus: _plus,
     Times: _times,
     Attention: attention,
+    Sent: _sent,
+    Routed: _routed,
 }
 """Kind of term to the expression that it is in a branch."""

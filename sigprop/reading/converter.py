@@ -85,6 +85,7 @@ class Converter:
         self.step = step
         self.width = width
         self.done = Application(path=where(step.writes[0]))
+        self.sent: set[int] = set()  # tokens as experts see them
         self._vectors: dict[int, Vector] = {}
         self._reads: dict[Any, Read] = {}
 
@@ -237,7 +238,10 @@ class Converter:
         return out
 
     def _check_features(self, term: Matrix) -> None:
-        """A matrix of tokens (a mixer) is none of features."""
+        """A matrix of tokens (a mixer) is none of features; what an expert sees was counted with
+        its router."""
+        if term.experts > 1:
+            return
         entries = int(np.prod(term.shape))
         if entries != term.rows * self.stem.tokens:
             raise InputError(

@@ -66,11 +66,13 @@ def law(node: Attend) -> Law:
 class Amount(NamedTuple):
     """How many heads are sampled. places: 1 where no two applications share a weight, else 2;
     partners: applications that share a weight with one;
-    finer: times the points of ``points``, a power of two."""
+    finer: times the points of ``points``, a power of two; draws: of scores of modulators or
+    routers, for each of which the same heads are met again."""
 
     places: int = 2
     partners: int = 0
     finer: int = 1
+    draws: int = 1
 
 
 def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
@@ -85,13 +87,13 @@ def coordinates(scores: Scores, tokens: int, places: int = 2) -> int:
 
 def points(law: Law, tokens: int, amount: Amount = Amount()) -> int:  # noqa: B008 (a tuple)
     """How many points a replicate has for every kind of heads: a power of two that keeps an
-    expectation near ``WORK`` operations, times ``amount.finer``; several partners take about as
-    much together as one would."""
+    expectation near ``WORK`` operations, times ``amount.finer``; several partners, or
+    draws, take about as much together as one would."""
     if law.certain:
         return 1
     work = WORK * (NORMALISED if law.scores.qk_norm else 1)
     most = min(MOST, work / _forward_work(law.scores, tokens))
-    count = most / law.kinds / max(1, amount.partners)
+    count = most / law.kinds / max(1, amount.partners) / amount.draws
     return amount.finer * max(FEWEST, 2 ** math.floor(math.log2(count)))
 
 

@@ -14,6 +14,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.language.expression import PositionBias
 from sigprop.runtime import memory
 from sigprop.theory.attention.draws import Amount, coordinates, law, points
+from sigprop.theory.gaussian.field import samples
 
 # of each of P x P pairs while partners are looked for: two int64 tables, index arrays, masks
 PAIR_BYTES = 34
@@ -81,7 +82,7 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
 def amount(arch: Architecture, finer: int = 1) -> Amount:
     """How many heads of its attention are sampled, and of how many applications each."""
     most = partners(arch)
-    return Amount(2 if most else 1, most, finer)
+    return Amount(2 if most else 1, most, finer, samples(arch) if arch.scored else 1)
 
 
 def draw_bytes(arch: Architecture, finer: int = 1) -> float:
