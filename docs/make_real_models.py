@@ -62,6 +62,7 @@ FAMILIES: dict[str, Callable[[int], Fields]] = {
     "qwen3": _grouped(head_dim=HEAD),
     "gemma2": _grouped(head_dim=HEAD, query_pre_attn_scalar=HEAD),
     "gemma3_text": _grouped(head_dim=HEAD, query_pre_attn_scalar=HEAD),
+    "mixtral": _grouped(),
     "olmo2": _grouped(),
     "gpt_neox": _usual,
     "phi": _usual,

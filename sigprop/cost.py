@@ -106,7 +106,7 @@ def _matrices(arch: Architecture, a: int, n: float, stem: float | None) -> dict[
             if isinstance(node, PositionBias)
             else owned * n * float(rows_of(node.of))
         )
-        rows, columns = owned * n * float(node.rows), each
+        rows, columns = owned * n * float(node.rows), each * arch.copies.get(name, 1)
         if (
             stem is not None
             and owned > stem
@@ -130,12 +130,12 @@ def _uses(arch: Architecture, weight: str, a: int) -> int:
 
 
 def _parameters(arch: Architecture, n: float, stem: float | None) -> float:
-    """Count the entries of all slots, modulators included; a slot as its first application has
+    """Count the entries of all slots, modulators and routers included; a slot as its first application has
     it."""
     firsts = {
         name: [used[0] for used in arch.applications_of(name).values()] for name in arch.drawn
     }
-    total = sum(node.directions * n * len(firsts[name]) for name, node in arch.modulators.items())
+    total = sum(node.directions * n * len(firsts[name]) for name, node in arch.scored.items())
     return total + sum(
         _matrices(arch, a, n, stem)[name] for name in arch.weights for a in firsts[name]
     )
@@ -157,14 +157,21 @@ def _kept(arch: Architecture, a: int) -> float:
 
 
 def _flops(arch: Architecture, n: float, stem: float | None, sequence: int) -> float:
-    """Count operations of all applications: matrices, attention's scores and sums, modulators."""
+    """Count operations of all applications: matrices, attention's scores and sums, modulators and
+    routers; of experts those that a token is sent to."""
     total = 0.0
     for a in range(arch.depth):
         block = _block(arch, a)
         kept = 1.0 if stem is None else _kept(arch, a)
         always = _of_every_token(block)
+        sent = {
+            weight: node.chosen / node.count
+            for node in block.experts.values()
+            for weight in block.copies
+        }
         for name, entries in _matrices(arch, a, n, stem).items():
-            total += 2 * sequence * entries * (1.0 if name in always else kept)
+            share = sent.get(name, 1.0) * (1.0 if name in always else kept)
+            total += 2 * sequence * entries * share
         owned = 1.0 if stem is None else float(arch.owned[a])
         total += sum(
             4
@@ -176,7 +183,7 @@ def _flops(arch: Architecture, n: float, stem: float | None, sequence: int) -> f
             * float(rows_of(node.query))
             for node in block.attention
         )
-        total += sum(2 * sequence * node.directions * n for node in block.modulators.values())
+        total += sum(2 * sequence * node.directions * n for node in block.scored.values())
     return total
 
 

@@ -32,6 +32,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
         "c_q": 4,
     },
     "transformer swiglu": {"activation": "silu", "gated": True},
+    "transformer experts": {"activation": "silu", "gated": True, "experts": 3, "c_r": 4},
     "transformer zero-query": {"score_scale": "zero_query", "depth": 2},
     "transformer linear": {"score_scale": "linear", "heads": 2},
     "transformer sandwich": {"norm": "sandwich"},
@@ -42,6 +43,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     },
     "looped-transformer attention": {"block": "attention", "loops": 4},
     "looped-transformer causal": {"mask": "causal"},
+    "looped-transformer experts": {"experts": 4, "experts_chosen": 3, "loops": 3},
     **{
         f"looped-transformer N={n} eps={eps}": {"loops": n, "residual_scale": eps}
         for n in (2, 4)

@@ -18,7 +18,7 @@ from sigprop.language.expression import (
     TokenTable,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix
+from sigprop.language.nodes import Experts, Gate, Mix
 from sigprop.language.scalar import Number
 from sigprop.language.scores import Scores
 
@@ -26,6 +26,7 @@ C_W = Number("c_w", "C_W")
 C_X = Number("c_x", "C_X")
 C_G = Number("c_g", "C_G")
 C_B = Number("c_b", "C_b")
+C_R = Number("c_r", "C_r")
 C_Q, C_K, C_V, C_U = (Number(f"c_{name.lower()}", f"C_{name}") for name in "QKVU")
 SOFTCAP, ROPE_BASE, DROPOUT = (
     Number("softcap", "c"),
@@ -57,11 +58,13 @@ def mlp(
     bias: bool = False,
     ratio: Fraction = Fraction(1),
     gated: bool = False,
+    experts: tuple[int, int] | None = None,
 ) -> Vector:
     """W phi(r) for one matrix, X phi(W r) for two, X (phi(W r) * G r) gated; the hidden layer has
     ratio n units.
 
-    ``bias``: b of variance c_b on each matrix's output.
+    ``bias``: b of variance c_b on each matrix's output; ``experts``: how many such branches there
+    are, and how many of them a token is sent to.
     """
     if matrices == 1:
         out: Vector = Linear("w", Activate(activation, Read()), C_W)
@@ -71,7 +74,8 @@ def mlp(
     units: Vector = Activate(activation, hidden)
     units = Product(units, Linear("g", Read(), C_G, ratio)) if gated else units
     out = Linear("x", units, C_X)
-    return out + Bias("b", C_B) if bias else out
+    out = out + Bias("b", C_B) if bias else out
+    return out if experts is None else Experts("router", out, C_R, *experts)
 
 
 def attention(

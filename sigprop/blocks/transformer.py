@@ -121,11 +121,24 @@ def _attention(p: Parameters, size: Sizes, kind: int) -> _Part:
 
 
 def _mlp(p: Parameters, size: Sizes) -> _Part:
-    """The MLP."""
+    """The MLP, or as many of them as there are experts."""
     ratio = Fraction(p["mlp_ratio"]).limit_denominator(64)
-    branch = branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"])
+    experts = _experts(p)
+    branch = branches.mlp(p["activation"], 2, p["c_b"] is not None, ratio, p["gated"], experts)
     numbers = branch_numbers(p["activation"], 2, p, size, p["gated"])
+    numbers |= {} if experts is None else variances({"c_r": 1.0}, p, size)
     return _Part(branches.dropped("mlp", branch, p["dropout"] > 0), numbers)
+
+
+def _experts(p: Parameters) -> tuple[int, int] | None:
+    """(how many experts there are, how many of them a token is sent to), or None."""
+    if p.get("experts") is None:
+        return None
+    if p["experts_chosen"] > p["experts"]:
+        raise InputError(
+            f"experts_chosen={p['experts_chosen']}; accepted: at most experts={p['experts']}"
+        )
+    return p["experts"], p["experts_chosen"]
 
 
 def shaping(p: Parameters, size: Sizes) -> Numbers:

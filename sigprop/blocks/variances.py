@@ -25,7 +25,7 @@ from sigprop.language.formula import formula
 STD = 0.02
 FIXED = "0.02**2*n"
 OUTPUT_OF_L = "/(2*L)"
-MATRICES = ("c_q", "c_k", "c_v", "c_u", "c_w", "c_g", "c_x")
+MATRICES = ("c_q", "c_k", "c_v", "c_u", "c_w", "c_g", "c_x", "c_r")
 
 
 class Initialisation(NamedTuple):
@@ -41,7 +41,7 @@ class Initialisation(NamedTuple):
 
 def _fixed(ratio: float, last: str) -> Numbers:
     """Every matrix N(0, 0.02^2), the two output matrices' variances divided by ``last``."""
-    every: Numbers = dict.fromkeys(("c_q", "c_k", "c_v", "c_w", "c_g"), FIXED)
+    every: Numbers = dict.fromkeys(("c_q", "c_k", "c_v", "c_w", "c_g", "c_r"), FIXED)
     return every | {"c_u": FIXED + last, "c_x": f"{ratio!r}*{FIXED}{last}"}
 
 

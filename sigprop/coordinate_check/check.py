@@ -62,6 +62,7 @@ def check(
     and after the one extension. Raises ``InputError``, ``Diverged``. Source: docs/check.md.
     """
     check_sizes(width=width, seed=seed)
+    arch.without_experts("check")
     steps = check_training(optimizer, steps, loss)
     looks = _checked_looks(networks, most)
     name, rule = named(parametrisation)

@@ -80,7 +80,7 @@ def why_no_gradient(arch: Architecture) -> str:
             "quantities of the forward pass"
         )
     return (
-        "at modulator=learned its own Jacobian has no rule here; accepted: with weights of their "
+        "at modulator=learned: its own Jacobian has no rule here; accepted: with weights of their "
         "own, without attention, and readout=each, or modulator as a number"
     )
 

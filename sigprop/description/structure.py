@@ -153,6 +153,16 @@ class Structure:
             or any(block.attention for block in self.sub_blocks)
         )
 
+    def without_experts(self, what: str) -> None:
+        """Raise ``InputError`` where sub-blocks have experts, whose routers' steps have no rule.
+        what: is about to be done."""
+        routers = [name for block in self.sub_blocks for name in block.experts]
+        if routers:
+            raise InputError(
+                f"experts: {what} has no rule for steps of the router {routers[0]!r}; accepted: "
+                f"networks without experts"
+            )
+
     @property
     def contact_known(self) -> bool:
         """Whether theory has a word's contact with its own embedding: where the read-out sees the

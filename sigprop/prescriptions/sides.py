@@ -46,6 +46,7 @@ def built(name: str, sizes: Mapping[str, Any]) -> Side:
     if width is None:
         raise InputError("width=None; accepted: an integer from 1 to 10^7, in base and in target")
     arch = entry(name).build(**{key: value for key, value in sizes.items() if key not in SIZES})
+    arch.without_experts("prescribe")
     for scores in (node.scores for block in arch.sub_blocks for node in block.attention):
         heads = scores.heads if scores.scale == "linear" else None
         if heads and width % heads:

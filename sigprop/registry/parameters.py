@@ -97,6 +97,16 @@ PARAMETERS: dict[str, Parameter] = {
         "a number from 1/64 to 64",
         readers.number(1 / 64, 64),
     ),
+    "experts": Parameter(
+        "how many MLPs a block has, each token sent to some of them by a router; none: one, for all",
+        "an integer from 1 to 4096, or none",
+        readers.optional(readers.integer(1, 4096)),
+    ),
+    "experts_chosen": Parameter(
+        "k, to how many of the experts a token is sent",
+        "an integer from 1 to experts",
+        readers.integer(1, 4096),
+    ),
     "mask": Parameter(
         "which tokens attend to which",
         "none, causal, or a T x T table of 0 and 1 (an array, or a .csv, .txt or .npy file)",
@@ -285,6 +295,11 @@ PARAMETERS: dict[str, Parameter] = {
         "variance of the biases; none: no biases",
         _VARIANCE + ", or none",
         readers.optional(readers.scale("c_b")),
+    ),
+    "c_r": Parameter(
+        "variance of the router's matrix; none: 1",
+        _VARIANCE + ", or none",
+        readers.optional(readers.scale("c_r")),
     ),
     "c_we": Parameter(
         "variance of the embedding (words, or patches of unit Gram)",

@@ -39,7 +39,7 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.formula import Formula
-from sigprop.language.nodes import Centre, Gate, Mix, Truncate
+from sigprop.language.nodes import Centre, Experts, Gate, Mix, Truncate
 from sigprop.language.scalar import Scalar, evaluate, names
 from sigprop.scaling.residual_rule import ResidualRule, homogeneous, residual_rule
 from sigprop.scaling.sizes import as_sympy, varying
@@ -91,6 +91,8 @@ class Sizes:
                 return self.square(of)
             case Dropout(of=of, rate=rate):
                 return self.square(of) * opaque(u, varying(self.number(rate)))
+            case Experts(of=of, variance=variance):
+                return self.square(of) * opaque(u, varying(self.number(variance)))
             case Attend(value=value):
                 return self.square(value) * self.scores(u)
             case Sum(terms):
@@ -158,6 +160,8 @@ class Sizes:
                 yield of, above * opaque(u, varying(self.number(rate)))
             case Rescale(of=of) | Mix(of=of) | Centre(of=of):
                 yield of, above
+            case Experts(of=of, variance=variance):
+                yield of, above * opaque(u, varying(self.number(variance)))
             case Sum(terms):
                 yield from ((term, above) for term in terms)
             case Attend():

@@ -66,7 +66,7 @@ class Kind:
         rows, columns = self.sides
         longest = max(rows, columns)
 
-        def zeros(count: int, side: int) -> Float[Array, "slots kept {side}"]:
+        def zeros(count: int, side: int) -> Float[Array, "slots *E kept {side}"]:
             kept = whole_blocks(count * self.uses * self.tokens, longest)
             slots = self.shape.slots // self.shape.copies
             return jnp.zeros((slots, *self.shape.together, kept, side), dtype=self.dtype)

@@ -14,7 +14,7 @@ from jax import Array
 from jaxtyping import Float, Key
 
 from sigprop.simulations.engines.engine import Engine, Static
-from sigprop.simulations.network.weights import Shape, Slot, Source, matvec, stored
+from sigprop.simulations.network.weights import Shape, Slots, Source, matvec, stored
 
 
 class Dense:
@@ -43,7 +43,7 @@ class Dense:
             return apply(slot, x), local
         return jax.vmap(apply)(slot * shape.copies + jnp.arange(shape.copies), x), local
 
-    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
+    def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         return self.sources[weight][slot]
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:

@@ -22,7 +22,7 @@ from sigprop.simulations.engines.carried import Kind, ask, put, take
 from sigprop.simulations.engines.conditional import LAWS
 from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
-from sigprop.simulations.network.weights import Shape, Slot, most_uses, stored
+from sigprop.simulations.network.weights import Shape, Slots, most_uses, stored
 
 
 def kinds(arch: Architecture, shapes: tuple[Shape, ...], passes: int, dtype: str) -> list[Kind]:
@@ -74,12 +74,14 @@ class MatrixFree:
             where = (place["step"], place["uses"][weight], copy)
             return ask(kind, self.keys[weight], where, known, x)
 
-        each = jax.vmap(one) if kind.shape.copies > 1 else one
-        copy = jnp.arange(kind.shape.copies) if kind.shape.copies > 1 else jnp.int32(0)
-        found: Any = each(copy, local[weight], x)
+        copies = jnp.arange(kind.shape.copies)
+        several = kind.shape.copies > 1
+        found: Any = (jax.vmap(one) if several else one)(
+            copies if several else copies[0], local[weight], x
+        )
         return found[0], local | {weight: found[1]}
 
-    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
+    def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         return self.biases[weight][slot]
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:

@@ -36,7 +36,8 @@ from sigprop.language.traversal import group_of
 from sigprop.simulations.network.attention import Legs, attend, heads_of
 from sigprop.simulations.network.trace import listen
 
-Vectors = Float[Array, "T n"]
+Vectors = Float[Array, "*E T n"]
+"""Of every token; within experts, of every expert and token."""
 Node = TypeVar("Node", bound=Vector)
 
 
@@ -80,13 +81,13 @@ class Evaluation:
         """A scalar expression's value, in the network's precision."""
         return jnp.asarray(evaluate(scalar, self.numbers), dtype=self.dtype)
 
-    def times(self, weight: str, x: Vectors, variance: Scalar) -> Float[Array, "T m"]:
+    def times(self, weight: str, x: Vectors, variance: Scalar) -> Float[Array, "*E T m"]:
         """W x, W_ij ~ N(0, variance / n_in) of the application's slot."""
         std = jnp.sqrt(self.number(variance) / x.shape[-1])
         product, self.local = self.matrices.apply(self.local, self.place, weight, x)
         return self.probed(weight, std * product)
 
-    def apart(self, weight: str, x: Vectors) -> Float[Array, "*E T n"]:
+    def apart(self, weight: str, x: Float[Array, "*given T n"]) -> Vectors:
         """x for each of the matrices that one slot holds: [E, T, n] where experts have them."""
         copies = self.copies.get(weight)
         return x if copies is None or x.ndim > 2 else jnp.broadcast_to(x, (copies, *x.shape))
@@ -111,7 +112,7 @@ class Evaluation:
             jnp.log(self.norms[u][:, 0]) if u in self.norms else jnp.zeros(tokens, dtype=self.dtype)
         )
 
-    def probed(self, weight: str, x: Float[Array, "#T m"]) -> Float[Array, "T m"]:
+    def probed(self, weight: str, x: Float[Array, "*E #T m"]) -> Float[Array, "*E T m"]:
         """x with the probe of a weight's output added."""
         outputs, grams = self.probes
         return listen(x + outputs[weight], grams[weight])

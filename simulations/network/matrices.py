@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jax import Array
 from jaxtyping import Float, Integer
 
-Slot = Integer[Array, ""] | int
+Slots = Integer[Array, "*E"] | int
 
 
 @runtime_checkable
@@ -40,8 +40,8 @@ class Matrices(Protocol):
         n_out], each by its own."""
         ...
 
-    def bias(self, weight: str, slot: Slot) -> Float[Array, " n_out"]:
-        """[n_out] of variance 1."""
+    def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
+        """[n_out] of variance 1, of every slot that is asked for."""
         ...
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:

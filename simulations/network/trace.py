@@ -79,7 +79,7 @@ def zero_probes(
 
 
 @jax.custom_vjp
-def listen(x: Float[Array, "T n"], probe: Float[Array, "T T"]) -> Float[Array, "T n"]:
+def listen(x: Float[Array, "*E T n"], probe: Float[Array, "*E T T"]) -> Float[Array, "*E T n"]:
     """x; in reverse the probe's cotangent is the Gram of x's."""
     return x
 

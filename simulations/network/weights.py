@@ -28,6 +28,8 @@ from sigprop.simulations.network.directions import extend
 from sigprop.simulations.network.precision import SINGLE
 
 Slot = Integer[Array, ""] | int | np.integer
+Slots = Integer[Array, "*E"] | int | np.integer
+"""One slot, or those of all experts."""
 Entries = Float[Array, "*shape"]
 Source = Float[Array, " slots *shape"] | Key[Array, ""]
 """All slots' entries, or the key that they are drawn from."""

@@ -59,5 +59,5 @@ def test_gradients_that_one_of_the_two_theories_lacks_are_left_out():
     plain = entry("looped-nag").build()
     for network, theory in ((learned, plain), (plain, learned)):
         assert not any(QUANTITIES[name].backward for name in common_quantities(network, theory))
-        with pytest.raises(InputError, match="gradient_variance: at modulator=learned"):
+        with pytest.raises(InputError, match="gradient_variance: at modulator=learned: its own"):
             common_quantities(network, theory, ["gradient_variance"])

@@ -30,14 +30,14 @@ DEPENDENT = 1e-12  # of a score's variance: below it, what earlier ones leave of
 
 
 def draws(
-    arch: Architecture, steps: int, seed: int
+    arch: Architecture, steps: int, seed: int, finer: int = 1
 ) -> Float[np.ndarray, "samples {steps} C T"] | None:
     """u [samples, steps, C, T], seeded; None where nothing has scores. Scrambled Sobol points as
     normals; of routers, whose choices jump with the scores (their errors were up to 2.5 times those
     of independent points there), independent normals."""
     if not arch.scored:
         return None
-    count = samples(arch)
+    count = finer * samples(arch)
     shape = (steps, max(node.directions for node in arch.scored.values()), arch.tokens)
     sizes = int(np.prod(shape))
     if len(arch.scored) > len(arch.modulators):

@@ -1,4 +1,4 @@
-"""``evaluate_to``: sampled heads are bought until no stated error is above what was asked for."""
+"""``evaluate_to``: sampled heads, or draws of scores, are bought until no stated error is above what was asked for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluate_to(
     """
     finer, found = 1, evaluate(arch, rows)
     while target is not None and (short := shortest(found, target)) is not None:
-        grows = sampled(arch) and not arch.scored and math.isfinite(short.times)
+        grows = (sampled(arch) or arch.scored) and math.isfinite(short.times)
         more = 2 ** max(1, math.ceil(math.log2(short.times))) if grows else 1
         if more == 1 or finer * more > MOST:
             return found, [_remark(rows[short.row], short, target, finer if grows else None)]

@@ -82,7 +82,9 @@ def pass_bytes(arch: Architecture, steps: int, most: int, columns: int, backward
 def amount(arch: Architecture, finer: int = 1) -> Amount:
     """How many heads of its attention are sampled, and of how many applications each."""
     most = partners(arch)
-    return Amount(2 if most else 1, most, finer, samples(arch) if arch.scored else 1)
+    if arch.scored:  # what is finer is how many draws of scores there are
+        return Amount(2 if most else 1, most, 1, samples(arch))
+    return Amount(2 if most else 1, most, finer)
 
 
 def draw_bytes(arch: Architecture, finer: int = 1) -> float:

@@ -102,7 +102,7 @@ def sampled_kernels(
 ) -> list[Kernels]:
     """``kernels``, for each draw of the modulators' scores where there are any
     (``field.draws``), else one. room: of the program; nudge, tail: as ``Resolution`` has them;
-    finer: times the sampled heads."""
+    finer: times the sampled heads, or where there are scores times the draws of these."""
     check_writes(arch)
     program = shared_program(arch, room)
     tables, boundaries, columns = scan_tables(arch, program, columns)
@@ -116,7 +116,7 @@ def sampled_kernels(
             program.coupled,
             reach,
             approximation,
-            modulator_draws(arch, program, room, seed),
+            modulator_draws(arch, program, room, seed, finer),
             fineness,
             points,
             tables,
@@ -134,7 +134,8 @@ def _samples(arch: Architecture, out: dict[str, Any]) -> list[dict[str, Any]]:
     """Take the draws of the modulators' scores apart."""
     if not arch.scored:
         return [out]
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(field.samples(arch))]
+    count = len(out["states"])
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], out) for i in range(count)]
 
 
 def _require_memory(
@@ -147,12 +148,12 @@ def _require_memory(
 
 
 def modulator_draws(
-    arch: Architecture, program: Program, room: Room, seed: int
+    arch: Architecture, program: Program, room: Room, seed: int, finer: int = 1
 ) -> np.ndarray | None:
     """Draw the modulators' scores (``field.draws``), of the steps that there are, whatever
     the program is rounded up to."""
     steps = needed(arch, room).steps
-    scores = field.draws(arch, steps, seed)
+    scores = field.draws(arch, steps, seed, finer)
     return (
         None
         if scores is None
