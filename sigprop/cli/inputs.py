@@ -4,10 +4,11 @@ compared and parsed."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sigprop.architectures import entries, entry
+from sigprop.cli import models
 from sigprop.cli.options import Chosen
 from sigprop.description.architecture import Architecture
 from sigprop.description.rows import check_quantities
@@ -51,6 +52,13 @@ def architecture(name: str | None, options: Chosen) -> Architecture:
     name, given = chosen(name, options)
     if name is None:
         raise InputError(f"architecture: none given; accepted: one of {', '.join(entries())}")
+    return built(name, given)
+
+
+def built(name: str, given: Mapping[str, Any]) -> Architecture:
+    """The architecture of that name, or the model's that it names, with these parameters."""
+    if models.names_a_model(name):
+        return models.described(name, given)
     return entry(name).build(**given)
 
 

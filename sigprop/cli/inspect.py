@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from sigprop.cli.inputs import pairs
+from sigprop.cli.models import HF, named
 from sigprop.cli.options import Chosen, Error, Repeated, Samples, whole
 from sigprop.cli.output import check_out, show
 from sigprop.cli.verify import CODES
@@ -32,7 +33,7 @@ def inspect(
     *,
     hf: Annotated[
         str | None,
-        Parameter(help="Instead: a kind of Hugging Face configuration, such as gpt2."),
+        Parameter(help="Instead: a kind of Hugging Face configuration, as MODEL hf:gpt2 is."),
     ] = None,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     tokens: Annotated[Tokens, Parameter(help="Of the example, where the file has none.")] = 32,
@@ -40,7 +41,7 @@ def inspect(
     against: Annotated[
         str | None,
         Parameter(
-            help="FILE.py:function of what was meant: one network of the model beside the scatter "
+            help="What was meant (FILE.py:function or hf:TYPE, as it comes): one network of the model beside the scatter "
             "of --seeds fresh ones of this, parameters included."
         ),
     ] = None,
@@ -81,26 +82,23 @@ def inspect(
     if against is not None and error is not None:
         raise InputError(f"error={error} at against: accepted: one of the two")
     from sigprop.inspection.inspect import inspect as inspected
-    from sigprop.reading.sources import from_file
 
-    changes = dict(_pair(text) for text in chosen.set)
-    if model is not None and changes:
-        raise InputError("set: accepted: with --hf alone; a file says what it builds")
+    model = f"{HF}{hf}" if model is None else model
     sizes = () if widths is None else _sizes(widths)
-    if sizes and (hf is not None or against is not None):
+    if sizes and (model.startswith(HF) or against is not None):
         raise InputError("widths: accepted: with FILE.py:function alone, of the width")
-    named = _named(model, hf, tokens, changes=changes)
-    if named.trained is not None and against is not None:
+    found = named(model, tokens, pairs(chosen.set))
+    if found.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
     wanted = tuple(part for text in quantity for part in text.split(",")) or None
     with bar(not chosen.json) as progress:
         if against is not None:
             from sigprop.inspection.against import compare
 
-            meant = from_file(against, tokens).build
+            meant = named(against, tokens).build
             table = compare(
-                named.build,
-                named.example,
+                found.build,
+                found.example,
                 against=meant,
                 networks=networks,
                 seeds=seeds,
@@ -108,11 +106,11 @@ def inspect(
             )
         else:
             table = inspected(
-                named.build,
-                named.example,
+                found.build,
+                found.example,
                 seeds=seeds,
                 widths=sizes,
-                weights=named.trained,
+                weights=found.trained,
                 quantities=wanted,
                 error=error,
                 progress=progress,
@@ -123,17 +121,6 @@ def inspect(
     return CODES[table.verdict] if table.verdict else 0
 
 
-def _named(model: str | None, hf: str | None, tokens: int, *, changes: dict[str, str]) -> Any:
-    """Load what the command line names."""
-    from sigprop.reading import sources
-
-    if model is None:
-        return sources.from_config(hf, tokens=tokens, changes=changes)
-    if Path(model).is_dir():
-        return sources.from_folder(model, tokens=tokens)
-    return sources.from_file(model, tokens)
-
-
 def _sizes(text: str) -> tuple[int, ...]:
     """Read ``512,1024``."""
     parts = [part.strip() for part in text.split(",")]
@@ -142,8 +129,3 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"set: {text!r}; accepted: key=value")
-    return name.strip(), value.strip()

@@ -63,7 +63,13 @@ Error = Annotated[
 ]
 Engine = Literal["auto", "dense", "matrix-free"]
 Precision = Literal["float32", "float64"]
-Name = Annotated[str | None, Parameter(help="A registered architecture (`sigprop list`).")]
+Name = Annotated[
+    str | None,
+    Parameter(
+        help="A registered architecture (`sigprop list`), or a model: FILE.py:function, hf:TYPE "
+        "(with --set of its fields, and of tokens), a folder with config.json."
+    ),
+]
 Repeated = tuple[str, ...]
 
 

@@ -178,7 +178,7 @@ def _judge_exponents(request: _Request) -> Table:
 
     with bar(not request.chosen.json) as progress:
         table = sp.verify_exponents(
-            entry(request.name).build(**request.parameters),
+            inputs.built(request.name, request.parameters),
             request.tolerance or EXPONENT_TOLERANCE,
             request.sampling["width"] or EXPONENT_WIDTH,
             progress=progress,
@@ -213,7 +213,7 @@ def _judge_cases(request: _Request, every: bool, jobs: int) -> Table:
 
 def _judge_network(request: _Request, name: str) -> Table:
     """Judge one architecture by its own theory, or by that of another."""
-    arch = entry(name).build(**request.parameters)
+    arch = inputs.built(name, request.parameters)
     theory, quantities = None, request.quantities
     applications = inputs.applications(request.rows.applications, arch.depth)
     if request.against is not None:

@@ -31,8 +31,9 @@ def from_file(text: str, tokens: int) -> Named:
     """Load ``FILE.py:function``: the function builds the module.
 
     What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
-    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of torch where
-    the file imports it, else of jax; a function of the width stays one. Raises ``InputError`` for a
+    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of jax where the
+    file imports it and no torch, else of torch (None where it imports sigprop and none of the
+    libraries: its function returns a description); a function of the width stays one. Raises ``InputError`` for a
     file that cannot be loaded or has no such function.
     """
     path, _, name = text.rpartition(":")
@@ -49,13 +50,15 @@ def from_file(text: str, tokens: int) -> Named:
 
 
 def _ids(names: Mapping[str, Any], tokens: int) -> Any:
-    """Token ids of the library that a file's names are of."""
+    """Token ids of the library that a file's names are of; None where it is none that is read."""
     modules = {getattr(value, "__module__", None) or "" for value in names.values()}
     modules |= {getattr(value, "__name__", "") for value in names.values()}
     libraries = {str(module).partition(".")[0] for module in modules}
     if libraries & {"flax", "equinox", "jax"} and "torch" not in libraries:
         ids = np.arange(tokens)
         return ids if "equinox" in libraries else ids[None]
+    if "sigprop" in libraries and not libraries & {"torch", "transformers"}:
+        return None
     return require("torch").arange(tokens)[None]
 
 
