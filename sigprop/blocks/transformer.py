@@ -134,11 +134,10 @@ def _experts(p: Parameters) -> tuple[int, int] | None:
     """(how many experts there are, how many of them a token is sent to), or None."""
     if p.get("experts") is None:
         return None
-    if p["experts_chosen"] > p["experts"]:
-        raise InputError(
-            f"experts_chosen={p['experts_chosen']}; accepted: at most experts={p['experts']}"
-        )
-    return p["experts"], p["experts_chosen"]
+    chosen = p["experts_chosen"] or min(2, p["experts"])
+    if chosen > p["experts"]:
+        raise InputError(f"experts_chosen={chosen}; accepted: at most experts={p['experts']}")
+    return p["experts"], chosen
 
 
 def shaping(p: Parameters, size: Sizes) -> Numbers:

@@ -45,6 +45,12 @@ def _fixed(ratio: float, last: str) -> Numbers:
     return every | {"c_u": FIXED + last, "c_x": f"{ratio!r}*{FIXED}{last}"}
 
 
+def of_std(std: float, ratio: float) -> Numbers:
+    """Every matrix, and the embedding of words, N(0, std^2); positions in the stem are c_pe's."""
+    every: Numbers = dict.fromkeys(MATRICES, f"{std!r}**2*n")
+    return every | {"c_x": f"{ratio!r}*{std!r}**2*n", "c_we": std**2}
+
+
 def gpt2(ratio: float) -> Numbers:
     """std 0.02, output matrices divided by sqrt(2 L), word and position embeddings of std 0.02;
     LayerNorm eps 1e-5."""
@@ -121,7 +127,14 @@ def named(name: str) -> str:
 
 def initialised(p: Parameters) -> Parameters:
     """The parameters, with every variance that was not chosen (None) as the initialisation
-    ``p['init']`` has it, and its model width."""
+    ``p['init']`` has it, and its model width, or as entries of standard deviation ``p['std']`` have
+    it; raises ``InputError`` for both, and for a std without the width that it is meant for."""
+    if p.get("std") is not None:
+        if p["init"] is not None or p["model_width"] is None:
+            beside = "without model_width" if p["init"] is None else f"beside init={p['init']}"
+            raise InputError(f"std={p['std']!r} {beside}; accepted: std and model_width, no init")
+        given = of_std(p["std"], float(p["mlp_ratio"]))
+        return p | {name: value for name, value in given.items() if p.get(name) is None}
     if p["init"] is None:
         return p
     found = INITIALISATIONS[p["init"]]

@@ -140,7 +140,20 @@ def _ran(
     pairs: int,
 ) -> NDArray[np.float64] | None:
     """The graph's sum [T], where expert e gives outputs[e, t] (the same for every feature); None
-    where features differ."""
+    where features differ, or where it depends on more than scores and outputs."""
+    try:
+        return _summed(graph, rows, router, outputs, pairs)
+    except LookupError:
+        return None
+
+
+def _summed(
+    graph: Graph,
+    rows: _Rows,
+    router: dict[Any, NDArray[np.float64]],
+    outputs: NDArray[np.float64],
+    pairs: int,
+) -> NDArray[np.float64] | None:
     ends, tokens = (graph.given(node, router).astype(int) for node in (rows.ends, rows.tokens))
     experts = np.searchsorted(ends, np.arange(pairs), side="right")
     if tokens.shape != (pairs,) or experts.max() >= len(outputs):

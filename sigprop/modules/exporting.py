@@ -119,7 +119,8 @@ class Graph:
         return _array(self.value(node))
 
     def given(self, node: Any, values: Mapping[Any, NDArray[Any]]) -> NDArray[Any]:
-        """Evaluate a node that depends on parameters from values of these."""
+        """Evaluate a node that depends on parameters from values of these, or of what is computed
+        from them; raises ``LookupError`` where it depends on others, too."""
         tensors = {place: torch.tensor(value).float() for place, value in values.items()}
         return _array(self._given(node, tensors))
 
@@ -128,6 +129,8 @@ class Graph:
             return values[node]
         if self.constant(node):
             return self.value(node)
+        if node.op == "placeholder":
+            raise LookupError(node.name)
         args, kwargs = map_arg((node.args, node.kwargs), lambda inside: self._given(inside, values))
         return call(node.target, args, kwargs)
 

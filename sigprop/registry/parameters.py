@@ -103,9 +103,9 @@ PARAMETERS: dict[str, Parameter] = {
         readers.optional(readers.integer(1, 4096)),
     ),
     "experts_chosen": Parameter(
-        "k, to how many of the experts a token is sent",
-        "an integer from 1 to experts",
-        readers.integer(1, 4096),
+        "k, to how many of the experts a token is sent; none: 2",
+        "an integer from 1 to experts, or none",
+        readers.optional(readers.integer(1, 4096)),
     ),
     "mask": Parameter(
         "which tokens attend to which",
@@ -324,8 +324,13 @@ PARAMETERS: dict[str, Parameter] = {
         ", ".join(INITIALISATIONS),
         readers.optional(named),
     ),
+    "std": Parameter(
+        "standard deviation of the entries of all matrices, at model_width; none: as c_q, ... say",
+        "a number above 0, or none",
+        readers.optional(readers.number(1e-12)),
+    ),
     "model_width": Parameter(
-        "the width n that init's standard deviations are meant for",
+        "the width n that standard deviations are meant for",
         "an integer from 1 to 10^6",
         readers.optional(readers.integer(1, 10**6)),
     ),
