@@ -45,6 +45,7 @@ _WHERE = {
     "sigprop.reading.sources": ("from_config",),
     "sigprop.inspection.inspect": ("inspect",),
     "sigprop.inspection.against": ("compare",),
+    "sigprop.inspection.prescribed": ("prescribe_model",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),

@@ -68,6 +68,18 @@ def inspect(
         ),
     ] = (),
     error: Error = None,
+    prescribe: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Instead: which standard deviations of what writes to the stream keep its "
+            "variance and gradients within --growth; nothing is measured.",
+        ),
+    ] = False,
+    growth: Annotated[
+        float, Parameter(help="With --prescribe: by how much both may change, above 1.")
+    ] = 2.0,
 ) -> int:
     """Read a model, predict every sub-block, measure the model itself, and judge.
 
@@ -90,6 +102,11 @@ def inspect(
     found = named(model, tokens, pairs(chosen.set))
     if found.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
+    if prescribe:
+        from sigprop.inspection.prescribed import prescribe_model
+
+        show(prescribe_model(found.build, found.example, growth=growth), chosen)
+        return 0
     wanted = tuple(part for text in quantity for part in text.split(",")) or None
     with bar(not chosen.json) as progress:
         if against is not None:

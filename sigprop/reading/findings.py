@@ -44,7 +44,7 @@ def findings(built: Built, applications: Sequence[Application]) -> tuple[str, ..
 
 def pattern(name: str) -> str:
     """A parameter's path, numbers of layers left out."""
-    name = re.sub(r"\[\d+\]", "[*]", re.sub(r"\.\d+(?=\.)", ".*", name))
+    name = re.sub(r"\[\d+\]", "[*]", re.sub(r"(^|\.)\d+(?=\.)", r"\1*", name))
     return re.sub(r"(?<=\w_)\d+(?=\.\w+\.)", "*", name)
 
 
