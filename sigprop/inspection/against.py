@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.compared import COMPARED, JUDGED, ROUNDING, Row, Value, numbers, predictions
+from sigprop.inspection.compared import (
+    COMPARED,
+    JUDGED,
+    ROUNDING,
+    Row,
+    Value,
+    numbers,
+    possible,
+    predictions,
+)
 from sigprop.inspection.inspect import table
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading, read
@@ -101,7 +110,9 @@ def _ran(reading: Reading, seeds: range, progress: Progress) -> list[dict[Row, f
 
 def _needed(found: Reading, meant: Reading, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How many networks of each would show what the theories of the two differ by, and a remark."""
-    theories = [_by_place(predictions(reading, JUDGED)[0]) for reading in (found, meant)]
+    theories = [
+        _by_place(predictions(reading, possible(JUDGED, reading))[0]) for reading in (found, meant)
+    ]
     needed: float = math.inf
     for row in rows:
         if row["quantity"] not in JUDGED or row["sd"] == 0:
@@ -147,7 +158,7 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
 def _rows(network: Network, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
-    every = numbers(network, reading, tuple(COMPARED))
+    every = numbers(network, reading, possible(tuple(COMPARED), reading))
 
     def place(row: Row) -> tuple[int, int, int]:
         part, within = ORDER[row.quantity]

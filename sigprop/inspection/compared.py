@@ -72,6 +72,12 @@ JUDGED = ("residual_variance", "write_variance", "token_cosine", "gradient_varia
 """Those that are compared unasked."""
 
 
+def possible(quantities: Sequence[str], reading: Reading) -> tuple[str, ...]:
+    """Return those of several quantities that a reading has: one token has no pairs."""
+    alone = reading.architecture.tokens == 1
+    return tuple(name for name in quantities if not (alone and name == "token_cosine"))
+
+
 def numbers(network: Network, reading: Reading, quantities: Sequence[str]) -> dict[Row, float]:
     """Return one network's numbers by row."""
     found: dict[Row, float] = {}

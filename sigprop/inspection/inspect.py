@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError, near_miss
-from sigprop.inspection.compared import COMPARED, JUDGED, Row, Value, numbers, predictions
+from sigprop.inspection.compared import (
+    COMPARED,
+    JUDGED,
+    Row,
+    Value,
+    numbers,
+    possible,
+    predictions,
+)
 from sigprop.reading.read import Reading, read
 from sigprop.reading.sources import called
 from sigprop.runtime.progress import Progress, Silent
@@ -59,6 +67,8 @@ def inspect(
     readings = _readings(model, example, widths)
     if weights is not None:
         readings = [_with(found, weights) for found in readings]
+    if quantities == JUDGED:  # unasked
+        quantities = possible(JUDGED, readings[-1])
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")
     rungs = [_rung(found, quantities, seeds, error, reported) for found in readings]

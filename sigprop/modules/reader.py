@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
 
 from sigprop.modules.exporting import Graph
 from sigprop.modules.operations import LAYOUT, TERMS, UNARY, applied, drops, named
@@ -59,11 +61,22 @@ class Reader:
         if name == "getitem":
             return self._chosen(node)
         if name in LAYOUT and not drops(node):
-            return self.term(node.args[0])
+            return self._laid_out(node, self.term(node.args[0]))
         if name in UNARY:
             return self._unary(name, node)
         make = TERMS.get(name)
         return make(self, node) if make is not None else self.unknown(node)
+
+    def _laid_out(self, node: Any, of: Term) -> Term:
+        """The same numbers; of an input whose rows are others now (an image that is flattened), the
+        input as it is laid out here."""
+        if not isinstance(of, Source) or np.array_equal(self._rows(node), self._rows(of.node)):
+            return of
+        return Source(node)
+
+    def _rows(self, node: Any) -> NDArray[np.float64]:
+        value = self.graph.array(node)
+        return value.reshape(-1, value.shape[-1] if value.ndim else 1)
 
     def unknown(self, node: Any) -> Unknown:
         """Return the term of an operation without a rule."""

@@ -93,7 +93,9 @@ class Converter:
         branch = self.vector(self.step.writes[0])
         for write in self.step.writes[1:]:
             branch = branch + self.vector(write)
-        rule: Vector = self.times(self.step.factor, State(0)) + Write()
+        rule: Vector = Write()
+        if self.step.factor:  # without it there is no skip connection
+            rule = self.times(self.step.factor, State(0)) + rule
         for wrap in reversed(self.step.norms):
             rule = self.wrapped(wrap, rule)
         self.done.block = SubBlock(tuple(self._reads), branch, rule)
