@@ -11,8 +11,10 @@ import torch  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 
 from sigprop.modules.exporting import Graph
-from sigprop.modules.operations import LAYOUT, TERMS, UNARY, applied, drops, named
+from sigprop.modules.operations import TERMS, UNARY
 from sigprop.modules.pointwise import Expression, X
+from sigprop.modules.rules.common import LAYOUT, applied, drops, named
+from sigprop.modules.rules.reductions import of_both
 from sigprop.modules.terms import Fixed, Part, Source, Term, Unknown, Weight
 
 DEFAULTS: dict[str, list[float]] = {
@@ -20,6 +22,8 @@ DEFAULTS: dict[str, list[float]] = {
     "leaky_relu": [0.01],
     "hardtanh": [-1.0, 1.0],
     "clamp": [-math.inf, math.inf],
+    "clamp_min": [-math.inf],
+    "clamp_max": [math.inf],
     "softplus": [1.0, 20.0],
 }
 """Numbers that operations have where none is given."""
@@ -111,6 +115,8 @@ class Reader:
         """One of the outputs of split, chunk, unbind."""
         source, index = node.args
         name = named(source)
+        if name in ("var_mean", "std_mean"):
+            return of_both(self, node)
         if name not in ("split", "split_with_sizes", "chunk", "unbind"):
             return self.unknown(node)
         of = source.args[0]

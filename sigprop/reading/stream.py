@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import TypeGuard
 
 from sigprop.errors import InputError
 from sigprop.modules.pointwise import Expression, X
@@ -30,6 +31,11 @@ from sigprop.reading.streams.waists import waists
 
 WRAPS = (Norm, Gain, Shift)
 """What a norm is made of: itself, its parameters."""
+
+
+def wraps(term: Term) -> TypeGuard[Norm | Gain | Shift | Pointwise]:
+    """Tell whether a term is a part of a norm, or a multiple of one."""
+    return isinstance(term, WRAPS) or (_multiple(term) and isinstance(term.of, WRAPS))
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def _steps(top: Term) -> tuple[Step, ...]:
     norms: list[Term] = []
     term = after = top
     while True:
-        if isinstance(term, WRAPS):
+        if wraps(term):
             norms.append(term)
             term = term.of
             continue
@@ -111,7 +117,7 @@ def skipless(passed: Sequence[Term]) -> Stream:
         for state, after in zip(states, states[1:], strict=False)
     )
     above = passed[: passed.index(states[-1])]
-    norms = [*takewhile(lambda term: isinstance(term, WRAPS), reversed(above))][::-1]
+    norms = [*takewhile(wraps, reversed(above))][::-1]
     return Stream(states[0], steps, (*norms,), (*above[: len(above) - len(norms)],))
 
 
@@ -178,12 +184,12 @@ def unwrapped(term: Term) -> Term:
 
 
 def _below(term: Term) -> Term:
-    while isinstance(term, WRAPS):
+    while wraps(term):
         term = term.of
     return term
 
 
-def _multiple(term: Term) -> bool:
+def _multiple(term: Term) -> TypeGuard[Pointwise]:
     """Tell whether a term is a number times another."""
     return isinstance(term, Pointwise) and term.function.factor is not None
 
