@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import InputError
-from sigprop.inspection.compared import COMPARED, ROUNDING, Row, Value, numbers, predictions, unasked
+from sigprop.inspection.compared import (
+    COMPARED,
+    ROUNDING,
+    Row,
+    Value,
+    numbers,
+    possible,
+    predictions,
+    unasked,
+)
 from sigprop.inspection.inspect import table
 from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading, read
@@ -148,7 +157,7 @@ def _check_alike(found: Reading, meant: Reading, seeds: int) -> None:
 def _rows(network: Network, reading: Reading) -> dict[Row, float]:
     """One network's numbers, logarithms but of cosines: forward from the stem, parameters, backward
     from the read-out, so that a change shows first where it is made."""
-    every = numbers(network, reading, tuple(COMPARED))
+    every = numbers(network, reading, possible(tuple(COMPARED), reading))
 
     def place(row: Row) -> tuple[int, int, int]:
         part, within = ORDER[row.quantity]

@@ -74,12 +74,18 @@ JUDGED = ("residual_variance", "write_variance", "token_cosine", "gradient_varia
 """Those that are compared unasked, where theory has them."""
 
 
+def possible(quantities: Sequence[str], reading: Reading) -> tuple[str, ...]:
+    """Return those of several quantities that a reading has: one token has no pairs."""
+    alone = reading.architecture.tokens == 1
+    return tuple(name for name in quantities if not (alone and name == "token_cosine"))
+
+
 def unasked(reading: Reading) -> tuple[tuple[str, ...], list[str]]:
     """Return what is compared of a module unasked; and remarks on what theory has not of it."""
-    arch = reading.architecture
-    found = tuple(q for q in JUDGED if arch.gradients_known or not QUANTITIES[q].backward)
-    left = [name for name in JUDGED if name not in found]
-    return found, [f"{name}: {why_no_gradient(arch)}" for name in left]
+    arch, found = reading.architecture, possible(JUDGED, reading)
+    left = [name for name in found if QUANTITIES[name].backward and not arch.gradients_known]
+    remarks = [f"{name}: {why_no_gradient(arch)}" for name in left]
+    return tuple(name for name in found if name not in left), remarks
 
 
 def numbers(network: Network, reading: Reading, quantities: Sequence[str]) -> dict[Row, float]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sigprop.errors import Diverged
 from sigprop.modules.terms import Pointwise, Term
 from sigprop.reading.read import Reading
-from sigprop.reading.stream import WRAPS
 
 Floats = NDArray[np.float64]
 READOUT_SEED = 7919  # added to a network's seed
@@ -44,7 +43,7 @@ def places(reading: Reading) -> Places:
     """Return where a reading's states and writes are."""
     steps = reading.stream.steps
     last = steps[-1].after
-    top = next((term for term in reading.stream.readout if isinstance(term, WRAPS)), last)
+    top = next(iter(reading.stream.readout), last)
     states = [*(step.state.node for step in steps), last.node]
     writes = [[_factored(write) for write in step.writes] for step in steps]
     return Places(states, writes, top.node)

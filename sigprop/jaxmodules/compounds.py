@@ -13,10 +13,19 @@ import numpy as np
 
 from sigprop.jaxmodules.axes import FEATURES, REPEATED, TOKENS, Side, places
 from sigprop.jaxmodules.nodes import Node
-from sigprop.modules.patterns import CLOSE, POINTS, epsilon_of, fused
+from sigprop.modules.compounds.norms import (
+    CLOSE,
+    POINTS,
+    SIGNED,
+    is_multiple,
+    root_of,
+    squares,
+)
+from sigprop.modules.patterns import fused
 from sigprop.modules.pointwise import Expression, X, values
 from sigprop.modules.terms import (
     Attention,
+    Centred,
     Contract,
     Gain,
     Hidden,
@@ -28,6 +37,7 @@ from sigprop.modules.terms import (
     Softmax,
     Term,
     Times,
+    Variance,
     base,
 )
 
@@ -47,33 +57,11 @@ class Lowered(Term):
 
 
 @dataclass(eq=False)
-class Centred(Term):
-    """of minus its mean over features."""
-
-    of: Term
-
-
-@dataclass(eq=False)
-class Variance(Term):
-    """The mean square over features of what was centred."""
-
-    of: Term
-
-
-@dataclass(eq=False)
 class Sum(Mean):
     """A mean over an axis that is summed. axis: what it is; length: how many entries."""
 
     axis: Any
     length: int
-
-
-SIGNED = np.concatenate([-POINTS, POINTS])
-
-
-def _squares(function: Expression, of: Expression) -> bool:
-    """Tell whether a function is the square of another."""
-    return np.allclose(values(function, SIGNED), values(of, SIGNED) ** 2, rtol=CLOSE)
 
 
 def summed(reader: Any, node: Node) -> Term:
@@ -97,7 +85,7 @@ def summed(reader: Any, node: Node) -> Term:
 
 def _mean(node: Node, of: Term, kind: Any, length: int) -> Term:
     inner, function = base(of)
-    if kind == FEATURES and isinstance(inner, Centred) and _squares(function, X):
+    if kind == FEATURES and isinstance(inner, Centred) and squares(function, X):
         return Variance(node, inner.of)
     return Sum(node, of, kind, length)
 
@@ -120,19 +108,15 @@ def less(reader: Any, node: Node, left: Term, right: Term) -> Term | None:
     inner, function = base(right)
     if not isinstance(inner, Sum) or inner.axis != FEATURES:
         return None
-    if inner.of is left and _is(function, 1.0):
+    if inner.of is left and is_multiple(function, 1.0):
         key = "centred", id(left), inner.length
         return reader.held.setdefault(key, Centred(node, left))
     other, scale = base(left)
-    if not (isinstance(other, Sum) and other.axis == FEATURES and _is(scale, 1.0)):
+    if not (isinstance(other, Sum) and other.axis == FEATURES and is_multiple(scale, 1.0)):
         return None
     (u, square), (v, f) = base(other.of), base(inner.of)
-    same = u is v and other.length == inner.length and _squares(square, f)
-    return Variance(node, inner.of) if same and _squares(function, X) else None
-
-
-def _is(function: Expression, factor: float) -> bool:
-    return function.factor is not None and math.isclose(function.factor, factor, rel_tol=CLOSE)
+    same = u is v and other.length == inner.length and squares(square, f)
+    return Variance(node, inner.of) if same and squares(function, X) else None
 
 
 def product(reader: Any, node: Node, left: Term, right: Term) -> Term:
@@ -146,20 +130,27 @@ def product(reader: Any, node: Node, left: Term, right: Term) -> Term:
     return Times(reader.at(node), left, right)
 
 
-def _norm(reader: Any, node: Node, x: Term, other: Term) -> Norm | None:
-    """x times 1/sqrt(mean of x^2 + epsilon), or that of what was centred."""
+def _norm(reader: Any, node: Node, x: Term, other: Term) -> Term | None:
+    """x times 1/sqrt(mean of x^2 + epsilon), or that of what was centred, and a number."""
     inner, function = base(other)
     if not isinstance(inner, (Sum, Variance)):
         return None
-    epsilon = epsilon_of(function)
-    if epsilon is None:
+    root = root_of(function)
+    if root is None:
         return None
+    found = _normed(reader, node, x, inner, root.epsilon)
+    if found is None or root.factor == 1.0:
+        return found
+    return Pointwise(node, found, Expression("mul", (X, root.factor)))
+
+
+def _normed(reader: Any, node: Node, x: Term, inner: Sum | Variance, epsilon: float) -> Norm | None:
     if isinstance(inner, Variance):
         if not isinstance(x, Centred) or x.of is not inner.of:
             return None
         return Norm(reader.at(node), x.of, "layer", epsilon, _length(reader, x.of))
     (u, f), (v, square) = base(x), base(inner.of)
-    if u is not v or inner.axis != FEATURES or not _squares(square, f):
+    if u is not v or inner.axis != FEATURES or not squares(square, f):
         return None
     return Norm(reader.at(node), x, "rms", epsilon, inner.length)
 

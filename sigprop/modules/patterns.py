@@ -1,4 +1,4 @@
-"""Compounds that libraries write out: RMSNorm, rotary positions, attention in three operations.
+"""Compounds that libraries write out: rotary positions, attention in three operations.
 
 Each is known by what it computes (functions are compared by their values, angles are solved for),
 not by how it was written. What is not recognised stays as it is.
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sigprop.modules.compounds.norms import CLOSE
 from sigprop.modules.lookup import Graph
 from sigprop.modules.pointwise import Expression
 from sigprop.modules.pointwise import values as _values
@@ -22,30 +23,23 @@ from sigprop.modules.terms import (
     Fixed,
     Hidden,
     Joined,
-    Mean,
-    Norm,
     Numbers,
     Offset,
     Part,
     Plus,
     Softmax,
     Term,
-    Times,
     Turned,
     Unseen,
     Weighted,
     base,
 )
 
-POINTS = np.array([0.3, 1.0, 2.5, 7.0])
-CLOSE = 1e-5  # relative: graphs hold float32
 ANGLE = 1e-3  # of float32 angles that are hundreds of radians large
 
 
 def fused(term: Term, graph: Graph) -> Term:
     """Return the compound that a term completes, or the term."""
-    if isinstance(term, Times):
-        return _rms_norm(term.left, term) or _rms_norm(term.right, term) or term
     if isinstance(term, Plus):
         return _turned(term, graph) or term
     if isinstance(term, Joined):
@@ -53,30 +47,6 @@ def fused(term: Term, graph: Graph) -> Term:
     if isinstance(term, Contract):
         return _attention(term) or term
     return term
-
-
-def _rms_norm(x: Term, product: Times) -> Norm | None:
-    """x times 1/sqrt(mean of x^2 + epsilon)."""
-    other = product.right if x is product.left else product.left
-    mean, function = base(other)
-    if not isinstance(mean, Mean):
-        return None
-    (u, f), (v, square) = base(x), base(mean.of)
-    signs = np.concatenate([-POINTS, POINTS])
-    if u is not v or not np.allclose(_values(square, signs), _values(f, signs) ** 2, rtol=CLOSE):
-        return None
-    epsilon = epsilon_of(function)
-    if epsilon is None:
-        return None
-    return Norm(product.node, x, "rms", epsilon, product.shape[-1])
-
-
-def epsilon_of(function: Expression) -> float | None:
-    """Return epsilon where a function is 1/sqrt(v + epsilon) of v > 0."""
-    at_zero = _values(function, np.zeros(1))[0]
-    epsilon = 0.0 if math.isinf(at_zero) else float(f"{at_zero**-2:.12g}")
-    alike = np.allclose(_values(function, POINTS), (POINTS + epsilon) ** -0.5, rtol=CLOSE)
-    return epsilon if alike else None
 
 
 def _table(fixed: Fixed, graph: Graph, axes: int) -> NDArray[np.float64] | None:

@@ -119,6 +119,8 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda jax, a, slope: jax.nn.leaky_relu(a, slope),
     "hardtanh": lambda jax, a, low, high: jax.numpy.clip(a, low, high),
     "clamp": lambda jax, a, low, high: jax.numpy.clip(a, low, high),
+    "clamp_min": lambda jax, a, low: jax.numpy.maximum(a, low),
+    "clamp_max": lambda jax, a, high: jax.numpy.minimum(a, high),
     "hardsigmoid": lambda jax, a: jax.numpy.clip(a / 6 + 0.5, 0, 1),
     "hardswish": lambda jax, a: a * jax.numpy.clip(a / 6 + 0.5, 0, 1),
     "lax.max": lambda jax, a, b: jax.numpy.maximum(a, b),

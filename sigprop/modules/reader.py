@@ -6,11 +6,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
+from numpy.typing import NDArray
 
 from sigprop.modules.exporting import Graph
-from sigprop.modules.operations import LAYOUT, TERMS, UNARY, applied, drops, named
+from sigprop.modules.operations import TERMS, UNARY
 from sigprop.modules.pointwise import Expression, X
+from sigprop.modules.rules.common import LAYOUT, applied, drops, named
+from sigprop.modules.rules.reductions import of_both
 from sigprop.modules.terms import Fixed, Part, Source, Term, Unknown, Weight
 
 DEFAULTS: dict[str, list[float]] = {
@@ -18,6 +22,8 @@ DEFAULTS: dict[str, list[float]] = {
     "leaky_relu": [0.01],
     "hardtanh": [-1.0, 1.0],
     "clamp": [-math.inf, math.inf],
+    "clamp_min": [-math.inf],
+    "clamp_max": [math.inf],
     "softplus": [1.0, 20.0],
 }
 """Numbers that operations have where none is given."""
@@ -59,11 +65,22 @@ class Reader:
         if name == "getitem":
             return self._chosen(node)
         if name in LAYOUT and not drops(node):
-            return self.term(node.args[0])
+            return self._laid_out(node, self.term(node.args[0]))
         if name in UNARY:
             return self._unary(name, node)
         make = TERMS.get(name)
         return make(self, node) if make is not None else self.unknown(node)
+
+    def _laid_out(self, node: Any, of: Term) -> Term:
+        """The same numbers; of an input whose rows are others now (an image that is flattened), the
+        input as it is laid out here."""
+        if not isinstance(of, Source) or np.array_equal(self._rows(node), self._rows(of.node)):
+            return of
+        return Source(node)
+
+    def _rows(self, node: Any) -> NDArray[np.float64]:
+        value = self.graph.array(node)
+        return value.reshape(-1, value.shape[-1] if value.ndim else 1)
 
     def unknown(self, node: Any) -> Unknown:
         """Return the term of an operation without a rule."""
@@ -98,6 +115,8 @@ class Reader:
         """One of the outputs of split, chunk, unbind."""
         source, index = node.args
         name = named(source)
+        if name in ("var_mean", "std_mean"):
+            return of_both(self, node)
         if name not in ("split", "split_with_sizes", "chunk", "unbind"):
             return self.unknown(node)
         of = source.args[0]

@@ -201,6 +201,20 @@ class Mean(Term):
 
 
 @dataclass(eq=False)
+class Centred(Term):
+    """of less its mean over features."""
+
+    of: Term
+
+
+@dataclass(eq=False)
+class Variance(Term):
+    """The mean square over features of a term less its mean."""
+
+    of: Term
+
+
+@dataclass(eq=False)
 class Unseen(Term):
     """Fixed booleans that say which keys are not seen."""
 

@@ -30,9 +30,20 @@ from sigprop.language.expression import (
 )
 from sigprop.language.scalar import Constant, Number, Scalar
 from sigprop.modules.laws import Law
-from sigprop.modules.terms import Gain, Matrix, Norm, Shift, Term, Unknown
+from sigprop.modules.terms import (
+    Centred,
+    Gain,
+    Matrix,
+    Mean,
+    Norm,
+    Pointwise,
+    Shift,
+    Term,
+    Unknown,
+    Variance,
+)
 from sigprop.reading.stem import Stem, mean_square, where
-from sigprop.reading.stream import WRAPS, Step
+from sigprop.reading.stream import Step, wraps
 
 Rule = Callable[["Converter", Any], Vector]
 
@@ -94,7 +105,9 @@ class Converter:
         branch = self.vector(self.step.writes[0])
         for write in self.step.writes[1:]:
             branch = branch + self.vector(write)
-        rule: Vector = self.times(self.step.factor, State(0)) + Write()
+        rule: Vector = Write()
+        if self.step.factor:  # without it there is no skip connection
+            rule = self.times(self.step.factor, State(0)) + rule
         for wrap in reversed(self.step.norms):
             rule = self.wrapped(wrap, rule)
         self.done.block = SubBlock(tuple(self._reads), branch, rule)
@@ -120,6 +133,11 @@ class Converter:
                 f"{where(term)}: operation {term.operation} has no rule; accepted: matrices, "
                 f"norms, attention, elementwise functions, products and sums"
             )
+        if isinstance(term, (Mean, Variance, Centred)):
+            return InputError(
+                f"{where(term)}: a mean over features that belongs to no norm; accepted: "
+                f"x/sqrt(mean x^2 + eps) and (x - mean x)/sqrt(var x + eps), eps under the root"
+            )
         return InputError(
             f"{where(term)}: {type(term).__name__.lower()} cannot stand in a branch; accepted: "
             f"what is computed from the state before it"
@@ -127,15 +145,15 @@ class Converter:
 
     def _read(self, term: Term) -> Vector | None:
         """The state, or a norm of it, as a read of the sub-block."""
-        wraps: list[Term] = []
+        met: list[Term] = []
         below = term
-        while below is not self.step.state and isinstance(below, WRAPS):
-            wraps.append(below)
+        while below is not self.step.state and wraps(below):
+            met.append(below)
             below = below.of
-        if below is not self.step.state or (wraps and not isinstance(wraps[-1], Norm)):
+        if below is not self.step.state or (met and not isinstance(met[-1], Norm)):
             return None
         read: Vector = State(0)
-        for wrap in reversed(wraps):
+        for wrap in reversed(met):
             read = self.wrapped(wrap, read)
         return self._reads.setdefault(read, Read(len(self._reads)))
 
@@ -157,6 +175,8 @@ class Converter:
             return Normalise(of, wrap.kind, self.number(wrap.epsilon, "epsilon"))
         if isinstance(wrap, Gain):
             return self.times(math.sqrt(mean_square(self.stem.spread(wrap.parameter), wrap)), of)
+        if isinstance(wrap, Pointwise) and wrap.function.factor is not None:
+            return self.times(wrap.function.factor, of)
         assert isinstance(wrap, Shift)
         return self._shifted(of, wrap.parameter)
 

@@ -65,7 +65,7 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
     ]
     for length, rows in [(length, rows) for rows in (False, True) for length in range(1, 12)]:
         names = [_label(drawn, length, rows) for _, _, drawn in every]
-        if len(set(names)) == len(names) and all(name[0].isalpha() for name in names):
+        if len(set(names)) == len(names):
             break
     else:
         names = [f"{_label(drawn, 2)}_{i}" for i, (_, _, drawn) in enumerate(every)]
@@ -86,7 +86,8 @@ def _label(drawn: Drawn, length: int, rows: bool = False) -> str:
     size = max(drawn.stop - drawn.start, 1)
     packed = f"_{drawn.start // size}" if drawn.start or drawn.packed else ""
     ending = "_bias" if last.endswith("bias") else ""
-    return re.sub(r"\W", "_", f"{words}{packed}{ending}") or "w"
+    name = re.sub(r"\W", "_", f"{words}{packed}{ending}")
+    return name if name[:1].isalpha() else f"w{name}"  # a layer that has a number alone
 
 
 def _renames(first: Application, weights: dict[str, str]) -> dict[str, str]:

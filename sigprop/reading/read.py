@@ -115,7 +115,7 @@ def _read(
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
-    from sigprop.reading.stream import WRAPS, check_outputs, stream
+    from sigprop.reading.stream import check_outputs, stream
 
     graph = reader.graph
     found = stream(reader.term(graph.output))
@@ -123,13 +123,12 @@ def _read(
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
-    norms = [term for term in found.readout if isinstance(term, WRAPS)]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
         built.name,
         applications,
         gram=_gram(stem, found.stem, reader.terms),
-        readout=readout_of(norms, ending.wrapped),
+        readout=readout_of(found.readout, ending.wrapped),
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)

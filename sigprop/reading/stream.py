@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import TypeGuard
 
 from sigprop.errors import InputError
 from sigprop.modules.pointwise import Expression, X
@@ -17,26 +19,30 @@ from sigprop.modules.terms import (
     Gain,
     Matrix,
     Norm,
-    Part,
     Plus,
     Pointwise,
     Shift,
-    Softmax,
     Term,
     Unknown,
     Weight,
 )
 from sigprop.reading.stem import where
+from sigprop.reading.streams.waists import waists
 
 WRAPS = (Norm, Gain, Shift)
 """What a norm is made of: itself, its parameters."""
 
 
+def wraps(term: Term) -> TypeGuard[Norm | Gain | Shift | Pointwise]:
+    """Tell whether a term is a part of a norm, or a multiple of one."""
+    return isinstance(term, WRAPS) or (_multiple(term) and isinstance(term.of, WRAPS))
+
+
 @dataclass(frozen=True)
 class Step:
-    """One application. state: the stream before it; factor: what the sum multiplies it with;
-    writes: its other sides; total: the sum; after: the stream after it, which a norm may have
-    passed (outermost first in ``norms``)."""
+    """One application. state: the stream before it; factor: what the sum multiplies it with, 0
+    where there is no sum; writes: its other sides; total: the sum; after: the stream after it,
+    which a norm may have passed (outermost first in ``norms``)."""
 
     state: Term
     factor: float
@@ -48,22 +54,43 @@ class Step:
 
 @dataclass(frozen=True)
 class Stream:
-    """stem: the state before the first application; steps: first one first; readout: from the
-    output to the last state, outermost first."""
+    """stem: the state before the first application; steps: first one first; readout: the norm
+    above the last state, outermost first; head: what stands above that, which is no part of the
+    description."""
 
     stem: Term
     steps: tuple[Step, ...]
     readout: tuple[Term, ...]
+    head: tuple[Term, ...] = ()
 
 
 def stream(output: Term) -> Stream:
-    """Find the stream below a module's output; raises ``InputError`` where there is none."""
-    head, term = _to_the_stream(output)
+    """Find the stream below a module's output, or the layers of a network without skip connections;
+    raises ``InputError`` where there is neither."""
+    passed = list(waists(output))
+    top = next((place for place, term in enumerate(passed) if _is_top(term)), None)
+    if top is None:
+        return skipless(passed)
+    steps, readout = _steps(passed[top]), ()
+    last = steps[-1]
+    if last.norms and not _post(steps):
+        own = Step(last.state, last.factor, last.writes, last.total, last.total, ())
+        steps, readout = (*steps[:-1], own), last.norms
+    return Stream(steps[0].state, steps, readout, (*passed[:top],))
+
+
+def _is_top(term: Term) -> bool:
+    """Tell whether a term is a sum of a state and its writes, or a norm of one."""
+    return _split(_below(term)) is not None
+
+
+def _steps(top: Term) -> tuple[Step, ...]:
+    """The chain of sums from the last one down, first one first."""
     steps: list[Step] = []
     norms: list[Term] = []
-    after = term
+    term = after = top
     while True:
-        if isinstance(term, WRAPS):
+        if wraps(term):
             norms.append(term)
             term = term.of
             continue
@@ -74,27 +101,43 @@ def stream(output: Term) -> Stream:
         steps.append(Step(state, factor, writes, term, after, tuple(norms)))
         term = after = state
         norms = []
-    unknown = next((of for of in (term, *reversed(head)) if isinstance(of, Unknown)), None)
-    if not steps and unknown is not None:
-        raise InputError(
+    return (*reversed(steps),)
+
+
+def skipless(passed: Sequence[Term]) -> Stream:
+    """Find the layers of a network without sums: the outputs of matrices that everything passes
+    through, of one width from the first one on. passed: what everything passes through, outermost
+    first. Raises ``InputError`` for fewer than two."""
+    every = [term for term in reversed(passed) if isinstance(term, Matrix)]
+    states = [term for term in every if term.rows == every[0].rows]
+    if len(states) < 2:
+        raise _no_stream(passed, [term.rows for term in every])
+    steps = tuple(
+        Step(state, 0.0, (after,), after, after, ())
+        for state, after in zip(states, states[1:], strict=False)
+    )
+    above = passed[: passed.index(states[-1])]
+    norms = [*takewhile(wraps, reversed(above))][::-1]
+    return Stream(states[0], steps, (*norms,), (*above[: len(above) - len(norms)],))
+
+
+def _no_stream(passed: Sequence[Term], widths: Sequence[int]) -> InputError:
+    """Return the error for a module without a stream."""
+    unknown = next((of for of in reversed(passed) if isinstance(of, Unknown)), None)
+    if unknown is not None:
+        return InputError(
             f"{where(unknown)}: operation {unknown.operation} has no rule, and the residual stream "
             f"ends there; accepted: sums, norms and a head above it"
         )
-    if not steps:
-        raise InputError(
-            "model: no residual stream below its output (no sum of a state and what is computed "
-            "from it); accepted: a module with residual connections"
+    if len(widths) > 1:
+        return InputError(
+            f"model: no skip connections, and layers of {', '.join(map(str, widths))} features; "
+            f"accepted: residual connections, or layers of the first one's width"
         )
-    ordered = (*reversed(steps),)
-    stem = ordered[0].state
-    last = ordered[-1]
-    if last.norms and not _post(ordered):
-        ordered = (
-            *ordered[:-1],
-            Step(last.state, last.factor, last.writes, last.total, last.total, ()),
-        )
-        head = (*head, *last.norms)
-    return Stream(stem, ordered, head)
+    return InputError(
+        "model: no residual stream below its output (no sum of a state and what is computed "
+        "from it); accepted: a module with residual connections, or layers of one width"
+    )
 
 
 def check_outputs(outputs: Sequence[Term]) -> None:
@@ -141,32 +184,14 @@ def unwrapped(term: Term) -> Term:
 
 
 def _below(term: Term) -> Term:
-    while isinstance(term, WRAPS):
+    while wraps(term):
         term = term.of
     return term
 
 
-def _multiple(term: Term) -> bool:
+def _multiple(term: Term) -> TypeGuard[Pointwise]:
     """Tell whether a term is a number times another."""
     return isinstance(term, Pointwise) and term.function.factor is not None
-
-
-def _to_the_stream(output: Term) -> tuple[tuple[Term, ...], Term]:
-    """Walk from the output through a head (whatever is computed from one thing alone: matrices,
-    activations, pooled or chosen tokens) to the first norm or sum."""
-    passed: list[Term] = []
-    term = output
-    while isinstance(term, (Matrix, Pointwise, Part, Gain, Shift, Softmax, Unknown)):
-        if isinstance(term, (Gain, Shift)) and isinstance(_below(term), Plus):
-            break
-        if isinstance(term, Pointwise) and _multiple(term) and isinstance(term.of, Plus):
-            break
-        below = [of for of in term.inside if not isinstance(of, (Fixed, Weight))]
-        if len(below) != 1:
-            break
-        passed.append(term)
-        term = below[0]
-    return tuple(passed), term
 
 
 def addends(total: Term) -> list[tuple[float, Term]]:

@@ -57,7 +57,8 @@ def test_every_sum_is_an_application():
 def test_a_last_norm_and_a_head_are_the_readouts():
     """A norm above branches that read norms is no part of the last application."""
     found = stream_of(lambda self, x: self.head(self.last(two(self, x)))[:, -1])
-    assert [type(term) for term in found.readout] == [Part, Matrix, Shift, Gain, Norm]
+    assert [type(term) for term in found.head] == [Part, Matrix]
+    assert [type(term) for term in found.readout] == [Shift, Gain, Norm]
     assert found.steps[-1].norms == ()
 
 
@@ -129,15 +130,35 @@ def test_a_residual_inside_a_branch_is_no_application():
     assert len(stream_of(inner).steps) == 1
 
 
+def test_a_head_may_hold_norms_and_sums_of_its_own():
+    """The stream is what everything goes by; the head of a masked language model normalises."""
+    for head in (
+        lambda self, h: self.head(self.norm(torch.tanh(self.b(h)))),
+        lambda self, h: self.head(h) + self.head(torch.tanh(h)),
+    ):
+        found = stream_of(lambda self, x, head=head: head(self, self.last(two(self, x))))
+        assert len(found.steps) == 2 and found.steps[-1].norms == ()
+        assert [type(term) for term in found.readout] == [Shift, Gain, Norm]
+        assert len(found.head) >= 1
+
+
+def test_layers_in_a_row_are_applications_without_a_skip():
+    """a phi(b x): b's outputs are the stem, a's the state after it, and no sum holds them."""
+    found = stream_of(lambda self, x: self.a(torch.tanh(self.b(x))))
+    (step,) = found.steps
+    assert isinstance(step.state, Matrix) and step.state is found.stem and step.factor == 0
+    assert step.writes == (step.after,) and isinstance(step.after, Matrix)
+
+
 @pytest.mark.parametrize(
     "forward",
     [
-        lambda self, x: self.a(torch.tanh(self.b(x))),
+        lambda self, x: torch.tanh(self.b(x)),
         lambda self, x: self.last(x),
         lambda self, x: self.a(x) + self.b(x),
     ],
 )
 def test_no_stream_is_refused(forward: Callable[[Any, Any], Any]):
-    """Chains, a norm alone, and sums none of whose sides is the state."""
+    """One layer, a norm alone, and sums none of whose sides is the state."""
     with pytest.raises(sp.InputError, match="no residual stream"):
         stream_of(forward)

@@ -1,0 +1,1 @@
+"""Compounds that libraries write out, each known by what it computes."""

@@ -1,0 +1,1 @@
+"""Operations of torch as terms, a file for each kind of them."""
