@@ -28,7 +28,9 @@ def table(path: Path) -> str:
     for family in dict.fromkeys(row["family"] for row in rows):
         own = [row for row in rows if row["family"] == family]
         worst = min((row["verdict"] for row in own), key=VERDICTS.index)
-        known = {r["quantity"]: f"{float(r['lower']):+.1%} .. {float(r['upper']):+.1%}" for r in own}
+        known = {
+            r["quantity"]: f"{float(r['lower']):+.1%} .. {float(r['upper']):+.1%}" for r in own
+        }
         ends = [known.get(quantity, "not predicted") for quantity in quantities]
         said = [family, own[0]["seeds"], worst, *ends, f"{rms(own):.2f}"]
         lines.append(f"| {' | '.join(said)} |")

@@ -130,8 +130,8 @@ def _uses(arch: Architecture, weight: str, a: int) -> int:
 
 
 def _parameters(arch: Architecture, n: float, stem: float | None) -> float:
-    """Count the entries of all slots, modulators and routers included; a slot as its first application has
-    it."""
+    """Count the entries of all slots, modulators and routers included; a slot as its first
+    application has it."""
     firsts = {
         name: [used[0] for used in arch.applications_of(name).values()] for name in arch.drawn
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -41,8 +41,8 @@ def inspect(
     against: Annotated[
         str | None,
         Parameter(
-            help="What was meant (FILE.py:function or hf:TYPE, as it comes): one network of the model beside the scatter "
-            "of --seeds fresh ones of this, parameters included."
+            help="What was meant, FILE.py:function or hf:TYPE: one network of the model beside the "
+            "scatter of --seeds fresh ones of this, parameters included."
         ),
     ] = None,
     networks: Annotated[
@@ -144,5 +144,3 @@ def _sizes(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts):
         raise InputError(f"widths={text!r}; accepted: two or more widths, such as 512,1024")
     return tuple(map(int, parts))
-
-

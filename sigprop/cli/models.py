@@ -31,8 +31,8 @@ def named(name: str, tokens: int = TOKENS, changes: Mapping[str, str] = {}) -> N
         return sources.from_config(name.removeprefix(HF), tokens=tokens, changes=changes)
     if changes:
         raise InputError(
-            f"set: {next(iter(changes))!r}; accepted: fields of {HF}TYPE; a file, or a folder, says "
-            f"what it builds"
+            f"set: {next(iter(changes))!r}; accepted: fields of {HF}TYPE; a file, or a folder, "
+            f"says what it builds"
         )
     if Path(name).is_dir():
         return sources.from_folder(name, tokens=tokens)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from sigprop.architectures import entry
 from sigprop.cli import inputs, side_by_side
 from sigprop.cli.options import (
     Chosen,

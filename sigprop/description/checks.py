@@ -27,7 +27,7 @@ from sigprop.language.expression import (
     Vector,
     Write,
 )
-from sigprop.language.nodes import Centre, Experts, Gate, Modulate, Project, Truncate
+from sigprop.language.nodes import Centre, Gate, Modulate, Project, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, numbers_in, rows_of, tables_in, walk
 

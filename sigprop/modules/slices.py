@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sigprop.modules.rules.experts import sent
 from sigprop.modules.lookup import Terms, filled
 from sigprop.modules.patterns import fused
+from sigprop.modules.rules.experts import sent
 from sigprop.modules.terms import Joined, Term
 
 

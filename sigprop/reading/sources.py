@@ -31,10 +31,10 @@ def from_file(text: str, tokens: int) -> Named:
     """Load ``FILE.py:function``: the function builds the module.
 
     What stands under ``example`` in the file (a tensor, a tuple, a dict, or a function of one) is
-    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of jax where the
-    file imports it and no torch, else of torch (None where it imports sigprop and none of the
-    libraries: its function returns a description); a function of the width stays one. Raises ``InputError`` for a
-    file that cannot be loaded or has no such function.
+    what the module is called with; without it, the token ids 0, 1, ..., tokens - 1, of jax where
+    the file imports it and no torch, else of torch (None where it imports sigprop and none of the
+    libraries: its function returns a description); a function of the width stays one. Raises
+    ``InputError`` for a file that cannot be loaded or has no such function.
     """
     path, _, name = text.rpartition(":")
     file = Path(path)

@@ -98,7 +98,7 @@ PARAMETERS: dict[str, Parameter] = {
         readers.number(1 / 64, 64),
     ),
     "experts": Parameter(
-        "how many MLPs a block has, each token sent to some of them by a router; none: one, for all",
+        "how many MLPs a block has, to some of which a router sends each token; none: one, for all",
         "an integer from 1 to 4096, or none",
         readers.optional(readers.integer(1, 4096)),
     ),

@@ -198,9 +198,7 @@ def _normals(
 ) -> Float[Array, "T {side}"]:
     """Of the forward query (which = 0) or a transposed one (1, 2, ...) of an application."""
     step, _, copy = place
-    key = keys[
-        (step.astype(jnp.int32) * (1 + kind.passes) + which) * kind.shape.copies + copy
-    ]
+    key = keys[(step.astype(jnp.int32) * (1 + kind.passes) + which) * kind.shape.copies + copy]
     return random.normal(key, (kind.tokens, side), kind.dtype)
 
 

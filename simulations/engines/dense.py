@@ -80,16 +80,11 @@ class DenseEngine(Engine):
         return self._bytes(self.keep)
 
     def _bytes(self, keep: bool) -> int:
-        matrices = (
-            sum(s.size for s in self.shapes)
-            if keep
-            else sum(s.used for s in self.shapes)
-        )
+        matrices = sum(s.size for s in self.shapes) if keep else sum(s.used for s in self.shapes)
         # a switch between kinds of sub-blocks holds them once more
         copies = 2 + 2 * (len(self.arch.sub_blocks) > 1)
         return (
-            self.itemsize * copies * (matrices + sum(s.used for s in self.shapes))
-            + self._vectors
+            self.itemsize * copies * (matrices + sum(s.used for s in self.shapes)) + self._vectors
         )
 
     @property

@@ -91,7 +91,9 @@ def refusals(folder: Path) -> dict[str, tuple[list[str], str]]:
     }
 
 
-@pytest.mark.parametrize("case", ["no module", "no file", "fields of a file", "tokens", "no family"])
+@pytest.mark.parametrize(
+    "case", ["no module", "no file", "fields of a file", "tokens", "no family"]
+)
 def test_what_names_no_model_is_refused(
     case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -98,4 +98,6 @@ def test_the_module_is_measured_beside_it():
 
 def test_what_is_no_mixture_that_is_known_is_refused():
     """A shared expert behind a gate of its own (Qwen2-MoE): one line with the module's path."""
-    refused(lambda: read("qwen2_moe", num_experts=4), "layers.0.mlp: a product of 1 and 128 features")
+    refused(
+        lambda: read("qwen2_moe", num_experts=4), "layers.0.mlp: a product of 1 and 128 features"
+    )

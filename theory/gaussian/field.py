@@ -1,5 +1,5 @@
-"""Modulators' and routers' scores: a Gaussian field over tokens and applications that does not average out as
-the width grows.
+"""Modulators' and routers' scores: a Gaussian field over tokens and applications that does not
+average out as the width grows.
 
 Scores z_a[t] = w . r_a[t], w ~ N(0, 1/n), are jointly Gaussian given the reads, with covariance
 R_ab = <r_a, r_b> wherever a and b share w. A scan meets the applications in order, so z = L u, u

@@ -1,4 +1,5 @@
-"""``evaluate_to``: sampled heads, or draws of scores, are bought until no stated error is above what was asked for."""
+"""``evaluate_to``: sampled heads, or draws of scores, are bought until no stated error is above
+what was asked for."""
 
 from __future__ import annotations
 

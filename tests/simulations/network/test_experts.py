@@ -135,7 +135,10 @@ def test_writes_are_those_of_plain_draws(among: str, count: int, chosen: int):
             for row in sp.predict(arch, ["token_covariance", "residual_variance"])
             if row["application"] == 1
         }
-        for name, arch in (("mixed", network((0,), among, count, chosen)), ("one", network((0,), among, 1, 1)))
+        for name, arch in (
+            ("mixed", network((0,), among, count, chosen)),
+            ("one", network((0,), among, 1, 1)),
+        )
     }
     own, cross = share_products(among, count, chosen, NUMBERS["c_router"] ** 0.5)
     for pair, product in (((0, None), own), ((0, 1), cross)):
@@ -178,7 +181,9 @@ def test_what_cannot_be_is_refused():
         block = sp.SubBlock(sp.State(0), branch, sp.State(0) + sp.Write())
         return sp.Architecture("refused", (block,), (0,))
 
-    two = sp.Experts("r", expert, 1.0, 2, 1) + sp.Experts("q", sp.Linear("y", sp.Read(), 1), 1, 2, 1)
+    two = sp.Experts("r", expert, 1.0, 2, 1) + sp.Experts(
+        "q", sp.Linear("y", sp.Read(), 1), 1, 2, 1
+    )
     refused(lambda: described(two), "several of Experts and Modulate")
     dropped = sp.Experts("r", sp.Linear("x", sp.Dropout("d", sp.Read(), 0.1), 1), 1, 2, 1)
     refused(lambda: described(dropped), "experts 'r': Dropout cannot stand here")
