@@ -9,6 +9,8 @@ Symbols (a, b: applications; t, s: tokens, where there are several; D: their num
              (df/dr)^T delta
     Z(a, b)  <y_a, g_b>           s(a)     log of what norms have divided h by     m(a)  learned
              modulator     mu(a)  n |dm/dr|^2
+    pi_w(a, t, b, s)  sum_e p_te p_se, what the router w gives the experts of token t at a and of s
+             at b (a random number: the equations hold given what routers choose)
     width(k), theta(x, k)  share of the coordinates in band k, and 1 where it lies within the first
                            share x of them, else 0 (networks of several widths: G, X, H and Z are
                            then of one coordinate of band k)

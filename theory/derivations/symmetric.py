@@ -46,7 +46,7 @@ PAIRS = ("tt", "ts")
 
 def alike(arch: Architecture) -> bool:
     """Whether the architecture mixes tokens and treats them all alike: exchangeable inputs, no
-    mask, positions, soft cap, last token."""
+    mask, positions, soft cap, last token; no router, which sends them to different experts."""
     nodes = [node for block in arch.sub_blocks for node in block.attention]
     gram = arch.input_gram
     off = gram[~np.eye(len(gram), dtype=bool)]
@@ -59,7 +59,8 @@ def alike(arch: Architecture) -> bool:
         all(simple(n.scores) and n.rate is n.cap is n.bias is None for n in nodes)
         and not arch.token_tables
     )
-    return bool(nodes) and same and plain and arch.readout.tokens != "last"
+    routed = any(block.experts for block in arch.sub_blocks)
+    return bool(nodes) and same and plain and not routed and arch.readout.tokens != "last"
 
 
 class SymmetricEnvironment(SymbolicEnvironment):

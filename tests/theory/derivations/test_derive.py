@@ -233,3 +233,13 @@ def test_notebooks_show_the_equations():
             shown.count("gathered") == 2 and "gather*" not in shown and shown.count("$") in (2, 4)
         )
     assert all(equation.latex in derivation._repr_latex_() for equation in derivation.equations)
+
+
+def test_routers_stand_in_the_equations_by_both_places():
+    """A mixture of experts: one expert's Gram times what the router gives both tokens; tokens are
+    then no longer alike."""
+    arch = sp.architectures.transformer(experts=3)
+    derivation = sp.derive(arch)
+    written = next(e for e in derivation.equations if e.name.startswith("write|1"))
+    assert "pi_router(a, t, b, s)" in str(written.equation.rhs)
+    assert not any("_tt" in e.name for e in derivation.equations)
