@@ -67,6 +67,10 @@ def inspect(
         ),
     ] = (),
     error: Error = None,
+    output: Annotated[
+        str | None,
+        Parameter(help="Of a model that returns several, such as logits: whose stream is read."),
+    ] = None,
 ) -> int:
     """Read a model, predict every sub-block, measure the model itself, and judge.
 
@@ -105,6 +109,7 @@ def inspect(
                 against=meant,
                 networks=networks,
                 seeds=seeds,
+                output=output,
                 progress=progress,
             )
         else:
@@ -116,6 +121,7 @@ def inspect(
                 weights=named.trained,
                 quantities=wanted,
                 error=error,
+                output=output,
                 progress=progress,
             )
     show(table, chosen)
