@@ -68,6 +68,10 @@ def inspect(
         ),
     ] = (),
     error: Error = None,
+    output: Annotated[
+        str | None,
+        Parameter(help="Of a model that returns several, such as logits: whose stream is read."),
+    ] = None,
     prescribe: Annotated[
         bool,
         Parameter(
@@ -104,8 +108,10 @@ def inspect(
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
     if prescribe:
         from sigprop.inspection.prescribed import prescribe_model
+        from sigprop.reading.read import read
 
-        show(prescribe_model(found.build, found.example, growth=growth), chosen)
+        reading = read(found.build, found.example, output=output)
+        show(prescribe_model(reading, growth=growth), chosen)
         return 0
     wanted = tuple(part for text in quantity for part in text.split(",")) or None
     with bar(not chosen.json) as progress:
@@ -119,6 +125,7 @@ def inspect(
                 against=meant,
                 networks=networks,
                 seeds=seeds,
+                output=output,
                 progress=progress,
             )
         else:
@@ -130,6 +137,7 @@ def inspect(
                 weights=found.trained,
                 quantities=wanted,
                 error=error,
+                output=output,
                 progress=progress,
             )
     show(table, chosen)

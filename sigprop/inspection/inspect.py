@@ -35,6 +35,7 @@ def inspect(
     quantities: str | Sequence[str] | None = None,
     tolerances: dict[str, float] | None = None,
     error: float | None = None,
+    output: str | int | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Measure a module at every application and judge it against its own prediction.
@@ -46,18 +47,17 @@ def inspect(
     was predicted at initialisation: no verdict); quantities: of 'residual_variance',
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
     them (None: those of these four that theory has), and 'weight_gradient', 'second_moment', over a
-    parameter's entries; tolerances: by
-    quantity, relative, of cosines absolute; error: of theory's rows, as of ``predict``. Returns a
-    ``Table``, a row an application and quantity, of the widest network, with a verdict (confirmed:
-    every 90 % interval inside its tolerance; rejected: an interval that covers all rows at once
-    with 99 % outside). Raises ``InputError`` as ``read`` does. Source: docs/verdict.md
-    (tests/inspection).
+    parameter's entries; tolerances: by quantity, relative, of cosines absolute; error: of theory's
+    rows, as of ``predict``; output: as of ``read``. Returns a ``Table``, a row an application and quantity, of the widest network, with
+    a verdict (confirmed: every 90 % interval inside its tolerance; rejected: an interval that
+    covers all rows at once with 99 % outside). Raises ``InputError`` as ``read`` does. Source:
+    docs/verdict.md (tests/inspection).
     """
     given = (quantities,) if isinstance(quantities, str) else quantities
     widths = (widths,) if isinstance(widths, int) else (*widths,)
     _check(given, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
-    readings = _readings(model, example, widths)
+    readings = _readings(model, example, widths, output)
     if weights is not None:
         readings = [_with(found, weights) for found in readings]
     quantities, left_out = unasked(readings[-1]) if given is None else ((*given,), [])
@@ -117,17 +117,21 @@ def _checked(tolerances: dict[str, float]) -> dict[str, float]:
     return tolerances
 
 
-def _readings(model: Any, example: Any, widths: Sequence[int]) -> list[Reading]:
+def _readings(
+    model: Any, example: Any, widths: Sequence[int], output: str | int | None
+) -> list[Reading]:
     """Read the module, or the one of every width, narrowest first."""
     if isinstance(model, Reading):
         if widths:
             raise InputError("widths: accepted: with a function of the width, not a reading")
+        if output is not None:
+            raise InputError(f"output={output!r}: accepted: with a module, not a reading")
         return [model]
     if not widths:
-        return [read(model, example)]
+        return [read(model, example, output=output)]
     found: list[Reading] = []
     for width in sorted(set(widths)):
-        found.append(read(_at(model, width), called(example, width)))
+        found.append(read(_at(model, width), called(example, width), output=output))
         if len(found[-1].paths) != len(found[0].paths):
             raise InputError(
                 f"widths={width}: {len(found[-1].paths)} applications, {len(found[0].paths)} at "

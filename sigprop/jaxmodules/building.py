@@ -4,6 +4,7 @@ parameter depends on, and the law of every parameter."""
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -140,9 +141,9 @@ def _called(made: Made, call: Call) -> Graph:
     leaves = made.graph.leaves
     avals = [jax.ShapeDtypeStruct(node.shape, node.dtype) for node in leaves]
     try:
-        jaxpr = jax.make_jaxpr(lambda held, given: made.opened.call(held, rebuild(given)))(
-            avals, arrays
-        )
+        jaxpr, returned = jax.make_jaxpr(
+            lambda held, given: made.opened.call(held, rebuild(given)), return_shape=True
+        )(avals, arrays)
     except InputError:
         raise
     except Exception as error:
@@ -166,7 +167,14 @@ def _called(made: Made, call: Call) -> Graph:
         else:
             nodes.append(flat.constant(array))
     graph.leaves = flat.closed(jaxpr, nodes)
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(returned)]
+    graph.names = [_place(path) for path in paths]
     return graph
+
+
+def _place(path: Any) -> str:
+    """Where an output is in what the module returns: 'logits', '0.1'; alone: 'output'."""
+    return re.sub(r"\W+", ".", jax.tree_util.keystr(path)).strip(".") or "output"
 
 
 def _split(call: Call) -> tuple[list[Any], Callable[[Sequence[Any]], Call]]:

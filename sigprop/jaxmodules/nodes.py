@@ -85,28 +85,30 @@ def _(node: Node) -> Place:
 @dataclass(eq=False)
 class Graph:
     """nodes: in order; parameters: node to name; values: of constants, inputs, and what was
-    evaluated; leaves: what comes out; rows: name of a row of a stacked parameter to the parameter
-    and which row."""
+    evaluated; leaves: what comes out; names: where each is in it; rows: name of a row of a stacked
+    parameter to the parameter and which row."""
 
     library: ClassVar[str] = "jax"
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[Node, str] = field(default_factory=dict)
     values: dict[Node, Any] = field(default_factory=dict)
     leaves: list[Node] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     rows: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
-    def outputs(self) -> list[Node]:
-        """The outputs of floating point that are no constants."""
+    def named_outputs(self) -> dict[str, Node]:
+        """The outputs of floating point that are no constants, by where they are in what comes out;
+        raises ``InputError`` where there is none."""
         floats = jax.numpy.floating
-        return [n for n in self.leaves if n.live and jax.numpy.issubdtype(n.dtype, floats)]
-
-    @property
-    def output(self) -> Node:
-        """The first output of floating point; raises ``InputError`` where there is none."""
-        if not self.outputs:
+        found = {
+            name: node
+            for name, node in zip(self.names, self.leaves, strict=True)
+            if node.live and jax.numpy.issubdtype(node.dtype, floats)
+        }
+        if not found:
             raise InputError("model: returns no array; accepted: a module that returns its state")
-        return self.outputs[0]
+        return found
 
     def constant(self, node: Node) -> bool:
         """Tell whether a node depends on no parameter, no floating-point input and no draw."""

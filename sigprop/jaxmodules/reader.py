@@ -24,7 +24,7 @@ class Reader:
         self._terms: dict[Node, Term] = {}
         self._views: dict[Any, Node] = {}
         self._numbers: dict[Node, float | None] = {}
-        wanted = below(graph.outputs)
+        wanted = below(graph.named_outputs.values())
         for node in graph.nodes:  # in order, so that nothing recurses
             if node in wanted:
                 self.term(node)

@@ -56,9 +56,9 @@ def held(made: Made) -> list[Any]:
 
 
 def named(made: Made, graph: Graph, arrays: Sequence[Any]) -> dict[str, Any]:
-    """Return the parameters that the output needs by name, rows of stacked ones by their own."""
+    """Return the parameters that the outputs need by name, rows of stacked ones by their own."""
     by_name = dict(zip(made.opened.names, arrays, strict=True))
-    needed = below([graph.output])
+    needed = below(graph.named_outputs.values())
     found: dict[str, Any] = {}
     for node, name in graph.parameters.items():
         if node in needed:

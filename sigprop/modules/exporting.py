@@ -7,6 +7,7 @@ from buffers and from constants alone (masks, positions, angles) is evaluated wh
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Graph:
     parameters: dict[Any, str]
     tensors: dict[Any, Any]
     inputs: set[Any]
-    outputs: list[Any]
+    named_outputs: dict[str, Any]
     _values: dict[Any, Any] = field(default_factory=dict)
     _live: dict[Any, bool] = field(default_factory=dict)
 
@@ -92,11 +93,9 @@ class Graph:
         return self.module.graph.nodes
 
     @property
-    def output(self) -> Any:
-        """The first output; raises ``InputError`` for a module that returns no tensor."""
-        if not self.outputs:
-            raise InputError("model: returns no tensor; accepted: a module that returns its state")
-        return self.outputs[0]
+    def outputs(self) -> list[Any]:
+        """Every output."""
+        return list(self.named_outputs.values())
 
     def constant(self, node: Any) -> bool:
         """Tell whether a node depends on no parameter and on no floating-point input."""
@@ -238,11 +237,32 @@ def _graph(program: Any, example: Example) -> Graph:
         for node in users
         if isinstance(tensors[node], torch.Tensor) and tensors[node].is_floating_point()
     }
-    (output,) = (node for node in module.graph.nodes if node.op == "output")
-    outputs = [node for node in output.args[0] if isinstance(node, torch.fx.Node)]
-    graph = Graph(module, named, tensors, inputs, outputs)
+    graph = Graph(module, named, tensors, inputs, _outputs(program))
+    graph.named_outputs = {
+        name: node for name, node in graph.named_outputs.items() if not graph.constant(node)
+    }
+    if not graph.named_outputs:
+        raise InputError(
+            "model: returns no tensor that it computes; accepted: a module that returns its state"
+        )
     _without_mutation(graph)
     return graph
+
+
+def _outputs(program: Any) -> dict[str, Any]:
+    """Every output by where it is in what the module returns: 'logits', 'states.0'; one that comes
+    alone is 'output'."""
+    spec = program.call_spec.out_spec
+    leaves = _pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths, _ = _pytree.tree_flatten_with_path(leaves)
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    own = output.args[0][-len(paths) :]  # after buffers that are written
+    names = [re.sub(r"[^\w]+", ".", _pytree.keystr(path)).strip(".") for path, _ in paths]
+    return {
+        name or "output": node
+        for name, node in zip(names, own, strict=True)
+        if isinstance(node, torch.fx.Node)
+    }
 
 
 def _without_mutation(graph: Graph) -> None:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,10 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
         for kind, first in enumerate(firsts)
         for key, drawn in first.weights.items()
     ]
-    for length, rows in [(length, rows) for rows in (False, True) for length in range(1, 12)]:
-        names = [_label(drawn, length, rows) for _, _, drawn in every]
-        if len(set(names)) == len(names):
+    ways = product(("", "w"), (False, True), range(1, 12))
+    for prefix, rows, length in ways:
+        names = [_label(drawn, length, rows, prefix) for _, _, drawn in every]
+        if len(set(names)) == len(names) and all(name[0].isalpha() for name in names):
             break
     else:
         names = [f"{_label(drawn, 2)}_{i}" for i, (_, _, drawn) in enumerate(every)]
@@ -75,9 +77,9 @@ def _weight_names(firsts: Sequence[Application]) -> list[dict[str, str]]:
     return found
 
 
-def _label(drawn: Drawn, length: int, rows: bool = False) -> str:
+def _label(drawn: Drawn, length: int, rows: bool = False, prefix: str = "w") -> str:
     """The last parts of a parameter's path; a bias says so, rows of a packed matrix by number, and
-    where asked those of a stacked parameter."""
+    where asked those of a stacked parameter; prefix: of a layer that has a number alone."""
     *path, last = re.sub(r"\[(\d+)\]", r"_\1" if rows else "", drawn.parameter).split(".")
     last = "weight" if last == "kernel" else last
     if last.removesuffix("weight") and last.removesuffix("bias"):
@@ -86,8 +88,8 @@ def _label(drawn: Drawn, length: int, rows: bool = False) -> str:
     size = max(drawn.stop - drawn.start, 1)
     packed = f"_{drawn.start // size}" if drawn.start or drawn.packed else ""
     ending = "_bias" if last.endswith("bias") else ""
-    name = re.sub(r"\W", "_", f"{words}{packed}{ending}")
-    return name if name[:1].isalpha() else f"w{name}"  # a layer that has a number alone
+    name = re.sub(r"\W", "_", f"{words}{packed}{ending}") or "w"
+    return name if name[0].isalpha() else f"{prefix}{name}"
 
 
 def _renames(first: Application, weights: dict[str, str]) -> dict[str, str]:

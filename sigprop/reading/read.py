@@ -51,7 +51,7 @@ class Reading:
         return text(self.architecture, self.width, self.paths, self.findings)
 
 
-def read(model: Any, example: Any) -> Reading:
+def read(model: Any, example: Any, *, output: str | int | None = None) -> Reading:
     """Read a module's architecture, initial laws and stem, as a description that everything else in
     sigprop takes.
 
@@ -59,14 +59,15 @@ def read(model: Any, example: Any) -> Reading:
     equinox (its initialisers are recorded or traced, no memory is taken for parameters), or a
     module (the mean and variance of what each parameter holds); example: what it is called with,
     a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input, or a
-    function that returns one of these. Half precision is read as float32, and said. Returns a
-    ``Reading``. Raises ``InputError`` for an operation without a rule, a law that is not known, a
-    module without a residual stream, or of several outputs that are not one stream's. Source:
-    derived (tests/reading, tests/jaxmodules).
+    function that returns one of these; output: of several, the name (``'logits'``, ``'0'``) or the
+    place of the one whose stream is read, by default the one that all others are part of. Half
+    precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError`` for an
+    operation without a rule, a law that is not known, a module without a stream of states, or of
+    outputs that have streams of their own. Source: derived (tests/reading, tests/jaxmodules).
     """
     example = called(example)
     if _of_jax(model, example):
-        return _through_jax(model, example)
+        return _through_jax(model, example, output)
     require("torch")
     from sigprop.modules.building import build, given, half
     from sigprop.modules.exporting import example_of, export
@@ -76,7 +77,7 @@ def read(model: Any, example: Any) -> Reading:
     built, arguments = build(make) if make is not None else given(model), example_of(example)
     kind = half(built.module)
     if kind is None:
-        return _read(make, built, Reader(export(built, arguments)), ())
+        return _read(make, built, Reader(export(built, arguments)), (), output)
     # a description has no rounding: what is traced and run has as little as can be
     built = replace(built, module=copy.deepcopy(built.module).float())
     arguments = arguments.mapped(
@@ -84,7 +85,7 @@ def read(model: Any, example: Any) -> Reading:
     )
     single = None if make is None else lambda: make().float()
     remark = f"{kind} parameters: read, and run, as float32"
-    return _read(single, built, Reader(export(built, arguments)), (remark,))
+    return _read(single, built, Reader(export(built, arguments)), (remark,), output)
 
 
 def _of_jax(model: Any, example: Any) -> bool:
@@ -98,16 +99,20 @@ def _of_jax(model: Any, example: Any) -> bool:
     return any(kind.__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") for kind in kinds)
 
 
-def _through_jax(model: Any, example: Any) -> Reading:
+def _through_jax(model: Any, example: Any, output: str | int | None) -> Reading:
     from sigprop.jaxmodules.building import half, read_module
     from sigprop.jaxmodules.reader import Reader
 
     built, graph = read_module(model, example)
-    return _read(built.module.make, built, Reader(graph), half(graph))
+    return _read(built.module.make, built, Reader(graph), half(graph), output)
 
 
 def _read(
-    make: Callable[[], Any] | None, built: Any, reader: Any, remarks: tuple[str, ...]
+    make: Callable[[], Any] | None,
+    built: Any,
+    reader: Any,
+    remarks: tuple[str, ...],
+    output: str | int | None,
 ) -> Reading:
     """Read a module that is built and traced."""
     from sigprop.reading.branches import RULES
@@ -115,11 +120,12 @@ def _read(
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
-    from sigprop.reading.stream import check_outputs, stream
+    from sigprop.reading.streams.outputs import chosen
 
     graph = reader.graph
-    found = stream(reader.term(graph.output))
-    check_outputs([reader.term(node) for node in graph.outputs])
+    outputs = {name: reader.term(node) for name, node in graph.named_outputs.items()}
+    of = chosen(outputs, output)
+    found = of.stream
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
@@ -132,7 +138,7 @@ def _read(
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
-    said = (*remarks, *findings(built, applications))
+    said = (*remarks, *of.remarks, *findings(built, applications))
     return Reading(described, (*applications,), width, paths, make, said, built, graph, found)
 
 

@@ -140,18 +140,6 @@ def _no_stream(passed: Sequence[Term], widths: Sequence[int]) -> InputError:
     )
 
 
-def check_outputs(outputs: Sequence[Term]) -> None:
-    """Raise ``InputError`` for several outputs, unless all are computed from the first, or are on
-    the way to it (pooled states, caches, earlier states)."""
-    first = outputs[0]
-    for place, other in enumerate(outputs[1:], 2):
-        if other is not first and not depends(other, first) and not depends(first, other):
-            raise InputError(
-                f"model: {len(outputs)} outputs, and output {place} at {where(other)} is no part "
-                f"of the first one's stream; accepted: one output, or others on the way to it"
-            )
-
-
 def _post(steps: tuple[Step, ...]) -> bool:
     """Tell whether the norm after the last sum is one of a norm after every sum, not the
     read-out's."""

@@ -463,7 +463,8 @@ class Several(nn.Module):
 def test_two_streams_are_refused():
     """An output of its own; what is computed from the first, or is on the way to it, is passed
     over."""
-    refused(lambda: Several("stream"), inputs(), "2 outputs", "output 2 at two")
+    words = "0 (at one)", "1 (at two)", "output, one of 0, 1"
+    refused(lambda: Several("stream"), inputs(), *words)
     for second in ("head", "input"):
         assert len(sp.read(lambda second=second: Several(second), inputs()).paths) == 1
 

@@ -15,7 +15,7 @@ def below(term: Term) -> list[Term]:
 
 def waists(output: Term) -> Iterator[Term]:
     """Return the terms that all ways from an output down to the inputs go by, the output first."""
-    rank = {id(term): place for place, term in enumerate(_in_order(output))}
+    rank = {id(term): place for place, term in enumerate(in_order(output))}
     open_terms = {id(output): output}
     while open_terms:
         top = max(open_terms, key=rank.__getitem__)
@@ -28,8 +28,8 @@ def waists(output: Term) -> Iterator[Term]:
         open_terms |= {id(of): of for of in inner}
 
 
-def _in_order(output: Term) -> list[Term]:
-    """Every term below one, each after those that it is computed from."""
+def in_order(output: Term) -> list[Term]:
+    """Return every term below one, each after those that it is computed from."""
     found: list[Term] = []
     seen: set[int] = set()
     stack = [(output, iter(below(output)))]
