@@ -48,10 +48,10 @@ def inspect(
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
     them (None: those of these four that theory has), and 'weight_gradient', 'second_moment', over a
     parameter's entries; tolerances: by quantity, relative, of cosines absolute; error: of theory's
-    rows, as of ``predict``; output: as of ``read``. Returns a ``Table``, a row an application and quantity, of the widest network, with
-    a verdict (confirmed: every 90 % interval inside its tolerance; rejected: an interval that
-    covers all rows at once with 99 % outside). Raises ``InputError`` as ``read`` does. Source:
-    docs/verdict.md (tests/inspection).
+    rows, as of ``predict``; output: as of ``read``. Returns a ``Table``, a row an application and
+    quantity, of the widest network, with a verdict (confirmed: every 90 % interval inside its
+    tolerance; rejected: an interval that covers all rows at once with 99 % outside). Raises
+    ``InputError`` as ``read`` does. Source: docs/verdict.md (tests/inspection).
     """
     given = (quantities,) if isinstance(quantities, str) else quantities
     widths = (widths,) if isinstance(widths, int) else (*widths,)
