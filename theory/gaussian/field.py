@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Integer
-from scipy.special import ndtri
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.modulators import Modulator
@@ -35,6 +34,7 @@ def draws(
     modulators."""
     if not arch.modulators:
         return None
+    from scipy.special import ndtri
     from scipy.stats import qmc  # half a second: only with modulators
 
     shape = (steps, max(node.directions for node in arch.modulators.values()), arch.tokens)
