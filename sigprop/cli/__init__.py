@@ -6,6 +6,7 @@ traceback.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -13,6 +14,8 @@ from sigprop.cli.codes import CONFIRMED, INTERRUPTED
 
 ANYWHERE = DEBUG, NO_CACHE = "--debug", "--no-cache"
 """Options that every command has."""
+SELDOM = 100_000, 5, 2
+"""How seldom garbage is looked for: imports and traces make half a million objects that stay."""
 TYPE_CHECKING = False  # typing's own takes milliseconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +45,7 @@ def _command(words: list[str]) -> int:
 
 def main() -> None:
     """The console script."""
+    gc.set_threshold(*SELDOM)
     try:
         from sigprop.runtime import interrupts
 
@@ -50,9 +54,9 @@ def main() -> None:
 
         streams.prepare()
         if NO_CACHE not in sys.argv:
-            from sigprop.runtime import cache
+            from sigprop.runtime import cache, traced
 
-            cache.begin(streams.remark)
+            traced.keep(cache.begin(streams.remark))
         code = run()
         interrupts.finish()
     except KeyboardInterrupt:  # before the watch, or where there is none

@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import ParamSpec, TypeVar
 
-from sigprop.runtime import cache, interrupts
+from sigprop.runtime import cache, interrupts, traced
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -35,7 +35,7 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     once and cancels what waits."""
     context = multiprocessing.get_context("spawn")
     _start_tracker()
-    pool = _Pool(jobs, context, initializer=_begin)
+    pool = _Pool(jobs, context, initializer=_begin, initargs=(traced.State.folder,))
     try:
         yield pool
     except BaseException:
@@ -72,9 +72,10 @@ def _start_tracker() -> None:
             interrupts.block()
 
 
-def _begin() -> None:
-    """In a process: leave interrupts to the one that started it, and end with that one, however
-    it ends."""
+def _begin(folder: str | None) -> None:
+    """In a process: leave interrupts to the one that started it, end with that one, however it
+    ends, and keep traced programs where that one does."""
+    traced.keep(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -9,6 +9,7 @@ reads the files that are younger than a dead process's mark, and removes those t
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import sys
@@ -22,7 +23,7 @@ SWITCH = "SIGPROP_CACHE"
 OFF = "off"
 MOST_BYTES = 2**30
 KEPT_SHARE = 0.75  # of MOST_BYTES, when old programs go
-WORTH_KEEPING = 0.05  # seconds of compilation
+WORTH_KEEPING = 0.01  # seconds of compilation
 ENTRY, MARK = "-cache", ".running"
 SLACK = 2.0  # seconds by which clocks of file systems are trusted
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -30,10 +31,12 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 
 class State:
     """doubted: something went wrong with the folder, so the mark stays and the next process
-    looks."""
+    looks; marked: when the mark was put into the folder; remark: takes a line to the user."""
 
     mark: str | None = None
+    marked = 0
     doubted = False
+    remark: Callable[[str], None] | None = None
 
 
 class Entry(NamedTuple):
@@ -75,40 +78,51 @@ def _processor() -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-def begin(remark: Callable[[str], None]) -> None:
-    """Keep programs from now on, in this process and those it starts. jax must not be imported yet.
+def begin(remark: Callable[[str], None]) -> str | None:
+    """Keep programs from now on, in this process and those it starts, and return the folder (None
+    where there is none). jax must not be imported yet.
 
     Does nothing where the switch is off or the user has set jax's own variable. remark: takes the
     one line that is said where the folder cannot be used; nothing is raised.
     """
     target = folder()
     if target is None or "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
+        return None
     try:
         os.makedirs(target, exist_ok=True)
         mend(target)
-        prune(target)
         State.mark = os.path.join(target, f"{os.getpid()}{MARK}")
         with open(State.mark, "w", encoding="utf-8") as file:
             file.write("\n")
+        State.marked = os.stat(target).st_mtime_ns
     except OSError as error:
         remark(
             f"sigprop: compiled programs are not kept: {target}: {error.strerror}; accepted: "
             f"{SWITCH}=FOLDER or {SWITCH}={OFF}"
         )
-        return
+        return None
     os.environ |= {
         "JAX_COMPILATION_CACHE_DIR": target,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": str(WORTH_KEEPING),
     }
-    _hear(remark)
+    State.remark = remark
+    _hear()
     atexit.register(end)
+    return target
 
 
 def end() -> None:
-    """Take the mark away, unless something went wrong."""
-    if State.mark is not None and not State.doubted:
-        _remove(State.mark)
+    """Remove old programs where there are new ones, and take the mark away, unless something
+    went wrong."""
+    if State.mark is None:
+        return
+    target = os.path.dirname(State.mark)
+    # reading thousands of entries takes a while: not for who only loads programs
+    with contextlib.suppress(OSError):
+        if os.stat(target).st_mtime_ns != State.marked:
+            prune(target)
+    if not State.doubted:
+        remove(State.mark)
 
 
 def doubt(everything: bool = False) -> None:
@@ -119,7 +133,17 @@ def doubt(everything: bool = False) -> None:
         os.utime(State.mark, (0.0, 0.0))
 
 
-def _hear(remark: Callable[[str], None]) -> None:
+def unkept(why: str) -> None:
+    """Say, once a process, that a program could not be written, and let the next process look."""
+    if not State.doubted and State.remark is not None:
+        State.remark(
+            f"sigprop: compiled programs are not kept: {why}; accepted: {SWITCH}=FOLDER or "
+            f"{SWITCH}={OFF}"
+        )
+    doubt()
+
+
+def _hear() -> None:
     """Take jax's warnings about its files: a program that cannot be read is compiled again, one
     that cannot be written is said once."""
     show = warnings.showwarning
@@ -127,11 +151,8 @@ def _hear(remark: Callable[[str], None]) -> None:
     def heard(message: Warning | str, *where: object, **more: object) -> None:
         if "persistent compilation cache" not in str(message):
             return show(message, *where, **more)  # type: ignore[arg-type]
-        if "writing" in str(message) and not State.doubted:
-            remark(
-                f"sigprop: compiled programs are not kept: {str(message).rpartition(': ')[2]}; "
-                f"accepted: {SWITCH}=FOLDER or {SWITCH}={OFF}"
-            )
+        if "writing" in str(message):
+            unkept(str(message).rpartition(": ")[2])
         doubt(everything="reading" in str(message))
 
     warnings.showwarning = heard  # type: ignore[assignment]
@@ -163,9 +184,9 @@ def mend(target: str) -> None:
     )
     for entry in entries(target):
         if entry.written >= since and not whole(entry.path):
-            _remove(entry.path)
+            remove(entry.path)
     for mark in dead:
-        _remove(mark)
+        remove(mark)
 
 
 def prune(target: str, most: int = MOST_BYTES) -> None:
@@ -178,7 +199,7 @@ def prune(target: str, most: int = MOST_BYTES) -> None:
     for entry in found:
         if total <= KEPT_SHARE * most:
             return
-        _remove(entry.path)
+        remove(entry.path)
         total -= entry.size
 
 
@@ -226,7 +247,8 @@ def _alive(process: str) -> bool:
     return True
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a file that may be gone."""
     try:
         os.unlink(path)
     except OSError:

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from sigprop.runtime import memory
+from sigprop.runtime import memory, traced
 
 LIGHT: dict[str, Any] = {
     "xla_backend_optimization_level": 1,
@@ -31,14 +31,16 @@ def supported(options: dict[str, Any]) -> dict[str, Any]:
     """Return those of the compiler's options that this release of it has."""
     import jax
 
-    accepted = {}
-    for name, value in options.items():
+    def accepts(some: dict[str, Any]) -> bool:
         try:
-            jax.jit(lambda: 0, compiler_options={name: value})()
+            jax.jit(lambda: 0, compiler_options=some)()
         except jax.errors.JaxRuntimeError:
-            continue
-        accepted[name] = value
-    return accepted
+            return False
+        return True
+
+    if accepts(options):  # at once: each is a compilation
+        return dict(options)
+    return {name: value for name, value in options.items() if accepts({name: value})}
 
 
 def needs(program: Any) -> int:
@@ -112,7 +114,7 @@ class _Programs:
         if key not in self.programs:
             while len(self.programs) >= MOST_PROGRAMS:
                 self.programs.popitem(last=False)
-            new = self.new()
+            new = traced.program(self.function, args, self.static, self.settings) or self.new()
             # the call that follows has the program that is compiled here
             memory.require(needs(new.lower(*args).compile()), "a compiled program of these sizes")
             COMPILED[self.function.__name__] += 1
@@ -126,6 +128,7 @@ def _key(args: tuple[Any, ...], static: tuple[int, ...]) -> Any:
     dtypes."""
     import jax
 
-    leaves = jax.tree.leaves([arg for i, arg in enumerate(args) if i not in static])
+    leaves, tree = jax.tree.flatten([arg for i, arg in enumerate(args) if i not in static])
     kinds = tuple((jax.numpy.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves)
-    return tuple(args[i] for i in static), kinds, jax.config.read("jax_enable_x64")
+    held = traced.bound(leaves, tree)
+    return tuple(args[i] for i in static), kinds, jax.config.read("jax_enable_x64"), held

@@ -251,6 +251,11 @@ class Static:
         self.key = (*structure, *shares, rows, width, plan, dtype)
         self.hash = hash(self.key)
 
+    @property
+    def compared(self) -> tuple[Any, ...]:
+        """What two are equal by."""
+        return self.key
+
     def __hash__(self) -> int:
         return self.hash
 

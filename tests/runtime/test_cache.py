@@ -6,52 +6,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import zlib
 from pathlib import Path
 
+import commands
 import pytest
+from commands import COMMAND, environment
 
 from sigprop.runtime import cache
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [
-    sys.executable,
-    "-m",
-    "sigprop",
-    "predict",
-    "mlp",
-    "--set",
-    "depth=3",
-    "--quantity",
-    "residual_variance",
-    "--json",
-]
 DEAD = "2147483646"  # no process has that number
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """The user's, with a cache folder of its own and none of the tests' settings."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("JAX_") and name != cache.SWITCH
-    }
-    return (
-        kept | {"XDG_CACHE_HOME": str(home), "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"} | more
-    )
 
 
 def ran(home: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The command, to its end."""
-    return subprocess.run(
-        [*COMMAND, *words],
-        env=environment(home, **more),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return commands.ran(home, [*COMMAND[1:], *words], **more)
 
 
 def programs(home: Path) -> dict[str, bytes]:
@@ -212,12 +182,6 @@ def test_a_full_disk_is_a_remark(tmp_path: Path):
         f"{limit}; import sys; sys.argv = ['sigprop', *{COMMAND[3:]!r}]; from sigprop.cli "
         f"import main; main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = commands.ran(tmp_path, ["-c", code])
     assert done.returncode == 0 and done.stdout == ran(tmp_path / "else").stdout
     assert done.stderr.count("\n") == 1 and "compiled programs are not kept" in done.stderr

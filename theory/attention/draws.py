@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import gammaincinv, ndtr, ndtri
 
 from sigprop.language.expression import Attend
 from sigprop.language.scores import Scores
@@ -168,6 +167,8 @@ def head_draws(
 
 def _chi(x: Float[np.ndarray, "K n n"], degrees: float) -> Float[np.ndarray, "K n n"]:
     """Turn normals on the diagonal to chi of d, d - 1, ... degrees."""
+    from scipy.special import gammaincinv, ndtr
+
     diagonal = np.clip(ndtr(np.diagonal(x, axis1=1, axis2=2)), 0.0, 1 - 2.0**-53)
     half = (degrees - np.arange(x.shape[-1])) / 2
     return np.sqrt(2 * gammaincinv(half, diagonal))[:, :, None] * np.eye(x.shape[-1])
@@ -184,6 +185,7 @@ def _first(scores: Scores, tokens: int) -> Bool[np.ndarray, "both sides most"]:
 
 def _sobol(count: int, dimensions: int, seed: int) -> Float[np.ndarray, "K dimensions"]:
     """Scrambled Sobol points as standard normals."""
+    from scipy.special import ndtri
     from scipy.stats import qmc  # half a second: only where a head is sampled
 
     uniform = qmc.Sobol(dimensions, rng=np.random.default_rng([seed, 1])).random(count)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Integer
-from scipy.special import ndtri
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.modulators import Modulator
@@ -42,6 +41,7 @@ def draws(
     sizes = int(np.prod(shape))
     if len(arch.scored) > len(arch.modulators):
         return np.random.default_rng(seed).standard_normal((count, *shape))
+    from scipy.special import ndtri
     from scipy.stats import qmc  # half a second: only with modulators
 
     if sizes > qmc.Sobol.MAXDIM:

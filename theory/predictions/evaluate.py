@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
@@ -182,6 +181,8 @@ def _set_means(
 
 def _sampling(by_set: Sequence[Sequence[Scaled]], values: Sequence[Scaled]) -> list[float | None]:
     """Return the half-width of the interval that independent sets give for their mean."""
+    from scipy.special import stdtrit  # a tenth of a second: only where heads are sampled
+
     count = len(by_set)
     width = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(count)
     return [
