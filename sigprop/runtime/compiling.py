@@ -107,6 +107,18 @@ class _Programs:
 
         return jax.jit(alone, static_argnums=self.static, compiler_options=self.settings)
 
+    def compiled(self, args: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return a program, that which another process traced where there is one, and what it is
+        compiled to; where a release of jax does not take that one, no further one is asked for."""
+        kept = traced.program(self.function, args, self.static, self.settings)
+        if kept is not None:
+            try:
+                return kept, kept.lower(*args).compile()
+            except Exception:  # of whatever make: the program traced here says what is wrong
+                traced.State.folder = None
+        new = self.new()
+        return new, new.lower(*args).compile()
+
     def program(self, args: tuple[Any, ...]) -> Any:
         """Return the program for these arguments, compiled when there is none; raise
         ``InputError`` where it needs more memory than there is."""
@@ -114,9 +126,9 @@ class _Programs:
         if key not in self.programs:
             while len(self.programs) >= MOST_PROGRAMS:
                 self.programs.popitem(last=False)
-            new = traced.program(self.function, args, self.static, self.settings) or self.new()
             # the call that follows has the program that is compiled here
-            memory.require(needs(new.lower(*args).compile()), "a compiled program of these sizes")
+            new, compiled = self.compiled(args)
+            memory.require(needs(compiled), "a compiled program of these sizes")
             COMPILED[self.function.__name__] += 1
             self.programs[key] = new
         self.programs.move_to_end(key)

@@ -316,3 +316,17 @@ def test_a_folder_that_takes_nothing_is_a_remark(
         assert np.array_equal(call(k, np.ones(2, dtype=np.float32)), [k, 2 * k])
     (line,) = said
     assert "\n" not in line and "not kept" in line and "SIGPROP_CACHE=off" in line
+
+
+def test_a_program_that_this_jax_does_not_take_is_traced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Numbers come out, and nothing further is asked of the folder."""
+    class Broken:
+        def lower(self, *args: object) -> object:
+            raise RuntimeError("another release")
+
+    monkeypatch.setattr(traced.State, "folder", str(tmp_path))
+    monkeypatch.setattr(compiling.traced, "program", lambda *given: Broken())
+    assert float(compiling.jit(static=())(lambda x: x + 1)(2.0)) == 3.0
+    assert traced.State.folder is None
