@@ -77,13 +77,14 @@ def _plus(converter: Converter, term: Plus) -> Vector:
 
 
 def _times(converter: Converter, term: Times) -> Vector:
+    product = Product(converter.vector(term.left), converter.vector(term.right))
     lengths = {side.shape[-1] for side in (term.left, term.right)}
     if len(lengths) > 1:
         raise InputError(
             f"{where(term)}: a product of {min(lengths)} and {max(lengths)} features; accepted: of "
             f"as many features (a factor of each token that a matrix computes has no rule)"
         )
-    return Product(converter.vector(term.left), converter.vector(term.right))
+    return product
 
 
 def _sent(converter: Converter, term: Sent) -> Vector:

@@ -84,7 +84,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "two models": (["{file}:build", "--hf", "gpt2"], "FILE.py:function, a folder, or --hf TYPE"),
     "no function": (["{file}:biuld"], "did you mean 'build'?"),
     "no colon": (["{file}"], "FILE.py:function"),
-    "a change of a file": (["{file}:build", "--set", "n_layer=2"], "with --hf alone"),
+    "a change of a file": (["{file}:build", "--set", "n_layer=2"], "fields of hf:TYPE"),
     "no pair": (["--hf", "gpt2", "--set", "n_layer"], "key=value"),
     "quantity": (["{file}:build", "--quantity", "ntk"], "quantities='ntk'"),
     "one network": (["{file}:build", "--seeds", "1"], "seeds"),

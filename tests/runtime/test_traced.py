@@ -322,6 +322,7 @@ def test_a_program_that_this_jax_does_not_take_is_traced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Numbers come out, and nothing further is asked of the folder."""
+
     class Broken:
         def lower(self, *args: object) -> object:
             raise RuntimeError("another release")
