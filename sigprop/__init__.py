@@ -68,7 +68,7 @@ _WHERE = {
         ),
         *("Rescale", "TokenTable", "PositionBias"),
     ),
-    "sigprop.language.nodes": ("Truncate", "Gate"),
+    "sigprop.language.nodes": ("Truncate", "Gate", "Ones"),
     "sigprop.blocks.residual": ("Join",),
     "sigprop.registry.parameters": ("Parameter",),
     "sigprop.language.scores": ("Scores",),

@@ -29,7 +29,7 @@ from sigprop.language.expression import (
     TokenTable,
     Vector,
 )
-from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Project, Truncate
+from sigprop.language.nodes import Centre, Gate, Mix, Modulate, Ones, Project, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
 from sigprop.language.traversal import group_of
@@ -154,6 +154,11 @@ def _linear(at: Evaluation, u: Linear) -> Vectors:
 def _bias(at: Evaluation, u: Bias) -> Vectors:
     drawn = at.matrices.bias(u.weight, at.place["slots"][u.weight])
     return at.probed(u.weight, jnp.sqrt(at.number(u.variance)) * drawn[None, :])
+
+
+@value(Ones)
+def _ones(at: Evaluation, u: Ones) -> Vectors:
+    return jnp.ones_like(at(Read()))
 
 
 @value(Normalise)
