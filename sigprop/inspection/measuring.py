@@ -15,6 +15,7 @@ from sigprop.inspection.network import (
     Floats,
     Network,
     Places,
+    about,
     geometry,
     places,
 )
@@ -70,7 +71,7 @@ def measured(reading: Reading, module: Any, seed: int) -> Network:
     run.run(*_arguments(reading.graph, tensors))
     used = {name: tensors[name] for name in sorted(set(reading.graph.parameters.values()))}
     width, tokens = reading.width, reading.architecture.tokens
-    arrays = [_array(run.values[node], tokens, width) for node in at.states]
+    arrays = about(reading, [_array(run.values[node], tokens, width) for node in at.states])
     variance, cosine = geometry(arrays)
     of_states, of_weights = _gradients(reading, run, at, used, seed)
     return Network(

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from sigprop.inspection.network import READOUT_SEED, Floats, Network, geometry, places
+from sigprop.inspection.network import READOUT_SEED, Floats, Network, about, geometry, places
 from sigprop.jaxmodules.running import Runner, fresh, held, named
 from sigprop.reading.read import Reading
 
@@ -46,7 +46,7 @@ def _network(reading: Reading, run: Any, weights: dict[str, Any], seed: int) -> 
     writes = [
         np.sum([factor * next(written) for factor, _ in group], axis=0) for group in at.writes
     ]
-    variance, cosine = geometry(states)
+    variance, cosine = geometry(about(reading, states))
     gradients = [np.asarray(value, np.float64).reshape(shape) for value in ran.states]
     return Network(
         variance,

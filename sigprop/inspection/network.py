@@ -56,6 +56,13 @@ def _factored(write: Term) -> tuple[float, Any]:
     return 1.0, write.node
 
 
+def about(reading: Reading, states: list[Floats]) -> list[Floats]:
+    """Return states [T, n] about the means over features that the description's have not."""
+    if reading.means is None:
+        return states
+    return [state - mean[:, None] for state, mean in zip(states, reading.means, strict=True)]
+
+
 def geometry(states: list[Floats]) -> tuple[Floats, Floats]:
     """Return variances [D + 1, T] and cosines [D + 1, T, T] of states [T, n]; raises ``Diverged``
     where one is not finite."""

@@ -1,5 +1,5 @@
-"""Further nodes: token mixing by given numbers and gates (He et al. 2302.10322; Noci et al.
-2306.17759), rotations of a state, truncation."""
+"""Further nodes: means over coordinates, token mixing by given numbers and gates (He et al.
+2302.10322; Noci et al. 2306.17759), rotations of a state, truncation."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 
 AMONG = ("chosen", "all")
 """Of experts: which scores a router's softmax is over."""
+
+
+@dataclass(frozen=True)
+class Ones(Vector):
+    """1: every coordinate is 1, for every token. States have no mean over coordinates, so this is
+    orthogonal to them: a mean that a LayerNorm takes away and a matrix does not is a multiple of it
+    (``Linear("w", Read() + Rescale(means, Ones()), c)``)."""
+
+    def __str__(self) -> str:
+        return "1"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from sigprop.modules.recording import Held, Recorder, watched
 
 @contextlib.contextmanager
 def _without_memory() -> Iterator[None]:
-    """Let every parameter that a module registers go without memory."""
+    """Let every parameter that a module registers go without memory, but for those that are not
+    trained: they may be numbers that no initialiser draws (positions)."""
     register = nn.Module.register_parameter
     moved: dict[int, tuple[Any, Any]] = {}
 
@@ -31,7 +32,7 @@ def _without_memory() -> Iterator[None]:
                 f"{type(self).__name__}.{name}: a lazy parameter; accepted: modules that know "
                 f"their sizes"
             )
-        if param is not None and not param.is_meta:
+        if param is not None and not param.is_meta and param.requires_grad:
             if id(param) not in moved:
                 empty = nn.Parameter(param.detach().to("meta"), param.requires_grad)
                 vars(empty).update(vars(param))
@@ -117,7 +118,7 @@ def _built(module: Any, recorder: Recorder | None) -> Built:
     for name, tensor in module.named_parameters(remove_duplicate=False):
         same[name] = first.setdefault(id(tensor), name)
         held = recorder.held(tensor) if recorder is not None else None
-        parameters[name] = _parameter(name, tensor, held)
+        parameters[name] = _parameter(name, tensor, held, numbers=recorder is not None)
         origin = _contents(tensor) if held is None else held.origin
         copies[name] = same[name] if origin is None else origins.setdefault(origin, same[name])
     return Built(module, type(module).__name__, parameters, same, copies)
@@ -135,9 +136,12 @@ def _contents(tensor: Any) -> object:
     return digest, tuple(tensor.shape), tensor.dtype
 
 
-def _parameter(name: str, tensor: Any, held: Held | None) -> Parameter:
+def _parameter(name: str, tensor: Any, held: Held | None, *, numbers: bool) -> Parameter:
+    """A parameter and its law; numbers: what is not trained and was not drawn is taken as it is."""
     if held is not None:
         return Parameter(name, tuple(tensor.shape), held.law, tuple(held.pieces))
+    if numbers and not tensor.requires_grad:
+        return Parameter(name, tuple(tensor.shape), unknown("not trained, and no draw"))
     if tensor.is_meta:
         return Parameter(name, tuple(tensor.shape), unknown("no initialiser and no memory"))
     return Parameter(name, tuple(tensor.shape), moments(name, tensor))

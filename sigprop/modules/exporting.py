@@ -7,6 +7,7 @@ from buffers and from constants alone (masks, positions, angles) is evaluated wh
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -182,6 +183,26 @@ def _without_memory(module: Any, mode: FakeTensorMode) -> Iterator[None]:
             table[name] = tensor
 
 
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Let torch log nothing of what is refused in one line, and let its encoder take a mask as it
+    is given (whether it is causal would depend on its values)."""
+    encoder: Any = torch.nn.modules.transformer
+    before = logging.root.manager.disable
+    detect = encoder._detect_is_causal_mask
+    encoder._detect_is_causal_mask = _said_to_be_causal
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        encoder._detect_is_causal_mask = detect
+
+
+def _said_to_be_causal(mask: Any, is_causal: bool | None = None, size: Any = None) -> bool:
+    return bool(is_causal)
+
+
 def _fake(tensor: Any, mode: FakeTensorMode) -> Any:
     with mode:
         empty = torch.empty(tensor.shape, dtype=tensor.dtype)
@@ -202,6 +223,7 @@ def export(built: Built, example: Example) -> Graph:
             stack.callback(setattr, config, "use_cache", cached)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        stack.enter_context(_quietly())
         mode = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
         stack.enter_context(_without_memory(module, mode))
         given = example.mapped(mode.from_tensor)
@@ -213,10 +235,19 @@ def export(built: Built, example: Example) -> Graph:
                 f"model: torch.export: {type(error).__name__}: {short(first, 200)}; accepted: a "
                 f"module that it traces on the example (no branch that depends on values)"
             ) from error
-    return _graph(program, example)
+    return _graph(program, example, _fixed(built))
 
 
-def _graph(program: Any, example: Example) -> Graph:
+def _fixed(built: Built) -> dict[str, Any]:
+    """Parameters that are numbers: not trained, and drawn by nothing that is known."""
+    return {
+        name: tensor.detach()
+        for name, tensor in built.module.named_parameters(remove_duplicate=False)
+        if not (tensor.requires_grad or tensor.is_meta or built.parameters[name].known)
+    }
+
+
+def _graph(program: Any, example: Example, fixed: Mapping[str, Any]) -> Graph:
     signature = program.graph_signature
     parameters = signature.inputs_to_parameters
     held = signature.inputs_to_buffers | signature.inputs_to_lifted_tensor_constants
@@ -225,7 +256,8 @@ def _graph(program: Any, example: Example) -> Graph:
     nodes = [node for node in module.graph.nodes if node.op == "placeholder"]
     users = [n for n in nodes if n.name not in parameters and n.name not in held]
     named = {node: parameters[node.name] for node in nodes if node.name in parameters}
-    tensors: dict[Any, Any] = {}
+    tensors = {node: fixed[name] for node, name in named.items() if name in fixed}
+    named = {node: name for node, name in named.items() if name not in fixed}
     for node in nodes:
         if node.name in held:
             name = held[node.name]

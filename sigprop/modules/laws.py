@@ -162,6 +162,11 @@ class Parameter:
         return law
 
     @property
+    def known(self) -> bool:
+        """Tell whether all that filled it is understood."""
+        return self.law.known and all(filled.known for *_, filled in self.pieces)
+
+    @property
     def padding(self) -> int | None:
         """The one row that was filled on its own."""
         alone = self._alone([_box(self.shape, *piece[:3]) for piece in self.pieces])

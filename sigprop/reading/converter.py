@@ -23,11 +23,13 @@ from sigprop.language.expression import (
     Normalise,
     PositionBias,
     Read,
+    Rescale,
     State,
     TokenTable,
     Vector,
     Write,
 )
+from sigprop.language.nodes import Ones
 from sigprop.language.scalar import Constant, Number, Scalar
 from sigprop.modules.laws import Law
 from sigprop.modules.terms import (
@@ -87,14 +89,17 @@ class Converter:
         step: Step,
         width: int,
         named: bool = True,
+        means: NDArray[np.float64] | None = None,
     ) -> None:
         """rules: kind of term to the expression that it is; named: numbers stand under names, as
-        those of applications do, else as they are."""
+        those of applications do, else as they are; means: of the state over features, [T], which
+        the description's state has not."""
         self.rules = rules
         self.stem = stem
         self.named = named
         self.step = step
         self.width = width
+        self.means = means
         self.done = Application(path=where(step.writes[0]))
         self.sent: set[int] = set()  # tokens as experts see them
         self._vectors: dict[int, Vector] = {}
@@ -155,7 +160,14 @@ class Converter:
         read: Vector = State(0)
         for wrap in reversed(met):
             read = self.wrapped(wrap, read)
-        return self._reads.setdefault(read, Read(len(self._reads)))
+        found = self._reads.setdefault(read, Read(len(self._reads)))
+        return found if met or self.means is None else found + self._mean(self.means)
+
+    def _mean(self, means: NDArray[np.float64]) -> Vector:
+        """What a matrix sees of a state beside what it is about its mean."""
+        name = f"t{len(self.done.tables)}"
+        self.done.tables[name] = means
+        return Rescale(TokenTable(name), Ones())
 
     def number(self, value: float, role: str) -> Scalar:
         if not self.named:

@@ -103,8 +103,8 @@ def _renames(first: Application, weights: dict[str, str]) -> dict[str, str]:
             name += "_"
         taken.add(name)
         found[number] = name
-    for table in first.tables:
-        name = f"bias_{suffix}"
+    for table, values in first.tables.items():
+        name = f"{'mean' if values.ndim == 1 else 'bias'}_{suffix}"
         while name in taken:
             name += "_"
         taken.add(name)

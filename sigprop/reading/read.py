@@ -24,7 +24,8 @@ class Reading:
     architecture: its description; applications: what each was read as; width: n; paths: of every
     application, the module that writes; make: the user's function, None where a module was given;
     findings: what stands out, a line each; built: the module with its parameters' laws; graph,
-    stream: where every number comes from.
+    stream: where every number comes from; means: of every state over features by token [D + 1],
+    [T], which the description's states have not; None where they are 0.
     """
 
     architecture: Architecture
@@ -36,6 +37,7 @@ class Reading:
     built: Any
     graph: Any
     stream: Any
+    means: Any = None
 
     @property
     def laws(self) -> Table:
@@ -120,6 +122,7 @@ def _read(
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
     from sigprop.reading.stem import Stem
+    from sigprop.reading.stems.carried import seen
     from sigprop.reading.streams.outputs import chosen
 
     graph = reader.graph
@@ -128,18 +131,35 @@ def _read(
     found = of.stream
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
-    applications = [Converter(RULES, stem, step, width).application() for step in found.steps]
+    gram, means = _gram(stem, found, reader.terms)
+    applications = [
+        Converter(RULES, stem, step, width, means=mean).application()
+        for step, mean in zip(found.steps, seen(found, means), strict=True)
+    ]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
         built.name,
         applications,
-        gram=_gram(stem, found.stem, reader.terms),
+        gram=gram,
         readout=readout_of(found.readout, ending.wrapped),
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
-    said = (*remarks, *of.remarks, *findings(built, applications))
-    return Reading(described, (*applications,), width, paths, make, said, built, graph, found)
+    said = (*remarks, *of.remarks, *_centred(means), *findings(built, applications))
+    return Reading(
+        described, (*applications,), width, paths, make, said, built, graph, found, means
+    )
+
+
+def _centred(means: Any) -> tuple[str, ...]:
+    """Say what variances and cosines are about, where it is not 0."""
+    if means is None:
+        return ()
+    least, most = min(means[0]), max(means[0])
+    return (
+        f"the stem has a mean over features, {least:.3g} to {most:.3g} by token, which LayerNorm "
+        f"takes away: states' variances and cosines are about it",
+    )
 
 
 def _is_function(model: Any) -> bool:
@@ -151,19 +171,16 @@ def _is_function(model: Any) -> bool:
 def _sizes(stem: Any) -> tuple[int, int]:
     """Width and tokens of the state before the first application."""
     shape = stem.shape
-    if len(shape) == 3 and shape[0] != 1:
+    if len(shape) == 3 and 1 not in shape[:2]:  # tokens may come first
         raise InputError(f"example: {shape[0]} inputs in one batch; accepted: one")
     return shape[-1], int(np.prod(shape[:-1]))
 
 
-def _gram(stem: Any, term: Any, terms: Any) -> Any:
-    """The stem's Gram; raises ``InputError`` for means that a LayerNorm would take away."""
-    from sigprop.modules.terms import Norm
-    from sigprop.reading.stem import check_centred
-    from sigprop.reading.stream import unwrapped
+def _gram(stem: Any, found: Any, terms: Any) -> tuple[Any, Any]:
+    """The stem's Gram, about its means over features where a LayerNorm takes these away; every
+    state's means, None where there are none."""
+    from sigprop.reading.stems.carried import carried
 
-    gram = np.broadcast_to(stem.gram(term), (stem.tokens, stem.tokens)).copy()
-    norms = map(unwrapped, terms)
-    if any(isinstance(norm, Norm) and norm.kind == "layer" for norm in norms):
-        check_centred(stem, term)
-    return gram
+    gram = np.broadcast_to(stem.gram(found.stem), (stem.tokens, stem.tokens)).copy()
+    means = carried(stem, found, terms)
+    return (gram, None) if means is None else (gram - np.outer(means[0], means[0]), means)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from sigprop.modules.terms import (
     Joined,
     Matrix,
     Norm,
+    Offset,
     Part,
     Patches,
     Plus,
@@ -26,11 +27,16 @@ from sigprop.modules.terms import (
     Term,
     Times,
     Weight,
+    Weighted,
     base,
     place,
 )
+from sigprop.reading.stems.known import beside, known, means_of, rows_of
+from sigprop.reading.stems.means import Means, means
 
 Gram = NDArray[np.float64]
+NUMBERS = "inputs or fixed numbers"
+"""What stands for all that is not drawn, among the names of parameters."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Stem:
 
     def gram(self, term: Term) -> Gram:
         """Return <w[t], w[s]> of a term, [T, T]; raises ``InputError`` for what has no rule."""
+        if known(term):
+            rows = rows_of(self.graph, term)
+            return rows @ rows.T / rows.shape[-1]
         rule = next((rule for kind, rule in RULES.items() if isinstance(term, kind)), None)
         if rule is None:
             raise InputError(
@@ -50,6 +59,11 @@ class Stem:
                 f"embeddings, inputs, matrices, norms and sums of them"
             )
         return rule(self, term)
+
+    def means(self, term: Term) -> Means:
+        """Return the mean over features of every row of a term, [T] ([1] of what is one for
+        all)."""
+        return means(self, term)
 
     def law(self, name: str) -> Law:
         """Return a parameter's law; raises ``InputError`` where it is not known."""
@@ -74,31 +88,11 @@ class Stem:
         return law
 
 
-def uncentred(stem: Stem, term: Term) -> str | None:
-    """Return the parameter that gives a term a mean over features, which a LayerNorm takes away."""
-    if isinstance(term, (Matrix, Patches)):
-        return term.bias if term.bias and stem.law(term.bias).mean else None
-    if isinstance(term, Norm) and term.kind == "layer":
-        return None
-    if isinstance(term, (Embedding, Weight, Shift)) and stem.law(term.parameter).mean:
-        return term.parameter
-    return next((name for part in term.inside if (name := uncentred(stem, part))), None)
-
-
-def check_centred(stem: Stem, term: Term) -> None:
-    """Raise ``InputError`` for a term whose features have a mean."""
-    if (name := uncentred(stem, term)) is not None:
-        raise InputError(
-            f"{name}: entries of mean {stem.law(name).mean:.3g}, which LayerNorm takes away; "
-            f"accepted: entries drawn around zero"
-        )
-
-
-def _sources(term: Term) -> Iterator[object]:
-    """Parameters and inputs that a term of the stem depends on in the mean; what a matrix makes of
-    others is independent of them."""
-    if isinstance(term, Source):
-        yield term
+def _sources(term: Term) -> Iterator[str]:
+    """What a term of the stem depends on in the mean: parameters, and numbers that are not drawn;
+    what a matrix makes of others is independent of them."""
+    if isinstance(term, (Source, Offset)):
+        yield NUMBERS
     if isinstance(term, (Embedding, Weight, Matrix, Patches)):
         yield term.parameter
     if isinstance(term, (Matrix, Patches)):
@@ -125,12 +119,6 @@ def _embedding(stem: Stem, term: Embedding) -> Gram:
     return law.variance * (indices[:, None] == indices[None, :]) + law.mean**2
 
 
-def _source(stem: Stem, term: Source) -> Gram:
-    values = stem.graph.array(term.node)
-    rows = values.reshape(-1, values.shape[-1])
-    return rows @ rows.T / rows.shape[-1]
-
-
 def _weight(stem: Stem, term: Weight) -> Gram:
     """Positions, a row a token; one row is the same for every token."""
     law, shape = stem.law(term.parameter), stem.parameters[term.parameter].shape
@@ -139,20 +127,52 @@ def _weight(stem: Stem, term: Weight) -> Gram:
 
 
 def _plus(stem: Stem, term: Plus) -> Gram:
-    both = set(_sources(term.left)) & set(_sources(term.right))
+    _check_apart(term, _sources(term.left), _sources(term.right))
+    means = stem.means(term.left), stem.means(term.right)
+    return stem.gram(term.left) + stem.gram(term.right) + _crossed(*means)
+
+
+def _crossed(one: Means, other: Means) -> Gram:
+    """What two independent vectors that have means over features have in common."""
+    tokens = max(len(one), len(other))
+    u, v = (np.broadcast_to(mean, tokens) for mean in (one, other))
+    return np.outer(u, v) + np.outer(v, u)
+
+
+def _check_apart(total: Term, one: Iterable[str], other: Iterable[str]) -> None:
+    """Raise ``InputError`` for a sum of what is not independent."""
+    both = set(one) & set(other)
     if both:
-        name = next((name for name in both if isinstance(name, str)), "an input")
         raise InputError(
-            f"{name}: on both sides of a sum in the stem at {where(term)}; accepted: sums of what "
-            f"is independent"
+            f"{min(both)}: on both sides of a sum in the stem at {where(total)}; accepted: sums of "
+            f"what is independent"
         )
-    return stem.gram(term.left) + stem.gram(term.right)
+
+
+def _offset(stem: Stem, term: Offset) -> Gram:
+    """Fixed numbers (positions) are added: they are orthogonal to what is drawn."""
+    _check_apart(term, _sources(term.of), (NUMBERS,))
+    rows = beside(stem.graph, term.by, term)
+    means = stem.means(term.of), means_of(rows)
+    return stem.gram(term.of) + rows @ rows.T / rows.shape[-1] + _crossed(*means)
+
+
+def _weighted(stem: Stem, term: Weighted) -> Gram:
+    """Every token times a number of its own."""
+    rows = beside(stem.graph, term.by, term)
+    if (rows != rows[:, :1]).any():
+        raise InputError(
+            f"stem: fixed numbers that multiply features at {where(term)} have no rule; accepted: "
+            f"embeddings, inputs, matrices, norms and sums of them, times one number a token"
+        )
+    return stem.gram(term.of) * np.outer(rows[:, 0], rows[:, 0])
 
 
 def _norm(stem: Stem, term: Norm) -> Gram:
-    if term.kind == "layer":
-        check_centred(stem, term.of)
     inner = stem.gram(term.of)
+    if term.kind == "layer":
+        mean = np.broadcast_to(stem.means(term.of), len(inner))
+        inner = inner - np.outer(mean, mean)
     size = np.sqrt(np.diag(inner) + term.epsilon)
     return inner / np.outer(size, size)
 
@@ -235,7 +255,8 @@ def _no_product(stem: Stem, term: Times) -> Gram:
 
 RULES = {
     Embedding: _embedding,
-    Source: _source,
+    Offset: _offset,
+    Weighted: _weighted,
     Weight: _weight,
     Plus: _plus,
     Norm: _norm,

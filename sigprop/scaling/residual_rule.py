@@ -31,7 +31,7 @@ from sigprop.language.expression import (
     Vector,
     Write,
 )
-from sigprop.language.nodes import Modulate, Project
+from sigprop.language.nodes import Modulate, Ones, Project
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.traversal import children, walk
 
@@ -118,7 +118,7 @@ def homogeneity(expression: Vector, of_read: int | None) -> int | None:
             return of_read
         case Normalise():
             return 0
-        case Bias():
+        case Bias() | Ones():
             return 0
         case Activate(activation, of, order):
             inner = homogeneity(of, of_read)

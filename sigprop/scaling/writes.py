@@ -39,7 +39,7 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.formula import Formula
-from sigprop.language.nodes import Centre, Experts, Gate, Mix, Truncate
+from sigprop.language.nodes import Centre, Experts, Gate, Mix, Ones, Truncate
 from sigprop.language.scalar import Scalar, evaluate, names
 from sigprop.scaling.residual_rule import ResidualRule, homogeneous, residual_rule
 from sigprop.scaling.sizes import as_sympy, varying
@@ -70,7 +70,7 @@ class Sizes:
     def square(self, u: Vector) -> Any:
         """Return S(u), up to constants; 0 where a variance is 0."""
         match u:
-            case Read():
+            case Read() | Ones():
                 return ONE
             case Linear(of=of, variance=variance):
                 return varying(self.number(variance)) * self.square(of)

@@ -29,7 +29,7 @@ from sigprop.language.expression import (
     TokenTable,
     Vector,
 )
-from sigprop.language.nodes import Centre, Experts, Gate, Mix, Modulate, Project, Truncate
+from sigprop.language.nodes import Centre, Experts, Gate, Mix, Modulate, Ones, Project, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.scores import DROPPED
 from sigprop.language.traversal import group_of
@@ -168,6 +168,11 @@ def _linear(at: Evaluation, u: Linear) -> Vectors:
 def _bias(at: Evaluation, u: Bias) -> Vectors:
     drawn = at.bias(u.weight)[..., None, :]
     return at.probed(u.weight, jnp.sqrt(at.number(u.variance)) * drawn)
+
+
+@value(Ones)
+def _ones(at: Evaluation, u: Ones) -> Vectors:
+    return jnp.ones_like(at(Read()))
 
 
 @value(Normalise)

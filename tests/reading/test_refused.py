@@ -416,23 +416,6 @@ def test_words_that_are_padding():
     assert sp.read(Padded, ids() + 5).width == WIDTH
 
 
-def test_positions_whose_mean_a_layer_norm_takes_away():
-    """Uniform on (0, 1): a LayerNorm divides by less than the root of the mean square."""
-
-    class Shifted(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.positions = nn.Parameter(torch.rand(TOKENS, WIDTH))
-            self.norm = modules.layer_norm()
-            self.block = modules.initialised(modules.Mlp())
-
-        def forward(self, x: Any) -> Any:
-            x = x + self.positions
-            return x + self.block(self.norm(x))
-
-    refused(Shifted, inputs(), "positions", "mean 0.5")
-
-
 def test_a_multiple_of_a_copy():
     """W and c W in one slot have two variances: refused by name."""
     import copy

@@ -83,6 +83,54 @@ class Rms(nn.Module):
         return F.rms_norm(self.words(words), (WIDTH,), eps=1e-3) * self.gain
 
 
+def sinusoids() -> Any:
+    """[1, 4, n] positions as "Attention is all you need" has them."""
+    angles = torch.arange(4.0)[:, None] * 1e4 ** -(torch.arange(0, WIDTH, 2.0) / WIDTH)
+    return torch.stack([angles.sin(), angles.cos()], -1).reshape(1, 4, WIDTH)
+
+
+class Fixed(nn.Module):
+    """Words times a number, positions that are a buffer, or a parameter that is not trained."""
+
+    def __init__(self, scale: float = 1.0, norm: Any = None, held: str = "buffer") -> None:
+        super().__init__()
+        self.wte, self.scale = nn.Embedding(20, WIDTH), scale
+        nn.init.uniform_(self.wte.weight, -0.3, 0.5)
+        if held == "buffer":
+            self.register_buffer("positions", sinusoids())
+        else:
+            self.positions = nn.Parameter(sinusoids(), requires_grad=False)
+        self.norm = norm if norm is not None else nn.Identity()
+        self.drop = nn.Dropout(0.1)
+
+    def forward(self, words: Any) -> Any:
+        x = self.drop(self.wte(words) * self.scale + self.positions)
+        return self.norm(x)
+
+
+class Masked(nn.Module):
+    """Words of which one is padding and left out, then normed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = Words(mean=0.4)
+
+    def forward(self, words: Any) -> Any:
+        kept = (words != 9)[..., None].float()
+        return F.layer_norm(self.words(words) * kept + 0.5 * sinusoids(), (WIDTH,), eps=1e-3)
+
+
+class Given(nn.Module):
+    """What the example alone says, and a matrix of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(6, WIDTH)
+
+    def forward(self, rows: Any) -> Any:
+        return self.up(torch.tanh((rows - 0.1) / 1.5).flip(-1)) + sinusoids()[0]
+
+
 STEMS: dict[str, tuple[Callable[[], Any], Any]] = {
     "words, positions, types": (Words, WORDS),
     "scaled words": (lambda: Words(scale=3.0), WORDS),
@@ -90,6 +138,13 @@ STEMS: dict[str, tuple[Callable[[], Any], Any]] = {
     "an RMS norm of words with a mean, and gains": (Rms, WORDS),
     "factored words": (Factored, WORDS),
     "a projection of rows": (lambda: nn.Linear(6, WIDTH), ROWS),
+    "fixed positions": (Fixed, WORDS),
+    "fixed positions and scaled words": (lambda: Fixed(scale=3.0), WORDS),
+    "fixed positions, a LayerNorm": (lambda: Fixed(norm=nn.LayerNorm(WIDTH)), WORDS),
+    "fixed positions, an RMSNorm": (lambda: Fixed(norm=nn.RMSNorm(WIDTH, eps=0.1)), WORDS),
+    "positions that are not trained": (lambda: Fixed(held="parameter"), WORDS),
+    "words with a mean, one left out": (Masked, WORDS),
+    "functions of the rows": (Given, ROWS),
     "patches": (lambda: Patches(False), IMAGE),
     "patches and a class token": (Patches, IMAGE),
 }
@@ -102,7 +157,7 @@ def test_the_gram_of_a_stem_is_that_of_a_wide_draw(name: str):
     expected = sp.read(lambda: Network(make()), example).architecture.input_gram
     torch.manual_seed(7)
     with torch.no_grad():
-        x = make()(example).double().numpy().reshape(-1, WIDTH)
+        x = make().eval()(example).double().numpy().reshape(-1, WIDTH)
     assert expected.shape == (len(x), len(x))
     products = x[:, None, :] * x[None, :, :]
     error = products.std(axis=-1) / WIDTH**0.5
@@ -126,9 +181,9 @@ def test_a_gram_that_is_off_is_told_apart():
 NO_RULE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "an activation": (torch.tanh, "an activation at stem"),
     "a product": (lambda x: x * torch.roll(x, 1, -1), "stem"),
-    "a table of numbers": (
-        lambda x: x + torch.arange(4.0)[:, None] * torch.ones(WIDTH),
-        "offset at stem",
+    "numbers by feature": (
+        lambda x: x * torch.linspace(0.5, 2, WIDTH),
+        "fixed numbers that multiply features at stem",
     ),
 }
 

@@ -32,7 +32,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Experts, Gate, Mix, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Ones, Truncate
 from sigprop.theory.calculus.algebra import minimum, root_mean_square
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.independence import (
@@ -200,6 +200,23 @@ def _bias(u: Bias, i: str, v: Bias, j: str, env: Environment) -> Any:
     if u.weight != v.weight:
         return 0
     return env.number(u.variance, i) * env.tied(u.weight, i, j) * env.ones(i, j)
+
+
+@rule(Ones, Ones)
+def _ones(u: Ones, i: str, v: Ones, j: str, env: Environment) -> Any:
+    """<1, 1> = 1."""
+    return env.ones(i, j)
+
+
+@rule(Ones, Read)
+def _ones_read(u: Ones, i: str, v: Read, j: str, env: Environment) -> Any:
+    """<1, r> = 0: stems and writes have no mean over coordinates (``check_writes``)."""
+    return 0
+
+
+@rule(Read, Ones)
+def _read_ones(u: Read, i: str, v: Ones, j: str, env: Environment) -> Any:
+    return 0
 
 
 @rule(Transposed, Transposed)

@@ -28,7 +28,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.language.nodes import Gate, Mix, Ones, Truncate
 from sigprop.language.scalar import Constant, Scalar
 from sigprop.language.traversal import rows_of
 from sigprop.language.vectors import within
@@ -121,7 +121,7 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
 def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
     """Return the arguments of a node, each with its cotangent."""
     match u:
-        case Read() | Bias() | PositionBias():
+        case Read() | Bias() | PositionBias() | Ones():
             return []
         case Linear(of=of):
             return [(of, Transposed(u.weight, d, u.variance, Constant(u.rows / rows_of(of))))]

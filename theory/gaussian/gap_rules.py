@@ -24,7 +24,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Truncate
+from sigprop.language.nodes import Gate, Ones, Truncate
 from sigprop.theory.calculus.environment import NumericEnvironment
 from sigprop.theory.calculus.log_scale import shift
 from sigprop.theory.calculus.rules import inner
@@ -53,7 +53,7 @@ def _structural(u: Vector, i: str, env: NumericEnvironment) -> Array | None:
     match u:
         case Read(0):
             return env.gaps.get(i)
-        case Bias():
+        case Bias() | Ones():
             return jnp.zeros_like(env.ones(i, i))
         case (
             Linear(of=of)
