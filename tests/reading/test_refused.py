@@ -57,6 +57,33 @@ def test_an_operation_without_a_rule(name: str):
     refused(lambda: Stack(Branch(OPERATIONS[name])), inputs(), "blocks.1")
 
 
+class Multiple(nn.Module):
+    """A branch whose matrix and bias are added by an operation with factors, or is batched."""
+
+    def __init__(self, function: Callable[[Any, Any, Any], Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.w = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x, self.w.weight.T, self.w.bias)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w, b: torch.addmm(b, x[0], w, alpha=0.5)[None],
+        lambda x, w, b: torch.addmm(b, x[0], w, beta=2)[None],
+        lambda x, w, b: torch.bmm(x, w[None]),
+    ],
+    ids=["alpha", "beta", "batch"],
+)
+def test_a_product_with_factors_or_batches(function: Callable[[Any, Any, Any], Any]):
+    """alpha and beta were passed over (a factor of 4 in what is written); a batch of one matrix
+    was a traceback."""
+    refused(lambda: Stack(Multiple(function)), inputs()[None], "blocks.1")
+
+
 def test_an_operation_without_a_rule_says_its_name():
     """The message names cumsum itself."""
     refused(lambda: Stack(Branch(OPERATIONS["cumsum"])), inputs(), "blocks.1: operation cumsum")

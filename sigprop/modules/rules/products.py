@@ -20,6 +20,8 @@ def linear(terms: Terms, node: Any) -> Term:
 
 def addmm(terms: Terms, node: Any) -> Term:
     bias, of, weight = node.args[:3]
+    if any(node.kwargs.get(name, 1) != 1 for name in ("alpha", "beta")):
+        return terms.unknown(node)
     columns, rows = weight.meta["val"].shape
     return _matrix(terms, node, of, weight, bias, 1 - int(turned(weight)), rows, columns)
 
@@ -34,7 +36,7 @@ def _matrix(terms: Terms, node: Any, of: Any, weight: Any, bias: Any, *sizes: in
 def matmul(terms: Terms, node: Any) -> Term:
     left, right = node.args[:2]
     weight = terms.term(right)
-    if isinstance(weight, Weight) and len(weight.shape) == 2:
+    if isinstance(weight, Weight) and len(right.meta["val"].shape) == 2 == len(weight.shape):
         columns, rows = right.meta["val"].shape
         axis = 1 - int(turned(right))
         return Matrix(node, terms.term(left), weight.parameter, None, axis, rows, columns)
