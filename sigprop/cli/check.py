@@ -55,7 +55,7 @@ def check(
     depth and number of loops."""
     check_out(chosen)
     if plot is not None:
-        check_path(plot, FORMATS)
+        check_path(plot, FORMATS, "plot")
     arch = inputs.architecture(name, chosen)
     variables = [part.strip() for text in variable for part in text.split(",")] or None
     from sigprop.coordinate_check.check import MOST, NETWORKS

@@ -92,7 +92,7 @@ def inspect(
     """
     check_out(chosen)
     if plot is not None:
-        check_path(plot, FORMATS)
+        check_path(plot, FORMATS, "plot")
     if (model is None) == (hf is None):
         raise InputError("model: accepted: FILE.py:function, a folder, or --hf TYPE")
     if against is not None and error is not None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sigprop.modules.lookup import Terms, filled
-from sigprop.modules.pointwise import OPERATIONS
+from sigprop.modules.pointwise import OPERATIONS, Expression, X
 from sigprop.modules.rules.arithmetic import binary
+from sigprop.modules.rules.common import applied
 from sigprop.modules.rules.experts import grouped
 from sigprop.modules.rules.heads import attention, masked_fill, softmax, where
 from sigprop.modules.rules.products import addmm, baddbmm, linear, matmul
@@ -21,7 +22,7 @@ from sigprop.modules.rules.reductions import (
     variance,
 )
 from sigprop.modules.slices import indexed, joined, selected, sliced
-from sigprop.modules.terms import Embedding, Fixed, Patches, Term, Weight
+from sigprop.modules.terms import Embedding, Fixed, Patches, Sloped, Term, Weight
 
 UNARY = {
     name for name in OPERATIONS if name not in ("add", "sub", "rsub", "mul", "div", "pow", "x")
@@ -33,6 +34,26 @@ def _embedding(terms: Terms, node: Any) -> Term:
     if not isinstance(weight, Weight) or not isinstance(indices, Fixed):
         return terms.unknown(node)
     return Embedding(node, weight.parameter, indices)
+
+
+def _sloped(terms: Terms, node: Any) -> Term:
+    of, slope = node.args[:2]
+    weight = terms.term(slope)
+    return (
+        Sloped(node, terms.term(of), weight.parameter)
+        if isinstance(weight, Weight)
+        else terms.unknown(node)
+    )
+
+
+def _rrelu(terms: Terms, node: Any) -> Term:
+    """Of a slope that is drawn in training, its mean."""
+    of, *rest = node.args
+    low, high, training = filled(rest, 1 / 8, 1 / 3, False)
+    if training:
+        return terms.unknown(node)
+    slope = (float(low) + float(high)) / 2
+    return applied(node, Expression("leaky_relu", (X, slope)), terms.term(of))
 
 
 def _convolution(terms: Terms, node: Any) -> Term:
@@ -64,6 +85,8 @@ TERMS: dict[str, Callable[[Terms, Any], Term]] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
     "embedding": _embedding,
+    "prelu": _sloped,
+    "rrelu": _rrelu,
     "mean": mean,
     "sum": total,
     "grouped_mm_fallback": grouped,

@@ -115,7 +115,15 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
         beta * a > threshold, a, jax.nn.softplus(beta * a) / beta
     ),
     "mish": lambda jax, a: a * jax.numpy.tanh(jax.nn.softplus(a)),
-    "elu": lambda jax, a, alpha: jax.nn.elu(a, alpha),
+    "elu": lambda jax, a, alpha, scale=1.0, inside=1.0: (
+        scale * jax.numpy.where(a > 0, a, alpha * jax.numpy.expm1(inside * jax.numpy.minimum(a, 0)))
+    ),
+    "selu": lambda jax, a: jax.nn.selu(a),
+    "celu": lambda jax, a, alpha: jax.nn.celu(a, alpha),
+    "log_sigmoid": lambda jax, a: jax.nn.log_sigmoid(a),
+    "threshold": lambda jax, a, least, other: jax.numpy.where(a > least, a, other),
+    "softshrink": lambda jax, a, by: jax.numpy.sign(a) * jax.numpy.maximum(abs(a) - by, 0),
+    "hardshrink": lambda jax, a, by: jax.numpy.where(abs(a) > by, a, 0.0),
     "leaky_relu": lambda jax, a, slope: jax.nn.leaky_relu(a, slope),
     "hardtanh": lambda jax, a, low, high: jax.numpy.clip(a, low, high),
     "clamp": lambda jax, a, low, high: jax.numpy.clip(a, low, high),

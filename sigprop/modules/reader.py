@@ -18,7 +18,11 @@ from sigprop.modules.rules.reductions import of_both
 from sigprop.modules.terms import Fixed, Part, Source, Term, Unknown, Weight
 
 DEFAULTS: dict[str, list[float]] = {
-    "elu": [1.0],
+    "elu": [1.0, 1.0, 1.0],
+    "celu": [1.0],
+    "softshrink": [0.5],
+    "hardshrink": [0.5],
+    "threshold": [math.nan, math.nan],
     "leaky_relu": [0.01],
     "hardtanh": [-1.0, 1.0],
     "clamp": [-math.inf, math.inf],

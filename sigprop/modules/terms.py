@@ -132,6 +132,14 @@ class Pointwise(Term):
 
 
 @dataclass(eq=False)
+class Sloped(Term):
+    """of where it is positive, else of times a parameter over features (PReLU)."""
+
+    of: Term
+    parameter: str
+
+
+@dataclass(eq=False)
 class Plus(Term):
     """A sum of two terms."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sigprop.errors import InputError
 from sigprop.language.expression import Activate, Product, Read, Vector
 from sigprop.language.nodes import Experts
-from sigprop.modules.pointwise import activation
+from sigprop.modules.pointwise import Expression, X, activation
 from sigprop.modules.terms import (
     Attention,
     Gain,
@@ -20,6 +20,7 @@ from sigprop.modules.terms import (
     Routed,
     Sent,
     Shift,
+    Sloped,
     Term,
     Times,
 )
@@ -72,6 +73,18 @@ def _pointwise(converter: Converter, term: Pointwise) -> Vector:
     )
 
 
+def _sloped(converter: Converter, term: Sloped) -> Vector:
+    """A leaky relu of the slope that the parameter holds; raises ``InputError`` where slopes
+    differ."""
+    law = converter.stem.spread(term.parameter)
+    if law.variance:
+        raise InputError(
+            f"{term.parameter}: slopes that are {law}; accepted: one slope at initialisation"
+        )
+    function = Expression("leaky_relu", (X, law.mean))
+    return Activate(activation(function), converter.vector(term.of))
+
+
 def _plus(converter: Converter, term: Plus) -> Vector:
     return converter.vector(term.left) + converter.vector(term.right)
 
@@ -117,6 +130,7 @@ RULES: dict[type[Term], Rule] = {
     Gain: _wrap,
     Shift: _wrap,
     Pointwise: _pointwise,
+    Sloped: _sloped,
     Plus: _plus,
     Times: _times,
     Attention: attention,

@@ -5,16 +5,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.structure import Structure
 from sigprop.errors import InputError
 from sigprop.reading.requirements import require
 from sigprop.reading.sources import called
 from sigprop.tables.table import Table
+
+ARCHITECTURE = {f.name for f in fields(Architecture)} | {
+    name for name in vars(Structure) if not name.startswith("_")
+}
+"""What one asks of an architecture."""
+
+
+class NotAnArchitecture(InputError, AttributeError):
+    """A reading is no architecture, though it holds one."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +56,15 @@ class Reading:
         from sigprop.reading.summary import laws
 
         return laws(self.architecture, self.applications, self.built.copies)
+
+    def __getattr__(self, name: str) -> Any:
+        """Say what is meant where a reading is given for its architecture."""
+        if name in ARCHITECTURE:
+            raise NotAnArchitecture(
+                f"architecture: a Reading of {self.architecture.name}; accepted: "
+                f"reading.architecture"
+            )
+        raise AttributeError(f"Reading has no attribute {name!r}")
 
     def __repr__(self) -> str:
         from sigprop.reading.summary import text

@@ -21,24 +21,31 @@ PAGES = {".html": "to_html"}
 """Suffixes of tables beside those that every result has."""
 
 
-def check_path(path: str | os.PathLike[str], suffixes: Mapping[str, object] = SUFFIXES) -> str:
+def check_path(
+    path: str | os.PathLike[str],
+    suffixes: Mapping[str, object] = SUFFIXES,
+    option: str = "out",
+) -> str:
     """The path's suffix, when it is one of ``suffixes`` and a file can be written there; raises
-    ``InputError``."""
+    ``InputError``, which names the option."""
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes:
         raise InputError(
-            f"out={str(path)!r}: suffix {suffix!r} is not known; accepted: {', '.join(suffixes)}"
+            f"{option}={str(path)!r}: suffix {suffix!r} is not known; accepted: "
+            f"{', '.join(suffixes)}"
         )
     try:
         target, temporary = _places(path)
         if os.path.exists(target) and not os.path.isfile(target):
-            raise InputError(f"out={str(path)!r} cannot be written: not a file; accepted: {A_FILE}")
+            raise InputError(
+                f"{option}={str(path)!r} cannot be written: not a file; accepted: {A_FILE}"
+            )
         os.stat(os.path.dirname(target))
         _create(temporary).close()
         _discard(temporary)
     except OSError as error:
         raise InputError(
-            f"out={str(path)!r} cannot be written: {error.strerror}; accepted: {A_FILE}"
+            f"{option}={str(path)!r} cannot be written: {error.strerror}; accepted: {A_FILE}"
         ) from None
     return suffix
 

@@ -501,3 +501,12 @@ def test_quantised_parameters_are_refused():
     module = modules.initialised(modules.Residual(1))
     module.extra = nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False)
     refused(module, inputs(), "extra: torch.int8")
+
+
+@pytest.mark.parametrize("name", ["predict", "exponents", "critical", "measure", "costs"])
+def test_a_reading_is_no_architecture(name: str):
+    """One line that says what it holds; what it has not is an attribute error as ever."""
+    reading = sp.read(lambda: Stack(modules.initialised(modules.Mlp())), inputs())
+    with pytest.raises(sp.InputError, match="accepted: reading.architecture"):
+        getattr(sp, name)(reading)
+    assert not hasattr(reading, "no_such_thing")
