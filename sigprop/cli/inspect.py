@@ -107,6 +107,9 @@ def inspect(
     if found.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
     if prescribe:
+        named_too = {"against": against, "plot": plot, "widths": widths, "quantity": quantity}
+        if others := [name for name, value in named_too.items() if value]:
+            raise InputError(f"{others[0]}: accepted: without --prescribe, which measures nothing")
         from sigprop.inspection.prescribed import prescribe_model
         from sigprop.reading.read import read
 

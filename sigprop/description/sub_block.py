@@ -91,13 +91,13 @@ class SubBlock:
 
     @cached_property
     def copies(self) -> dict[str, int]:
-        """How many of a weight one slot holds: one for each expert, of weights that experts
+        """How many of a weight one slot holds: one for each expert, of weights that several experts
         have."""
         return {
             inside.weight: node.count
             for node in self.experts.values()
             for inside in walk(node.of)
-            if isinstance(inside, WEIGHTS)
+            if isinstance(inside, WEIGHTS) and node.count > 1
         }
 
     @cached_property

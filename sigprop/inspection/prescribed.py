@@ -49,7 +49,7 @@ def prescribe_model(model: Any, example: Any = None, *, growth: float = 2.0) -> 
     remarks = [f"{now.said}; at factor {factor:.4g}: {then.said}" if factor < 1 else now.said]
     if factor == 1:
         remarks.append(f"nothing to change: both are within a factor of {growth:g}")
-    elif reading.built.__class__.__module__.startswith("sigprop.modules"):
+    elif reading.graph.library == "torch":
         remarks += _patch(rows)
     return table(reading, rows, None, {"growth": growth, "remarks": remarks})
 
@@ -167,9 +167,8 @@ def _patch(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = []
     if names:
         lines.append(
-            "from fnmatch import fnmatch; with torch.no_grad(): for name, p in "
-            f"model.named_parameters(): any(fnmatch(name, q) for q in {names}) and "
-            f"p.mul_({rows[0]['factor']:.4g})"
+            f"from fnmatch import fnmatch; [p.data.mul_({rows[0]['factor']:.4g}) for name, p in "
+            f"model.named_parameters() if any(fnmatch(name, kind) for kind in {names})]"
         )
     others = sorted({row["parameter"] for row in rows if row["setting"] == "multiplier"})
     lines += [f"{name}: times {rows[0]['factor']:.4g} what it returns" for name in others]

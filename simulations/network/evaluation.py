@@ -219,7 +219,8 @@ def _modulate(at: Evaluation, u: Modulate) -> Vectors:
 @value(Experts)
 def _experts(at: Evaluation, u: Experts) -> Vectors:
     shares = u.shares(at.times(u.weight, at(Read()), u.variance))
-    return jnp.einsum("te,etn->tn", shares, at(u.of), precision=jax.lax.Precision.HIGHEST)
+    outputs = at(u.of) if u.count > 1 else at(u.of)[None]
+    return jnp.einsum("te,etn->tn", shares, outputs, precision=jax.lax.Precision.HIGHEST)
 
 
 @value(Truncate)

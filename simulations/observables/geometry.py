@@ -128,7 +128,7 @@ def participation_ratio(rows: Sequence[Row], outcome: Outcome) -> jax.Array:
     ratios = []
     for row in rows:
         units = outcome.trace.inputs[row.group or ""][row.application]
-        energy = (units / jnp.abs(units).max()) ** 2  # [T, m]
-        mean, share = energy.mean(axis=0), float(outcome.arch.owned[row.application or 0])
-        ratios.append(mean.sum() ** 2 / (share * units.shape[-1] * (mean * mean).sum()))
+        energy = (units / jnp.abs(units).max()) ** 2  # [T, m], of experts [E, T, m]
+        mean, share = energy.mean(axis=-2), float(outcome.arch.owned[row.application or 0])
+        ratios.append(mean.sum() ** 2 / (share * mean.size * (mean * mean).sum()))
     return jnp.stack(ratios)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,8 @@ def ends(build: Any) -> tuple[float, float]:
 
 @pytest.mark.parametrize("growth", [1.5, 4.0])
 def test_the_model_as_it_is_prescribed_keeps_what_was_asked(growth: float):
-    """Parameters multiplied as the table says, read again: the worse of both is the growth, to 2 %
-    below it; as it was, it is far above (the companion)."""
+    """The line that the table says, run on the model, which is read again: the worse of both is the
+    growth, to 2 % below it; as it was, it is far above (the companion)."""
     build = network()
     table = sp.prescribe_model(build, example(), growth=growth)
     (row,) = table.rows
@@ -73,15 +72,12 @@ def test_the_model_as_it_is_prescribed_keeps_what_was_asked(growth: float):
 
     def prescribed() -> Any:
         model = build()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if fnmatch(name, row["parameter"]):
-                    parameter.mul_(row["factor"])
+        (line,) = (remark for remark in table.notes["remarks"] if "fnmatch" in remark)
+        exec(line, {"model": model})  # what the table says to run
         return model
 
     assert growth * 0.97 < max(ends(prescribed)) <= growth * 1.001
     assert max(ends(build)) > 1.5 * growth
-    assert any("p.mul_(" in remark for remark in table.notes["remarks"])
 
 
 def test_a_norm_behind_the_last_matrix_takes_a_multiplier():

@@ -63,6 +63,7 @@ def adam(
     One input (``arch.tokens`` = 1), no modulators; raises ``InputError``, and ``NoRule`` where
     cotangents are no Gaussian vectors (branches that begin with an activation, one matrix).
     """
+    arch.without_experts("the first step")
     if arch.tokens != 1 or arch.scored:
         raise InputError(
             f"tokens={arch.tokens}: the first step is predicted for one input and without learned "
