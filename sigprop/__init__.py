@@ -69,7 +69,7 @@ _WHERE = {
         ),
         *("Rescale", "TokenTable", "PositionBias"),
     ),
-    "sigprop.language.nodes": ("Truncate", "Gate", "Experts", "Ones"),
+    "sigprop.language.nodes": ("Truncate", "Gate", "Experts", "Ones", "Sampled"),
     "sigprop.blocks.residual": ("Join",),
     "sigprop.registry.parameters": ("Parameter",),
     "sigprop.language.scores": ("Scores",),

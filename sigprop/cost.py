@@ -37,6 +37,7 @@ def costs(
     trains on for the same compute. Raises ``InputError``. Source: 2606.18246 (released solver),
     2606.16112; tests/test_costs.py.
     """
+    arch.without_sampled("costs")
     sizes = {"width": width, "sequence": sequence, "vocabulary": vocabulary}
     _check(sizes)
     totals = _totals(arch, width, sequence, vocabulary)

@@ -72,6 +72,15 @@ def inspect(
         str | None,
         Parameter(help="Of a model that returns several, such as logits: whose stream is read."),
     ] = None,
+    sampled: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Try operations without a rule on Gaussian tokens, instead of refusing them; rows "
+            "behind them say so.",
+        ),
+    ] = False,
     prescribe: Annotated[
         bool,
         Parameter(
@@ -113,7 +122,7 @@ def inspect(
         from sigprop.inspection.prescribed import prescribe_model
         from sigprop.reading.read import read
 
-        reading = read(found.build, found.example, output=output)
+        reading = read(found.build, found.example, output=output, sampled=sampled)
         show(prescribe_model(reading, growth=growth), chosen)
         return 0
     wanted = tuple(part for text in quantity for part in text.split(",")) or None
@@ -129,6 +138,7 @@ def inspect(
                 networks=networks,
                 seeds=seeds,
                 output=output,
+                sampled=sampled,
                 progress=progress,
             )
         else:
@@ -141,6 +151,7 @@ def inspect(
                 quantities=wanted,
                 error=error,
                 output=output,
+                sampled=sampled,
                 progress=progress,
             )
     show(table, chosen)

@@ -68,12 +68,21 @@ def known(arch: Architecture, quantities: Sequence[str] | None = None) -> tuple[
                 f"quantity={name}: theory has no value for it; accepted: measure has it"
             )
         if name in QUANTITIES and QUANTITIES[name].backward and not arch.gradients_known:
-            raise InputError(f"quantity={name}: {why_no_gradient(arch)}; measure has it")
+            raise InputError(
+                f"quantity={name}: {why_no_gradient(arch)}"
+                f"{'' if arch.sampled else '; measure has it'}"
+            )
     return check_quantities(quantities)  # who asks for an unknown contact is told why
 
 
 def why_no_gradient(arch: Architecture) -> str:
-    """Say why theory has no gradients of an architecture that has scores (``gradients_known``)."""
+    """Say why theory has no gradients of an architecture (``gradients_known``)."""
+    if arch.sampled:
+        node = arch.sub_blocks[arch.kind_table[arch.sampled[0]]].sampled[0]
+        return (
+            f"{node.name} is measured on Gaussian tokens, and has no gradient; accepted: "
+            f"quantities of the forward pass"
+        )
     if len(arch.scored) > len(arch.modulators):
         return (
             "gradients reach the state through routers, and have no rule there; accepted: "

@@ -93,6 +93,11 @@ class Structure:
         return {name: node for block in self.sub_blocks for name, node in block.scored.items()}
 
     @cached_property
+    def sampled(self) -> tuple[int, ...]:
+        """The applications whose branch has a function without a rule."""
+        return tuple(a for a, kind in enumerate(self.kind_table) if self.sub_blocks[kind].sampled)
+
+    @cached_property
     def copies(self) -> dict[str, int]:
         """Weight -> how many of it one slot holds, of those that experts have."""
         return {name: count for block in self.sub_blocks for name, count in block.copies.items()}
@@ -145,7 +150,9 @@ class Structure:
         """Whether theory has gradients: not through routers, whose Jacobian meets a state that
         holds what they chose, nor through learned modulators whose Jacobian meets states that it
         depends on (tied, attention) or, for covariances, other tokens' (a read-out that they
-        share)."""
+        share), nor through functions without a rule."""
+        if self.sampled:
+            return False
         return not self.scored or not (
             len(self.scored) > len(self.modulators)
             or self.tied
@@ -154,14 +161,25 @@ class Structure:
         )
 
     def without_experts(self, what: str) -> None:
-        """Raise ``InputError`` where sub-blocks have experts, whose routers' steps have no rule.
-        what: is about to be done."""
+        """Raise ``InputError`` where sub-blocks have experts, whose routers' steps have no rule, or
+        functions without a rule. what: is about to be done."""
+        self.without_sampled(what)
         routers = [name for block in self.sub_blocks for name in block.experts]
         if routers:
             raise InputError(
                 f"experts: {what} has no rule for steps of the router {routers[0]!r}; accepted: "
                 f"networks without experts"
             )
+
+    def without_sampled(self, what: str) -> None:
+        """Raise ``InputError`` where sub-blocks have functions without a rule. what: is about to be
+        done."""
+        for block in self.sub_blocks:
+            for node in block.sampled:
+                raise InputError(
+                    f"{node.name}: {what} needs more than what it does to Gaussian tokens; "
+                    f"accepted: predict, of the forward pass"
+                )
 
     @property
     def contact_known(self) -> bool:

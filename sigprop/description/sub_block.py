@@ -19,7 +19,7 @@ from sigprop.language.expression import (
     State,
     Vector,
 )
-from sigprop.language.nodes import Experts, Gate, Modulate
+from sigprop.language.nodes import Experts, Gate, Modulate, Sampled
 from sigprop.language.traversal import walk
 from sigprop.language.vectors import vectors_in
 
@@ -99,6 +99,11 @@ class SubBlock:
             for inside in walk(node.of)
             if isinstance(inside, WEIGHTS) and node.count > 1
         }
+
+    @cached_property
+    def sampled(self) -> tuple[Sampled, ...]:
+        """The branch's functions without a rule."""
+        return tuple(node for node in walk(self.branch) if isinstance(node, Sampled))
 
     @cached_property
     def attention(self) -> tuple[Attend, ...]:

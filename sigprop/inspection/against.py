@@ -53,23 +53,25 @@ def compare(
     seeds: int = 20,
     first_seed: int = 0,
     output: str | int | None = None,
+    sampled: bool = False,
     progress: Progress | None = None,
 ) -> Table:
     """Judge a module against another builder: is it one of its fresh networks?
 
     model, example: as of ``read``; against: a builder of what was meant, for the same example;
     networks: how many of the model's; seeds: fresh networks of the other, whose scatter is the
-    band; first_seed: of these (the model's come after); output: of both, as of ``read``. Returns a
-    ``Table`` of residual and write variance and token cosine by application, of parameters' second
-    moments, then of gradients:
+    band; first_seed: of these (the model's come after); output, sampled: of both, as of ``read``.
+    Returns a ``Table`` of residual and write variance and token cosine by application, of
+    parameters' second moments, then of gradients:
     rejected where a row lies outside a band that covers all rows of a fresh network at once with
     99 %, else inconclusive, with how many networks of each would show what the two theories differ
     by (``needed`` of its notes). Raises ``InputError`` where the two have other parameters or
     sub-blocks. Source: derived (tests/inspection/test_against.py).
     """
     example = called(example)  # once: it may be drawn
-    meant = against if isinstance(against, Reading) else read(against, example, output=output)
-    found = model if isinstance(model, Reading) else read(model, example, output=output)
+    how: dict[str, Any] = {"output": output, "sampled": sampled}
+    meant = against if isinstance(against, Reading) else read(against, example, **how)
+    found = model if isinstance(model, Reading) else read(model, example, **how)
     _check_alike(found, meant, seeds)
     reported = Silent() if progress is None else progress
     reported.start(seeds + networks, "networks")

@@ -36,6 +36,7 @@ def inspect(
     tolerances: dict[str, float] | None = None,
     error: float | None = None,
     output: str | int | None = None,
+    sampled: bool = False,
     progress: Progress | None = None,
 ) -> Table:
     """Measure a module at every application and judge it against its own prediction.
@@ -48,16 +49,16 @@ def inspect(
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
     them (None: those of these four that theory has), and 'weight_gradient', 'second_moment', over a
     parameter's entries; tolerances: by quantity, relative, of cosines absolute; error: of theory's
-    rows, as of ``predict``; output: as of ``read``. Returns a ``Table``, a row an application and
-    quantity, of the widest network, with a verdict (confirmed: every 90 % interval inside its
-    tolerance; rejected: an interval that covers all rows at once with 99 % outside). Raises
-    ``InputError`` as ``read`` does. Source: docs/verdict.md (tests/inspection).
+    rows, as of ``predict``; output, sampled: as of ``read``. Returns a ``Table``, a row an
+    application and quantity, of the widest network, with a verdict (confirmed: every 90 % interval
+    inside its tolerance; rejected: an interval that covers all rows at once with 99 % outside).
+    Raises ``InputError`` as ``read`` does. Source: docs/verdict.md (tests/inspection).
     """
     given = (quantities,) if isinstance(quantities, str) else quantities
     widths = (widths,) if isinstance(widths, int) else (*widths,)
     _check(given, seeds, widths)
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
-    readings = _readings(model, example, widths, output)
+    readings = _readings(model, example, widths, {"output": output, "sampled": sampled})
     if weights is not None:
         readings = [_with(found, weights) for found in readings]
     quantities, left_out = unasked(readings[-1]) if given is None else ((*given,), [])
@@ -118,20 +119,23 @@ def _checked(tolerances: dict[str, float]) -> dict[str, float]:
 
 
 def _readings(
-    model: Any, example: Any, widths: Sequence[int], output: str | int | None
+    model: Any, example: Any, widths: Sequence[int], how: dict[str, Any]
 ) -> list[Reading]:
-    """Read the module, or the one of every width, narrowest first."""
+    """Read the module, or the one of every width, narrowest first. how: as ``read`` takes it by
+    name."""
     if isinstance(model, Reading):
         if widths:
             raise InputError("widths: accepted: with a function of the width, not a reading")
-        if output is not None:
-            raise InputError(f"output={output!r}: accepted: with a module, not a reading")
+        if given := [name for name, value in how.items() if value not in (None, False)]:
+            raise InputError(
+                f"{given[0]}={how[given[0]]!r}: accepted: with a module, not a reading"
+            )
         return [model]
     if not widths:
-        return [read(model, example, output=output)]
+        return [read(model, example, **how)]
     found: list[Reading] = []
     for width in sorted(set(widths)):
-        found.append(read(_at(model, width), called(example, width), output=output))
+        found.append(read(_at(model, width), called(example, width), **how))
         if len(found[-1].paths) != len(found[0].paths):
             raise InputError(
                 f"widths={width}: {len(found[-1].paths)} applications, {len(found[0].paths)} at "

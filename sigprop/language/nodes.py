@@ -1,13 +1,19 @@
 """Further nodes: means over coordinates, token mixing by given numbers and gates (He et al.
-2302.10322; Noci et al. 2306.17759), rotations of a state, truncation."""
+2302.10322; Noci et al. 2306.17759), rotations of a state, experts, truncation, and functions that
+have no rule."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sigprop.language.scalar import Constant, Scalar
+from sigprop.language.traversal import rows_of
 from sigprop.language.vectors import (
     TokenTable,
     Vector,
@@ -19,12 +25,14 @@ from sigprop.language.vectors import (
     refuse,
     take_rows,
     take_scalars,
+    vectors_in,
     within,
 )
 
 if TYPE_CHECKING:
     from jax import Array
 
+Tokens = NDArray[np.float64]
 AMONG = ("chosen", "all")
 """Of experts: which scores a router's softmax is over."""
 
@@ -210,3 +218,47 @@ class Truncate(Vector):
 
     def __str__(self) -> str:
         return f"first({self.fraction}, {self.of})"
+
+
+@dataclass(frozen=True)
+class Sampled(Vector):
+    """function(of_1, of_2, ...): any function of tokens, which has no rule. Its Gram is measured:
+    Gaussian tokens of the Grams of ``of`` are drawn and put through it, so every row behind it has
+    the status 'sampled', and an error for what the draws leave open.
+
+    function: of one array [T, features] for each of ``of``, float64, to an array [T, any], of which
+    the mean over coordinates counts (two nodes are equal where their functions are); name: what it
+    is called; of: one vector or several, Gaussian (what matrices write, what the branch reads);
+    width: n at which it is tried, so ``of`` has ``width`` times its rows coordinates; rows: the
+    length of what it returns, as in ``Linear``. It acts within a branch that ends in a matrix;
+    theory has no gradients through it, and it is not built in networks.
+    """
+
+    name: str
+    function: Callable[..., Tokens]
+    of: tuple[Vector, ...]
+    width: int
+    rows: Fraction = Fraction(1)
+
+    def __post_init__(self) -> None:
+        check_name(self, "name")
+        take_rows(self)
+        check_count(self, "width")
+        if isinstance(self.of, Vector):
+            check_vectors(self, "of")
+            object.__setattr__(self, "of", (self.of,))
+        if not vectors_in(self.of):
+            raise refuse(self, "of", self.of, "a vector expression, or a tuple of them")
+        if not callable(self.function):
+            raise refuse(self, "function", self.function, "a function of arrays [T, features]")
+        for of in self.of:
+            if (self.width * rows_of(of)).denominator != 1:
+                raise refuse(self, "width", self.width, f"a multiple of {rows_of(of).denominator}")
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """How many coordinates each of ``of`` has."""
+        return tuple(int(self.width * rows_of(of)) for of in self.of)
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.of))})"

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,14 @@ class Application:
     names: dict[str, str] = field(default_factory=dict)
 
 
+class Trial(NamedTuple):
+    """What becomes of terms without a rule. write: a term as a node; swallows: whether a node that
+    a rule made does not take what such a node returns, and is a part of it."""
+
+    write: Rule
+    swallows: Callable[[Vector], bool]
+
+
 class Converter:
     """Writes the terms of one step as expressions."""
 
@@ -89,14 +97,17 @@ class Converter:
         step: Step,
         width: int,
         named: bool = True,
+        trial: Trial | None = None,
         means: NDArray[np.float64] | None = None,
     ) -> None:
         """rules: kind of term to the expression that it is; named: numbers stand under names, as
-        those of applications do, else as they are; means: of the state over features, [T], which
-        the description's state has not."""
+        those of applications do, else as they are; trial: of what has no rule (None: it is
+        refused), and ``tried`` holds where it stands; means: of the state over features, [T],
+        which the description's state has not."""
         self.rules = rules
         self.stem = stem
-        self.named = named
+        self.named, self.trial = named, trial
+        self.tried: list[str] = []
         self.step = step
         self.width = width
         self.means = means
@@ -128,15 +139,44 @@ class Converter:
         if (read := self._read(term)) is not None:
             return read
         rule = self.rules.get(type(term))
+        if self.trial is not None and not isinstance(term, Matrix):
+            return self._tried(self.trial, rule, term)
         if rule is None:
             raise self.refused(term)
         return rule(self, term)
+
+    def _tried(self, trial: Trial, rule: Rule | None, term: Term) -> Vector:
+        """A term by its rule; where it has none that takes it, by a trial."""
+        kept = dict(self._vectors), dict(self._reads), [*self.tried]
+        tables = [dict(held) for held in self._held()]
+        try:
+            if rule is not None and not trial.swallows(vector := rule(self, term)):
+                return vector
+        except InputError:
+            pass
+        for held, before in zip(self._held(), tables, strict=True):
+            held.clear()
+            held.update(before)
+        self._vectors, self._reads, self.tried = kept
+        return trial.write(self, term)
+
+    def _held(self) -> tuple[dict[str, Any], ...]:
+        """What rules note down of an application."""
+        return self.done.numbers, self.done.roles, self.done.weights, self.done.tables
+
+    def reads(self, term: Term) -> bool:
+        """Tell whether a term is the state, or a norm of it."""
+        below = term
+        while below is not self.step.state and wraps(below):
+            below = below.of
+        return below is self.step.state
 
     def refused(self, term: Term) -> InputError:
         if isinstance(term, Unknown):
             return InputError(
                 f"{where(term)}: operation {term.operation} has no rule; accepted: matrices, "
-                f"norms, attention, elementwise functions, products and sums"
+                f"norms, attention, elementwise functions, products and sums, or sampled=True "
+                f"(--sampled of inspect), which tries it on Gaussian tokens"
             )
         if isinstance(term, (Mean, Variance, Centred)):
             return InputError(

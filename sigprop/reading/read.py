@@ -4,7 +4,7 @@ a sub-block."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import Structure
-from sigprop.errors import InputError
+from sigprop.errors import InputError, short
 from sigprop.reading.requirements import require
 from sigprop.reading.sources import called
 from sigprop.tables.table import Table
@@ -72,7 +72,9 @@ class Reading:
         return text(self.architecture, self.width, self.paths, self.findings)
 
 
-def read(model: Any, example: Any, *, output: str | int | None = None) -> Reading:
+def read(
+    model: Any, example: Any, *, output: str | int | None = None, sampled: bool = False
+) -> Reading:
     """Read a module's architecture, initial laws and stem, as a description that everything else in
     sigprop takes.
 
@@ -81,14 +83,16 @@ def read(model: Any, example: Any, *, output: str | int | None = None) -> Readin
     module (the mean and variance of what each parameter holds); example: what it is called with,
     a tensor of torch or an array, a tuple of arguments or a dict of named ones, of one input, or a
     function that returns one of these; output: of several, the name (``'logits'``, ``'0'``) or the
-    place of the one whose stream is read, by default the one that all others are part of. Half
+    place of the one whose stream is read, by default the one that all others are part of; sampled:
+    an operation without a rule is tried on Gaussian tokens of what flows into it (``Sampled``), as
+    the findings and the status of every row behind it say. Half
     precision is read as float32, and said. Returns a ``Reading``. Raises ``InputError`` for an
     operation without a rule, a law that is not known, a module without a stream of states, or of
     outputs that have streams of their own. Source: derived (tests/reading, tests/jaxmodules).
     """
     example = called(example)
     if _of_jax(model, example):
-        return _through_jax(model, example, output)
+        return _through_jax(model, example, output, sampled)
     require("torch")
     from sigprop.modules.building import build, given, half
     from sigprop.modules.exporting import example_of, export
@@ -98,7 +102,7 @@ def read(model: Any, example: Any, *, output: str | int | None = None) -> Readin
     built, arguments = build(make) if make is not None else given(model), example_of(example)
     kind = half(built.module)
     if kind is None:
-        return _read(make, built, Reader(export(built, arguments)), (), output)
+        return _read(make, built, Reader(export(built, arguments)), (), (output, sampled))
     # a description has no rounding: what is traced and run has as little as can be
     built = replace(built, module=copy.deepcopy(built.module).float())
     arguments = arguments.mapped(
@@ -106,7 +110,7 @@ def read(model: Any, example: Any, *, output: str | int | None = None) -> Readin
     )
     single = None if make is None else lambda: make().float()
     remark = f"{kind} parameters: read, and run, as float32"
-    return _read(single, built, Reader(export(built, arguments)), (remark,), output)
+    return _read(single, built, Reader(export(built, arguments)), (remark,), (output, sampled))
 
 
 def _of_jax(model: Any, example: Any) -> bool:
@@ -120,12 +124,12 @@ def _of_jax(model: Any, example: Any) -> bool:
     return any(kind.__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") for kind in kinds)
 
 
-def _through_jax(model: Any, example: Any, output: str | int | None) -> Reading:
+def _through_jax(model: Any, example: Any, output: str | int | None, sampled: bool) -> Reading:
     from sigprop.jaxmodules.building import half, read_module
     from sigprop.jaxmodules.reader import Reader
 
     built, graph = read_module(model, example)
-    return _read(built.module.make, built, Reader(graph), half(graph), output)
+    return _read(built.module.make, built, Reader(graph), half(graph), (output, sampled))
 
 
 def _read(
@@ -133,13 +137,16 @@ def _read(
     built: Any,
     reader: Any,
     remarks: tuple[str, ...],
-    output: str | int | None,
+    asked: tuple[str | int | None, bool],
 ) -> Reading:
-    """Read a module that is built and traced."""
-    from sigprop.reading.branches import RULES
+    """Read a module that is built and traced. asked: which output, and whether what has no rule is
+    tried."""
+    output, sampled = asked
     from sigprop.reading.converter import Converter
     from sigprop.reading.describe import architecture, readout_of
     from sigprop.reading.findings import findings
+    from sigprop.reading.rules.branches import RULES
+    from sigprop.reading.rules.sampled import TRIAL
     from sigprop.reading.stem import Stem
     from sigprop.reading.stems.carried import seen
     from sigprop.reading.streams.outputs import chosen
@@ -151,10 +158,12 @@ def _read(
     width, tokens = _sizes(found.stem)
     stem = Stem(graph, built.parameters, tokens)
     gram, means = _gram(stem, found, reader.terms)
-    applications = [
-        Converter(RULES, stem, step, width, means=mean).application()
+    converters = [
+        Converter(RULES, stem, step, width, trial=TRIAL if sampled else None, means=mean)
         for step, mean in zip(found.steps, seen(found, means), strict=True)
     ]
+    applications = [converter.application() for converter in converters]
+    tried = [path for converter in converters for path in converter.tried]
     ending = Converter(RULES, stem, found.steps[-1], width, named=False)
     described = architecture(
         built.name,
@@ -164,9 +173,20 @@ def _read(
         same=built.copies.__getitem__,
     )
     paths = tuple(application.path for application in applications)
-    said = (*remarks, *of.remarks, *_centred(means), *findings(built, applications))
+    said = (*remarks, *of.remarks, *_tried(tried), *_centred(means))
+    said += findings(built, applications)
     return Reading(
         described, (*applications,), width, paths, make, said, built, graph, found, means
+    )
+
+
+def _tried(paths: Sequence[str]) -> tuple[str, ...]:
+    """Say what has no rule."""
+    if not paths:
+        return ()
+    return (
+        f"{short(', '.join(dict.fromkeys(paths)), 100)}: without a rule, tried on Gaussian tokens; "
+        f"rows behind it are 'sampled'",
     )
 
 

@@ -65,6 +65,7 @@ class Shape:
 def shapes(arch: Architecture, width: int) -> tuple[Shape, ...]:
     """The weights of ``arch`` at width n, with as many slots as it uses (renumbered 0..); raises
     ``InputError``."""
+    arch.without_sampled("a finite network")
     check_truncations(arch, width)
     for block in arch.sub_blocks:
         for node in walk(block.branch):

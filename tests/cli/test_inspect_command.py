@@ -45,6 +45,13 @@ def refused():
     nn.init.eye_(net.w.weight)
     return net
 
+class Sorted(Net):
+    def forward(self, x):
+        return x + self.w(torch.sort(x, -1)[0])
+
+def sort():
+    return Sorted()
+
 def example():
     return torch.randn(3, 256, generator=torch.Generator().manual_seed(0))
 """
@@ -70,6 +77,18 @@ def test_a_file_is_read_measured_and_judged(
     table = json.loads(out)
     assert table["verdict"] == verdict and err == ""
     assert [row["module"] for row in table["rows"]] == ["", "w"]
+
+
+def test_an_operation_without_a_rule_is_tried_where_allowed(
+    file: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Refused in a line that names the option; with it, judged, and said."""
+    assert run(["inspect", f"{file}:sort", *FAST]) == 2
+    assert "--sampled" in capfd.readouterr().err
+    assert run(["inspect", f"{file}:sort", *FAST, "--sampled", "--json"]) == 0
+    table = json.loads(capfd.readouterr().out)
+    assert table["verdict"] == "confirmed"
+    assert any("tried on Gaussian tokens" in line for line in table["remarks"])
 
 
 def test_the_table_is_printed(file: Path, capfd: pytest.CaptureFixture[str]):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, Read, TokenTable, Vector
-from sigprop.language.nodes import Experts
+from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar
 
 
@@ -79,6 +79,10 @@ class Environment(ABC):
     @abstractmethod
     def routed(self, node: Experts, i: str, j: str) -> Any:
         """sum_e p_te p'_se of what a router chose at the two places."""
+
+    @abstractmethod
+    def sampled(self, node: Sampled, i: str, j: str) -> Any:
+        """<f_i, f_j> of a function that has no rule, by trying it."""
 
     @abstractmethod
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
@@ -161,6 +165,8 @@ class Fineness(NamedTuple):
     degree: Any
     nudge: Any = 0.0
     tail: Any = 1.0
+    seed: Any = 0
+    finer: Any = 1
 
 
 class Resolution(NamedTuple):
@@ -169,7 +175,8 @@ class Resolution(NamedTuple):
 
     approximation: the name of what stands in for attention's expectation, if anything does; nudge:
     what 1 - rho^2 is moved by wherever it was read from rounded Grams; tail: the weight of what a
-    series leaves out (1, or 0 for its bound).
+    series leaves out (1, or 0 for its bound); seed, finer: of draws that functions without a rule
+    are tried on, and how many times as many.
     """
 
     degree: Any = None
@@ -177,6 +184,8 @@ class Resolution(NamedTuple):
     approximation: str | None = None
     nudge: Any = 0.0
     tail: Any = 1.0
+    seed: Any = 0
+    finer: Any = 1
 
 
 class NumericEnvironment(Environment):

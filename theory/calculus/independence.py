@@ -23,7 +23,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Experts, Gate, Mix, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Sampled, Truncate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -111,6 +111,16 @@ def not_centred(u: Vector) -> Vector | None:
         case Attend(value=value):
             return not_centred(value)
     return u
+
+
+def not_alike(u: Vector) -> Vector | None:
+    """The first part of a vector, outside of matrices, whose coordinates may have laws of their own
+    (what a function without a rule returns); None where all have one."""
+    if isinstance(u, Sampled):
+        return u
+    if isinstance(u, (Linear, Bias, Read, Cotangent, Transposed)):
+        return None
+    return next((part for part in map(not_alike, children(u)) if part is not None), None)
 
 
 def masks(u: Vector) -> frozenset[object]:

@@ -32,13 +32,14 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Experts, Gate, Mix, Ones, Truncate
+from sigprop.language.nodes import Experts, Gate, Mix, Ones, Sampled, Truncate
 from sigprop.theory.calculus.algebra import minimum, root_mean_square
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.independence import (
     ends_in_matrix,
     independent,
     masks,
+    not_alike,
     not_centred,
     not_gaussian,
     roots,
@@ -111,6 +112,11 @@ def _truncated(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
     bands: ``validation``)."""
     cuts = [w for w in (u, v) if isinstance(w, Truncate)]
     x, y = (w.of if isinstance(w, Truncate) else w for w in (u, v))
+    for side in (x, y):
+        if (part := not_alike(side)) is not None:
+            raise no_rule(
+                u, f"coordinates of {part} need not be alike", "a matrix after it, then truncation"
+            )
     if Truncate in masks(x) | masks(y) or len({cut.parts for cut in cuts}) > 1:
         raise no_rule(
             u,
@@ -274,6 +280,11 @@ def _product(u: Product, i: str, v: Product, j: str, env: Environment) -> Any:
                 f"{left} and {right} are zero at the same coordinates",
                 "the product first, dropout or truncation of it",
             )
+    for side in (u.left, u.right):
+        if (part := not_alike(side)) is not None:
+            raise no_rule(
+                u, f"coordinates of {part} need not be alike", "the product within its function"
+            )
     return inner(u.left, i, v.left, j, env) * inner(u.right, i, v.right, j, env)
 
 
@@ -308,6 +319,14 @@ def _experts(u: Experts, i: str, v: Experts, j: str, env: Environment) -> Any:
             "experts whose last step is a matrix",
         )
     return env.routed(u, i, j) * inner(u.of, i, v.of, j, env)
+
+
+@rule(Sampled, Sampled)
+def _sampled(u: Sampled, i: str, v: Sampled, j: str, env: Environment) -> Any:
+    """<f(x), f(y)>, measured. Needs x and y jointly Gaussian and zero-mean."""
+    if u != v:
+        raise unknown(u, v)
+    return env.sampled(u, i, j)
 
 
 def _norm(u: Normalise, i: str, env: Environment) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 import sympy
 
+from sigprop.errors import no_rule
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, TokenTable, Vector
-from sigprop.language.nodes import Experts
+from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import symbols
 from sigprop.theory.calculus.algebra import exact
@@ -55,6 +56,9 @@ class SymbolicEnvironment(Environment):
     def routed(self, node: Experts, i: str, j: str) -> Any:
         """A function of the two places: pi_router(a, t, b, s)."""
         return sympy.Function(f"pi_{node.weight}")(*self.places[i], *self.places[j])
+
+    def sampled(self, node: Sampled, i: str, j: str) -> Any:
+        raise no_rule(node, "it has no formula, only draws", "predict, which tries it")
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         dummy = sympy.Symbol("r_1" if side == "left" else "r_2", integer=True, nonnegative=True)

@@ -17,7 +17,7 @@ from sigprop.language.expression import Activate, Attend
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import law
 from sigprop.theory.gaussian import dual, field
-from sigprop.theory.predictions.statuses import explain
+from sigprop.theory.predictions.statuses import SAMPLED, explain
 from sigprop.theory.predictions.values import Scaled, Values
 from sigprop.theory.recursion.kernels import COARSE, DEGREE, sampled_kernels
 from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
@@ -37,6 +37,12 @@ def status(arch: Architecture) -> str:
     return "quadrature" if _series(arch) or sampled(arch) or arch.scored else "exact"
 
 
+def behind(arch: Architecture, row: Row) -> bool:
+    """Tell whether a row is of a state that a function without a rule has changed."""
+    at = [a for a in (row.application, row.application_2) if a is not None]
+    return bool(arch.sampled) and max(at, default=arch.depth) > arch.sampled[0]
+
+
 def _nodes(arch: Architecture, kind: type) -> list:  # type: ignore[type-arg]
     """Return all nodes of a kind, the read-out's too."""
     branches = [block.branch for block in arch.sub_blocks] + [arch.readout.branch]
@@ -49,8 +55,13 @@ def _series(arch: Architecture) -> bool:
 
 
 def sampled(arch: Architecture) -> bool:
-    """Tell if attention's expectation is taken over sampled heads."""
-    return arch.tokens > 1 and any(not law(node).certain for node in _nodes(arch, Attend))
+    """Tell if numbers come of draws: attention's expectation over sampled heads, functions without
+    a rule."""
+    return (
+        bool(arch.sampled)
+        or arch.tokens > 1
+        and any(not law(node).certain for node in _nodes(arch, Attend))
+    )
 
 
 def unscaled(value: float, log: float) -> float | None:
@@ -145,7 +156,8 @@ def evaluate(
     by_draw = [[[values.value(row) for values in each] for row in rows] for each in draws]
     by_set = [_set_means(arch, rows, each) for each in by_draw]
     values = [_mean([means[r] for means in by_set]) for r in range(len(rows))]
-    statuses, remarks = explain([each.k for each in draws[0]], rows, values, status(arch))
+    usual = [SAMPLED if behind(arch, row) else status(arch) for row in rows]
+    statuses, remarks = explain([each.k for each in draws[0]], rows, values, usual)
     errors = [_rounding(draws[0][0], row, value) for row, value in zip(rows, values, strict=True)]
     others = _numerical(reader, draws[0], by_set[0])
     sampling: list[float | None] = [0.0] * len(rows)

@@ -45,7 +45,8 @@ def predict(
     so much of its scale (of variances relative, of cosines absolute; None: a fixed number of them),
     and the note ``remarks`` names the row and the cost where that is too many. status 'exact':
     closed-form kernels, error is rounding; 'quadrature': Hermite series or sampled heads, error as
-    ``evaluate.evaluate`` states it; 'diverged', 'undefined': no value, and the note ``remarks``
+    ``evaluate.evaluate`` states it; 'sampled': behind a function without a rule (``Sampled``),
+    which was tried on Gaussian tokens; 'diverged', 'undefined': no value, and the note ``remarks``
     says where. Raises ``InputError``, and
     ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """

@@ -16,35 +16,39 @@ from sigprop.theory.predictions.values import Scaled
 from sigprop.theory.recursion.kernels import Kernels
 from sigprop.theory.recursion.summary import activations
 
-DIVERGED, UNDEFINED = "diverged", "undefined"
+DIVERGED, UNDEFINED, SAMPLED = "diverged", "undefined", "sampled"
 MOST_VARIANCES = 16  # of an activation's arguments, at which it is looked at
 
 
 def explain(
-    kernels: Sequence[Kernels], rows: Sequence[Row], values: Sequence[Scaled], usual: str
+    kernels: Sequence[Kernels],
+    rows: Sequence[Row],
+    values: Sequence[Scaled],
+    usual: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """Return the status of every row and remarks on those that have no value.
 
-    kernels: what the values were read off; usual: the status of a row that has one ('exact' or
-    'quadrature'). 'diverged': a state or gradient is beyond float64; 'undefined': an activation
-    returned no number, or the row is 0/0.
+    kernels: what the values were read off; usual: the status of each row where it has one ('exact',
+    'quadrature', 'sampled'). 'diverged': a state or gradient is beyond float64; 'undefined': an
+    activation returned no number, or the row is 0/0.
     """
     lost = [not all(map(math.isfinite, value)) for value in values]
     if not any(lost):
-        return [usual] * len(rows), []
+        return [*usual], []
+    given = [*zip(lost, usual, strict=True)]
     remark = _activation(kernels[0])
     if remark is not None:
-        return [UNDEFINED if gone else usual for gone in lost], [remark]
+        return [UNDEFINED if gone else own for gone, own in given], [remark]
     gone_rows = [row for gone, row in zip(lost, rows, strict=True) if gone]
     remark = _diverged(kernels, any(QUANTITIES[row.quantity].backward for row in gone_rows))
     if remark is not None:
-        return [DIVERGED if gone else usual for gone in lost], [remark]
+        return [DIVERGED if gone else own for gone, own in given], [remark]
     names = dict.fromkeys(row.quantity for row in gone_rows)
     remarks = [
         f"{name} is undefined where a state or an update is zero, or beyond what a float holds"
         for name in names
     ]
-    return [UNDEFINED if gone else usual for gone in lost], remarks
+    return [UNDEFINED if gone else own for gone, own in given], remarks
 
 
 def _diverged(kernels: Sequence[Kernels], backward: bool) -> str | None:

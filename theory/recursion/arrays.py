@@ -11,13 +11,13 @@ import jax.numpy as jnp
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, Read, TokenTable, Vector
-from sigprop.language.nodes import Experts
+from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import expectation
 from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import variance
-from sigprop.theory.gaussian import dual, gap_rules
+from sigprop.theory.gaussian import dual, gap_rules, measured
 
 
 class ArrayEnvironment(NumericEnvironment):
@@ -77,6 +77,9 @@ class ArrayEnvironment(NumericEnvironment):
     def shares(self, node: Experts, i: str) -> Any:
         """p [B, T, E] of what a router chose at a place, from its scores there."""
         return self.values["routed", node, i]
+
+    def sampled(self, node: Sampled, i: str, j: str) -> Any:
+        return measured.gram(self, node, i, j)
 
     def mix(self, matrix: Any, value: Callable[[Any], Any], side: str) -> Any:
         return (

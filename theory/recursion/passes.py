@@ -86,7 +86,8 @@ def _once(
 ) -> dict[str, Any]:
     """Run both passes for one draw of the modulators' scores."""
     scored = dict(zip(structure.heads, points, strict=True))
-    resolution = Resolution(fineness.degree, scored, approximation, fineness.nudge, fineness.tail)
+    degree, *more = fineness
+    resolution = Resolution(degree, scored, approximation, *more)
     network = _Network(structure, coupled, reach, resolution, tables, begin, bands)
     kernels, forward, initial = _forward(network, columns, draws)
     if reach == FORWARD:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Activate, Attend, Normalise, Vector
-from sigprop.language.nodes import Experts
+from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.gaussian.dual import Features
@@ -16,8 +16,8 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
     """(activation, argument): its features; (None, argument of a norm): its variance; (Attend,
-    query or key): its own Gram; ('kept', an attention node): which keys are seen; ('routed', a
-    mixture of experts): what its router chose."""
+    query, key, or what a function without a rule is fed): its own Gram; ('kept', an attention
+    node): which keys are seen; ('routed', a mixture of experts): what its router chose."""
     facts: dict[tuple[Any, Vector], None] = {}
     for node in walk(branch):
         match node:
@@ -29,6 +29,8 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
                 facts[Attend, query] = facts[Attend, key] = None
                 if node.kept_by:
                     facts["kept", node] = None
+            case Sampled(of=of):
+                facts |= dict.fromkeys((Attend, each) for each in of)
             case Experts():
                 facts["routed", node] = None
     return list(facts)

@@ -24,8 +24,8 @@ from sigprop.modules.terms import (
     Term,
     Times,
 )
-from sigprop.reading.attention import attention
 from sigprop.reading.converter import Converter, Drawn, Rule
+from sigprop.reading.rules.attention import attention
 from sigprop.reading.stem import where
 
 

@@ -1,0 +1,1 @@
+"""What each kind of term is in a branch."""
