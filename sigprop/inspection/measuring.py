@@ -22,6 +22,8 @@ from sigprop.inspection.network import (
 from sigprop.modules.exporting import Graph, call
 from sigprop.reading.read import Reading
 
+PIECE = 2**16  # entries that stay in a processor's cache
+
 
 class _Run(torch.fx.Interpreter):
     """Runs an exported graph on given tensors and keeps some nodes' values."""
@@ -133,7 +135,11 @@ def _array(tensor: Any, tokens: int, width: int) -> Floats:
 
 
 def _mean_square(tensor: Any) -> float:
-    return float(tensor.detach().to(torch.float64).square().mean())
+    """The mean of squared entries, summed in double precision piece by piece: a copy of a large
+    parameter would take longer than running the network."""
+    pieces = tensor.detach().reshape(-1).split(PIECE)
+    total = torch.stack([piece.to(torch.float64).square().sum() for piece in pieces]).sum()
+    return float(total / tensor.numel())
 
 
 def _written(run: _Run, group: Sequence[tuple[float, Any]], tokens: int, width: int) -> Floats:

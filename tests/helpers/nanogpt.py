@@ -7,7 +7,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch_modules import F, nn, torch
+import pytest
+
+torch: Any = pytest.importorskip("torch")
+nn: Any = torch.nn
+F: Any = torch.nn.functional
 
 
 @dataclass

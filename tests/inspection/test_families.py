@@ -1,4 +1,4 @@
-"""Model families as ``docs/make_real_models.py`` judges them, two of them at small widths."""
+"""Model families as ``docs/make_real_models.py`` judges them, some of them at small widths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import sigprop as sp
 torch: Any = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 DOCS = Path(__file__).parents[2] / "docs"
-FOURTEEN = 14
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "nanoGPT", "MLP"])
 def test_a_family_is_not_rejected(script: ModuleType, family: str):
     """12 networks of widths 128 and 256, 4 tokens: a right table is rejected with probability 1 %
     at most; the seeds are fixed."""
@@ -61,8 +60,35 @@ def test_another_initialisation_is_rejected(script: ModuleType):
 
 
 def test_the_table_in_the_docs(script: ModuleType):
-    """Every family, none rejected, rms z below 1.5 over all rows."""
+    """Every family that the script knows, each confirmed, rms z below 1.5 over all rows."""
     rows = list(csv.DictReader((DOCS / "real_models.csv").read_text().splitlines()))
-    assert len({row["family"] for row in rows}) == FOURTEEN
-    assert {row["verdict"] for row in rows} <= {"confirmed", "inconclusive"}
+    assert {row["family"] for row in rows} == {*script.FAMILIES, *script.MODULES}
+    assert {row["verdict"] for row in rows} == {"confirmed"}
     assert script.rms(rows) < 1.5
+
+
+def test_families_in_the_file_are_kept(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A family that the file lacks is judged and added; the others' lines stay as they are."""
+    lines = (DOCS / "real_models.csv").read_text().splitlines()
+    others = [line for line in lines if not line.startswith("MLP,")]
+    file = tmp_path / "real_models.csv"
+    file.write_text("\n".join(others) + "\n")
+    monkeypatch.setattr(script, "FILE", file)
+    monkeypatch.setattr(script, "WIDTHS", (128, 256))
+    monkeypatch.setattr("sys.argv", ["make_real_models.py", "--only", "gpt2,MLP", "--seeds", "12"])
+    assert script.main() == 0
+    found = file.read_text().splitlines()
+    assert found[: len(others)] == others
+    assert {line.split(",")[0] for line in found[len(others) :]} == {"MLP"}
+
+
+def test_a_family_that_is_not_known_is_refused(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Before anything is judged, with what would be accepted."""
+    monkeypatch.setattr("sys.argv", ["make_real_models.py", "--only", "gpt2,llam"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "--only llam; accepted: MLP, TransformerEncoder" in capsys.readouterr().err

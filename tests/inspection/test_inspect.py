@@ -20,7 +20,7 @@ from torch_modules import TOKENS, F, ids, inputs, nn, torch
 
 import sigprop as sp
 from sigprop.errors import Diverged
-from sigprop.inspection.measuring import networks
+from sigprop.inspection.measuring import PIECE, networks
 from sigprop.reading.read import Reading
 
 WIDTH, SEEDS = 384, 6
@@ -124,6 +124,28 @@ def test_what_is_measured_is_what_a_loop_over_blocks_finds(reading: Reading):
     np.testing.assert_allclose(network.variance, variance, rtol=1e-5)
     np.testing.assert_allclose(network.cosine, cosine, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(network.gradient, gradient, rtol=1e-4)
+
+
+def test_mean_squares_of_parameters_are_those_of_numpy(reading: Reading):
+    """Of the entries of one network and of width times their squared gradients; matrices are summed
+    piece by piece, the last one shorter."""
+    (network,) = networks(reading, [4], lambda: None)
+    torch.manual_seed(4)
+    module = residual()
+    v = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(4 + 7919), dtype=float)
+    state = inputs(WIDTH)
+    for block in module.blocks:
+        state = state + block(state)
+    ((v.float() * state).sum() / WIDTH**0.5).backward()
+    parameters = dict(module.named_parameters())
+    assert set(network.second) == set(parameters)
+    largest = max(parameter.numel() for parameter in parameters.values())
+    assert largest > PIECE and largest % PIECE
+    for name, parameter in parameters.items():
+        entries, gradient = (x.double().numpy() for x in (parameter.detach(), parameter.grad))
+        assert network.second[name] == pytest.approx((entries**2).mean(), rel=1e-12)
+        expected = WIDTH * (gradient**2).mean()
+        assert network.weight_gradient[name] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_write_is_measured_with_its_factor():
