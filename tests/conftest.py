@@ -7,6 +7,7 @@ session before.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -17,6 +18,10 @@ from programs import few_programs as few_programs  # a fixture of every file
 from shapes import CHECKED
 
 from sigprop.runtime import cache
+
+# a trace is millions of objects that live until it is compiled: looking through them again and
+# again finds nothing
+gc.set_threshold(100_000, 5, 2)
 
 # before anything of them is imported
 install_import_hook(CHECKED, "shapes.check")
