@@ -7,17 +7,25 @@ session before.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
 import jax
 import pytest
+import quick_programs
 from jaxtyping import install_import_hook
 from programs import few_programs as few_programs  # a fixture of every file
+from quick_programs import users_predictions as users_predictions
 from shapes import CHECKED
 
 from sigprop.runtime import cache
 
+# a trace is millions of objects that live until it is compiled: looking through them again and
+# again finds nothing
+gc.set_threshold(100_000, 5, 2)
+
+quick_programs.begin()
 # before anything of them is imported
 install_import_hook(CHECKED, "shapes.check")
 
