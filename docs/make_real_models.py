@@ -95,8 +95,9 @@ FAMILIES: dict[str, Callable[[int], Fields]] = {
 }
 """Kind of Hugging Face configuration to its fields at a width."""
 ERRORS = {"mixtral": 0.01}
-"""Families whose predictions are bought to an error, as of ``sp.inspect``: with drawn routers a
-prediction's own error would be nearly half of the variance's tolerance."""
+"""What is asked of a family's predictions, as of ``sp.inspect``: without more draws of routers
+their own error would be nearly half of the variance's tolerance. Sampled heads, of which draws buy
+no more, leave an error above this at the first attention; intervals hold what is left."""
 
 
 def builder(family: str, tokens: int) -> tuple[Callable[[int], Any], Callable[[int], Any]]:
