@@ -23,6 +23,7 @@ from sigprop.cli.options import (
     Seed,
     Vocabulary,
     Width,
+    whole,
 )
 from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
@@ -104,9 +105,19 @@ def predict(
         ),
     ] = None,
     error: Error = None,
+    width: Annotated[
+        Annotated[int, whole(1, 2**32 - 1, "an integer from 1 on")] | None,
+        Parameter(
+            help="Also, of networks of this width: sd, the scatter of one, and shift, of their "
+            "mean (rows of the forward pass)."
+        ),
+    ] = None,
 ) -> int:
     """The numbers of the infinitely wide network."""
     check_out(chosen)
+    if width is not None and (approximation is not None or error is not None):
+        other = "approximation" if approximation is not None else "error"
+        raise InputError(f"{other} at width={width}; accepted: one of the two")
     arch = inputs.architecture(name, chosen)
     quantities, applications = (
         inputs.quantities(rows.quantity),
@@ -114,6 +125,9 @@ def predict(
     )
     import sigprop as sp
 
+    if width is not None:
+        show(sp.fluctuations(arch, quantities, applications, width=width), chosen)
+        return 0
     table = sp.predict(
         arch,
         quantities=quantities,

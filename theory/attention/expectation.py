@@ -41,7 +41,7 @@ def attention(
     query, key = _leg(env, node.query, i, j), _leg(env, node.key, i, j)
     r = _even(env, node.value, i, j, env.block(values, i, j))
     points = env.resolution.points.get(law(node))
-    over = functools.partial(expectation, node.scores, _form(env, node, i, j))
+    over = functools.partial(expectation, node.scores, form(env, node, i, j))
     given = (query, key, i == j)
     odds = _odds(env, node, i) if i == j else None
     if of is not None:
@@ -110,7 +110,7 @@ def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]
     points = env.resolution.points.get(law(node))
     return expectation(
         node.scores,
-        _form(env, node, i, i),
+        form(env, node, i, i),
         points,
         query,
         key,
@@ -119,13 +119,13 @@ def mean(env: NumericEnvironment, node: Attend, i: str) -> Float[Array, "B T T"]
     )
 
 
-def _form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
+def form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
     """Return what turns the scores of both places into weights."""
     cap, base = (
         None if scalar is None else _number(env, scalar, "a") for scalar in (node.cap, node.base)
     )
     drawn = None if node.drawn_bias is None else _drawn(env, node.drawn_bias, i, j)
-    return Form(cap, base, _bias(env, node, i), _bias(env, node, j), drawn)
+    return Form(cap, base, _bias(env, node, i), _bias(env, node, j), drawn, env.traced)
 
 
 def _bias(env: NumericEnvironment, node: Attend, i: str) -> Bias | None:

@@ -49,13 +49,14 @@ class Drawn(NamedTuple):
 class Form(NamedTuple):
     """Beside ``Scores``, how scores become weights: the soft cap and the rotary base [1, 1, 1];
     the biases at a and b, one for each kind of heads [kinds, B, T or 1, T]; a drawn bias; or
-    None."""
+    None; smooth: whether heads move smoothly with their Grams, point by point."""
 
     cap: Number | None = None
     base: Number | None = None
     bias_a: Bias | None = None
     bias_b: Bias | None = None
     drawn: Drawn | None = None
+    smooth: bool = False
 
     @property
     def kinds(self) -> int:
@@ -102,9 +103,9 @@ class Head(NamedTuple):
         return self.omega_a is self.omega_b
 
 
-def factor(leg: Leg, same: bool) -> Factor:
+def factor(leg: Leg, same: bool, smooth: bool = False) -> Factor:
     """[B, T or 2T, same]: A with A A^T = the (stacked) Gram; singular Grams too. Leading columns
-    carry most."""
+    carry most; smooth: instead the symmetric root, which does not turn where eigenvalues meet."""
     if same:
         gram = leg.aa
     else:
@@ -114,9 +115,8 @@ def factor(leg: Leg, same: bool) -> Factor:
         )
     # one by one: on two cores, two batches at once wait for each other's threads for ever (jaxlib)
     values, vectors = jax.lax.map(jnp.linalg.eigh, (gram + jnp.swapaxes(gram, -1, -2)) / 2)
-    return (vectors * jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[..., None, :])[
-        ..., ::-1
-    ]
+    scaled = vectors * jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[..., None, :]
+    return scaled @ jnp.swapaxes(vectors, -1, -2) if smooth else scaled[..., ::-1]
 
 
 def softmax(

@@ -85,8 +85,10 @@ def _of_kind(
         return function(_uniform(scores, form, query, key))
     assert points is not None
     given = points if isinstance(points, Points) else Points(points)
-    roots = (query.ab, key.ab) if scores.uniform else (factor(query, same), factor(key, same))
-    pair = _Pair(scores, form, query, key, *roots, same)
+    a, b = query.ab, key.ab
+    if not scores.uniform:
+        a, b = (factor(leg, same, form.smooth) for leg in (query, key))
+    pair = _Pair(scores, form, query, key, a, b, same)
     size, count = pair.a.shape[-1], given.normals.shape[0]
     chunk = 2 ** int(math.log2(max(1, min(count, CHUNK // pair.numbers(given.normals.shape[-1])))))
     z = Points(given.normals[:, :size], given.biases)
@@ -186,7 +188,7 @@ def _gaussian(pair: _Pair, z: Normals) -> _Sampled:
 
 def _unit(pair: _Pair) -> tuple[_Pair, Norms]:
     """Normalise queries and keys of many coordinates, whose rms is the Gram's own."""
-    (a, nu_q), (b, nu_k) = (_normalised(x) for x in (pair.a, pair.b))
+    (a, nu_q), (b, nu_k) = (normalised(x) for x in (pair.a, pair.b))
     first, last = pair.places[0], pair.places[-1]
     norms = Norms(
         nu_q[None, :, first], nu_q[None, :, last], nu_k[None, :, first], nu_k[None, :, last]
@@ -208,7 +210,7 @@ def _dotted(pair: _Pair, normals: Normals) -> _Sampled:
     k = jnp.einsum("bti,cij->cbtj", pair.b, normals[:, :, 1, :size])
     norms, angle = None, None
     if scores.qk_norm:
-        (q, nu_q), (k, nu_k) = (_normalised(x, d) for x in (q, k))
+        (q, nu_q), (k, nu_k) = (normalised(x, d) for x in (q, k))
         first, last = pair.places[0], pair.places[-1]
         norms = Norms(nu_q[:, :, first], nu_q[:, :, last], nu_k[:, :, first], nu_k[:, :, last])
     if scores.rotary:
@@ -231,7 +233,7 @@ def _side(q: Coordinates, k: Coordinates, d: float, angle: Angle | None) -> Side
     return Side(q, k, _overlap(*turned) / d)
 
 
-def _normalised(
+def normalised(
     x: Float[Array, "*many T d"], size: float = 1.0
 ) -> tuple[Float[Array, "*many T d"], Float[Array, "*many T"]]:
     """x [..., T, d] with squared length ``size``, and the factors [..., T] that make it so;

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sigprop.language.activation import Activation
-from sigprop.language.expression import Attend, Read, TokenTable, Vector
+from sigprop.language.expression import Attend, Linear, Read, TokenTable, Vector
 from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar
 
@@ -42,6 +42,15 @@ class Environment(ABC):
         if key not in self.values:
             self.values[key] = value()
         return self.values[key]
+
+    def averaged(self, node: Linear, i: str, j: str, value: Any) -> Any:
+        """<x_i, x_j> of a matrix's input x as the network sees it: an average over coordinates,
+        which in the wide limit is its mean, ``value``."""
+        return value
+
+    def mean_square(self, of: Vector, i: str) -> Any:
+        """<x_i[t], x_i[t]> as a norm sees it: likewise an average."""
+        return self.variance(of, i)
 
     def read(self, u: Read, i: str, v: Read, j: str) -> Any:
         """<r_i, r_j> of what the branch reads."""
@@ -194,6 +203,11 @@ class NumericEnvironment(Environment):
 
     resolution: Resolution
     gaps: Mapping[str, Any]
+
+    @property
+    def traced(self) -> bool:
+        """Tell if a unit is traced, of which derivatives are taken."""
+        return False
 
     @abstractmethod
     def kept(self, node: Attend, i: str) -> Any:

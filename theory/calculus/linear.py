@@ -29,7 +29,8 @@ class Form:
     gram(i, j): <leaf_i, leaf_j> per band and token; log(i): log scale of leaf i per token;
     number(scalar); over_bands(x): the width-weighted sum over bands, kept broadcastable;
     modulate(node): m per token; within(scalar): 1 for bands within the first so many of all
-    coordinates, else 0; tidy(x): a square's shorter form, on symbols.
+    coordinates, else 0; tidy(x): a square's shorter form, on symbols;
+    mean(i): of leaf i over coordinates per token, where a unit is traced (None: 0).
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Form:
         modulate: Callable[[Modulate], Any] | None = None,
         within: Callable[[Scalar], Any] | None = None,
         tidy: Callable[[Any], Any] = lambda x: x,
+        mean: Callable[[int], Any] | None = None,
     ):
         self.modulate: Any = modulate
         self.within: Any = within
-        self.tidy = tidy
+        self.tidy, self.mean = tidy, mean
         self.gram, self.log, self.number, self.stem, self.over_bands, self.maximum = (
             gram,
             log,
@@ -93,7 +95,10 @@ class Form:
 
     def norm(self, u: Normalise) -> Any:
         """What the mantissa of ``u.of`` is divided by, per token."""
-        return root_mean_square(self.tidy(self.square(u.of)), self.number(u.epsilon), self(u.of)[1])
+        square = self.square(u.of)
+        if u.kind == "layer" and self.mean is not None:
+            square = square - total(c * self.mean(i) for i, c in self(u.of)[0].items()) ** 2
+        return root_mean_square(self.tidy(square), self.number(u.epsilon), self(u.of)[1])
 
     def gain(self, u: Vector) -> Any:
         """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or

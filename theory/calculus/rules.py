@@ -197,7 +197,8 @@ def _linear(u: Linear, i: str, v: Linear, j: str, env: Environment) -> Any:
     whatever they are."""
     if u.weight != v.weight:
         return 0
-    return env.number(u.variance, i) * env.tied(u.weight, i, j) * inner(u.of, i, v.of, j, env)
+    seen = env.averaged(u, i, j, inner(u.of, i, v.of, j, env))
+    return env.number(u.variance, i) * env.tied(u.weight, i, j) * seen
 
 
 @rule(Bias, Bias)
@@ -329,9 +330,9 @@ def _sampled(u: Sampled, i: str, v: Sampled, j: str, env: Environment) -> Any:
     return env.sampled(u, i, j)
 
 
-def _norm(u: Normalise, i: str, env: Environment) -> Any:
-    """sqrt(<x, x> + epsilon) per token. LayerNorm's mean must vanish with the width: it needs x
-    zero-mean over coordinates."""
+def norm(u: Normalise, i: str, env: Environment) -> Any:
+    """Return sqrt(<x, x> + epsilon) per token. LayerNorm's mean must vanish with the width: it
+    needs x zero-mean over coordinates."""
     if u.kind == "layer" and (part := not_centred(u.of)) is not None:
         raise no_rule(
             u,
@@ -339,15 +340,15 @@ def _norm(u: Normalise, i: str, env: Environment) -> Any:
             "kind='rms', or the norm of a matrix's output",
         )
     return root_mean_square(
-        env.variance(u.of, i), env.per_token(u.epsilon, i), log_scale(u.of, i, env)
+        env.mean_square(u.of, i), env.per_token(u.epsilon, i), log_scale(u.of, i, env)
     )
 
 
 @rule(Normalise, Normalise)
 def _normalise(u: Normalise, i: str, v: Normalise, j: str, env: Environment) -> Any:
-    """<x/|x|, y/|y|> = <x, y>/(|x| |y|), |x| = ``_norm``. Needs norms that do not fluctuate:
+    """<x/|x|, y/|y|> = <x, y>/(|x| |y|), |x| = ``norm``. Needs norms that do not fluctuate:
     means over many coordinates."""
-    return inner(u.of, i, v.of, j, env) / (env.left(_norm(u, i, env)) * env.right(_norm(v, j, env)))
+    return inner(u.of, i, v.of, j, env) / (env.left(norm(u, i, env)) * env.right(norm(v, j, env)))
 
 
 @rule(Divide, Divide)
@@ -355,5 +356,5 @@ def _divide(u: Divide, i: str, v: Divide, j: str, env: Environment) -> Any:
     """As ``_normalise``; what else a norm's Jacobian has is a multiple of <d, x>. Needs d
     zero-mean through a matrix that x does not know."""
     return inner(u.of, i, v.of, j, env) / (
-        env.left(_norm(u.by, i, env)) * env.right(_norm(v.by, j, env))
+        env.left(norm(u.by, i, env)) * env.right(norm(v.by, j, env))
     )

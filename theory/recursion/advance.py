@@ -7,6 +7,7 @@ M [m, m, K, T], B [m, W, K, T]; <w, S> [W, m, K, T, T]; axes as in ``gram_scan``
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.theory.calculus.linear import advance
+from sigprop.theory.gaussian.gaps import Pair, joined
 
 BEYOND = 200  # powers of two
 
@@ -91,3 +93,20 @@ def normalised(
         log + jnp.log(scale)[None],
         gram / (scale[:, None] * scale[None, :])[None, None, None],
     )
+
+
+def next_gap(
+    m: Float[Array, " T"],
+    b: Float[Array, " T"],
+    state: tuple[Any, Any],
+    write: tuple[Any, Any],
+    nudge: Any,
+) -> Float[Array, "T T"]:
+    """Return 1 - rho^2 of m h + b w, w being independent of h. state, write: Gram and gap [T, T] of
+    h and w; nudge: what angles are moved by."""
+    pairs = []
+    for factor, (gram, gap) in ((m, state), (b, write)):
+        q = factor * factor * jnp.diagonal(gram)
+        pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
+    gap, same = joined(pairs).gap, jnp.eye(len(m), dtype=bool)
+    return jnp.where(same, 0.0, jnp.minimum((jnp.sqrt(gap) + nudge) ** 2, 1.0))

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from sigprop.language.activation import Activation
-from sigprop.language.expression import Attend, Read, TokenTable, Vector
+from sigprop.language.expression import Attend, Linear, Read, TokenTable, Vector
 from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import expectation
@@ -18,6 +18,7 @@ from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import variance
 from sigprop.theory.gaussian import dual, gap_rules, measured
+from sigprop.theory.recursion.units.unit import Unit
 
 
 class ArrayEnvironment(NumericEnvironment):
@@ -41,6 +42,7 @@ class ArrayEnvironment(NumericEnvironment):
     ):
         super().__init__(reads, cotangents, numbers, ties)
         self.logs, self.resolution, self.gaps = logs, resolution or Resolution(), gaps
+        self.unit: Unit | None = None
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -103,6 +105,24 @@ class ArrayEnvironment(NumericEnvironment):
     def variance(self, of: Vector, i: str) -> Any:
         return self.once((None, of, i), lambda: variance(of, i, self))
 
+    @property
+    def traced(self) -> bool:
+        return self.unit is not None
+
+    def averaged(self, node: Linear, i: str, j: str, value: Any) -> Any:
+        if self.unit is None:
+            return value
+        other = None if i == j else self.unit.earlier[node.weight]
+        return self.unit.averaged(node.of, other, value, self)
+
+    def mean_square(self, of: Vector, i: str) -> Any:
+        value = self.variance(of, i)
+        if self.unit is None or i == "b":  # a partner's own was kept as it was seen
+            return value
+        t = self.unit.weight(of, self)
+        square = jnp.mean(self.unit.value(of, self) ** 2, axis=0, keepdims=True)
+        return (1 - t) * value + t * square
+
     def dual(
         self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None
     ) -> Any:
@@ -116,8 +136,8 @@ class ArrayEnvironment(NumericEnvironment):
         return self.reads[i, i][0][0].shape[-1] == 1
 
     def gap(self, u: Vector, i: str, v: Vector, j: str) -> Any:
-        if i != j or u != v or self.tokens_alone(i):
-            return None
+        if self.traced or i != j or u != v or self.tokens_alone(i):
+            return None  # of what a unit is a part of, averages alone say it
         return gap_rules.gap(u, i, self)
 
     def block(self, value: Any, i: str, j: str) -> Any:

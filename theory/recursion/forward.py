@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from sigprop.description.checks import BAND
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Read
+from sigprop.language.expression import Normalise, Read
 from sigprop.language.nodes import Experts, Modulate
 from sigprop.language.scalar import evaluate
 from sigprop.theory.calculus.environment import Resolution
@@ -26,6 +26,7 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall, summarise
+from sigprop.theory.recursion.units import unit
 
 
 def modulator(node: Modulate, x: Any) -> tuple[Log, Log]:
@@ -62,6 +63,7 @@ def numeric_form(
         maximum=jnp.maximum,
         modulate=lambda node: x[node.weight] if node.weight in x else modulator(node, x)[0],
         within=lambda fraction: within(bands, evaluate(fraction, x["numbers"])),
+        mean=x["means"].__getitem__ if "means" in x else None,
     )
 
 
@@ -117,10 +119,12 @@ class ForwardKind:
         partners: Partners | None,
     ) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
+        own, partners = self._centred(x.get("tracing"), own, partners)
         branch, env = self.block.branch, self._environment(x, own, log, partners)
         self._note(env, x)
         if partners is not None:
             recall(env, branch, partners.summary[self.index], "b")
+        traced = self._traced(env, x)
         gram = env.block(inner(branch, "a", branch, "a", env), "a", "a")
         pairs = None
         if partners is not None:
@@ -138,6 +142,38 @@ class ForwardKind:
             summary,
             {"participation": participation},
             gap,
+            traced,
+        )
+
+    def _traced(self, env: ArrayEnvironment, x: Any) -> unit.Traced | None:
+        """Draw what a unit does at this step, where one is traced."""
+        tracing: unit.Tracing | None = x.get("tracing")
+        if tracing is None:
+            return None
+        left = 1 - tracing.t * self._layer_normed()
+        env.unit = unit.Unit(tracing.t, left[:, None] * tracing.reads, tracing.earlier)
+        return unit.draw(env, self.block.branch, tracing)
+
+    def _layer_normed(self) -> Float[Array, " R"]:
+        """Return 1 for reads whose mean over coordinates a norm takes away, else 0."""
+        layer = [isinstance(read, Normalise) and read.kind == "layer" for read in self.block.reads]
+        return jnp.array([*layer, *[False] * (self.reads - len(layer))], dtype=jnp.float64)
+
+    def _centred(
+        self, tracing: unit.Tracing | None, own: Any, partners: Partners | None
+    ) -> tuple[Any, Partners | None]:
+        """Second moments of what the other units read, where a unit is traced: a norm takes the
+        mean of all away, the unit's part of it from the others too."""
+        if tracing is None:
+            return own, partners
+        mean = tracing.t * self._layer_normed()[:, None] * tracing.reads
+        own = own + jnp.einsum("rt,qs->rqts", mean, mean)
+        if partners is None:
+            return own, None
+        assert tracing.earlier_reads is not None  # steps share weights
+        earlier = tracing.t * self._layer_normed()[None, :, None] * tracing.earlier_reads
+        return own, partners._replace(
+            reads=partners.reads + jnp.einsum("rt,uqs->urqts", mean, earlier)
         )
 
     def _environment(

@@ -28,24 +28,25 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from sigprop.theory.gaussian import field
-from sigprop.theory.gaussian.gaps import Pair, joined
 from sigprop.theory.recursion.advance import (
     Grams,
-    Into,
     Log,
-    Transition,
     lanes_first,
     moderate,
+    next_gap,
     next_gram,
     normalised,
 )
+from sigprop.theory.recursion.units.beside import Tracer, next_lanes, remembered
+from sigprop.theory.recursion.units.unit import Traced
 
 Reads = Float[Array, "R m K T"]
 
 
 class Written(NamedTuple):
     """A step's writes: own [W, W, T, T] and pair [U, W, W, T, T] Grams, log [W, T],
-    summary and extra outputs, and where the scan carries gaps its own [1, T, T]."""
+    summary and extra outputs, where the scan carries gaps its own [1, T, T], and what a unit that
+    is traced does."""
 
     own: Any
     pairs: Any
@@ -53,6 +54,7 @@ class Written(NamedTuple):
     summary: Any
     extra: Any
     gap: Any = None
+    traced: Traced | None = None
 
 
 class Partners(NamedTuple):
@@ -100,13 +102,14 @@ class Gaps(NamedTuple):
 
 class Carry(NamedTuple):
     """gram, log: the state's own; rows [C, m, m, K, T, T]: <S_p, S_c> for tracked boundaries c;
-    tables so far; gap, or None."""
+    tables so far; gap, or None; lanes [m, K, T] of a unit that is traced."""
 
     gram: Any
     log: Any
     rows: Any
     tables: dict[str, Any]
     gap: Any = None
+    lanes: Any = None
 
 
 class _Scan(NamedTuple):
@@ -121,6 +124,7 @@ class _Scan(NamedTuple):
     coupled: bool
     draws: Any
     gaps: Gaps | None
+    tracer: Tracer | None
 
 
 def gram_scan(
@@ -134,6 +138,7 @@ def gram_scan(
     summary: Any = (),
     draws: Any = None,
     gaps: Gaps | None = None,
+    tracer: Tracer | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P.
 
@@ -141,12 +146,18 @@ def gram_scan(
     ``x``); start: [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with
     every later state is wanted (coupled: all P + 1); bands [K]: widths; summary: zeros of the
     summaries, for partners (empty: none kept); draws [P, C, T]: of modulators' scores, where there
-    are any; gaps: of the start, of one lane in one band, no weight shared.
+    are any; gaps: of the start, of one lane in one band, no weight shared; tracer: of a unit, with
+    which the Grams that come out are those that a network averages.
     """
-    scan = _Scan(kinds, tables, columns, bands, coupled, draws, gaps)
+    scan = _Scan(kinds, tables, columns, bands, coupled, draws, gaps, tracer)
     rows = jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0)
     first = Carry(
-        start, start_log, rows, _kept(scan, start, summary), None if gaps is None else gaps.gap
+        start,
+        start_log,
+        rows,
+        _kept(scan, start, summary),
+        None if gaps is None else gaps.gap,
+        None if tracer is None else tracer.start,
     )
     return jax.lax.scan(functools.partial(_step, scan), first, tables)[1]
 
@@ -168,23 +179,30 @@ def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
     }
     if scan.draws is not None and scan.coupled:
         kept["factor"] = zeros(steps, tokens, steps, tokens)
+    if scan.tracer is not None:
+        kept |= scan.tracer.kept(steps, scan.coupled)
     return kept
 
 
 def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     """One step: read, write, rule; what it leaves for later steps and what it returns."""
     p, kinds = x["step"], scan.kinds
-    rho, read_log = _switch(kinds, x, "read", carry.gram, carry.log)
+    averages, tracer = carry.gram, scan.tracer
+    if tracer is not None:
+        averages, x = tracer.averaged(averages, carry.lanes), x | {"means": tracer.t * carry.lanes}
+    rho, read_log = _switch(kinds, x, "read", averages, carry.log)
     own = _contract(rho, rho, carry.gram, scan.bands)
     numbers = scan.tables["numbers"]
     partners = _partners(carry, x, rho, scan.bands, numbers) if scan.coupled else None
     scores, factor = _scores(carry, x, own[0, 0], read_log[0], partners, scan.draws)
     x = x | {"scores": scores, "gap": carry.gap}
+    if tracer is not None:
+        x = x | {"tracing": tracer.step(carry.tables, x, carry.lanes, rho)}
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
     reads = {"reads": rho, "logs": read_log}
     rule = {name: out[name] for name in ("transition", "into")}
-    tables = _remembered(scan, carry.tables, p, reads | rule, written, factor)
+    tables = _remembered(scan, after.tables, p, reads | rule, written, factor)
     out |= {
         "read": own,
         "read_log": read_log,
@@ -202,19 +220,31 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     overlaps = _write_rows(carry.tables, x["partners"], written.pairs) if scan.coupled else None
     none = jnp.zeros((kinds[0].writes, *carry.gram.shape[1:]), dtype=jnp.float64)
     cross = none if overlaps is None else overlaps[p]
-    ruled = _switch(kinds, x, "rule", carry.gram, carry.log, cross, written.own, written.log)
-    m, b, log, facts = ruled
+    tracer, traced, tables = scan.tracer, written.traced, carry.tables
+    averages = carry.gram, cross, written.own
+    if tracer is not None and traced is not None:
+        averages = tracer.averaged_writes(carry.lanes, *averages, traced)
+    m, b, log, facts = _switch(kinds, x, "rule", averages[0], carry.log, *averages[1:], written.log)
     m, b, log = moderate(m, b, log)
     m, b, log, gram = normalised(m, b, log, next_gram(m, b, carry.gram, cross, written.own))
-    gap = None if scan.gaps is None else _next_gap(m, b, carry, written, scan.gaps.nudge)
+    gap = None
+    if scan.gaps is not None:
+        alone = (carry.gram[0, 0, 0], carry.gap), (written.own[0, 0], written.gap[0])
+        gap = next_gap(m[0, 0, 0], b[0, 0, 0], *alone, scan.gaps.nudge)
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    return Carry(gram, log, rows, carry.tables, gap), {
-        "gram": gram,
+    lanes, seen, seen_rows = None, gram, rows
+    if tracer is not None and traced is not None:
+        lanes = next_lanes(m, b, carry.lanes, traced)
+        tables = tables | {"lanes": tables["lanes"].at[p + 1].set(lanes)}
+        seen = tracer.averaged(gram, lanes)
+        seen_rows = tracer.averaged_rows(tables, p, rows, lanes, scan.columns)
+    return Carry(gram, log, rows, tables, gap, lanes), {
+        "gram": seen,
         "log": log[0],
-        "rows": jnp.einsum("k,ckts->cts", scan.bands, rows[:, 0, 0]),
-        "write": written.own,
+        "rows": jnp.einsum("k,ckts->cts", scan.bands, seen_rows[:, 0, 0]),
+        "write": averages[2],
         "write_log": written.log,
         "facts": {name: value[0] for name, value in facts.items()},
         "write_pairs": written.pairs,
@@ -237,22 +267,9 @@ def _remembered(
     new = jax.tree.map(
         lambda table, value: table.at[p].set(value), {name: tables[name] for name in own}, own
     )
+    if written.traced is not None:
+        new |= remembered(tables, p, written.traced)
     return tables | new | ({} if factor is None else {"factor": factor})
-
-
-def _next_gap(
-    m: Transition, b: Into, carry: Carry, written: Written, nudge: Any
-) -> Float[Array, "T T"]:
-    """Return 1 - rho^2 of m h + b w, w (the only write) being independent of h."""
-    pairs = []
-    for factor, gram, gap in (
-        (m[0, 0, 0], carry.gram[0, 0, 0], carry.gap),
-        (b[0, 0, 0], written.own[0, 0], written.gap[0]),
-    ):
-        q = factor * factor * jnp.diagonal(gram)
-        pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
-    gap, same = joined(pairs).gap, jnp.eye(carry.gap.shape[-1], dtype=bool)
-    return jnp.where(same, 0.0, jnp.minimum((jnp.sqrt(gap) + nudge) ** 2, 1.0))
 
 
 def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:

@@ -129,7 +129,7 @@ def sampled_kernels(
             arch.readout.gram(arch.tokens),
         )
         out = jax.device_get(out)
-    return [_read(sample, program, columns) for sample in _samples(arch, out)]
+    return [read_forward(sample, program, columns) for sample in _samples(arch, out)]
 
 
 def _samples(arch: Architecture, out: dict[str, Any]) -> list[dict[str, Any]]:
@@ -189,7 +189,7 @@ def scan_tables(
     return tables, boundaries, columns
 
 
-def _read(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
+def read_forward(out: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
     """Pick what stands at the states' boundaries."""
     at = program.boundary
     tracked = at if program.coupled else np.arange(len(columns))

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
+from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.advance import unit
@@ -21,6 +22,7 @@ from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
+from sigprop.theory.recursion.units.beside import Draws, Tracer
 
 AT_ONCE = 64  # draws of modulators' scores
 ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
@@ -49,7 +51,7 @@ def run(
     )
 
 
-class _Network(NamedTuple):
+class Network(NamedTuple):
     """Everything that both passes share: the structure, whether any steps share a weight, how
     far to go, how finely; the step tables, the stem, the widths of bands [K]."""
 
@@ -61,9 +63,13 @@ class _Network(NamedTuple):
     begin: Begin
     bands: Any
 
+    unit: Draws | None = None
+
     @property
     def gapped(self) -> bool:
         """Tell if the scan carries 1 - rho^2 between tokens beside their Gram."""
+        if self.unit is not None:
+            return False
         single = self.structure.lanes == self.structure.bands == self.structure.reads == 1
         several = self.begin.gram.shape[0] > 1
         return several and single and not self.coupled and self.structure.kinked
@@ -88,8 +94,8 @@ def _once(
     scored = dict(zip(structure.heads, points, strict=True))
     degree, *more = fineness
     resolution = Resolution(degree, scored, approximation, *more)
-    network = _Network(structure, coupled, reach, resolution, tables, begin, bands)
-    kernels, forward, initial = _forward(network, columns, draws)
+    network = Network(structure, coupled, reach, resolution, tables, begin, bands)
+    kernels, forward, initial = forward_pass(network, columns, draws)
     if reach == FORWARD:
         return kernels
     run = functools.partial(_backward, network, forward, (initial, begin.log))
@@ -104,8 +110,8 @@ def _once(
     return kernels | backward | {"ntk": tangent.apart(tangent.products(shared, stem))}
 
 
-def _forward(
-    network: _Network, columns: Any, draws: Any
+def forward_pass(
+    network: Network, columns: Any, draws: Any
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
@@ -119,9 +125,12 @@ def _forward(
     angle = jnp.minimum(network.resolution.nudge, ANGLE)
     gaps = Gaps(network.begin.gap, angle) if network.gapped else None
     used = {name: network.tables[name] for name in names}
+    tracer = None if network.unit is None else _tracer(network, network.unit, initial)
     forward = gram_scan(
-        kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps
+        kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
+    if tracer is not None:
+        start = tracer.averaged(start, tracer.start)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
@@ -146,7 +155,13 @@ def _forward(
     return kernels, forward, initial
 
 
-def _blank_summaries(network: _Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
+def _tracer(network: Network, unit: Draws, lanes: Any) -> Tracer:
+    """Return the unit at the first step. lanes: in the stem [m, K, T]."""
+    stem = field.cholesky(jnp.asarray(network.begin.gram)) @ unit.stem
+    return Tracer(unit.t, lanes * stem[None, None], unit.normals, unit.given)
+
+
+def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
     """Return zeros of every kind of step's summary, so that each step has all."""
     structure, tokens = network.structure, network.begin.gram.shape[0]
     own = jnp.broadcast_to(network.begin.gram, (structure.reads, structure.reads, tokens, tokens))
@@ -171,7 +186,7 @@ def first_read(
     return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
 
-def _start(network: _Network) -> tuple[Any, Any, Any, Any, Any]:
+def _start(network: Network) -> tuple[Any, Any, Any, Any, Any]:
     """Grams of the initial lanes (and of the stem's own lane), their log [1, T], the first
     step's numbers, the lanes in the stem [m, K, T] (mantissas both), lane 0's gain [T]."""
     structure, begin, bands = network.structure, network.begin, network.bands
@@ -194,7 +209,7 @@ def _start(network: _Network) -> tuple[Any, Any, Any, Any, Any]:
 
 
 def _backward(
-    network: _Network, forward: dict[str, Any], source: tuple[Any, Any], cotangent: Any
+    network: Network, forward: dict[str, Any], source: tuple[Any, Any], cotangent: Any
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas
     [m, K, T], and their log [T]."""
@@ -223,7 +238,7 @@ def _backward(
 
 
 def _reversed_scan(
-    network: _Network, forward: dict[str, Any], delta_log: Any, cotangent: tuple[Any, Any]
+    network: Network, forward: dict[str, Any], delta_log: Any, cotangent: tuple[Any, Any]
 ) -> Any:
     """Run the scan over the steps in reverse, from v's lane, whose Gram [T, T] and log [1, T]
     these are."""
@@ -258,7 +273,7 @@ def _flip(tables: Any) -> Any:
     return jax.tree.map(lambda table: table[::-1], tables)
 
 
-def _reversed(network: _Network, forward: dict[str, Any], delta_log: Any) -> dict[str, Any]:
+def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict[str, Any]:
     """Return what every step of the reversed scan is given: the transposed rule, the forward pass's
     reads, its partners; v's lane is the last."""
     tables = network.tables

@@ -46,7 +46,7 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
             return env.shares(of, i)  # pyright: ignore[reportArgumentType]
         if kind is Attend:
             return env.block(inner(of, i, of, i, env), i, i)
-        return env.variance(of, i) if kind is None else env.features(kind, of, i)
+        return env.mean_square(of, i) if kind is None else env.features(kind, of, i)
 
     return tuple(fact(kind, of) for kind, of in _facts(branch))
 

@@ -1,0 +1,104 @@
+"""What has a form for its fluctuations: quantities and architectures, others refused by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.rows import askable
+from sigprop.description.rows import check_quantities as check_names
+from sigprop.description.sub_block import SubBlock
+from sigprop.errors import InputError
+from sigprop.language.expression import Activate, Attend, Dropout, Linear, Normalise, Read, Vector
+from sigprop.language.nodes import Truncate
+from sigprop.language.traversal import children, group_of, walk
+
+FORMS = (
+    "residual_variance",
+    "rms",
+    "token_covariance",
+    "token_cosine",
+    "state_cosine",
+    "write_variance",
+)
+"""Quantities that are read off Grams which a traced unit is a part of."""
+
+
+def having_forms(arch: Architecture) -> tuple[str, ...]:
+    """Return the quantities of an architecture that have a form."""
+    return tuple(name for name in FORMS if name in askable(arch))
+
+
+def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+    """Return quantities as they are; raises ``InputError`` for one without a form."""
+    for name in check_names(quantities):
+        if name not in FORMS:
+            raise InputError(
+                f"quantity={name}: its fluctuations have no form yet; accepted: {', '.join(FORMS)}"
+            )
+    return tuple(quantities)
+
+
+def check(arch: Architecture) -> None:
+    """Raise ``InputError`` for what has no form yet."""
+    for what in _lacking(arch):
+        raise InputError(f"{arch.name}: fluctuations of {what} have no form yet; accepted: without")
+
+
+def _lacking(arch: Architecture) -> Iterator[str]:
+    if len(arch.bands) > 1:
+        yield "networks of several widths"
+    if arch.scored:
+        yield "modulators and experts"
+    if arch.sampled:
+        yield "functions without a rule"
+    if arch.ensemble != "gaussian":
+        yield f"{arch.ensemble} matrices"
+    for block in arch.sub_blocks:
+        yield from _lacking_in(block)
+
+
+def _lacking_in(block: SubBlock) -> Iterator[str]:
+    for node in walk(block.branch):
+        if isinstance(node, (Dropout, Truncate)):
+            yield type(node).__name__.lower()
+        if isinstance(node, Attend):
+            yield from _lacking_of(node)
+        if isinstance(node, Normalise) and node.kind == "layer":
+            yield "LayerNorm within a branch"
+        if isinstance(node, Activate) and any(_centred(block, part) for part in _own(node.of)):
+            yield "an activation of what LayerNorm returns"
+    outer = [node for rule in block.rule for node in walk(rule)]
+    inner = [node for read in block.reads for top in children(read) for node in walk(top)]
+    if any(isinstance(node, Normalise) and node.kind == "layer" for node in (*outer, *inner)):
+        yield "LayerNorm but of what a branch reads"
+
+
+def _lacking_of(node: Attend) -> Iterator[str]:
+    if node.rate is not None:
+        yield "dropout"
+    if node.scores.scale == "linear":
+        yield "scores that vanish with the width"
+    if math.isinf(node.scores.head_dim) and not node.scores.uniform:
+        yield "heads of infinitely many coordinates"
+    if node.drawn_bias is not None or node.kinds > 1:
+        yield "biases on scores head by head"
+    if group_of(node) > 1:
+        yield "grouped queries"
+
+
+def _own(u: Vector) -> Iterator[Vector]:
+    """Walk a vector's nodes outside of matrices."""
+    yield u
+    if not isinstance(u, Linear):
+        for child in children(u):
+            yield from _own(child)
+
+
+def _centred(block: SubBlock, node: Vector) -> bool:
+    """Tell whether a node is a read that LayerNorm returns."""
+    if not isinstance(node, Read):
+        return False
+    read = block.reads[node.index]
+    return isinstance(read, Normalise) and read.kind == "layer"

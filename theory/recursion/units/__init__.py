@@ -1,0 +1,1 @@
+"""One unit of every population, traced beside the recursion."""

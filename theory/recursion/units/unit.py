@@ -1,0 +1,220 @@
+"""One unit of every population, traced beside the recursion: what finite networks average over.
+
+At any width, a network's order parameters K (Grams that it reads, divides by or multiplies with a
+matrix) are averages over its units, K_y = mean_i f_y(g_i; K), g_i independent standard normals. One
+unit of weight t / sqrt(r) among all others, r n the size of its population,
+
+    K_y(t) = (1 - t / sqrt(r)) F_y(K(t)) + t / sqrt(r) f_y(g; K(t)),
+
+has E (dK/dt)^2 = n Var and E d^2K/dt^2 / 2 = the shift of the mean times n, at t = 0 and n ->
+infinity. The rules of the calculus give F; here is f, and where the two are mixed. Source: derived
+(tests/theory/fluctuations).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from dataclasses import field as fresh
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from sigprop.errors import NoRule, no_rule
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Bias,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Rescale,
+    Scale,
+    Sum,
+    Vector,
+)
+from sigprop.language.nodes import Gate, Mix
+from sigprop.language.traversal import children, rows_of, walk
+from sigprop.theory.attention import expectation
+from sigprop.theory.attention.heads import softmax
+from sigprop.theory.attention.positions import positions, rotated
+from sigprop.theory.attention.sampling import normalised
+from sigprop.theory.calculus.environment import Environment
+from sigprop.theory.calculus.log_scale import log_scale, shift
+from sigprop.theory.calculus.rules import inner, norm
+from sigprop.theory.gaussian import field
+
+Drawn = Linear | Bias
+
+
+@dataclass
+class Unit:
+    """A unit at one step. t: its weight; reads: what it reads [R, T]; earlier: {matrix: what its
+    partners' units gave to it [U, C, T]}; outputs: {matrix or bias: its output [C, T]}, as they are
+    drawn. C: coordinates of the unit, 1, or where it is a head those of a head. All as mantissas of
+    the scales that ``log_scale`` says."""
+
+    t: Any
+    reads: Float[Array, "R T"]
+    earlier: dict[str, Any]
+    outputs: dict[str, Any] = fresh(default_factory=dict)
+    values: dict[Vector, Any] = fresh(default_factory=dict)
+
+    def value(self, u: Vector, env: Environment) -> Float[Array, "C T"]:
+        """Return the unit's value of a branch's expression; raises ``NoRule``."""
+        if u not in self.values:
+            self.values[u] = self._value(u, env)
+        return self.values[u]
+
+    def _value(self, u: Vector, env: Environment) -> Any:
+        match u:
+            case Read(index):
+                return self.reads[index][None]
+            case Linear(weight=name) | Bias(weight=name):
+                return self.outputs[name]
+            case Scale(factor, of) | Gate(factor, of):
+                return env.per_token(factor, "a") * self.value(of, env)
+            case Rescale(factor, of):
+                return env.table(factor, "a") * self.value(of, env)
+            case Sum(terms):
+                parts = [self.value(term, env) * shift(term, u, "a", env) for term in terms]
+                return sum(parts[1:], parts[0])
+            case Activate(activation, of, 0):
+                scale = jnp.exp(log_scale(of, "a", env))
+                return activation.function(self.value(of, env) * scale) / scale
+            case Product(left, right):
+                return self.value(left, env) * self.value(right, env)
+            case Normalise(of=of):
+                return self.value(of, env) / norm(u, "a", env)
+            case Mix(table, of, turned):
+                return self._mixed(env.matrix(table, "a", turned), of, u, env)
+            case Attend(value=of):
+                return self._mixed(self._weights(u, env), of, u, env)
+        raise without_form(u)
+
+    def _weights(self, node: Attend, env: Any) -> Float[Array, "1 T T"]:
+        """Return the attention weights of the unit, a head."""
+        scores = node.scores
+        if scores.uniform:
+            return env.weights(node, "a", False)
+        d = scores.head_dim
+        query, key = (
+            (self.value(leg, env) * jnp.exp(log_scale(leg, "a", env))).T[None, None]
+            for leg in (node.query, node.key)
+        )
+        if scores.qk_norm:
+            query, key = (normalised(x, d)[0] for x in (query, key))
+        form = expectation.form(env, node, "a", "a")
+        if scores.rotary:
+            angle = positions(query.shape[-2], scores, form.base)
+            query, key = rotated(query, angle), rotated(key, angle)
+        s = jnp.einsum("cbtj,cbsj->cbts", query, key) / math.sqrt(d)
+        log = jnp.zeros(1, dtype=s.dtype)
+        return softmax(scores, form.cap, s, log, form.bias_a)[0][0]
+
+    def _mixed(self, matrix: Any, part: Vector, whole: Vector, env: Environment) -> Any:
+        """Mix tokens, all on the whole's one scale."""
+        even = self.value(part, env) * shift(part, whole, "a", env)
+        return jnp.einsum("ts,cs->ct", matrix[0], even)
+
+    def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
+        """Mix an inner product of u with what partners' units have in its place (None: with
+        itself), which a network sees as an average over coordinates, with the unit's."""
+        mine = self.value(u, env)
+        other, t = mine[None] if other is None else other, self.weight(u, env)
+        return (1 - t) * value + t * jnp.einsum("ct,ucs->uts", mine, other) / mine.shape[0]
+
+    def weight(self, u: Vector, env: Environment) -> Any:
+        """Return the unit's weight among those that u has: coordinates, or heads of several."""
+        return self.t * math.sqrt(self.value(u, env).shape[0] / rows_of(u))
+
+
+def without_form(u: Vector) -> NoRule:
+    """Return the refusal of a node that has no fluctuation form."""
+    return no_rule(u, "no form for its fluctuations yet", "matrices, activations, products, norms")
+
+
+def coordinates(branch: Vector) -> dict[str, tuple[int, int]]:
+    """Return {matrix or bias: coordinates of a unit (of its output, of its input)}: those of a head
+    within attention over random scores, else 1."""
+    found: dict[str, tuple[int, int]] = {}
+
+    def note(u: Vector, inside: int) -> None:
+        """Note what stands in u, whose own coordinates are ``inside``."""
+        if isinstance(u, (Linear, Bias)):
+            of = size(u.of) if isinstance(u, Linear) else 1
+            found[u.weight] = (inside, of)
+            inside = of
+        if isinstance(u, Attend):
+            inside = size(u)
+        for child in children(u):
+            note(child, inside)
+
+    note(branch, size(branch))
+    return found
+
+
+def size(u: Vector) -> int:
+    """Return the coordinates of a unit of u."""
+    if isinstance(u, Attend) and not u.scores.uniform:
+        return int(u.scores.head_dim)
+    if isinstance(u, (Linear, Bias)):
+        return 1
+    return max(map(size, children(u)), default=1)
+
+
+def drawn(branch: Vector) -> list[Drawn]:
+    """List a branch's matrices and biases, those inside others first."""
+    nodes = [node for node in walk(branch) if isinstance(node, (Linear, Bias))]
+    return list(dict.fromkeys(reversed(nodes)))
+
+
+class Tracing(NamedTuple):
+    """What a step is given of the unit that is traced. t: its weight; reads [R, T]; normals {matrix
+    or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
+    weight, and earlier_reads [U, R, T]; factors {matrix or bias: L [P, T, P, T]}, empty where none
+    does."""
+
+    t: Any
+    reads: Any
+    normals: dict[str, Any]
+    step: Any
+    partners: Any
+    earlier: dict[str, Any]
+    factors: dict[str, Any]
+    earlier_reads: Any
+
+
+class Traced(NamedTuple):
+    """What a step leaves of the unit. write [T]: the branch's output; given {matrix: its input
+    [C, T]}; factors: with this step's rows."""
+
+    write: Any
+    given: dict[str, Any]
+    factors: dict[str, Any]
+
+
+def draw(env: Any, branch: Vector, tracing: Tracing) -> Traced:
+    """Draw the outputs of a branch's matrices at the unit of ``env``."""
+    unit, like = env.unit, tracing.reads[0]
+    given = {name: jnp.zeros_like(earlier[0]) for name, earlier in tracing.earlier.items()}
+    factors = dict(tracing.factors)
+    for node in drawn(branch):
+        own = env.block(inner(node, "a", node, "a", env), "a", "a")[0]
+        row, factor = None, factors.get(node.weight)
+        if factor is not None:
+            blocks = env.block(inner(node, "a", node, "b", env), "a", "b")
+            row = jnp.zeros((factor.shape[0], *own.shape), dtype=own.dtype)
+            row = row.at[tracing.partners].set(blocks, mode="drop")
+        normals = tracing.normals[node.weight]
+        output, factor = field.scores(tracing.step, normals, own, row, factor)
+        unit.outputs[node.weight] = output
+        if factor is not None:
+            factors[node.weight] = factor
+        if isinstance(node, Linear) and node.weight in given:
+            given[node.weight] = unit.value(node.of, env)
+    write = jnp.broadcast_to(unit.value(branch, env)[0], like.shape)
+    return Traced(write, given, factors)
