@@ -70,8 +70,8 @@ def last(
 
 
 def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.01) -> bool:
-    """Within FAR stated errors, and what the table of numbers itself leaves open: 1 % of n_variance,
-    0.06 of n_shift."""
+    """Within FAR stated errors, and what the table of numbers itself leaves open: 1 % of
+    n_variance, 0.06 of n_shift."""
     of_variance = FAR * row["n_variance_error"] + slack * variance
     of_shift = FAR * row["n_shift_error"] + 6 * slack
     return (
@@ -249,8 +249,8 @@ def test_the_stem_alone():
 
 
 def test_a_larger_stem_scales():
-    """No norm, a homogeneous function: h_0 -> s h_0 multiplies n_variance by s^4, n_shift by s^2, on
-    the same units."""
+    """No norm, a homogeneous function: h_0 -> s h_0 multiplies n_variance by s^4, n_shift by s^2,
+    on the same units."""
     one, four = (
         last(network("relu", slots=TIED, stem=stem), ["residual_variance"], units=64)
         for stem in (1.0, 4.0)
