@@ -13,10 +13,8 @@ from collections.abc import Iterator
 
 import jax
 import pytest
-import quick_programs
 from jaxtyping import install_import_hook
 from programs import few_programs as few_programs  # a fixture of every file
-from quick_programs import users_predictions as users_predictions
 from shapes import CHECKED
 
 from sigprop.runtime import cache
@@ -25,7 +23,6 @@ from sigprop.runtime import cache
 # again finds nothing
 gc.set_threshold(100_000, 5, 2)
 
-quick_programs.begin()
 # before anything of them is imported
 install_import_hook(CHECKED, "shapes.check")
 

@@ -3,7 +3,6 @@ it."""
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -48,43 +47,20 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-STATE = (
-    "(dict(jax.config.values), np.geterr(), np.get_printoptions(), dict(os.environ), "
-    "jax.numpy.ones(1).dtype)"
+@pytest.mark.parametrize(
+    ("missing", "task", "other"),
+    [("sigprop.theory", MEASURE, "sp.predict"), ("sigprop.simulations", PREDICT, "sp.measure")],
+    ids=["measure without theory", "predict without simulations"],
 )
-BEFORE = f"import os, jax, numpy as np\nbefore = {STATE}\n"
-AFTER = f"""
-after = {STATE}
-assert before[0] and before[4] == np.float32
-assert len(before[0]) > 50 and 'jax_enable_x64' in before[0]
-for one, other in zip(before, after):
-    assert one == other, (one, other)
-print("as before")
-"""
-HALVES = {
-    "measure without theory": ("sigprop.theory", MEASURE, "sp.predict"),
-    "predict without simulations": ("sigprop.simulations", PREDICT, "sp.measure"),
-}
-
-
-@functools.cache
-def half(name: str) -> subprocess.CompletedProcess[str]:
-    """A process that does every registered architecture with one half alone, says so, and then
-    that the configuration is what it was."""
-    missing, task, other = HALVES[name]
-    check = (
-        f"assert not any(name.startswith({missing!r}) for name in sys.modules)\ntry:\n    "
-        f"{other}\nexcept ImportError:\n    print('done')\n"
-    )
-    return python(BEFORE + BLOCK.replace("PREFIX", repr(missing)) + SMALL + task + check + AFTER)
-
-
-@pytest.mark.parametrize("name", HALVES)
-def test_each_half_works_without_the_other(name: str):
+def test_each_half_works_without_the_other(missing: str, task: str, other: str):
     """Every registered architecture; what is blocked really is: the other half's function cannot
     be had."""
-    done = half(name)
-    assert done.stdout.splitlines()[:1] == ["done"], done.stderr
+    check = (
+        f"assert not any(name.startswith({missing!r}) for name in sys.modules)\ntry:\n    "
+        f"{other}\nexcept ImportError:\n    print('done')"
+    )
+    done = python(BLOCK.replace("PREFIX", repr(missing)) + SMALL + task + check)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
 def test_deriving_needs_no_simulation():
@@ -97,16 +73,23 @@ def test_deriving_needs_no_simulation():
 
 def test_the_configuration_of_jax_and_numpy_is_left_alone():
     """Every option of jax.config, numpy's error state and the environment before import are
-    those after a prediction and a measurement of every registered architecture, and after both
-    in one process with a derivation."""
-    for name in HALVES:
-        done = half(name)
-        assert (done.returncode, done.stdout) == (0, "done\nas before\n"), done.stderr
-    both = "small = {'mlp': small['mlp'], 'transformer': small['transformer']}\n"
-    verify = "from sigprop.agreement.verify import verify\n"
-    derive = "sp.derive(small['mlp'])\n"
-    done = python(BEFORE + SMALL + both + verify + MEASURE + PREDICT + derive + AFTER)
-    assert (done.returncode, done.stdout) == (0, "as before\n"), done.stderr
+    those after a prediction and a measurement."""
+    state = (
+        "(dict(jax.config.values), np.geterr(), np.get_printoptions(), dict(os.environ), "
+        "jax.numpy.ones(1).dtype)"
+    )
+    code = (
+        f"import os, jax, numpy as np\nbefore = {state}\n{SMALL}\nfrom "
+        f"sigprop.agreement.verify import verify\n{MEASURE}\n{PREDICT}\n"
+    )
+    code += "sp.derive(small['mlp'])\n"
+    code += (
+        f"after = {state}\nassert before[0] and before[4] == np.float32\nassert "
+        f"len(before[0]) > 50 and 'jax_enable_x64' in before[0]\n"
+    )
+    code += "for one, other in zip(before, after):\n    assert one == other, (one, other)\n"
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_comparison_of_configurations_can_fail():

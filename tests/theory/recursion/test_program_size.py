@@ -69,11 +69,7 @@ ROUNDED = {
 
 
 @pytest.mark.parametrize("name", ROUNDED)
-def test_rounding_sizes_up_changes_no_number(
-    name: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-):
-    if name == "modulators":  # the sd of values that are 1 but for rounding
-        request.getfixturevalue("users_predictions")
+def test_rounding_sizes_up_changes_no_number(name: str, monkeypatch: pytest.MonkeyPatch):
     rounded = sp.predict(ROUNDED[name])
     monkeypatch.setattr("sigprop.theory.recursion.program.shared", lambda size: size)
     monkeypatch.setattr("sigprop.theory.recursion.kernels.shared", lambda size: size)
