@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from sigprop.language.activation import Activation
 from sigprop.language.expression import Attend, Linear, Read, TokenTable, Vector
 from sigprop.language.nodes import Experts, Sampled
@@ -172,10 +174,18 @@ class Fineness(NamedTuple):
     """Numbers of a ``Resolution`` that differ between runs of one compiled program."""
 
     degree: Any
-    nudge: Any = 0.0
-    tail: Any = 1.0
-    seed: Any = 0
-    finer: Any = 1
+    nudge: Any
+    tail: Any
+    seed: Any
+    finer: Any
+
+    @classmethod
+    def of(
+        cls, degree: int, nudge: float = 0.0, tail: float = 1.0, seed: int = 0, finer: int = 1
+    ) -> Fineness:
+        """Return it with a type for every number, so that whoever runs a program has one key."""
+        floats, integers = map(np.float64, (nudge, tail)), map(np.int64, (seed, finer))
+        return cls(np.int64(degree), *floats, *integers)
 
 
 class Resolution(NamedTuple):

@@ -45,7 +45,7 @@ def traced(arch: Architecture, count: int, seed: int) -> tuple[list[Kernels], ..
                 program.coupled,
                 (weights, stem[order], {k: table[order] for k, table in outputs.items()}),
                 given,
-                Fineness(np.int64(DEGREE), np.float64(0), np.float64(1)),
+                Fineness.of(DEGREE),
                 heads,
                 tables,
                 begin(arch.stem_parts),

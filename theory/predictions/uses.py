@@ -57,7 +57,7 @@ def _passes(arch: Architecture, program: Program, room: Room) -> dict[str, Any]:
             GRADIENTS,
             None,
             modulator_draws(arch, program, room, 0),
-            Fineness(np.int64(DEGREE), np.float64(0.0), np.float64(1.0)),
+            Fineness.of(DEGREE),
             points,
             tables,
             arch.stem_parts,

@@ -110,9 +110,7 @@ def sampled_kernels(
     heads = footprint.amount(arch, finer)._replace(places=2 if program.coupled else 1)
     points = tuple(head_draws(law, arch.tokens, seed, heads) for law in program.structure.heads)
     with jax.enable_x64(True):
-        fineness = Fineness(
-            np.int64(degree), np.float64(nudge), np.float64(tail), np.int64(seed), np.int64(finer)
-        )
+        fineness = Fineness.of(degree, nudge, tail, seed, finer)
         out = run(
             program.structure,
             program.coupled,
