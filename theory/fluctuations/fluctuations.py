@@ -24,7 +24,7 @@ from sigprop.theory.predictions.values import Scaled, Values
 SETS = 8  # independent scrambles, whose scatter is the error
 UNITS = 2048  # of one set
 CONFIDENCE = 0.99
-LEFT_OUT = ("assumes", "log_value", "scale")  # of what the wide limit says of a row
+LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
 ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_variance / (n value^2)"
 
 
