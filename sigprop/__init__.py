@@ -33,6 +33,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "sigprop.architectures": ("architectures", "register"),
     "sigprop.theory.derivations.derive": ("derive",),
+    "sigprop.agreement.widths": ("wide_enough",),
     "sigprop.theory.fluctuations.fluctuations": ("fluctuations",),
     "sigprop.theory.predictions.predict": ("predict",),
     "sigprop.theory.exponents.table": ("exponents",),

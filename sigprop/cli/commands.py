@@ -146,6 +146,32 @@ def predict(
 
 
 @app.command
+def width(
+    name: Name = None,
+    /,
+    *,
+    chosen: Chosen = Chosen(),  # noqa: B008
+    rows: Rows = Rows(),  # noqa: B008
+    tolerance: Annotated[
+        float, Parameter(help="Relative, of cosines absolute, between 0 and 1.")
+    ] = 0.02,
+    check: Annotated[
+        Annotated[int, whole(0, 10**6, "an integer from 0 on")],
+        Parameter(help="Networks to measure at the widths found."),
+    ] = 0,
+) -> int:
+    """The width from which networks, and one network, are within a tolerance of the limit."""
+    check_out(chosen)
+    arch = inputs.architecture(name, chosen)
+    quantities = inputs.quantities(rows.quantity)
+    applications = inputs.applications(rows.applications, arch.depth)
+    import sigprop as sp
+
+    show(sp.wide_enough(arch, tolerance, quantities, applications, check=check), chosen)
+    return 0
+
+
+@app.command
 def exponents(
     name: Name = None,
     /,

@@ -16,12 +16,15 @@ import sigprop as sp
 
 A = sp.architectures
 FAR = 4.5
+ROUNDING = 1e-6  # of a network in float32
 NETWORKS = {128: 1200, 256: 600}
 CASES: dict[str, Any] = {
     "looped-mlp": lambda: A.looped_mlp(loops=4),
     "residual-mlp": lambda: A.residual_mlp(depth=4, activation="tanh", norm="none"),
     "nag": lambda: A.nag(depth=2),
     "transformer": lambda: A.transformer(depth=1),
+    "deepnorm": lambda: A.deepnorm(depth=1),
+    "sandwich": lambda: A.sandwich_transformer(depth=1),
 }
 
 
@@ -54,7 +57,8 @@ def furthest(arch: sp.Architecture, predicted: dict[Any, dict[str, Any]]) -> flo
         found = measured[n][key]
         shift = n * (found["value"] - row["value"])
         error = math.hypot(n * found["se"], row["n_shift_error"] / 2.6)
-        worst = max(worst, abs(shift - row["n_shift"]) / max(error, 1e-6))
+        rounding = n * ROUNDING * abs(row["value"])  # of rows that are certain
+        worst = max(worst, abs(shift - row["n_shift"]) / max(error, rounding))
     return worst
 
 

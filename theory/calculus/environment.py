@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.language.activation import Activation
-from sigprop.language.expression import Attend, Linear, Read, TokenTable, Vector
+from sigprop.language.expression import (
+    Attend,
+    Linear,
+    Normalise,
+    Read,
+    TokenTable,
+    Vector,
+)
 from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar
 
@@ -50,9 +57,9 @@ class Environment(ABC):
         which in the wide limit is its mean, ``value``."""
         return value
 
-    def mean_square(self, of: Vector, i: str) -> Any:
-        """<x_i[t], x_i[t]> as a norm sees it: likewise an average."""
-        return self.variance(of, i)
+    def mean_square(self, norm: Normalise, i: str) -> Any:
+        """<x_i[t], x_i[t]> of what a norm divides, as it sees it: likewise an average."""
+        return self.variance(norm.of, i)
 
     def read(self, u: Read, i: str, v: Read, j: str) -> Any:
         """<r_i, r_j> of what the branch reads."""

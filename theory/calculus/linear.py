@@ -19,7 +19,8 @@ from sigprop.theory.calculus.algebra import log as logarithm
 Coefficients = dict[int, Any]
 """leaf -> coefficient; leaves: lanes 0.., the stem's lane, and WRITE. Arrays are [K, T] (band,
 token)."""
-WRITE = -1
+WRITE, ONES = -1, -2
+"""Leaves beside the lanes: the write; the vector whose coordinates are all 1."""
 
 
 class Form:
@@ -76,6 +77,8 @@ class Form:
             case Normalise(of):
                 form, log = self(of)
                 norm = self.norm(expression)
+                if expression.kind == "layer" and self.mean is not None:
+                    form = {**form, ONES: form.get(ONES, 0) - self.average(form)}
                 return {leaf: over(c, norm) for leaf, c in form.items()}, 0 * log
             case Centre(of):
                 return self(of)
@@ -97,8 +100,13 @@ class Form:
         """What the mantissa of ``u.of`` is divided by, per token."""
         square = self.square(u.of)
         if u.kind == "layer" and self.mean is not None:
-            square = square - total(c * self.mean(i) for i, c in self(u.of)[0].items()) ** 2
+            square = square - self.average(self(u.of)[0]) ** 2
         return root_mean_square(self.tidy(square), self.number(u.epsilon), self(u.of)[1])
+
+    def average(self, form: Coefficients) -> Any:
+        """A form's mean over coordinates per token."""
+        assert self.mean is not None
+        return total(c * self.mean(leaf) for leaf, c in form.items())
 
     def gain(self, u: Vector) -> Any:
         """log of what ``u`` divides its argument by, per token (0 where it is not a norm, or

@@ -340,7 +340,7 @@ def norm(u: Normalise, i: str, env: Environment) -> Any:
             "kind='rms', or the norm of a matrix's output",
         )
     return root_mean_square(
-        env.mean_square(u.of, i), env.per_token(u.epsilon, i), log_scale(u.of, i, env)
+        env.mean_square(u, i), env.per_token(u.epsilon, i), log_scale(u.of, i, env)
     )
 
 

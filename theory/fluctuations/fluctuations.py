@@ -24,7 +24,7 @@ from sigprop.theory.predictions.values import Scaled, Values
 SETS = 8  # independent scrambles, whose scatter is the error
 UNITS = 2048  # of one set
 CONFIDENCE = 0.99
-LEFT_OUT = ("assumes", "log_value", "scale")  # of what the wide limit says of a row
+LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
 ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_variance / (n value^2)"
 
 
@@ -54,10 +54,9 @@ def fluctuations(
     on. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
     Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
     network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
-    ``InputError`` and ``NoRule`` for what has no form yet: gradients, attention over random scores
-    that differ between kinds of heads, several widths, modulators, experts, orthogonal matrices,
-    dropout, and LayerNorm but in front of matrices. Source: derived (docs/finite-width.md;
-    tests/theory/fluctuations).
+    ``InputError`` and ``NoRule`` for what has no form yet: gradients, grouped queries, heads of
+    several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an activation
+    of what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
     check(arch)

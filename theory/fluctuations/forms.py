@@ -10,7 +10,16 @@ from sigprop.description.rows import askable
 from sigprop.description.rows import check_quantities as check_names
 from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError
-from sigprop.language.expression import Activate, Attend, Dropout, Linear, Normalise, Read, Vector
+from sigprop.language.expression import (
+    Activate,
+    Attend,
+    Dropout,
+    Linear,
+    Normalise,
+    Product,
+    Read,
+    Vector,
+)
 from sigprop.language.nodes import Truncate
 from sigprop.language.traversal import children, group_of, walk
 
@@ -55,24 +64,36 @@ def _lacking(arch: Architecture) -> Iterator[str]:
         yield "functions without a rule"
     if arch.ensemble != "gaussian":
         yield f"{arch.ensemble} matrices"
+    layered = any(map(_layered, arch.sub_blocks))
     for block in arch.sub_blocks:
-        yield from _lacking_in(block)
+        yield from _lacking_in(block, layered)
 
 
-def _lacking_in(block: SubBlock) -> Iterator[str]:
+def _layered(block: SubBlock) -> bool:
+    """Tell whether LayerNorm stands anywhere in a sub-block."""
+    every = (node for top in (block.branch, *block.reads, *block.rule) for node in walk(top))
+    return any(isinstance(node, Normalise) and node.kind == "layer" for node in every)
+
+
+def _lacking_in(block: SubBlock, layered: bool) -> Iterator[str]:
     for node in walk(block.branch):
         if isinstance(node, (Dropout, Truncate)):
             yield type(node).__name__.lower()
         if isinstance(node, Attend):
             yield from _lacking_of(node)
-        if isinstance(node, Normalise) and node.kind == "layer":
-            yield "LayerNorm within a branch"
-        if isinstance(node, Activate) and any(_centred(block, part) for part in _own(node.of)):
-            yield "an activation of what LayerNorm returns"
-    outer = [node for rule in block.rule for node in walk(rule)]
-    inner = [node for read in block.reads for top in children(read) for node in walk(top)]
-    if any(isinstance(node, Normalise) and node.kind == "layer" for node in (*outer, *inner)):
-        yield "LayerNorm but of what a branch reads"
+        if (
+            layered
+            and isinstance(node, (Activate, Product))
+            and any(map(_has_mean, children(node)))
+        ):
+            yield "an activation or product of what has the mean that LayerNorm takes away"
+
+
+def _has_mean(u: Vector) -> bool:
+    """Tell whether a vector's own coordinates are, outside of matrices, reads or norms."""
+    if isinstance(u, Linear):
+        return False
+    return isinstance(u, (Read, Normalise)) or any(map(_has_mean, children(u)))
 
 
 def _lacking_of(node: Attend) -> Iterator[str]:

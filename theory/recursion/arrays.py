@@ -10,7 +10,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from sigprop.language.activation import Activation
-from sigprop.language.expression import Attend, Linear, Read, TokenTable, Vector
+from sigprop.language.expression import (
+    Attend,
+    Linear,
+    Normalise,
+    Read,
+    TokenTable,
+    Vector,
+)
 from sigprop.language.nodes import Experts, Sampled
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.theory.attention import expectation
@@ -115,13 +122,11 @@ class ArrayEnvironment(NumericEnvironment):
         other = None if i == j else self.unit.earlier[node.weight]
         return self.unit.averaged(node.of, other, value, self)
 
-    def mean_square(self, of: Vector, i: str) -> Any:
-        value = self.variance(of, i)
+    def mean_square(self, norm: Normalise, i: str) -> Any:
+        value = self.variance(norm.of, i)
         if self.unit is None or i == "b":  # a partner's own was kept as it was seen
             return value
-        t = self.unit.weight(of, self)
-        square = jnp.mean(self.unit.value(of, self) ** 2, axis=0, keepdims=True)
-        return (1 - t) * value + t * square
+        return self.unit.mean_square(norm, value, self)
 
     def dual(
         self, activation: Activation, order: int, left: Any, cross: Any, right: Any, gap: Any = None

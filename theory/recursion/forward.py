@@ -3,6 +3,7 @@ from the calculus."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +14,11 @@ from jaxtyping import Float
 
 from sigprop.description.checks import BAND
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Normalise, Read
+from sigprop.language.expression import Read
 from sigprop.language.nodes import Experts, Modulate
 from sigprop.language.scalar import evaluate
 from sigprop.theory.calculus.environment import Resolution
-from sigprop.theory.calculus.linear import WRITE, Coefficients, Form, overlap
+from sigprop.theory.calculus.linear import ONES, WRITE, Coefficients, Form, overlap
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.gaussian.gap_rules import gap as gap_of
@@ -63,8 +64,15 @@ def numeric_form(
         maximum=jnp.maximum,
         modulate=lambda node: x[node.weight] if node.weight in x else modulator(node, x)[0],
         within=lambda fraction: within(bands, evaluate(fraction, x["numbers"])),
-        mean=x["means"].__getitem__ if "means" in x else None,
+        mean=functools.partial(_mean, x) if "means" in x else None,
     )
+
+
+def _mean(x: Any, leaf: int) -> Float[Array, "K T"]:
+    """Return a leaf's mean over coordinates, where a unit is traced."""
+    if leaf == ONES:
+        return jnp.ones_like(x["means"][0])
+    return x["mean_write"][None] if leaf == WRITE else x["means"][leaf]
 
 
 def within(bands: Float[Array, " K"], fraction: Any) -> Float[Array, "K 1"]:
@@ -111,6 +119,13 @@ class ForwardKind:
         shape = gram.shape[2], gram.shape[3]
         return jnp.stack([dense(c, lanes, shape) for c, _ in reads]), jnp.concatenate(logs)
 
+    def shift(self, x: Any, gram: Grams, log: Log) -> Float[Array, "R T"]:
+        """Coefficients of r_a on 1, where a unit is traced: what LayerNorm takes away of a mean."""
+        form = self._form(x, gram, log)
+        shifts = [form(read)[0].get(ONES, 0.0) for read in self.block.reads]
+        shifts += [0.0] * (self.reads - len(shifts))
+        return jnp.concatenate([jnp.broadcast_to(shift, log.shape) for shift in shifts])
+
     def write(
         self,
         x: Any,
@@ -119,7 +134,6 @@ class ForwardKind:
         partners: Partners | None,
     ) -> Written:
         """Gamma_aa and Gamma_ab of f = branch(r)."""
-        own, partners = self._centred(x.get("tracing"), own, partners)
         branch, env = self.block.branch, self._environment(x, own, log, partners)
         self._note(env, x)
         if partners is not None:
@@ -150,31 +164,8 @@ class ForwardKind:
         tracing: unit.Tracing | None = x.get("tracing")
         if tracing is None:
             return None
-        left = 1 - tracing.t * self._layer_normed()
-        env.unit = unit.Unit(tracing.t, left[:, None] * tracing.reads, tracing.earlier)
+        env.unit = unit.Unit(tracing.t, tracing.reads, tracing.earlier)
         return unit.draw(env, self.block.branch, tracing)
-
-    def _layer_normed(self) -> Float[Array, " R"]:
-        """Return 1 for reads whose mean over coordinates a norm takes away, else 0."""
-        layer = [isinstance(read, Normalise) and read.kind == "layer" for read in self.block.reads]
-        return jnp.array([*layer, *[False] * (self.reads - len(layer))], dtype=jnp.float64)
-
-    def _centred(
-        self, tracing: unit.Tracing | None, own: Any, partners: Partners | None
-    ) -> tuple[Any, Partners | None]:
-        """Second moments of what the other units read, where a unit is traced: a norm takes the
-        mean of all away, the unit's part of it from the others too."""
-        if tracing is None:
-            return own, partners
-        mean = tracing.t * self._layer_normed()[:, None] * tracing.reads
-        own = own + jnp.einsum("rt,qs->rqts", mean, mean)
-        if partners is None:
-            return own, None
-        assert tracing.earlier_reads is not None  # steps share weights
-        earlier = tracing.t * self._layer_normed()[None, :, None] * tracing.earlier_reads
-        return own, partners._replace(
-            reads=partners.reads + jnp.einsum("rt,uqs->urqts", mean, earlier)
-        )
 
     def _environment(
         self, x: Any, own: Any, log: Any, partners: Partners | None
@@ -225,8 +216,10 @@ class ForwardKind:
         """M, B and the common log of the next lanes (the stem's lane, if there is one, stays),
         lane 0's gain, and of modulators."""
         cross, own = cross[0], own[0, 0]
-        transition, into, common, gain = self._rule(x, gram, log, cross, own, write_log)
+        transition, into, shift, common, gain = self._rule(x, gram, log, cross, own, write_log)
         facts = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
+        if "means" in x:
+            facts["shift"] = shift[None]
         for node in self.block.modulators.values():
             m, slope = modulator(node, x)
 
@@ -244,13 +237,13 @@ class ForwardKind:
         """Return <u, u> [1, T] of lane 0's u = M S + B w."""
         lane = dict(zip([*range(gram.shape[0]), WRITE], [*transition[0], into[0]], strict=True))
         return jnp.einsum(
-            "k,kt->t", self.bands, overlap(lane, lane, self._entry(gram, cross, own))
+            "k,kt->t", self.bands, overlap(lane, lane, self._entry({}, gram, cross, own))
         )[None]
 
     def _rule(
         self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
-    ) -> tuple[Any, Any, Any, Any]:
-        """M, B, the common log and lane 0's gain."""
+    ) -> tuple[Any, Any, Any, Any, Any]:
+        """M, B, coefficients on 1, the common log and lane 0's gain."""
         lanes, shape = list(range(gram.shape[0])), (gram.shape[2], gram.shape[3])
         form = self._form(x, gram, log, cross, own, write_log)
         results = [form(expression) for expression in self.block.rule]
@@ -268,15 +261,18 @@ class ForwardKind:
         return (
             jnp.stack([dense(c, lanes, shape) for c in scaled]),
             jnp.concatenate([dense(c, [WRITE], shape) for c in scaled]),
+            jnp.concatenate([dense(c, [ONES], shape) for c in scaled]),
             common,
             gain,
         )
 
     @staticmethod
-    def _entry(gram: Any, cross: Any, own: Any) -> Callable[[int, int], Any]:
+    def _entry(x: Any, gram: Any, cross: Any, own: Any) -> Callable[[int, int], Any]:
         """(i, j) -> <leaf_i, leaf_j> [K, T]."""
 
         def entry(i: int, j: int) -> Any:
+            if ONES in (i, j):
+                return _mean(x, max(i, j))
             if i == WRITE and j == WRITE:
                 return jnp.broadcast_to(jnp.diagonal(own)[None], (gram.shape[2], gram.shape[3]))
             block = cross[max(i, j)] if WRITE in (i, j) else gram[i, j]
@@ -290,7 +286,7 @@ class ForwardKind:
         """Return the form of a state's lanes, and of its write where one is given."""
         return numeric_form(
             x,
-            self._entry(gram, cross, own),
+            self._entry(x, gram, cross, own),
             lambda leaf: write_log if leaf == WRITE else log,
             self.structure.stem_lane,
             self.bands,

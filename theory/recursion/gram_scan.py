@@ -151,14 +151,8 @@ def gram_scan(
     """
     scan = _Scan(kinds, tables, columns, bands, coupled, draws, gaps, tracer)
     rows = jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0)
-    first = Carry(
-        start,
-        start_log,
-        rows,
-        _kept(scan, start, summary),
-        None if gaps is None else gaps.gap,
-        None if tracer is None else tracer.start,
-    )
+    kept, gap = _kept(scan, start, summary), None if gaps is None else gaps.gap
+    first = Carry(start, start_log, rows, kept, gap, None if tracer is None else tracer.lanes)
     return jax.lax.scan(functools.partial(_step, scan), first, tables)[1]
 
 
@@ -189,7 +183,7 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     p, kinds = x["step"], scan.kinds
     averages, tracer = carry.gram, scan.tracer
     if tracer is not None:
-        averages, x = tracer.averaged(averages, carry.lanes), x | {"means": tracer.t * carry.lanes}
+        averages, x = tracer.averaged(averages, carry.lanes), x | tracer.means(carry.lanes)
     rho, read_log = _switch(kinds, x, "read", averages, carry.log)
     own = _contract(rho, rho, carry.gram, scan.bands)
     numbers = scan.tables["numbers"]
@@ -197,7 +191,8 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     scores, factor = _scores(carry, x, own[0, 0], read_log[0], partners, scan.draws)
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
-        x = x | {"tracing": tracer.step(carry.tables, x, carry.lanes, rho)}
+        coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
+        x = x | {"tracing": tracer.step(carry.tables, x, carry.lanes, coefficients)}
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
     reads = {"reads": rho, "logs": read_log}
@@ -224,9 +219,11 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     averages = carry.gram, cross, written.own
     if tracer is not None and traced is not None:
         averages = tracer.averaged_writes(carry.lanes, *averages, traced)
-    m, b, log, facts = _switch(kinds, x, "rule", averages[0], carry.log, *averages[1:], written.log)
-    m, b, log = moderate(m, b, log)
-    m, b, log, gram = normalised(m, b, log, next_gram(m, b, carry.gram, cross, written.own))
+        x = x | {"mean_write": tracer.mean_write(traced)}
+    ruled = _switch(kinds, x, "rule", averages[0], carry.log, *averages[1:], written.log)
+    m, b, before, facts = ruled
+    m, b, moderated = moderate(m, b, before)
+    m, b, log, gram = normalised(m, b, moderated, next_gram(m, b, carry.gram, cross, written.own))
     gap = None
     if scan.gaps is not None:
         alone = (carry.gram[0, 0, 0], carry.gap), (written.own[0, 0], written.gap[0])
@@ -236,10 +233,9 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     rows = jnp.where(here, gram[None], rows)
     lanes, seen, seen_rows = None, gram, rows
     if tracer is not None and traced is not None:
-        lanes = next_lanes(m, b, carry.lanes, traced)
-        tables = tables | {"lanes": tables["lanes"].at[p + 1].set(lanes)}
-        seen = tracer.averaged(gram, lanes)
-        seen_rows = tracer.averaged_rows(tables, p, rows, lanes, scan.columns)
+        shift = facts.pop("shift")[0] * jnp.exp(before - log)[None]
+        lanes, tables = next_lanes(m, b, shift, carry.lanes, traced, tables, p)
+        seen, seen_rows = tracer.seen(tables, p, (gram, rows), lanes, scan.columns)
     return Carry(gram, log, rows, tables, gap, lanes), {
         "gram": seen,
         "log": log[0],

@@ -130,7 +130,7 @@ def forward_pass(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
     if tracer is not None:
-        start = tracer.averaged(start, tracer.start)
+        start = tracer.averaged(start, tracer.lanes)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])

@@ -15,7 +15,7 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 
 
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
-    """(activation, argument): its features; (None, argument of a norm): its variance; (Attend,
+    """(activation, argument): its features; (norm, its argument): its variance; (Attend,
     query, key, or what a function without a rule is fed): its own Gram; ('kept', an attention
     node): which keys are seen; ('routed', a mixture of experts): what its router chose."""
     facts: dict[tuple[Any, Vector], None] = {}
@@ -24,7 +24,7 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
             case Activate(activation, of):
                 facts[activation, of] = None
             case Normalise(of):
-                facts[None, of] = None
+                facts[node, of] = None
             case Attend(query, key):
                 facts[Attend, query] = facts[Attend, key] = None
                 if node.kept_by:
@@ -34,6 +34,10 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
             case Experts():
                 facts["routed", node] = None
     return list(facts)
+
+
+def _is_norm(kind: Any) -> bool:
+    return isinstance(kind, Normalise)
 
 
 def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
@@ -46,7 +50,7 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
             return env.shares(of, i)  # pyright: ignore[reportArgumentType]
         if kind is Attend:
             return env.block(inner(of, i, of, i, env), i, i)
-        return env.mean_square(of, i) if kind is None else env.features(kind, of, i)
+        return env.mean_square(kind, i) if _is_norm(kind) else env.features(kind, of, i)
 
     return tuple(fact(kind, of) for kind, of in _facts(branch))
 
@@ -68,7 +72,9 @@ def activations(branch: Vector) -> list[Activation]:
 def recall(env: ArrayEnvironment, branch: Vector, summary: Any, i: str) -> None:
     """Give the environment what ``summarise`` found at that place."""
     for (kind, of), fact in zip(_facts(branch), summary, strict=True):
-        if kind is Attend:
+        if _is_norm(kind):
+            env.values[None, of, i] = fact
+        elif kind is Attend:
             # [B, T, T]; a step's own comes without B
             env.memo[of, i, of, i] = fact if fact.ndim == 3 else fact[None]
         else:

@@ -294,7 +294,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "gradients": (A.looped_mlp, {"quantities": ["gradient_variance"]}, "no form yet"),
     "several widths": (A.variable_width, {}, "several widths"),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
-    "LayerNorm after a sum": (A.deepnorm, {}, "LayerNorm"),
+    "an activation of what LayerNorm returns": (
+        lambda: network("gelu", matrices=1, norm="layer"),
+        {},
+        "LayerNorm",
+    ),
     "dropout": (lambda: A.transformer(dropout=0.1), {}, "dropout"),
     "width": (A.mlp, {"width": 0}, "width=0"),
     "units": (A.mlp, {"units": 100}, "units=100"),

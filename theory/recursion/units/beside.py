@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from sigprop.theory.recursion.advance import Grams, Into, Transition
-from sigprop.theory.recursion.units.unit import Traced, Tracing
-
-Lanes = Float[Any, "m K T"]
+from sigprop.theory.recursion.units.unit import Given, Reads, Traced, Tracing
 
 
 class Draws(NamedTuple):
@@ -23,6 +21,13 @@ class Draws(NamedTuple):
     given: dict[str, Any]
 
 
+class Lanes(NamedTuple):
+    """A unit's lanes [m, K, T], and the mean of the others' (what LayerNorm took away)."""
+
+    unit: Any
+    others: Any
+
+
 class Tracer(NamedTuple):
     """A unit that is traced beside a recursion of one band (``unit``). t: its weight; start [m, K,
     T]: its lanes at the first step; normals {matrix or bias: [P, C, T]}; given {matrix or bias:
@@ -33,66 +38,106 @@ class Tracer(NamedTuple):
     normals: dict[str, Any]
     given: dict[str, Any]
 
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes at the first step."""
+        return Lanes(self.start, jnp.zeros_like(self.start))
+
     def kept(self, steps: int, coupled: bool) -> dict[str, Any]:
         """Return zeros of what later steps look up of the unit at earlier ones."""
-        lanes = jnp.zeros((steps + 1, *self.start.shape), dtype=jnp.float64)
+        zeros = jnp.zeros((steps + 1, *self.start.shape), dtype=jnp.float64)
         tokens = self.start.shape[-1]
         factor = jnp.zeros((steps, tokens, steps, tokens), dtype=jnp.float64)
+        given = {name: Given(table, table[:, 0]) for name, table in self.given.items()}
         return {
-            "lanes": lanes.at[0].set(self.start),
-            "given": self.given if coupled else {},
+            "lanes": Lanes(zeros.at[0].set(self.start), zeros),
+            "given": given if coupled else {},
             "factors": dict.fromkeys(self.normals if coupled else (), factor),
         }
 
-    def averaged(self, gram: Grams, lanes: Any) -> Grams:
-        """Return the state's Gram as a network averages it, the unit among all."""
-        return (1 - self.t) * gram + self.t * jnp.einsum("ikt,jks->ijkts", lanes, lanes)
+    def means(self, lanes: Lanes) -> dict[str, Any]:
+        """Return the lanes' means over all coordinates, the unit's among them."""
+        return {"means": (1 - self.t) * lanes.others + self.t * lanes.unit}
 
-    def averaged_rows(
-        self, kept: dict[str, Any], p: Any, rows: Any, lanes: Any, columns: Int[Any, " C"]
-    ) -> Any:
-        """Return <S_p+1, S_c> of tracked boundaries, likewise."""
-        unit = jnp.einsum("ikt,cjks->cijkts", lanes, kept["lanes"][columns])
+    def averaged(self, gram: Grams, lanes: Lanes) -> Grams:
+        """Return the state's Gram as a network averages it, the unit among all."""
+        unit, others = (jnp.einsum("ikt,jks->ijkts", x, x) for x in lanes)
+        return (1 - self.t) * (gram + others) + self.t * unit
+
+    def seen(
+        self,
+        kept: dict[str, Any],
+        p: Any,
+        grams: tuple[Any, Any],
+        lanes: Lanes,
+        columns: Int[Any, " C"],
+    ) -> tuple[Any, Any]:
+        """Return <S_p+1, S_p+1> and <S_p+1, S_c> of tracked boundaries, likewise."""
+        gram, rows = grams
+        unit, others = (
+            jnp.einsum("ikt,cjks->cijkts", now, table[columns])
+            for now, table in zip(lanes, kept["lanes"], strict=True)
+        )
         reached = (columns <= p + 1)[:, None, None, None, None, None]
-        return jnp.where(reached, (1 - self.t) * rows + self.t * unit, rows)
+        mixed = (1 - self.t) * (rows + others) + self.t * unit
+        return self.averaged(gram, lanes), jnp.where(reached, mixed, rows)
 
     def averaged_writes(
-        self, lanes: Any, gram: Grams, cross: Any, own: Any, traced: Traced
+        self, lanes: Lanes, gram: Grams, cross: Any, own: Any, traced: Traced
     ) -> tuple[Any, Any, Any]:
         """Return <S, S>, <w, S> [1, m, K, T, T] and <w, w> [1, 1, T, T], likewise."""
-        write, t = traced.write, self.t
-        with_states = jnp.einsum("t,iks->ikts", write, lanes)[None]
-        with_itself = (write[:, None] * write[None, :])[None, None]
+        t, writes = self.t, (traced.write, traced.mean)
+        of_unit, of_others = (
+            (jnp.einsum("t,iks->ikts", w, s)[None], (w[:, None] * w[None, :])[None, None])
+            for w, s in zip(writes, lanes, strict=True)
+        )
         return (
             self.averaged(gram, lanes),
-            (1 - t) * cross + t * with_states,
-            (1 - t) * own + t * with_itself,
+            (1 - t) * (cross + of_others[0]) + t * of_unit[0],
+            (1 - t) * (own + of_others[1]) + t * of_unit[1],
         )
 
-    def step(self, kept: dict[str, Any], x: Any, lanes: Any, rho: Any) -> Tracing:
-        """Return what a step is given of the unit."""
-        q = jnp.minimum(x["partners"], kept["lanes"].shape[0] - 2)
-        earlier = None
-        if kept["given"]:  # steps share weights, so reads are kept
-            earlier = jnp.einsum("urikt,uikt->urt", kept["reads"][q], kept["lanes"][q])
+    def step(self, kept: dict[str, Any], x: Any, lanes: Lanes, read: tuple[Any, Any]) -> Tracing:
+        """Return what a step is given of the unit. read: coefficients of the reads on the lanes [R,
+        m, K, T], and on 1 [R, T]."""
+        q = jnp.minimum(x["partners"], kept["lanes"].unit.shape[0] - 2)
+        rho, shift = read
+        reads = Reads(*(jnp.einsum("rikt,ikt->rt", rho, part) + shift for part in lanes))
+        earlier = {
+            name: Given(*(table[q] for table in tables)) for name, tables in kept["given"].items()
+        }
         return Tracing(
-            self.t,
-            jnp.einsum("rikt,ikt->rt", rho, lanes),
-            self.normals,
-            x["step"],
-            x["partners"],
-            {name: table[q] for name, table in kept["given"].items()},
-            kept["factors"],
-            earlier,
+            self.t, reads, self.normals, x["step"], x["partners"], earlier, kept["factors"]
         )
 
+    def mean_write(self, traced: Traced) -> Any:
+        """Return the mean over all coordinates of a write [T]."""
+        return (1 - self.t) * traced.mean + self.t * traced.write
 
-def next_lanes(m: Transition, b: Into, lanes: Any, traced: Traced) -> Any:
-    """Return the unit's lanes after a step."""
-    return jnp.einsum("ijkt,jkt->ikt", m, lanes) + b[:, 0] * traced.write[None, None]
+
+def next_lanes(
+    m: Transition,
+    b: Into,
+    shift: Any,
+    lanes: Lanes,
+    traced: Traced,
+    tables: dict[str, Any],
+    p: Any,
+) -> tuple[Lanes, dict[str, Any]]:
+    """Return the unit's lanes after step p, with the others' mean, and the tables that hold them.
+    shift [m, K, T]: the rule's coefficients on 1."""
+    now = [
+        jnp.einsum("ijkt,jkt->ikt", m, part) + b[:, 0] * write[None, None] + shift
+        for part, write in zip(lanes, (traced.write, traced.mean), strict=True)
+    ]
+    every = [t.at[p + 1].set(part) for t, part in zip(tables["lanes"], now, strict=True)]
+    return Lanes(*now), tables | {"lanes": Lanes(*every)}
 
 
 def remembered(kept: dict[str, Any], p: Any, traced: Traced) -> dict[str, Any]:
     """Return what later steps look up, with this step's entries."""
-    given = {name: table.at[p].set(traced.given[name]) for name, table in kept["given"].items()}
+    given = {
+        name: Given(*(t.at[p].set(v) for t, v in zip(tables, traced.given[name], strict=True)))
+        for name, tables in kept["given"].items()
+    }
     return {"given": given, "factors": traced.factors}

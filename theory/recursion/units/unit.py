@@ -50,16 +50,31 @@ from sigprop.theory.gaussian import field
 Drawn = Linear | Bias
 
 
+class Reads(NamedTuple):
+    """What a unit reads, and the mean of what the others read [R, T]: 0 but for what LayerNorm took
+    away of the unit."""
+
+    unit: Any
+    others: Any
+
+
+class Given(NamedTuple):
+    """What a unit gives to a matrix [*U, C, T], and the mean of what the others give [*U, T]."""
+
+    unit: Any
+    others: Any
+
+
 @dataclass
 class Unit:
-    """A unit at one step. t: its weight; reads: what it reads [R, T]; earlier: {matrix: what its
-    partners' units gave to it [U, C, T]}; outputs: {matrix or bias: its output [C, T]}, as they are
+    """A unit at one step. t: its weight; reads: what it reads; earlier: {matrix: what its partners'
+    units gave to it [U, C, T]}; outputs: {matrix or bias: its output [C, T]}, as they are
     drawn. C: coordinates of the unit, 1, or where it is a head those of a head. All as mantissas of
     the scales that ``log_scale`` says."""
 
     t: Any
-    reads: Float[Array, "R T"]
-    earlier: dict[str, Any]
+    reads: Reads
+    earlier: dict[str, Given]
     outputs: dict[str, Any] = fresh(default_factory=dict)
     values: dict[Vector, Any] = fresh(default_factory=dict)
 
@@ -72,7 +87,7 @@ class Unit:
     def _value(self, u: Vector, env: Environment) -> Any:
         match u:
             case Read(index):
-                return self.reads[index][None]
+                return self.reads.unit[index][None]
             case Linear(weight=name) | Bias(weight=name):
                 return self.outputs[name]
             case Scale(factor, of) | Gate(factor, of):
@@ -88,7 +103,9 @@ class Unit:
             case Product(left, right):
                 return self.value(left, env) * self.value(right, env)
             case Normalise(of=of):
-                return self.value(of, env) / norm(u, "a", env)
+                value = self.value(of, env)
+                value = value - self.average(of, env) if u.kind == "layer" else value
+                return value / norm(u, "a", env)
             case Mix(table, of, turned):
                 return self._mixed(env.matrix(table, "a", turned), of, u, env)
             case Attend(value=of):
@@ -123,9 +140,41 @@ class Unit:
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         """Mix an inner product of u with what partners' units have in its place (None: with
         itself), which a network sees as an average over coordinates, with the unit's."""
-        mine = self.value(u, env)
-        other, t = mine[None] if other is None else other, self.weight(u, env)
-        return (1 - t) * value + t * jnp.einsum("ct,ucs->uts", mine, other) / mine.shape[0]
+        mine, mean, t = self.value(u, env), self.mean(u, env), self.weight(u, env)
+        unit, others = Given(mine[None], mean) if other is None else other
+        value = value + mean[:, :, None] * others[:, None, :]
+        return (1 - t) * value + t * jnp.einsum("ct,ucs->uts", mine, unit) / mine.shape[0]
+
+    def mean_square(self, node: Normalise, value: Any, env: Environment) -> Float[Array, "1 T"]:
+        """Mix a variance with the unit's, as a norm sees it: of LayerNorm about the mean."""
+        of, t = node.of, self.weight(node.of, env)
+        mean = self.mean(of, env)
+        own = jnp.mean(self.value(of, env) ** 2, axis=0, keepdims=True)
+        square = (1 - t) * (value + mean**2) + t * own
+        return square - self.average(of, env) ** 2 if node.kind == "layer" else square
+
+    def average(self, u: Vector, env: Environment) -> Float[Array, "1 T"]:
+        """Return the mean over all coordinates of u, the unit's among them."""
+        own, t = jnp.mean(self.value(u, env), axis=0, keepdims=True), self.weight(u, env)
+        return (1 - t) * self.mean(u, env) + t * own
+
+    def mean(self, u: Vector, env: Environment) -> Float[Array, "1 T"]:
+        """Return the mean of the other units' values: what LayerNorm took away of the unit."""
+        match u:
+            case Read(index):
+                return self.reads.others[index][None]
+            case Scale(factor, of) | Gate(factor, of):
+                return env.per_token(factor, "a") * self.mean(of, env)
+            case Rescale(factor, of):
+                return env.table(factor, "a") * self.mean(of, env)
+            case Sum(terms):
+                parts = [self.mean(term, env) * shift(term, u, "a", env) for term in terms]
+                return jnp.sum(jnp.stack(parts), axis=0)
+            case Normalise(of=of):
+                mean = self.mean(of, env)
+                mean = mean - self.average(of, env) if u.kind == "layer" else mean
+                return mean / norm(u, "a", env)
+        return jnp.zeros_like(self.reads.others[:1])
 
     def weight(self, u: Vector, env: Environment) -> Any:
         """Return the unit's weight among those that u has: coordinates, or heads of several."""
@@ -173,34 +222,37 @@ def drawn(branch: Vector) -> list[Drawn]:
 
 
 class Tracing(NamedTuple):
-    """What a step is given of the unit that is traced. t: its weight; reads [R, T]; normals {matrix
+    """What a step is given of the unit that is traced. t: its weight; reads; normals {matrix
     or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
-    weight, and earlier_reads [U, R, T]; factors {matrix or bias: L [P, T, P, T]}, empty where none
+    weight; factors {matrix or bias: L [P, T, P, T]}, empty where none
     does."""
 
     t: Any
-    reads: Any
+    reads: Reads
     normals: dict[str, Any]
     step: Any
     partners: Any
-    earlier: dict[str, Any]
+    earlier: dict[str, Given]
     factors: dict[str, Any]
-    earlier_reads: Any
 
 
 class Traced(NamedTuple):
     """What a step leaves of the unit. write [T]: the branch's output; given {matrix: its input
-    [C, T]}; factors: with this step's rows."""
+    [C, T]}; factors: with this step's rows; mean [T]: of the other units' writes."""
 
     write: Any
-    given: dict[str, Any]
+    given: dict[str, Given]
     factors: dict[str, Any]
+    mean: Any
 
 
 def draw(env: Any, branch: Vector, tracing: Tracing) -> Traced:
     """Draw the outputs of a branch's matrices at the unit of ``env``."""
-    unit, like = env.unit, tracing.reads[0]
-    given = {name: jnp.zeros_like(earlier[0]) for name, earlier in tracing.earlier.items()}
+    unit, like = env.unit, tracing.reads.unit[0]
+    given = {
+        name: Given(*(jnp.zeros_like(part[0]) for part in earlier))
+        for name, earlier in tracing.earlier.items()
+    }
     factors = dict(tracing.factors)
     for node in drawn(branch):
         own = env.block(inner(node, "a", node, "a", env), "a", "a")[0]
@@ -215,6 +267,6 @@ def draw(env: Any, branch: Vector, tracing: Tracing) -> Traced:
         if factor is not None:
             factors[node.weight] = factor
         if isinstance(node, Linear) and node.weight in given:
-            given[node.weight] = unit.value(node.of, env)
+            given[node.weight] = Given(unit.value(node.of, env), unit.mean(node.of, env)[0])
     write = jnp.broadcast_to(unit.value(branch, env)[0], like.shape)
-    return Traced(write, given, factors)
+    return Traced(write, given, factors, unit.mean(branch, env)[0])
