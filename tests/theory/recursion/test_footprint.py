@@ -55,7 +55,7 @@ def compiled_bytes(arch: Architecture, reach: int) -> int:
     tables, boundaries, _ = scan_tables(arch, program, (0,))
     points = tuple(head_draws(law, arch.tokens, 0) for law in program.structure.heads)
     with jax.enable_x64(True):
-        fineness = Fineness(np.int64(128), np.float64(0.0), np.float64(1.0))
+        fineness = Fineness.of(128)
         stem = (arch.stem_parts, begin(arch.stem_parts))
         given = (
             fineness,
