@@ -4,10 +4,12 @@ tolerance of the wide limit, row by row, from predicted shift and scatter."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.simulations.measure import measure
 from sigprop.simulations.network.weights import least_width
@@ -16,7 +18,7 @@ from sigprop.theory.fluctuations.fluctuations import fluctuations
 
 INSIDE = 1.96  # standard deviations, of 95 % of networks
 MOST = 2**20
-KEYS = ("quantity", "application", "application_2", "token", "token_2")
+KEYS = tuple(key.name for key in fields(Row))
 
 
 def wide_enough(
@@ -52,7 +54,7 @@ def wide_enough(
         worst = max(rows, key=lambda row, name=name: row[name])
         width = max(step, math.ceil(worst[name] / step) * step)
         notes[name] = width
-        remarks.append(f"{name} {width}: {_place(worst)} decides")
+        remarks.append(f"{name} {width}: {_key(worst)} decides")
         if check:
             remarks.append(_checked(arch, worst, width, check))
     return Table(
@@ -74,19 +76,18 @@ def _row(row: dict[str, Any], tolerance: float) -> dict[str, Any]:
     }
 
 
-def _place(row: dict[str, Any]) -> str:
-    """Name a row."""
-    at = ", ".join(f"{name}={row[name]}" for name in KEYS[1:] if name in row)
-    return f"{row['quantity']} at {at}"
+def _key(row: Mapping[str, Any]) -> Row:
+    """Return what a row of a table is about."""
+    return Row(**{name: row[name] for name in KEYS if name in row})
 
 
 def _checked(arch: Architecture, row: dict[str, Any], width: int, networks: int) -> str:
     """Measure a row at a width; returns what is predicted beside it, over the row's scale."""
-    at = sorted({row[name] for name in KEYS[1:3] if name in row})
+    at = sorted({row[name] for name in ("application", "application_2") if name in row})
     table = measure(
         arch, width=width, samples=networks, quantities=[row["quantity"]], applications=at
     )
-    (found,) = (m for m in table if all(m.get(name) == row.get(name) for name in KEYS))
+    (found,) = (other for other in table if _key(other) == _key(row))
     scale, se = row["scale"], found["se"]
     off, sd = (found["value"] - row["value"]) / scale, se * math.sqrt(networks) / scale
     return (

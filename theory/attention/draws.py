@@ -150,7 +150,7 @@ def head_draws(
     first = _first(scores, tokens)
     leading = min(first.size, LEADING)
     runs = 2 ** math.ceil(math.log2(law.kinds))  # of the sequence, one for each kind
-    sobol = _sobol(runs * count // 2, leading + 2 * law.buckets, seed)
+    sobol = sobol_normals(runs * count // 2, leading + 2 * law.buckets, seed)
     normal = _normals(shape, seed, first, sobol[:, :leading])
     if scores.triangular(tokens) and not scores.uniform:
         normal[:, :, 0] = np.tril(normal[:, :, 0], -1) + _chi(normal[:, :, 0], scores.head_dim)
@@ -183,7 +183,7 @@ def _first(scores: Scores, tokens: int) -> Bool[np.ndarray, "both sides most"]:
     return first
 
 
-def _sobol(count: int, dimensions: int, seed: int) -> Float[np.ndarray, "K dimensions"]:
+def sobol_normals(count: int, dimensions: int, seed: int) -> Float[np.ndarray, "K dimensions"]:
     """Scrambled Sobol points as standard normals."""
     from scipy.special import ndtri
     from scipy.stats import qmc  # half a second: only where a head is sampled

@@ -77,11 +77,11 @@ class Form:
             case Normalise(of):
                 form, log = self(of)
                 norm = self.norm(expression)
-                if expression.kind == "layer" and self.mean is not None:
-                    form = {**form, ONES: form.get(ONES, 0) - self.average(form)}
+                form = self._centred(form) if expression.kind == "layer" else form
                 return {leaf: over(c, norm) for leaf, c in form.items()}, 0 * log
             case Centre(of):
-                return self(of)
+                form, log = self(of)
+                return self._centred(form), log
             case Modulate(of=of):
                 form, log = self(of)
                 return {leaf: self.modulate(expression) * c for leaf, c in form.items()}, log
@@ -102,6 +102,12 @@ class Form:
         if u.kind == "layer" and self.mean is not None:
             square = square - self.average(self(u.of)[0]) ** 2
         return root_mean_square(self.tidy(square), self.number(u.epsilon), self(u.of)[1])
+
+    def _centred(self, form: Coefficients) -> Coefficients:
+        """A form less its mean over coordinates, where a unit is traced."""
+        if self.mean is None:
+            return form
+        return {**form, ONES: form.get(ONES, 0) - self.average(form)}
 
     def average(self, form: Coefficients) -> Any:
         """A form's mean over coordinates per token."""

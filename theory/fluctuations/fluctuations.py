@@ -18,12 +18,12 @@ from sigprop.tables.table import Table
 from sigprop.theory.calculus.independence import check_writes
 from sigprop.theory.fluctuations.forms import check, check_quantities, having_forms
 from sigprop.theory.fluctuations.units import STEP, traced
+from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
-from sigprop.theory.predictions.values import Scaled, Values
+from sigprop.theory.predictions.values import Values
 
 SETS = 8  # independent scrambles, whose scatter is the error
 UNITS = 2048  # of one set
-CONFIDENCE = 0.99
 LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
 ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_variance / (n value^2)"
 
@@ -67,6 +67,11 @@ def fluctuations(
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)
     base = predict(arch, asked, applications)
+    if lost := next((row for row in base if row["value"] is None), None):
+        raise InputError(
+            f"{lost['quantity']}: {lost['status']} at application {lost.get('application')}; "
+            f"accepted: parameters at which every row has a value"
+        )
     found = moments(arch, rows, units)
     table = [_row(row, found, k, width) for k, row in enumerate(base)]
     notes: dict[str, Any] = {} if width is None else {"width": width}
@@ -94,21 +99,14 @@ def _read(
 ) -> Float[np.ndarray, "N R"]:
     """Read rows off the kernels of every unit."""
     values = [Values(arch, each) for each in kernels]
-    return np.array([[_plain(each.value(row)) for row in rows] for each in values])
-
-
-def _plain(value: Scaled) -> float:
-    return value[0] * math.exp(min(value[1], 700.0))
+    return np.array([[unscaled(*each.value(row)) for row in rows] for each in values], dtype=float)
 
 
 def _interval(
     sets: Sequence[Float[np.ndarray, " R"]],
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     """Return the mean over sets, and half the width of its interval."""
-    from scipy.special import stdtrit
-
-    width = float(stdtrit(len(sets) - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(len(sets))
-    return np.mean(sets, axis=0), width * np.std(sets, axis=0, ddof=1)
+    return np.mean(sets, axis=0), half_width(len(sets)) * np.std(sets, axis=0, ddof=1)
 
 
 def _row(base: dict[str, Any], found: Moments, k: int, width: int | None) -> dict[str, Any]:

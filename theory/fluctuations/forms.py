@@ -20,7 +20,7 @@ from sigprop.language.expression import (
     Read,
     Vector,
 )
-from sigprop.language.nodes import Truncate
+from sigprop.language.nodes import Centre, Truncate
 from sigprop.language.traversal import children, group_of, walk
 
 FORMS = (
@@ -70,9 +70,12 @@ def _lacking(arch: Architecture) -> Iterator[str]:
 
 
 def _layered(block: SubBlock) -> bool:
-    """Tell whether LayerNorm stands anywhere in a sub-block."""
+    """Tell whether LayerNorm, or what takes means away as it does, stands in a sub-block."""
     every = (node for top in (block.branch, *block.reads, *block.rule) for node in walk(top))
-    return any(isinstance(node, Normalise) and node.kind == "layer" for node in every)
+    return any(
+        isinstance(node, Centre) or isinstance(node, Normalise) and node.kind == "layer"
+        for node in every
+    )
 
 
 def _lacking_in(block: SubBlock, layered: bool) -> Iterator[str]:
@@ -107,19 +110,3 @@ def _lacking_of(node: Attend) -> Iterator[str]:
         yield "biases on scores head by head"
     if group_of(node) > 1:
         yield "grouped queries"
-
-
-def _own(u: Vector) -> Iterator[Vector]:
-    """Walk a vector's nodes outside of matrices."""
-    yield u
-    if not isinstance(u, Linear):
-        for child in children(u):
-            yield from _own(child)
-
-
-def _centred(block: SubBlock, node: Vector) -> bool:
-    """Tell whether a node is a read that LayerNorm returns."""
-    if not isinstance(node, Read):
-        return False
-    read = block.reads[node.index]
-    return isinstance(read, Normalise) and read.kind == "layer"

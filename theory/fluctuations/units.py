@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
-from sigprop.theory.attention.draws import Amount, head_draws
+from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.running import run_units
 from sigprop.theory.gaussian.begin import begin
@@ -95,15 +95,13 @@ def points(count: int, dimensions: int, seed: int) -> Float[np.ndarray, "N dimen
     """Return scrambled Sobol points as normals, with their negatives (plain normals, where that is
     too many dimensions); where they are many more than dimensions, their second moments are set to
     1."""
-    from scipy.special import ndtri
     from scipy.stats import qmc
 
     half = count // 2
     if dimensions > qmc.Sobol.MAXDIM:
         z = np.random.default_rng(seed).standard_normal((half, dimensions))
     else:
-        uniform = qmc.Sobol(dimensions, rng=np.random.default_rng(seed)).random(half)
-        z = ndtri(np.clip(uniform, 2.0**-53, 1 - 2.0**-53))
+        z = sobol_normals(half, dimensions, seed)
     if dimensions <= min(MOST_WHITENED, half // 8):
         z = np.linalg.solve(np.linalg.cholesky(z.T @ z / half), z.T).T
     return np.concatenate([z, -z])

@@ -193,13 +193,17 @@ def _set_means(
 
 def _sampling(by_set: Sequence[Sequence[Scaled]], values: Sequence[Scaled]) -> list[float | None]:
     """Return the half-width of the interval that independent sets give for their mean."""
-    from scipy.special import stdtrit  # a tenth of a second: only where heads are sampled
-
-    count = len(by_set)
-    width = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(count)
+    width = half_width(len(by_set))
     return [
         _spread([means[r] for means in by_set], log, width) for r, (_, log) in enumerate(values)
     ]
+
+
+def half_width(sets: int) -> float:
+    """Half the interval of the mean of independent sets, in standard deviations of one."""
+    from scipy.special import stdtrit  # a tenth of a second: only where something is sampled
+
+    return float(stdtrit(sets - 1, (1 + CONFIDENCE) / 2)) / math.sqrt(sets)
 
 
 def _reader(

@@ -28,7 +28,7 @@ class Region:
         self.graph, self.inputs, self.output, self.tokens = graph, (*inputs,), output, tokens
         self._axes = [_axis(node, tokens) for node in (*inputs, output)]
         self.nodes = self._between()
-        self.compared = self._described()
+        self.text = self._described()  # no ``compared``: a program that calls it is not kept
 
     @property
     def features(self) -> int:
@@ -55,10 +55,10 @@ class Region:
         return out.reshape(self.tokens, -1).double().numpy()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Region) and self.compared == other.compared
+        return isinstance(other, Region) and self.text == other.text
 
     def __hash__(self) -> int:
-        return hash(self.compared)
+        return hash(self.text)
 
     def _between(self) -> tuple[Any, ...]:
         """Every node that is computed, in order."""

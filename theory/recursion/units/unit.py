@@ -174,7 +174,14 @@ class Unit:
                 mean = self.mean(of, env)
                 mean = mean - self.average(of, env) if u.kind == "layer" else mean
                 return mean / norm(u, "a", env)
-        return jnp.zeros_like(self.reads.others[:1])
+            case Mix(table, of, turned):
+                even = self.mean(of, env) * shift(of, u, "a", env)
+                return jnp.einsum("ts,cs->ct", env.matrix(table, "a", turned)[0], even)
+            case Linear() | Bias() | Activate() | Product() | Attend(value=Linear()):
+                return jnp.zeros_like(self.reads.others[:1])
+            case Attend(value=Sum(terms)) if all(isinstance(t, (Linear, Bias)) for t in terms):
+                return jnp.zeros_like(self.reads.others[:1])
+        raise without_form(u)
 
     def weight(self, u: Vector, env: Environment) -> Any:
         """Return the unit's weight among those that u has: coordinates, or heads of several."""
