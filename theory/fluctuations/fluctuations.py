@@ -69,8 +69,8 @@ def fluctuations(
     base = predict(arch, asked, applications)
     if lost := next((row for row in base if row["value"] is None), None):
         raise InputError(
-            f"{lost['quantity']}: {lost['status']} at application {lost.get('application')}; "
-            f"accepted: parameters at which every row has a value"
+            f"{lost['quantity']}: no number that a float holds at application "
+            f"{lost.get('application')}; accepted: parameters at which every row has a value"
         )
     found = moments(arch, rows, units)
     table = [_row(row, found, k, width) for k, row in enumerate(base)]

@@ -300,6 +300,11 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         "LayerNorm",
     ),
     "dropout": (lambda: A.transformer(dropout=0.1), {}, "dropout"),
+    "beyond what a float holds": (
+        lambda: A.mlp(depth=600, c_w=9.0),
+        {"applications": [600]},
+        "no number that a float holds",
+    ),
     "width": (A.mlp, {"width": 0}, "width=0"),
     "units": (A.mlp, {"units": 100}, "units=100"),
 }
