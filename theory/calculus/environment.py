@@ -16,7 +16,6 @@ import numpy as np
 from sigprop.language.activation import Activation
 from sigprop.language.expression import (
     Attend,
-    Linear,
     Normalise,
     Read,
     TokenTable,
@@ -52,9 +51,9 @@ class Environment(ABC):
             self.values[key] = value()
         return self.values[key]
 
-    def averaged(self, node: Linear, i: str, j: str, value: Any) -> Any:
-        """<x_i, x_j> of a matrix's input x as the network sees it: an average over coordinates,
-        which in the wide limit is its mean, ``value``."""
+    def averaged(self, weight: str, of: Vector, i: str, j: str, value: Any) -> Any:
+        """<x_i, x_j> of x = ``of``, what a weight is given forward or backward, as the network sees
+        it: an average over coordinates, which in the wide limit is its mean, ``value``."""
         return value
 
     def mean_square(self, norm: Normalise, i: str) -> Any:

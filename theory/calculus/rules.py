@@ -197,7 +197,7 @@ def _linear(u: Linear, i: str, v: Linear, j: str, env: Environment) -> Any:
     whatever they are."""
     if u.weight != v.weight:
         return 0
-    seen = env.averaged(u, i, j, inner(u.of, i, v.of, j, env))
+    seen = env.averaged(u.weight, u.of, i, j, inner(u.of, i, v.of, j, env))
     return env.number(u.variance, i) * env.tied(u.weight, i, j) * seen
 
 
@@ -232,11 +232,8 @@ def _transposed(u: Transposed, i: str, v: Transposed, j: str, env: Environment) 
     g'."""
     if u.weight != v.weight:
         return 0
-    return (
-        env.number(u.variance * u.ratio, i)
-        * env.tied(u.weight, i, j)
-        * inner(u.of, i, v.of, j, env)
-    )
+    seen = env.averaged(u.weight, u.of, i, j, inner(u.of, i, v.of, j, env))
+    return env.number(u.variance * u.ratio, i) * env.tied(u.weight, i, j) * seen
 
 
 @rule(Activate, Activate)

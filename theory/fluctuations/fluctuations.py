@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import known, require_rows, select
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
@@ -21,6 +22,7 @@ from sigprop.theory.fluctuations.units import STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
 from sigprop.theory.predictions.values import Values
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
 
 SETS = 8  # independent scrambles, whose scatter is the error
 UNITS = 2048  # of one set
@@ -85,8 +87,10 @@ def moments(arch: Architecture, rows: Sequence[Row], units: int = UNITS) -> Mome
     0, over that unit (``recursion.unit``).
     """
     variances, shifts = [], []
+    back = any(QUANTITIES[row.quantity].backward for row in rows)
+    reach = GRADIENTS if back else FORWARD
     for seed in range(SETS):
-        more, less, (middle,) = traced(arch, units, seed)
+        more, less, (middle,) = traced(arch, units, seed, reach)
         at_0 = _read(arch, [middle], rows)[0]
         up, down = _read(arch, more, rows), _read(arch, less, rows)
         variances.append(np.mean(((up - down) / (2 * STEP)) ** 2, axis=0))

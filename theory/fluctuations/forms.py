@@ -30,6 +30,9 @@ FORMS = (
     "token_cosine",
     "state_cosine",
     "write_variance",
+    "gradient_variance",
+    "gradient_covariance",
+    "weight_gradient",
 )
 """Quantities that are read off Grams which a traced unit is a part of."""
 

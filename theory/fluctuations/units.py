@@ -1,4 +1,4 @@
-"""Units to trace: seeded quasi-random normals, and the forward kernels with each of them traced."""
+"""Units to trace: seeded quasi-random normals, and the kernels with each of them traced."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.structure import READOUT
+from sigprop.language.expression import Bias, Linear
+from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.running import run_units
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
+from sigprop.theory.recursion.passes import FORWARD
 from sigprop.theory.recursion.program import Program, shared_program
-from sigprop.theory.recursion.units.unit import coordinates
+from sigprop.theory.recursion.units.sizes import coordinates, inputs
 
 STEP = 1e-4
 """Weight of the unit: derivatives at 0 are differences of kernels at +STEP, -STEP and 0."""
@@ -23,15 +27,14 @@ HEADS = 128  # whose mean stands for all others where a head is traced
 MOST_WHITENED = 1024  # normals of a unit whose second moments are set to 1
 
 
-def traced(arch: Architecture, count: int, seed: int) -> tuple[list[Kernels], ...]:
-    """Return the forward kernels with each of ``count`` units traced at weight STEP, at -STEP, and
-    (one of them) at 0."""
+def traced(
+    arch: Architecture, count: int, seed: int, reach: int = FORWARD
+) -> tuple[list[Kernels], ...]:
+    """Return the kernels with each of ``count`` units traced at weight STEP, at -STEP, and (one of
+    them) at 0. reach: how far the passes go."""
     program = shared_program(arch)
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
-    stem, outputs = normals(arch, program, count, seed)
-    sizes = coordinates_of(arch)
-    shape = program.steps, arch.tokens
-    given = {name: np.zeros((shape[0], size, shape[1])) for name, (_, size) in sizes.items()}
+    draws = normals(arch, program, count, seed, reach)
     heads = tuple(
         head_draws(law, arch.tokens, seed, Amount(2 if program.coupled else 1)).first(HEADS)
         for law in program.structure.heads
@@ -43,14 +46,16 @@ def traced(arch: Architecture, count: int, seed: int) -> tuple[list[Kernels], ..
             run_units(
                 program.structure,
                 program.coupled,
-                (weights, stem[order], {k: table[order] for k, table in outputs.items()}),
-                given,
+                reach,
+                (weights, *jax.tree.map(lambda table: table[order], draws)),
+                blank(program, arch.tokens, reach),
                 Fineness.of(DEGREE),
                 heads,
                 tables,
                 begin(arch.stem_parts),
                 np.array(arch.bands),
                 boundaries,
+                arch.readout.gram(arch.tokens),
             )
         )
     every = [
@@ -61,34 +66,66 @@ def traced(arch: Architecture, count: int, seed: int) -> tuple[list[Kernels], ..
 
 
 def normals(
-    arch: Architecture, program: Program, count: int, seed: int
-) -> tuple[Float[np.ndarray, "N T"], dict[str, Float[np.ndarray, "N P C T"]]]:
-    """Draw what a unit is random through: its tokens in the stem, and its outputs of every matrix
-    and bias at every step that uses it (elsewhere 0)."""
-    tokens, sizes = arch.tokens, coordinates_of(arch)
+    arch: Architecture, program: Program, count: int, seed: int, reach: int
+) -> tuple[Any, ...]:
+    """Draw what a unit is random through, as ``beside.Draws`` has it: its tokens in the stem and in
+    the read-out, and its outputs of every matrix and bias, and of every matrix's transpose, at
+    every step that uses it (elsewhere 0). One after the other in the order in which they come, so
+    that Sobol's best points are the first's."""
+    tokens, kinds = arch.tokens, program.structure.blocks
+    forward: dict[str, int] = {}
+    back: dict[str, int] = {}
+    for block in kinds:
+        for u in walk(block.branch):
+            if isinstance(u, (Linear, Bias)):
+                forward[u.weight], of = coordinates(block.branch)[u.weight]
+                if isinstance(u, Linear):
+                    back[u.weight] = of
+    back = back if reach > FORWARD else {}
     used = {
         name: [p for p, kind in enumerate(program.kinds) if name in program.structure.weights[kind]]
-        for name in sizes
+        for name in forward
     }
-    vectors = 1 + sum(len(steps) * sizes[name][0] for name, steps in used.items())
-    every = points(count, tokens * vectors, seed).reshape(count, vectors, tokens)
-    tables, at = {}, 1
-    for name, steps in used.items():
-        each = sizes[name][0]
+    vectors = 1 + sum(len(used[name]) * each for name, each in forward.items())
+    later = reach - FORWARD and 1 + sum(len(used[name]) * each for name, each in back.items())
+    every = points(count, tokens * (vectors + later), seed).reshape(count, -1, tokens)
+    tables = _placed(every[:, 1:vectors], program, used, forward)
+    if not back:
+        return every[:, 0], np.zeros_like(every[:, 0]), tables, {}
+    return every[:, 0], every[:, vectors], tables, _placed(every[:, vectors + 1 :], program, used, back)
+
+
+def _placed(
+    every: np.ndarray, program: Program, used: dict[str, list[int]], sizes: dict[str, int]
+) -> dict[str, Float[np.ndarray, "N P C T"]]:
+    """Put normals [N, vectors, T] where they are used."""
+    tables, at, (count, _, tokens) = {}, 0, every.shape
+    for name, each in sizes.items():
+        steps = used[name]
         tables[name] = np.zeros((count, program.steps, each, tokens))
         own = every[:, at : at + len(steps) * each]
         tables[name][:, steps] = own.reshape(count, len(steps), each, tokens)
         at += len(steps) * each
-    return every[:, 0], tables
+    return tables
 
 
-def coordinates_of(arch: Architecture) -> dict[str, tuple[int, int]]:
-    """Return {matrix or bias: coordinates of a unit (of its output, of its input)}."""
-    return {
-        name: sizes
-        for block in arch.sub_blocks
-        for name, sizes in coordinates(block.branch).items()
-    }
+def blank(
+    program: Program, tokens: int, reach: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return zeros [P, C, T] of what a unit gives to every weight, forward and backward."""
+    blocks = program.structure.blocks
+    sizes = {READOUT: (1, 1)}
+    given = {READOUT: 1}
+    for block in blocks:
+        sizes |= (found := coordinates(block.branch))
+        given |= {name: found[name][1] for name in inputs(block.branch, False)}
+    later = {name: size for name, (size, _) in sizes.items()} if reach > FORWARD else {}
+    if reach == FORWARD:
+        del given[READOUT]
+    return tuple(  # pyright: ignore[reportReturnType]
+        {name: np.zeros((program.steps, size, tokens)) for name, size in each.items()}
+        for each in (given, later)
+    )
 
 
 def points(count: int, dimensions: int, seed: int) -> Float[np.ndarray, "N dimensions"]:

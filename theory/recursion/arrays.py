@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from sigprop.language.activation import Activation
 from sigprop.language.expression import (
     Attend,
-    Linear,
     Normalise,
     Read,
     TokenTable,
@@ -116,11 +115,11 @@ class ArrayEnvironment(NumericEnvironment):
     def traced(self) -> bool:
         return self.unit is not None
 
-    def averaged(self, node: Linear, i: str, j: str, value: Any) -> Any:
+    def averaged(self, weight: str, of: Vector, i: str, j: str, value: Any) -> Any:
         if self.unit is None:
             return value
-        other = None if i == j else self.unit.earlier[node.weight]
-        return self.unit.averaged(node.of, other, value, self)
+        other = None if i == j else self.unit.at_partners(weight, of)
+        return self.unit.averaged(of, other, value, self)
 
     def mean_square(self, norm: Normalise, i: str) -> Any:
         value = self.variance(norm.of, i)

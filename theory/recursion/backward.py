@@ -30,6 +30,8 @@ from sigprop.theory.recursion.forward import by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall
+from sigprop.theory.recursion.units.behind import Pulling, draw_back
+from sigprop.theory.recursion.units.drawing import Traced
 
 
 class BackwardKind:
@@ -53,6 +55,7 @@ class BackwardKind:
         the later steps."""
         env = self._environment(x, own, log, partners)
         turned = [self.gradient.by_read(k) for k in range(self.writes)]
+        traced = self._traced(env, x, turned)
         logs = [
             None if y is None else log_scale(y, "a", env) + x["forward_log"][k][None]
             for k, y in enumerate(turned)
@@ -71,7 +74,24 @@ class BackwardKind:
             log_y,
             (),
             {group: self._weight(env, group, partners is not None) for group in self.groups},
+            traced=traced,
         )
+
+    def shift(self, x: Any, gram: Grams, log: Log) -> Log:
+        """Return 0: what comes back has no mean."""
+        return jnp.zeros_like(log)
+
+    def _traced(self, env: ArrayEnvironment, x: Any, turned: list[Vector | None]) -> Traced | None:
+        """Draw what comes back to a unit at this step, where one is traced."""
+        pulling: Pulling | None = x.get("tracing")
+        if pulling is None:
+            return None
+        env.unit = pulling.pulled(x["partner"]["given"] if "partner" in x else {})
+        cotangents: dict[str, Vector] = {}
+        for group in self.groups:
+            for _, d in self._uses(group):
+                cotangents[group] = d
+        return draw_back(env, turned, cotangents, pulling.tracing)
 
     def _environment(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Any:
         """Reads and cotangents of the step, and of its later partners, with what the forward
@@ -150,31 +170,34 @@ class BackwardKind:
         """([T, T] sum over this step and its later partners of <x, x'> <d, d'>, log [T]) of one
         weight."""
         zero = jnp.zeros_like(env.cotangent("a", "a")[0])
-        uses: list[tuple[Vector | None, Vector]] = (
-            [(self.block.branch, Cotangent())]
-            if group == READOUT and self.index == len(self.structure.blocks) - 1
-            else self.gradient.uses.get(group, [])
-        )
+        uses = self._uses(group)
         if not uses:
             return zero, zero[0]
         logs = [self._use_log(env, use, "a") for use in uses]
         log = env.maximum(logs)
-        amount = self._products(env, uses, "a", log)[0]
+        amount = self._products(env, group, "a", log)[0]
         if paired:
-            amounts = self._products(env, uses, "b", log) * env.tied(group, "a", "b")
+            amounts = self._products(env, group, "b", log) * env.tied(group, "a", "b")
             amount = amount + jnp.sum(amounts + jnp.swapaxes(amounts, -1, -2), axis=0)
         return amount, log[0]
 
-    def _products(
-        self, env: ArrayEnvironment, uses: list[tuple[Vector | None, Vector]], j: str, log: Any
-    ) -> Any:
-        result = jnp.zeros_like(env.cotangent("a", j))
+    def _uses(self, group: str) -> list[tuple[Vector | None, Vector]]:
+        """Return a weight's (input or None for a bias, output cotangent) pairs."""
+        if group == READOUT and self.structure.taps(self.index):
+            return [(self.block.branch, Cotangent())]
+        return self.gradient.uses.get(group, [])
+
+    def _products(self, env: ArrayEnvironment, group: str, j: str, log: Any) -> Any:
+        result, uses = jnp.zeros_like(env.cotangent("a", j)), self._uses(group)
         for x, d in uses:
             for x2, d2 in uses:
                 cotangents = inner(d, "a", d2, j, env)
                 if isinstance(cotangents, int):
                     continue  # proved zero
-                inputs = env.ones("a", j) if x is None else inner(x, "a", x2, j, env)  # type: ignore[arg-type]
+                cotangents = env.averaged(group, d, "a", j, cotangents)
+                inputs = env.ones("a", j)
+                if x is not None and x2 is not None:
+                    inputs = env.averaged(group, x, "a", j, inner(x, "a", x2, j, env))
                 left = env.left(jnp.exp(self._use_log(env, (x, d), "a") - log))
                 right = env.right(
                     jnp.exp(jnp.minimum(self._use_log(env, (x2, d2), j) - log, 600.0))

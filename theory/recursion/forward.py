@@ -27,7 +27,8 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall, summarise
-from sigprop.theory.recursion.units import unit
+from sigprop.theory.recursion.units.drawing import Traced, Tracing, draw
+from sigprop.theory.recursion.units.unit import Unit
 
 
 def modulator(node: Modulate, x: Any) -> tuple[Log, Log]:
@@ -159,13 +160,13 @@ class ForwardKind:
             traced,
         )
 
-    def _traced(self, env: ArrayEnvironment, x: Any) -> unit.Traced | None:
+    def _traced(self, env: ArrayEnvironment, x: Any) -> Traced | None:
         """Draw what a unit does at this step, where one is traced."""
-        tracing: unit.Tracing | None = x.get("tracing")
+        tracing: Tracing | None = x.get("tracing")
         if tracing is None:
             return None
-        env.unit = unit.Unit(tracing.t, tracing.reads, tracing.earlier)
-        return unit.draw(env, self.block.branch, tracing)
+        env.unit = Unit(tracing.t, tracing.reads, tracing.earlier)
+        return draw(env, self.block.branch, tracing, self.structure.taps(self.index))
 
     def _environment(
         self, x: Any, own: Any, log: Any, partners: Partners | None

@@ -37,8 +37,9 @@ from sigprop.theory.recursion.advance import (
     next_gram,
     normalised,
 )
-from sigprop.theory.recursion.units.beside import Tracer, next_lanes, remembered
-from sigprop.theory.recursion.units.unit import Traced
+from sigprop.theory.recursion.units.behind import Reverser
+from sigprop.theory.recursion.units.beside import Tracer, remembered
+from sigprop.theory.recursion.units.drawing import Traced
 
 Reads = Float[Array, "R m K T"]
 
@@ -124,7 +125,7 @@ class _Scan(NamedTuple):
     coupled: bool
     draws: Any
     gaps: Gaps | None
-    tracer: Tracer | None
+    tracer: Tracer | Reverser | None
 
 
 def gram_scan(
@@ -138,9 +139,10 @@ def gram_scan(
     summary: Any = (),
     draws: Any = None,
     gaps: Gaps | None = None,
-    tracer: Tracer | None = None,
+    tracer: Tracer | Reverser | None = None,
 ) -> Any:
-    """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P.
+    """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P, and
+    'kept': what the last step left for later ones.
 
     tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is
     ``x``); start: [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with
@@ -153,7 +155,8 @@ def gram_scan(
     rows = jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0)
     kept, gap = _kept(scan, start, summary), None if gaps is None else gaps.gap
     first = Carry(start, start_log, rows, kept, gap, None if tracer is None else tracer.lanes)
-    return jax.lax.scan(functools.partial(_step, scan), first, tables)[1]
+    last, out = jax.lax.scan(functools.partial(_step, scan), first, tables)
+    return out | {"kept": last.tables}
 
 
 def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
@@ -192,6 +195,7 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
         coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
+        x = x | {"last": scan.tables["step"].shape[0] - 1}
         x = x | {"tracing": tracer.step(carry.tables, x, carry.lanes, coefficients)}
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
@@ -218,8 +222,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     tracer, traced, tables = scan.tracer, written.traced, carry.tables
     averages = carry.gram, cross, written.own
     if tracer is not None and traced is not None:
-        averages = tracer.averaged_writes(carry.lanes, *averages, traced)
-        x = x | {"mean_write": tracer.mean_write(traced)}
+        averages, x = tracer.written(x, carry.lanes, averages, traced)
     ruled = _switch(kinds, x, "rule", averages[0], carry.log, *averages[1:], written.log)
     m, b, before, facts = ruled
     m, b, moderated = moderate(m, b, before)
@@ -231,10 +234,10 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    lanes, seen, seen_rows = None, gram, rows
+    lanes, seen, seen_rows, zero = None, gram, rows, jnp.zeros((1, 1, 1), dtype=jnp.float64)
     if tracer is not None and traced is not None:
-        shift = facts.pop("shift")[0] * jnp.exp(before - log)[None]
-        lanes, tables = next_lanes(m, b, shift, carry.lanes, traced, tables, p)
+        shift = facts.pop("shift", zero)[0] * jnp.exp(before - log)[None]
+        lanes, tables = tracer.after((m, b, shift), carry.lanes, traced, tables, p)
         seen, seen_rows = tracer.seen(tables, p, (gram, rows), lanes, scan.columns)
     return Carry(gram, log, rows, tables, gap, lanes), {
         "gram": seen,
@@ -249,6 +252,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
         "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
         "extra": written.extra,
         "gap": gap,
+        "traced": None if traced is None else traced.seen,
     }
 
 

@@ -22,6 +22,7 @@ from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
+from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Draws, Tracer
 
 AT_ONCE = 64  # draws of modulators' scores
@@ -98,7 +99,7 @@ def _once(
     kernels, forward, initial = forward_pass(network, columns, draws)
     if reach == FORWARD:
         return kernels
-    run = functools.partial(_backward, network, forward, (initial, begin.log))
+    run = functools.partial(backward_pass, network, forward, (initial, begin.log))
     if reach == GRADIENTS:
         reads = first_read(forward["read"], forward["read_log"], forward["pairs"])
         return kernels | {"reads": reads} | run(readout)
@@ -208,7 +209,7 @@ def _start(network: Network) -> tuple[Any, Any, Any, Any, Any]:
     return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram), log, first, lanes, gain
 
 
-def _backward(
+def backward_pass(
     network: Network, forward: dict[str, Any], source: tuple[Any, Any], cotangent: Any
 ) -> dict[str, Any]:
     """The reversed scan for one read-out Gram [T, T]; source: the lanes in the stem's mantissas
@@ -259,8 +260,15 @@ def _reversed_scan(
         .set(jnp.broadcast_to(readout[None], (n_bands, tokens, tokens)))
     )
     columns = jnp.arange(steps + 1 if network.coupled else 1)
-    tables = _reversed(network, forward, delta_log)
-    return gram_scan(kinds, tables, start, zero_log, columns, network.bands, network.coupled)
+    tables, tracer = _reversed(network, forward, delta_log), None
+    if network.unit is not None:
+        own = field.cholesky(readout) @ network.unit.readout
+        lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
+        normals = _flip(network.unit.transposed)
+        tracer = Reverser(network.unit.t, lane, normals, network.unit.later)
+    return gram_scan(
+        kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
+    )
 
 
 def _after_zero(table: Any) -> Any:
@@ -298,6 +306,7 @@ def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict
         "sensitivity": forward["facts"]["sensitivity"],
         "delta_log": delta_log,
         "summary": forward["summary"],
+        "unit": forward["traced"],
     }
     later = _flip(tables["later"])
     # partners that are not there are seen by nothing where no step has any
@@ -329,12 +338,8 @@ class _Looking:
 
     def __init__(self, kind: BackwardKind, forward: dict[str, Any], delta_log: Any, coupled: bool):
         self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
-        self.read, self.rule, self.reads, self.writes = (
-            kind.read,
-            kind.rule,
-            kind.reads,
-            kind.writes,
-        )
+        self.read, self.rule, self.shift = kind.read, kind.rule, kind.shift
+        self.reads, self.writes = kind.reads, kind.writes
 
     def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
         if self.coupled:
@@ -348,6 +353,7 @@ class _Looking:
                     "logs": self.forward["read_log"][q],
                     "delta_log": self.delta_log[q],
                     "summary": summary,
+                    "given": jax.tree.map(lambda t: t[q], self.forward["kept"].get("given")),
                 }
             }
         return self.kind.write(x, own, log, partners)

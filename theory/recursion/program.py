@@ -105,6 +105,10 @@ class Structure:
             for activation in activations
         )
 
+    def taps(self, index: int) -> bool:
+        """Tell if a kind of step is the read-out's tap."""
+        return index == len(self.blocks) - 1
+
     @property
     def stem_lane(self) -> int | None:
         """The lane that holds the stem's write, if it has one."""

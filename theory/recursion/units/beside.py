@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Int
 
 from sigprop.theory.recursion.advance import Grams, Into, Transition
-from sigprop.theory.recursion.units.unit import Given, Reads, Traced, Tracing
+from sigprop.theory.recursion.units.drawing import Traced, Tracing
+from sigprop.theory.recursion.units.unit import Given, Reads
 
 
 class Draws(NamedTuple):
-    """A unit to trace: its weight t among all, its normals in the stem [T] and {matrix or bias:
-    [P, C, T]}; zeros for what it gives to these, of its own C."""
+    """A unit to trace: its weight t among all, its normals in the stem and in the read-out [T], and
+    {weight or bias: [P, C, T]} forward and of its transpose; zeros for what it gives to every
+    weight, forward and backward {weight: [P, C, T]}."""
 
     t: Any
     stem: Any
+    readout: Any
     normals: dict[str, Any]
+    transposed: dict[str, Any]
     given: dict[str, Any]
+    later: dict[str, Any]
 
 
 class Lanes(NamedTuple):
@@ -30,8 +34,8 @@ class Lanes(NamedTuple):
 
 class Tracer(NamedTuple):
     """A unit that is traced beside a recursion of one band (``unit``). t: its weight; start [m, K,
-    T]: its lanes at the first step; normals {matrix or bias: [P, C, T]}; given {matrix or bias:
-    zeros [P, C, T]}, of what it gives to them."""
+    T]: its lanes at the first step; normals {matrix or bias: [P, C, T]}; given {weight: zeros [P,
+    C, T]}, of what it gives to them."""
 
     t: Any
     start: Any
@@ -46,14 +50,7 @@ class Tracer(NamedTuple):
     def kept(self, steps: int, coupled: bool) -> dict[str, Any]:
         """Return zeros of what later steps look up of the unit at earlier ones."""
         zeros = jnp.zeros((steps + 1, *self.start.shape), dtype=jnp.float64)
-        tokens = self.start.shape[-1]
-        factor = jnp.zeros((steps, tokens, steps, tokens), dtype=jnp.float64)
-        given = {name: Given(table, table[:, 0]) for name, table in self.given.items()}
-        return {
-            "lanes": Lanes(zeros.at[0].set(self.start), zeros),
-            "given": given if coupled else {},
-            "factors": dict.fromkeys(self.normals if coupled else (), factor),
-        }
+        return {"lanes": Lanes(zeros.at[0].set(self.start), zeros)} | kept(self, steps, coupled)
 
     def means(self, lanes: Lanes) -> dict[str, Any]:
         """Return the lanes' means over all coordinates, the unit's among them."""
@@ -65,79 +62,88 @@ class Tracer(NamedTuple):
         return (1 - self.t) * (gram + others) + self.t * unit
 
     def seen(
-        self,
-        kept: dict[str, Any],
-        p: Any,
-        grams: tuple[Any, Any],
-        lanes: Lanes,
-        columns: Int[Any, " C"],
+        self, tables: dict[str, Any], p: Any, grams: tuple[Any, Any], lanes: Lanes, columns: Any
     ) -> tuple[Any, Any]:
-        """Return <S_p+1, S_p+1> and <S_p+1, S_c> of tracked boundaries, likewise."""
+        """Return <S_p+1, S_p+1> and <S_p+1, S_c> of tracked boundaries c, likewise."""
         gram, rows = grams
         unit, others = (
             jnp.einsum("ikt,cjks->cijkts", now, table[columns])
-            for now, table in zip(lanes, kept["lanes"], strict=True)
+            for now, table in zip(lanes, tables["lanes"], strict=True)
         )
         reached = (columns <= p + 1)[:, None, None, None, None, None]
         mixed = (1 - self.t) * (rows + others) + self.t * unit
         return self.averaged(gram, lanes), jnp.where(reached, mixed, rows)
 
-    def averaged_writes(
-        self, lanes: Lanes, gram: Grams, cross: Any, own: Any, traced: Traced
-    ) -> tuple[Any, Any, Any]:
-        """Return <S, S>, <w, S> [1, m, K, T, T] and <w, w> [1, 1, T, T], likewise."""
-        t, writes = self.t, (traced.write, traced.mean)
+    def written(
+        self, x: Any, lanes: Lanes, grams: tuple[Grams, Any, Any], traced: Traced
+    ) -> tuple[tuple[Any, Any, Any], Any]:
+        """Return <S, S>, <w, S> [1, m, K, T, T] and <w, w> [1, 1, T, T], likewise, and the step's
+        slice with the mean over all coordinates of its write [T]."""
+        (gram, cross, own), t, writes = grams, self.t, (traced.write[0], traced.mean[0])
         of_unit, of_others = (
             (jnp.einsum("t,iks->ikts", w, s)[None], (w[:, None] * w[None, :])[None, None])
             for w, s in zip(writes, lanes, strict=True)
         )
-        return (
+        averages = (
             self.averaged(gram, lanes),
             (1 - t) * (cross + of_others[0]) + t * of_unit[0],
             (1 - t) * (own + of_others[1]) + t * of_unit[1],
         )
+        return averages, x | {"mean_write": (1 - t) * traced.mean[0] + t * traced.write[0]}
 
-    def step(self, kept: dict[str, Any], x: Any, lanes: Lanes, read: tuple[Any, Any]) -> Tracing:
+    def step(self, tables: dict[str, Any], x: Any, lanes: Lanes, read: tuple[Any, Any]) -> Tracing:
         """Return what a step is given of the unit. read: coefficients of the reads on the lanes [R,
         m, K, T], and on 1 [R, T]."""
-        q = jnp.minimum(x["partners"], kept["lanes"].unit.shape[0] - 2)
         rho, shift = read
         reads = Reads(*(jnp.einsum("rikt,ikt->rt", rho, part) + shift for part in lanes))
-        earlier = {
-            name: Given(*(table[q] for table in tables)) for name, tables in kept["given"].items()
-        }
-        return Tracing(
-            self.t, reads, self.normals, x["step"], x["partners"], earlier, kept["factors"]
-        )
+        return Tracing(self.t, reads, self.normals, *looked_up(tables, x))
 
-    def mean_write(self, traced: Traced) -> Any:
-        """Return the mean over all coordinates of a write [T]."""
-        return (1 - self.t) * traced.mean + self.t * traced.write
-
-
-def next_lanes(
-    m: Transition,
-    b: Into,
-    shift: Any,
-    lanes: Lanes,
-    traced: Traced,
-    tables: dict[str, Any],
-    p: Any,
-) -> tuple[Lanes, dict[str, Any]]:
-    """Return the unit's lanes after step p, with the others' mean, and the tables that hold them.
-    shift [m, K, T]: the rule's coefficients on 1."""
-    now = [
-        jnp.einsum("ijkt,jkt->ikt", m, part) + b[:, 0] * write[None, None] + shift
-        for part, write in zip(lanes, (traced.write, traced.mean), strict=True)
-    ]
-    every = [t.at[p + 1].set(part) for t, part in zip(tables["lanes"], now, strict=True)]
-    return Lanes(*now), tables | {"lanes": Lanes(*every)}
+    def after(
+        self,
+        rule: tuple[Transition, Into, Any],
+        lanes: Lanes,
+        traced: Traced,
+        tables: dict[str, Any],
+        p: Any,
+    ) -> tuple[Lanes, dict[str, Any]]:
+        """Return the unit's lanes after step p, with the others' mean, and the tables that hold
+        them. rule: M, B, and the coefficients on 1 [m, K, T]."""
+        m, b, shift = rule
+        now = [
+            jnp.einsum("ijkt,jkt->ikt", m, part)
+            + jnp.einsum("iwkt,wt->ikt", b, write)
+            + shift
+            for part, write in zip(lanes, (traced.write, traced.mean), strict=True)
+        ]
+        every = [t.at[p + 1].set(part) for t, part in zip(tables["lanes"], now, strict=True)]
+        return Lanes(*now), tables | {"lanes": Lanes(*every)}
 
 
-def remembered(kept: dict[str, Any], p: Any, traced: Traced) -> dict[str, Any]:
+def kept(tracer: Any, steps: int, coupled: bool) -> dict[str, Any]:
+    """Return zeros of what a unit gives to weights, and of the factors of its outputs, where steps
+    share weights."""
+    tokens = tracer.start.shape[-1]
+    factor = jnp.zeros((steps, tokens, steps, tokens), dtype=jnp.float64)
+    given = {name: Given(table, table[:, 0]) for name, table in tracer.given.items()}
+    return {
+        "given": given if coupled else {},
+        "factors": dict.fromkeys(tracer.normals if coupled else (), factor),
+    }
+
+
+def looked_up(tables: dict[str, Any], x: Any) -> tuple[Any, Any, dict[str, Given], dict[str, Any]]:
+    """Return the step, its partners, what their units gave, and the factors so far."""
+    q = jnp.minimum(x["partners"], x["last"])
+    earlier = {
+        name: Given(*(table[q] for table in parts)) for name, parts in tables["given"].items()
+    }
+    return x["step"], x["partners"], earlier, tables["factors"]
+
+
+def remembered(tables: dict[str, Any], p: Any, traced: Traced) -> dict[str, Any]:
     """Return what later steps look up, with this step's entries."""
     given = {
-        name: Given(*(t.at[p].set(v) for t, v in zip(tables, traced.given[name], strict=True)))
-        for name, tables in kept["given"].items()
+        name: Given(*(t.at[p].set(v) for t, v in zip(parts, traced.given[name], strict=True)))
+        for name, parts in tables["given"].items()
     }
     return {"given": given, "factors": traced.factors}

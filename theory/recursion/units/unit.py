@@ -37,17 +37,14 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.nodes import Gate, Mix
-from sigprop.language.traversal import children, rows_of, walk
 from sigprop.theory.attention import expectation
 from sigprop.theory.attention.heads import softmax
 from sigprop.theory.attention.positions import positions, rotated
 from sigprop.theory.attention.sampling import normalised
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
-from sigprop.theory.calculus.rules import inner, norm
-from sigprop.theory.gaussian import field
-
-Drawn = Linear | Bias
+from sigprop.theory.calculus.rules import norm
+from sigprop.theory.recursion.units.sizes import rows
 
 
 class Reads(NamedTuple):
@@ -84,6 +81,10 @@ class Unit:
             self.values[u] = self._value(u, env)
         return self.values[u]
 
+    def at_partners(self, weight: str, of: Vector) -> Given:
+        """Return what partners' units gave to a weight in the place of ``of``."""
+        return self.earlier[weight]
+
     def _value(self, u: Vector, env: Environment) -> Any:
         match u:
             case Read(index):
@@ -97,9 +98,14 @@ class Unit:
             case Sum(terms):
                 parts = [self.value(term, env) * shift(term, u, "a", env) for term in terms]
                 return sum(parts[1:], parts[0])
-            case Activate(activation, of, 0):
+            case Activate(activation, of, order):
                 scale = jnp.exp(log_scale(of, "a", env))
-                return activation.function(self.value(of, env) * scale) / scale
+                argument = self.value(of, env) * scale
+                return (
+                    activation.derivative(argument)
+                    if order
+                    else activation.function(argument) / scale
+                )
             case Product(left, right):
                 return self.value(left, env) * self.value(right, env)
             case Normalise(of=of):
@@ -185,95 +191,9 @@ class Unit:
 
     def weight(self, u: Vector, env: Environment) -> Any:
         """Return the unit's weight among those that u has: coordinates, or heads of several."""
-        return self.t * math.sqrt(self.value(u, env).shape[0] / rows_of(u))
+        return self.t * math.sqrt(self.value(u, env).shape[0] / rows(u))
 
 
 def without_form(u: Vector) -> NoRule:
     """Return the refusal of a node that has no fluctuation form."""
     return no_rule(u, "no form for its fluctuations yet", "matrices, activations, products, norms")
-
-
-def coordinates(branch: Vector) -> dict[str, tuple[int, int]]:
-    """Return {matrix or bias: coordinates of a unit (of its output, of its input)}: those of a head
-    within attention over random scores, else 1."""
-    found: dict[str, tuple[int, int]] = {}
-
-    def note(u: Vector, inside: int) -> None:
-        """Note what stands in u, whose own coordinates are ``inside``."""
-        if isinstance(u, (Linear, Bias)):
-            of = size(u.of) if isinstance(u, Linear) else 1
-            found[u.weight] = (inside, of)
-            inside = of
-        if isinstance(u, Attend):
-            inside = size(u)
-        for child in children(u):
-            note(child, inside)
-
-    note(branch, size(branch))
-    return found
-
-
-def size(u: Vector) -> int:
-    """Return the coordinates of a unit of u."""
-    if isinstance(u, Attend) and not u.scores.uniform:
-        return int(u.scores.head_dim)
-    if isinstance(u, (Linear, Bias)):
-        return 1
-    return max(map(size, children(u)), default=1)
-
-
-def drawn(branch: Vector) -> list[Drawn]:
-    """List a branch's matrices and biases, those inside others first."""
-    nodes = [node for node in walk(branch) if isinstance(node, (Linear, Bias))]
-    return list(dict.fromkeys(reversed(nodes)))
-
-
-class Tracing(NamedTuple):
-    """What a step is given of the unit that is traced. t: its weight; reads; normals {matrix
-    or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
-    weight; factors {matrix or bias: L [P, T, P, T]}, empty where none
-    does."""
-
-    t: Any
-    reads: Reads
-    normals: dict[str, Any]
-    step: Any
-    partners: Any
-    earlier: dict[str, Given]
-    factors: dict[str, Any]
-
-
-class Traced(NamedTuple):
-    """What a step leaves of the unit. write [T]: the branch's output; given {matrix: its input
-    [C, T]}; factors: with this step's rows; mean [T]: of the other units' writes."""
-
-    write: Any
-    given: dict[str, Given]
-    factors: dict[str, Any]
-    mean: Any
-
-
-def draw(env: Any, branch: Vector, tracing: Tracing) -> Traced:
-    """Draw the outputs of a branch's matrices at the unit of ``env``."""
-    unit, like = env.unit, tracing.reads.unit[0]
-    given = {
-        name: Given(*(jnp.zeros_like(part[0]) for part in earlier))
-        for name, earlier in tracing.earlier.items()
-    }
-    factors = dict(tracing.factors)
-    for node in drawn(branch):
-        own = env.block(inner(node, "a", node, "a", env), "a", "a")[0]
-        row, factor = None, factors.get(node.weight)
-        if factor is not None:
-            blocks = env.block(inner(node, "a", node, "b", env), "a", "b")
-            row = jnp.zeros((factor.shape[0], *own.shape), dtype=own.dtype)
-            row = row.at[tracing.partners].set(blocks, mode="drop")
-        normals = tracing.normals[node.weight]
-        output, factor = field.scores(tracing.step, normals, own, row, factor)
-        unit.outputs[node.weight] = output
-        if factor is not None:
-            factors[node.weight] = factor
-        if isinstance(node, Linear) and node.weight in given:
-            given[node.weight] = Given(unit.value(node.of, env), unit.mean(node.of, env)[0])
-    write = jnp.broadcast_to(unit.value(branch, env)[0], like.shape)
-    return Traced(write, given, factors, unit.mean(branch, env)[0])

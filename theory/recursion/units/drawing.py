@@ -1,0 +1,81 @@
+"""What a unit is random through: its outputs of matrices and biases, drawn step by step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Float, Array
+
+from sigprop.language.expression import Bias, Linear, Vector
+from sigprop.language.traversal import walk
+from sigprop.theory.calculus.rules import inner
+from sigprop.theory.calculus.transpose import Transposed
+from sigprop.theory.gaussian import field
+from sigprop.theory.recursion.units.sizes import inputs
+from sigprop.theory.recursion.units.unit import Given, Reads
+
+Drawn = Linear | Bias | Transposed
+
+
+class Tracing(NamedTuple):
+    """What a step is given of the unit that is traced. t: its weight; reads; normals {matrix
+    or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
+    weight; factors {matrix or bias: L [P, T, P, T]}, empty where none
+    does."""
+
+    t: Any
+    reads: Reads
+    normals: dict[str, Any]
+    step: Any
+    partners: Any
+    earlier: dict[str, Given]
+    factors: dict[str, Any]
+
+    def draw(self, node: Drawn, env: Any) -> Float[Array, "C T"]:
+        """Draw the unit's output of a matrix, its transpose or a bias."""
+        own = env.block(inner(node, "a", node, "a", env), "a", "a")[0]
+        row, factor = None, self.factors.get(node.weight)
+        if factor is not None:
+            blocks = env.block(inner(node, "a", node, "b", env), "a", "b")
+            row = jnp.zeros((factor.shape[0], *own.shape), dtype=own.dtype)
+            row = row.at[self.partners].set(blocks, mode="drop")
+        output, factor = field.scores(self.step, self.normals[node.weight], own, row, factor)
+        if factor is not None:
+            self.factors[node.weight] = factor
+        return output
+
+    def blank(self) -> dict[str, Given]:
+        """Return zeros of what the unit gives to every weight."""
+        return {
+            name: Given(*(jnp.zeros_like(part[0]) for part in earlier))
+            for name, earlier in self.earlier.items()
+        }
+
+
+class Traced(NamedTuple):
+    """What a step leaves of the unit. write [W, T]: the branch's output; given {weight: its input
+    [C, T]}; factors: with this step's rows; mean [W, T]: of the other units' writes; seen: what the
+    reversed pass is given of it."""
+
+    write: Any
+    given: dict[str, Given]
+    factors: dict[str, Any]
+    mean: Any
+    seen: Any = ()
+
+
+def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
+    """Draw the outputs of a branch's matrices at the unit of ``env``."""
+    unit, like = env.unit, tracing.reads.unit[:1]
+    given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
+    outputs = {name: jnp.zeros_like(z[0]) for name, z in tracing.normals.items()}
+    nodes = [node for node in walk(branch) if isinstance(node, (Linear, Bias))]
+    for node in dict.fromkeys(reversed(nodes)):  # those inside others first
+        unit.outputs[node.weight] = outputs[node.weight] = tracing.draw(node, env)
+    for name, of in inputs(branch, readout).items():
+        if name in given:
+            given[name] = Given(unit.value(of, env), unit.mean(of, env)[0])
+    write = jnp.broadcast_to(unit.value(branch, env), like.shape)
+    mean = jnp.broadcast_to(unit.mean(branch, env), like.shape)
+    return Traced(write, given, tracing.factors, mean, (tracing.reads, outputs))
