@@ -18,13 +18,12 @@ from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.calculus.independence import check_writes
 from sigprop.theory.fluctuations.forms import check, check_quantities, having_forms
-from sigprop.theory.fluctuations.units import STEP, traced
+from sigprop.theory.fluctuations.units import SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
 from sigprop.theory.predictions.values import Values
 from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
 
-SETS = 8  # independent scrambles, whose scatter is the error
 UNITS = 2048  # of one set
 LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
 ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_variance / (n value^2)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
@@ -15,8 +16,10 @@ from sigprop.theory.recursion.passes import (
     Network,
     backward_pass,
     forward_pass,
+    record,
 )
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.units.behind import Record
 from sigprop.theory.recursion.units.beside import Draws
 
 
@@ -26,7 +29,7 @@ def run_units(
     coupled: bool,
     reach: int,
     units: tuple[Any, ...],
-    given: tuple[dict[str, Any], dict[str, Any]],
+    given: tuple[Any, ...],
     fineness: Fineness,
     points: Any,
     tables: dict[str, Any],
@@ -50,3 +53,31 @@ def run_units(
         return kernels | backward_pass(network, forward, (initial, begin.log), readout)
 
     return jax.lax.map(once, units, batch_size=AT_ONCE)
+
+
+@jit(static=(0, 1))
+def run_members(
+    structure: Structure,
+    coupled: bool,
+    units: tuple[Any, ...],
+    given: tuple[Any, ...],
+    fineness: Fineness,
+    points: Any,
+    tables: dict[str, Any],
+    begin: Begin,
+    bands: Any,
+    columns: Any,
+) -> Record:
+    """What the forward pass in the wide limit leaves of several units, their axis next to the
+    steps'."""
+    degree, *more = fineness
+    scored = dict(zip(structure.heads, points, strict=True))
+    resolution = Resolution(degree, scored, None, *more)
+
+    def once(draws: tuple[Any, ...]) -> Record:
+        unit = Draws(0.0, *draws, *given)
+        network = Network(structure, coupled, FORWARD, resolution, tables, begin, bands, unit)
+        return record(forward_pass(network, columns, None)[1])
+
+    every = jax.lax.map(once, units, batch_size=AT_ONCE)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), every)

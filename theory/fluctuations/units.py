@@ -14,7 +14,7 @@ from sigprop.language.expression import Bias, Linear
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
-from sigprop.theory.fluctuations.running import run_units
+from sigprop.theory.fluctuations.running import run_members, run_units
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
 from sigprop.theory.recursion.passes import FORWARD
@@ -23,6 +23,8 @@ from sigprop.theory.recursion.units.sizes import coordinates, inputs
 
 STEP = 1e-4
 """Weight of the unit: derivatives at 0 are differences of kernels at +STEP, -STEP and 0."""
+SETS = 8  # independent scrambles, whose scatter is the error
+MEMBERS = int(__import__("os").environ.get("MEM", "256"))
 HEADS = 128  # whose mean stands for all others where a head is traced
 MOST_WHITENED = 1024  # normals of a unit whose second moments are set to 1
 
@@ -41,20 +43,28 @@ def traced(
     )
     order = np.concatenate([np.arange(count), np.arange(count), [0]])
     weights = np.concatenate([np.full(count, STEP), np.full(count, -STEP), [0.0]])
+    scan = program.structure, program.coupled
+    about = (
+        Fineness.of(DEGREE),
+        heads,
+        tables,
+        begin(arch.stem_parts),
+        np.array(arch.bands),
+        boundaries,
+    )
+    given = blank(program, arch.tokens, reach)
     with jax.enable_x64(True):
+        others = ()
+        if reach > FORWARD:
+            members = normals(arch, program, MEMBERS, SETS + seed, FORWARD)
+            others = (run_members(*scan, members, (given[0], {}), *about),)
         out: Any = jax.device_get(
             run_units(
-                program.structure,
-                program.coupled,
+                *scan,
                 reach,
                 (weights, *jax.tree.map(lambda table: table[order], draws)),
-                blank(program, arch.tokens, reach),
-                Fineness.of(DEGREE),
-                heads,
-                tables,
-                begin(arch.stem_parts),
-                np.array(arch.bands),
-                boundaries,
+                (*given, *others),
+                *about,
                 arch.readout.gram(arch.tokens),
             )
         )

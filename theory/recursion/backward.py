@@ -26,12 +26,14 @@ from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Cotangent, transpose
 from sigprop.theory.recursion.advance import Grams, Into, Log, Transition
 from sigprop.theory.recursion.arrays import ArrayEnvironment
-from sigprop.theory.recursion.forward import by_read, environment
+from sigprop.theory.recursion.forward import ForwardKind, by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import recall
-from sigprop.theory.recursion.units.behind import Pulling, draw_back
+from sigprop.theory.recursion.units.behind import Pulling
 from sigprop.theory.recursion.units.drawing import Traced
+from sigprop.theory.recursion.units.overlaps import asking, draw_back
+from sigprop.theory.recursion.units.sizes import inputs
 
 
 class BackwardKind:
@@ -87,11 +89,10 @@ class BackwardKind:
         if pulling is None:
             return None
         env.unit = pulling.pulled(x["partner"]["given"] if "partner" in x else {})
-        cotangents: dict[str, Vector] = {}
-        for group in self.groups:
-            for _, d in self._uses(group):
-                cotangents[group] = d
-        return draw_back(env, turned, cotangents, pulling.tracing)
+        cotangents = {group: d for group in self.groups for _, d in self._uses(group)}
+        asked = asking(x, inputs(self.block.branch, False), x.get("asked"))
+        kind = ForwardKind(self.index, self.structure, self.resolution, x["widths"])
+        return draw_back(env, turned, cotangents, pulling, kind, x, asked)
 
     def _environment(self, x: Any, own: Any, log: Any, partners: Partners | None) -> Any:
         """Reads and cotangents of the step, and of its later partners, with what the forward
@@ -162,7 +163,14 @@ class BackwardKind:
             jnp.exp(write_log - common)[None, :, None],
         )
         into = jnp.swapaxes(x["back_reads"], 0, 1)  # [m, W, K, T]
-        return x["back_transition"] * keep, into * add, common, {}
+        facts = {}
+        if "beside" in x:
+            of_rule, of_reads = x["beside"]
+            both = jnp.einsum("nikt,t->nikt", of_rule, keep[0, 0, 0]) + jnp.einsum(
+                "rnikt,rt->nikt", of_reads, jnp.exp(write_log - common)
+            )
+            facts["shift"] = jnp.pad(both, ((0, 0), (0, 1), (0, 0), (0, 0)))[None]
+        return x["back_transition"] * keep, into * add, common, facts
 
     def _weight(
         self, env: ArrayEnvironment, group: str, paired: bool

@@ -39,6 +39,7 @@ from sigprop.theory.recursion.advance import (
 )
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Tracer, remembered
+from sigprop.theory.recursion.units.coefficients import Averages
 from sigprop.theory.recursion.units.drawing import Traced
 
 Reads = Float[Array, "R m K T"]
@@ -234,9 +235,9 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    lanes, seen, seen_rows, zero = None, gram, rows, jnp.zeros((1, 1, 1), dtype=jnp.float64)
+    lanes, seen, seen_rows = None, gram, rows
     if tracer is not None and traced is not None:
-        shift = facts.pop("shift", zero)[0] * jnp.exp(before - log)[None]
+        shift = jnp.einsum("...t,t->...t", facts.pop("shift")[0], jnp.exp(before - log)[0])
         lanes, tables = tracer.after((m, b, shift), carry.lanes, traced, tables, p)
         seen, seen_rows = tracer.seen(tables, p, (gram, rows), lanes, scan.columns)
     return Carry(gram, log, rows, tables, gap, lanes), {
@@ -252,8 +253,17 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
         "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
         "extra": written.extra,
         "gap": gap,
-        "traced": None if traced is None else traced.seen,
-    }
+    } | _left(tracer, traced, x, averages, (carry.log, written.log, jnp.exp(before - log)[0]))
+
+
+def _left(
+    tracer: Any, traced: Traced | None, x: Any, grams: tuple[Any, Any, Any], scales: Any
+) -> dict[str, Any]:
+    """Return what the pass back is given of a unit that was traced forward."""
+    if traced is None or not isinstance(tracer, Tracer):
+        return {}
+    averages = Averages(grams, x["means"], x["mean_write"], *scales)
+    return {"traced": traced.seen, "averages": averages}
 
 
 def _remembered(

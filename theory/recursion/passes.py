@@ -22,8 +22,9 @@ from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
-from sigprop.theory.recursion.units.behind import Reverser
+from sigprop.theory.recursion.units.behind import Record, Reverser
 from sigprop.theory.recursion.units.beside import Draws, Tracer
+from sigprop.theory.recursion.units.overlaps import Tables
 
 AT_ONCE = 64  # draws of modulators' scores
 ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
@@ -251,6 +252,7 @@ def _reversed_scan(
             forward,
             delta_log,
             network.coupled,
+            None if network.unit is None else network.unit.members,
         )
         for k in range(len(network.structure.blocks))
     ]
@@ -265,7 +267,8 @@ def _reversed_scan(
         own = field.cholesky(readout) @ network.unit.readout
         lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
         normals = _flip(network.unit.transposed)
-        tracer = Reverser(network.unit.t, lane, normals, network.unit.later)
+        members = network.unit.members.write.shape[1]
+        tracer = Reverser(network.unit.t, lane, normals, network.unit.later, members)
     return gram_scan(
         kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
     )
@@ -306,14 +309,41 @@ def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict
         "sensitivity": forward["facts"]["sensitivity"],
         "delta_log": delta_log,
         "summary": forward["summary"],
-        "unit": forward["traced"],
     }
+    if network.unit is not None:
+        given |= _units(network, forward) | {"tap": taps, "back_scale": scale}
     later = _flip(tables["later"])
     # partners that are not there are seen by nothing where no step has any
     partners = (
         jnp.where(later < steps, steps - 1 - later, steps) if network.coupled else steps - 1 - later
     )
     return _flip(given) | {"step": tables["step"], "partners": partners}
+
+
+def record(forward: dict[str, Any]) -> Record:
+    """Return what a forward pass left of the unit that was traced beside it."""
+    reads, outputs, write, _ = forward["traced"]
+    kept = forward["kept"]
+    given = {name: each.unit for name, each in kept["given"].items()}
+    return Record(reads.unit, outputs, kept["lanes"].unit[:-1], write, given)
+
+
+def _units(network: Network, forward: dict[str, Any]) -> dict[str, Any]:
+    """Return what every step of the reversed scan is given of the unit and of members."""
+    assert network.unit is not None
+    reads, _, _, grams = forward["traced"]
+    tables, steps = network.tables, network.tables["step"].shape[0]
+    return {
+        "unit": record(forward)._replace(given={}),
+        "others": reads.others,
+        "members": network.unit.members._replace(given={}),
+        "averages": forward["averages"],
+        "grams": grams,
+        "forward_step": jnp.arange(steps),
+        "earlier": tables["partners"],
+        "ties_earlier": tables["ties"],
+        "widths": jnp.broadcast_to(network.bands, (steps, len(network.bands))),
+    }
 
 
 def _transposed(
@@ -336,12 +366,23 @@ class _Looking:
     """A backward kind that first looks up its later partners' forward data (the forward pair
     table, transposed)."""
 
-    def __init__(self, kind: BackwardKind, forward: dict[str, Any], delta_log: Any, coupled: bool):
+    def __init__(
+        self,
+        kind: BackwardKind,
+        forward: dict[str, Any],
+        delta_log: Any,
+        coupled: bool,
+        members: Record | None,
+    ):
         self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
+        self.members = members
         self.read, self.rule, self.shift = kind.read, kind.rule, kind.shift
         self.reads, self.writes = kind.reads, kind.writes
 
     def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
+        if self.coupled and "traced" in self.forward:
+            factors = self.forward["kept"]["factors"]
+            x = x | {"asked": Tables(record(self.forward), self.members, factors)}
         if self.coupled:
             q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
             # <x_q, x_p> is kept; its transpose, of reads and of tokens

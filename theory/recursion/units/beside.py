@@ -14,7 +14,8 @@ from sigprop.theory.recursion.units.unit import Given, Reads
 class Draws(NamedTuple):
     """A unit to trace: its weight t among all, its normals in the stem and in the read-out [T], and
     {weight or bias: [P, C, T]} forward and of its transpose; zeros for what it gives to every
-    weight, forward and backward {weight: [P, C, T]}."""
+    weight, forward and backward {weight: [P, C, T]}; members: what the forward pass left of others
+    (``behind.Record``)."""
 
     t: Any
     stem: Any
@@ -23,6 +24,7 @@ class Draws(NamedTuple):
     transposed: dict[str, Any]
     given: dict[str, Any]
     later: dict[str, Any]
+    members: Any = None
 
 
 class Lanes(NamedTuple):
@@ -131,13 +133,14 @@ def kept(tracer: Any, steps: int, coupled: bool) -> dict[str, Any]:
     }
 
 
-def looked_up(tables: dict[str, Any], x: Any) -> tuple[Any, Any, dict[str, Given], dict[str, Any]]:
-    """Return the step, its partners, what their units gave, and the factors so far."""
+def looked_up(tables: dict[str, Any], x: Any) -> tuple[Any, ...]:
+    """Return the step, its partners, what their units gave, the factors so far, and no Grams
+    yet."""
     q = jnp.minimum(x["partners"], x["last"])
     earlier = {
         name: Given(*(table[q] for table in parts)) for name, parts in tables["given"].items()
     }
-    return x["step"], x["partners"], earlier, tables["factors"]
+    return x["step"], x["partners"], earlier, tables["factors"], {}
 
 
 def remembered(tables: dict[str, Any], p: Any, traced: Traced) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Tracing(NamedTuple):
     """What a step is given of the unit that is traced. t: its weight; reads; normals {matrix
     or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
     weight; factors {matrix or bias: L [P, T, P, T]}, empty where none
-    does."""
+    does; grams {matrix or bias: [T, T]}, of outputs drawn at the step."""
 
     t: Any
     reads: Reads
@@ -31,6 +31,7 @@ class Tracing(NamedTuple):
     partners: Any
     earlier: dict[str, Given]
     factors: dict[str, Any]
+    grams: dict[str, Any]
 
     def draw(self, node: Drawn, env: Any) -> Float[Array, "C T"]:
         """Draw the unit's output of a matrix, its transpose or a bias."""
@@ -43,6 +44,7 @@ class Tracing(NamedTuple):
         output, factor = field.scores(self.step, self.normals[node.weight], own, row, factor)
         if factor is not None:
             self.factors[node.weight] = factor
+        self.grams[node.weight] = own
         return output
 
     def blank(self) -> dict[str, Given]:
@@ -69,6 +71,8 @@ def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
     """Draw the outputs of a branch's matrices at the unit of ``env``."""
     unit, like = env.unit, tracing.reads.unit[:1]
     given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
+    like_gram = jnp.zeros((like.shape[1], like.shape[1]), dtype=like.dtype)
+    tracing = tracing._replace(grams=dict.fromkeys(tracing.normals, like_gram))
     outputs = {name: jnp.zeros_like(z[0]) for name, z in tracing.normals.items()}
     nodes = [node for node in walk(branch) if isinstance(node, (Linear, Bias))]
     for node in dict.fromkeys(reversed(nodes)):  # those inside others first
@@ -78,4 +82,5 @@ def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
             given[name] = Given(unit.value(of, env), unit.mean(of, env)[0])
     write = jnp.broadcast_to(unit.value(branch, env), like.shape)
     mean = jnp.broadcast_to(unit.mean(branch, env), like.shape)
-    return Traced(write, given, tracing.factors, mean, (tracing.reads, outputs))
+    seen = tracing.reads, outputs, write[0], tracing.grams
+    return Traced(write, given, tracing.factors, mean, seen)

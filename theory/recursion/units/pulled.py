@@ -1,20 +1,21 @@
 """A unit's cotangents: what comes back to it, matrix by matrix.
 
-Given the forward pass, W^T d of a matrix W that was asked for W phi_l, l = 1.., is
+Given the forward pass, W^T d of a matrix W that was asked for w_l = W phi_l, l = 1.., is
 
-    W^T d = z + sum_l phi_l A_l,      A = M^-1 (r O_l - <phi_l, z>),      z = chol(C r <d, d'>) gamma
+    W^T d = z + sum_l phi_l A_l,      A = M^-1 (r <w, d> - <phi, z>),      z = chol(C r <d, d'>) gamma
 
-M = <phi, phi'>, O_l = <W phi_l, d>, r = n_out / n_in, gamma fresh normals. A vector has two parts:
-the main one, linear in fresh normals (and in the read-out), and the rest, multiples of forward
-vectors by overlaps O, <phi_l, gamma> and those of a norm's Jacobian. In the wide limit the rest is
-0, but overlaps fluctuate like n^-1/2, and their squares shift gradients by 1/n. Source: derived
+M = <phi, phi'>, r = n_out / n_in, gamma fresh normals. So a cotangent has a main part, linear in
+fresh normals and the read-out, and a rest: forward vectors times overlaps, of gradients with writes
+and inputs and, from a norm's Jacobian, with what the norm is of. In the wide limit overlaps are 0;
+they fluctuate like n^-1/2, and their squares shift gradients by 1/n. A unit's overlaps act on the
+others too, of which a sample, the members, says what comes of it. Source: derived
 (tests/theory/fluctuations).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,19 +33,47 @@ from sigprop.language.expression import (
 )
 from sigprop.language.nodes import Gate, Mix
 from sigprop.theory.calculus.environment import Environment
-from sigprop.theory.calculus.log_scale import log_scale
+from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
-from sigprop.theory.recursion.units.unit import Given, Unit
+from sigprop.theory.recursion.units.unit import Given, Reads, Unit, without_form
+
+
+class Cotangents(NamedTuple):
+    """A cotangent's main part of the unit [*, T], and its rest, of the unit and then of members
+    [1 + M, *, T]."""
+
+    main: Any
+    rest: Any
+
+    @property
+    def own(self) -> Any:
+        """The unit's cotangent, both parts."""
+        return self.main + self.rest[0]
+
+    @property
+    def members(self) -> Any:
+        """The rest of the members'."""
+        return self.rest[1:]
+
+
+class Members(NamedTuple):
+    """Other units at one step of the forward pass, in the wide limit: what they read [M, R, T] and
+    what was drawn {matrix or bias: [M, C, T]}."""
+
+    reads: Any
+    outputs: dict[str, Any]
 
 
 @dataclass
 class Pulled(Unit):
-    """A unit at one step on the way back. cotangent [1, T]: of the branch's output; later {weight:
-    what its partners' units gave to its transpose [U, C, T]}."""
+    """A unit at one step on the way back. cotangent: of the branch's output [1, T]; later {weight:
+    what its partners' units gave to its transpose [U, C, T], and their members [U, M, C, T]}."""
 
     cotangent: Any = None
     later: Any = None
+    members: Any = None
+    rests: dict[Vector, Any] = field(default_factory=dict)
 
     def at_partners(self, weight: str, of: Vector) -> Given:
         return (self.later if is_cotangent(of) else self.earlier)[weight]
@@ -53,6 +82,77 @@ class Pulled(Unit):
         """Return a variance as it is: the forward pass kept it as the norm saw it."""
         return value
 
+    def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
+        if not is_cotangent(u):
+            return super().averaged(u, other, value, env)
+        mine, weight = self.both(u, env), self.weight(u, env)
+        own, members = (mine.own[None], mine.members[None]) if other is None else other
+        rest = self.mean_of("mct,umcs->uts", mine.members, members)
+        unit = jnp.einsum("ct,ucs->uts", mine.own, own) / mine.main.shape[0]
+        return (1 - weight) * (value + rest) + weight * unit
+
+    def mean_of(self, over: str, left: Any, right: Any) -> Any:
+        """Return products of the members, by their mean over members and a head's coordinates."""
+        return jnp.einsum(over, left, right) / max(1, left.shape[0] * left.shape[1])
+
+    def overlap(self, over: str, left: tuple[Any, Any], right: Cotangents, weight: Any) -> Any:
+        """Return <x, d> of a forward vector (the unit's, the members') and a cotangent, the unit
+        of weight ``weight`` among all. over: 'mct,mcs->ts' or the like."""
+        coordinates = right.main.shape[0]
+        unit = jnp.einsum(over.replace("m", ""), left[0], right.own) / coordinates
+        return (1 - weight) * self.mean_of(over, left[1], right.members) + weight * unit
+
+    def both(self, u: Vector, env: Environment) -> Cotangents:
+        """Return both parts of a cotangent [C, T], [1 + M, C, T]."""
+        return Cotangents(self.value(u, env), self.rest(u, env))
+
+    def forward(self, u: Vector, env: Environment) -> tuple[Any, Any]:
+        """Return a forward vector of the unit [C, T], and of the members [M, C, T]."""
+        own = self.value(u, env)
+
+        def member(reads: Any, outputs: dict[str, Any]) -> Any:
+            return Unit(0.0, Reads(reads, jnp.zeros_like(reads)), {}, outputs).value(u, env)
+
+        return own, jax.vmap(member)(*self.members)
+
+    def rest(self, u: Vector, env: Environment) -> Float[Array, "1+M C T"]:
+        """Return the rest of a cotangent; raises ``NoRule``."""
+        if u not in self.rests:
+            self.rests[u] = self._rest(u, env)
+        return self.rests[u]
+
+    def _rest(self, u: Vector, env: Environment) -> Any:
+        match u:
+            case Product(left, right):
+                return together(self.forward(left, env)) * self.rest(right, env)
+            case Scale(factor, of) | Gate(factor, of):
+                return _times(self.rest(of, env), env.per_token(factor, "a"))
+            case Rescale(factor, of):
+                return _times(self.rest(of, env), env.table(factor, "a"))
+            case Sum(terms):
+                parts = [
+                    _times(self.rest(term, env), shift(term, u, "a", env)) for term in terms
+                ]
+                return sum(parts[1:], parts[0])
+            case Mix(table, of, turned):
+                even = _times(self.rest(of, env), shift(of, u, "a", env))
+                return jnp.einsum("ts,mcs->mct", env.matrix(table, "a", turned)[0], even)
+            case Divide(of, by):
+                return self._divided(of, by, env)
+            case AttendTransposed(node, of, leg):
+                return self._legs(node, of, leg, u, env)
+        raise without_form(u)
+
+    def _divided(self, of: Vector, by: Normalise, env: Environment) -> Any:
+        """Return (d - x <x, d>) / norm of x = by, for LayerNorm less its mean: the rest of it."""
+        d, x, weight = self.both(of, env), self.forward(by, env), self.weight(by, env)
+        along = self.overlap("mct,mct->t", x, d, weight)
+        rest = d.rest - _times(together(x), along[None])
+        if by.kind == "layer":
+            ones = jnp.ones_like(x[0]), jnp.ones_like(x[1])
+            rest = rest - self.overlap("mct,mct->t", ones, d, weight)[None, None]
+        return _times(rest, 1 / norm(by, "a", env))
+
     def _value(self, u: Vector, env: Environment) -> Any:
         match u:
             case Cotangent():
@@ -60,25 +160,53 @@ class Pulled(Unit):
             case Divide(of, by):
                 return self.value(of, env) / norm(by, "a", env)
             case AttendTransposed(node, of, leg):
-                return self._leg(node, of, leg, u, env)
+                values = {each: self.value(each, env) for each in _legs_of(node)}
+                return _through_head(self, node, leg, u, values, self.value(of, env), env)
         return super()._value(u, env)
 
-    def _leg(self, node: Attend, of: Vector, leg: str, u: Vector, env: Any) -> Any:
-        """Return what comes back to a head's queries, keys or values."""
-        even = self.value(of, env) * shift_to_widest(of, env)
-        legs = {name: getattr(node, name) for name in ("query", "key", "value")}
-        values = {each: self.value(each, env) for each in legs.values()}
+    def _legs(self, node: Attend, of: Vector, leg: str, u: Vector, env: Any) -> Any:
+        """Return the rest of what comes back to heads' queries, keys or values."""
+        values = {each: together(self.forward(each, env)) for each in _legs_of(node)}
 
-        def output(part: Any) -> Any:
-            unit = Unit(self.t, self.reads, {}, values=values | {legs[leg]: part})
-            return unit.value(node, env)
+        def one(values: dict[Vector, Any], d: Any) -> Any:
+            return _through_head(self, node, leg, u, values, d, env)
 
-        (pulled,) = jax.vjp(output, values[legs[leg]])[1](even)
-        scale = env.widest(log_scale(of, "a", env)) + log_scale(node, "a", env)
-        return pulled * jnp.exp(scale - log_scale(legs[leg], "a", env) - log_scale(u, "a", env))
+        names = list(values)
+        return jax.vmap(lambda d, *each: one(dict(zip(names, each, strict=True)), d))(
+            self.rest(of, env), *values.values()
+        )
 
     def mean(self, u: Vector, env: Environment) -> Float[Array, "1 T"]:
         return jnp.zeros_like(self.cotangent) if is_cotangent(u) else super().mean(u, env)
+
+
+def together(pair: tuple[Any, Any]) -> Float[Array, "1+M C T"]:
+    """Return the unit and the members as one array."""
+    return jnp.concatenate([pair[0][None], pair[1]])
+
+
+def _times(rest: Any, factor: Any) -> Any:
+    """Return a rest [1 + M, C, T] times a number, or a factor [1, T]."""
+    return rest * (factor if isinstance(factor, float) else factor[None])
+
+
+def _legs_of(node: Attend) -> tuple[Vector, Vector, Vector]:
+    return node.query, node.key, node.value
+
+
+def _through_head(
+    unit: Unit, node: Attend, leg: str, u: Vector, values: dict[Vector, Any], d: Any, env: Any
+) -> Any:
+    """Return what comes back from a head's output cotangent d to its queries, keys or values (u's
+    mantissa). values: of all three."""
+    log, at = log_scale(u.of, "a", env), getattr(node, leg)  # type: ignore[attr-defined]
+
+    def output(part: Any) -> Any:
+        return Unit(unit.t, unit.reads, {}, values=values | {at: part}).value(node, env)
+
+    (pulled,) = jax.vjp(output, values[at])[1](d * jnp.exp(log - env.widest(log)))
+    scale = env.widest(log) + log_scale(node, "a", env)
+    return pulled * jnp.exp(scale - log_scale(at, "a", env) - log_scale(u, "a", env))
 
 
 def is_cotangent(u: Vector) -> bool:
@@ -89,9 +217,3 @@ def is_cotangent(u: Vector) -> bool:
         return is_cotangent(u.terms[0])
     found = isinstance(u, (Cotangent, Transposed, Divide, AttendTransposed))
     return found or (isinstance(u, (Scale, Gate, Rescale, Mix)) and is_cotangent(u.of))
-
-
-def shift_to_widest(u: Vector, env: Any) -> Any:
-    """exp(log of u - the largest over tokens)."""
-    log = log_scale(u, "a", env)
-    return jnp.exp(log - env.widest(log))

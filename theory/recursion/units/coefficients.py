@@ -1,0 +1,118 @@
+"""What comes back through coefficients: reads and rules hold averages (norms, projections), which
+every unit is a part of, so their derivatives add overlaps of the gradient with what they multiply,
+times states.
+
+For S' = M S + B w + c 1, M, B, c functions of averages K: <g', dS'> has <g'_i, S_j> dM_ij and the
+like, and dK_jk = <dS_j, S_k> + <S_j, dS_k>. The derivatives are jax's own, of the very functions
+that the forward pass evaluates. Source: derived (tests/theory/fluctuations).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from sigprop.theory.recursion.units.behind import Pulling
+from sigprop.theory.recursion.units.pulled import Cotangents
+
+
+class Averages(NamedTuple):
+    """What the forward pass's coefficients were evaluated at: Grams <S, S> [m, m, K, T, T], <w, S>
+    [1, m, K, T, T] and <w, w> [1, 1, T, T]; means of lanes [m, K, T] and of the write [T]; logs [1,
+    T] of both; unit [T]: what its M, B and c were divided by since."""
+
+    grams: tuple[Any, Any, Any]
+    means: Any
+    mean_write: Any
+    log: Any
+    write_log: Any
+    unit: Any
+
+
+class Kind(Protocol):
+    """A forward step, as ``gram_scan.Kind``."""
+
+    def read(self, x: Any, gram: Any, log: Any) -> tuple[Any, Any]: ...
+    def shift(self, x: Any, gram: Any, log: Any) -> Any: ...
+    def rule(
+        self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
+    ) -> tuple[Any, Any, Any, dict[str, Any]]: ...
+
+
+def through_rule(
+    kind: Kind, x: Any, pulling: Pulling
+) -> tuple[Float[Array, "1+M m K T"], Float[Array, "1+M T"]]:
+    """Return what the rule's coefficients add to the rest of the lanes' cotangents, on the scale of
+    those after the step, and of the write's."""
+    at: Averages = x["averages"]
+    states, writes = _bundle(pulling, "lanes"), _bundle(pulling, "write")
+    lanes = states.shape[1]
+    after = Cotangents(pulling.lanes.main[:lanes], pulling.lanes.rest[:, :lanes])
+
+    def rule(grams: tuple[Any, Any, Any], means: Any, mean_write: Any) -> tuple[Any, Any, Any]:
+        gram, cross, own = grams
+        given = x | {"means": means, "mean_write": mean_write}
+        m, b, _, facts = kind.rule(given, gram, at.log, cross, own, at.write_log)
+        return m, b[:, 0], facts["shift"][0]
+
+    seen = (
+        _overlap(pulling, "nikt,njkt->ijkt", after, states),
+        _overlap(pulling, "nikt,nt->ikt", after, writes),
+        _overlap(pulling, "nikt,n->ikt", after, jnp.ones_like(writes[:, 0])),
+    )
+    pull = jax.vjp(rule, at.grams, at.means, at.mean_write)[1]
+    (gram, cross, own), means, mean_write = pull(
+        tuple(jnp.einsum("...t,t->...t", each, at.unit) for each in seen)
+    )
+    to_lanes = _of_states(gram, means, states) + jnp.einsum("jkts,nt->njks", cross[0], writes)
+    to_write = jnp.einsum("jkts,njks->nt", cross[0], states) + mean_write[None]
+    return to_lanes, to_write + jnp.einsum("ts,ns->nt", own[0, 0] + own[0, 0].T, writes)
+
+
+def through_reads(
+    kind: Kind, x: Any, pulling: Pulling, y: Cotangents
+) -> Float[Array, "R 1+M m K T"]:
+    """Return what the reads' coefficients add to the rest of the lanes' cotangents, of each on the
+    scale of its y [R, T]."""
+    at: Averages = x["averages"]
+    states = _bundle(pulling, "lanes")
+
+    def read(gram: Any, means: Any) -> tuple[Any, Any]:
+        given = x | {"means": means}
+        return kind.read(given, gram, at.log)[0], kind.shift(given, gram, at.log)
+
+    pull = jax.vjp(read, at.grams[0], at.means)[1]
+    rho = _overlap(pulling, "nrt,nikt->rikt", y, states)
+    shift = _overlap(pulling, "nrt,n->rt", y, jnp.ones_like(states[:, 0, 0, 0]))
+    each = []
+    for r in range(len(rho)):
+        alone = (jnp.arange(len(rho)) == r).astype(rho.dtype)
+        gram, means = pull(
+            (jnp.einsum("rikt,r->rikt", rho, alone), jnp.einsum("rt,r->rt", shift, alone))
+        )
+        each.append(_of_states(gram, means, states))
+    return jnp.stack(each)
+
+
+def _bundle(pulling: Pulling, name: str) -> Any:
+    """Return what the forward pass left of the unit, and of the members, as one array."""
+    own, members = getattr(pulling.unit, name), getattr(pulling.members, name)
+    return jnp.concatenate([own[None], members])
+
+
+def _overlap(pulling: Pulling, over: str, d: Cotangents, forward: Any) -> Any:
+    """Return <d, x>, the unit of weight t among all. over: its einsum, n being the units."""
+    t, members = pulling.tracing.t, d.members
+    own = jnp.einsum(over.replace("n", ""), d.own, forward[0])
+    others = jnp.einsum(over, members, forward[1:]) / max(1, len(members))
+    return (1 - t) * others + t * own
+
+
+def _of_states(gram: Any, means: Any, states: Any) -> Float[Array, "1+M m K T"]:
+    """Return what derivatives by <S, S> and by means give to every unit."""
+    both = gram + jnp.transpose(gram, (1, 0, 2, 4, 3))
+    return jnp.einsum("jlkts,nlks->njkt", both, states) + means[None]

@@ -1,0 +1,149 @@
+"""What comes back to a unit through matrices that were asked before, and through coefficients that
+are functions of averages: overlaps of gradients with what the forward pass left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from sigprop.language.expression import Vector
+from sigprop.language.traversal import walk
+from sigprop.theory.calculus.transpose import Cotangent, Transposed
+from sigprop.theory.gaussian import field
+from sigprop.theory.recursion.units.behind import Pulling, Record
+from sigprop.theory.recursion.units.coefficients import Kind, through_reads, through_rule
+from sigprop.theory.recursion.units.drawing import Traced
+from sigprop.theory.recursion.units.pulled import Cotangents, Pulled, together
+from sigprop.theory.recursion.units.unit import Given
+
+
+class Questions(NamedTuple):
+    """What a matrix was asked forward, by every step that shares it with this one (Q of them, some
+    blank): its inputs and outputs of the unit [Q, C, T] and of members [Q, M, C, T]; gram [Q, T, Q,
+    T]: C <phi, phi'>, 0 where blank."""
+
+    inputs: tuple[Any, Any]
+    outputs: tuple[Any, Any]
+    gram: Any
+
+
+Asked = Callable[[Transposed, Pulled, Any], Questions]
+
+
+def draw_back(
+    env: Any,
+    turned: list[Vector | None],
+    cotangents: dict[str, Vector],
+    pulling: Pulling,
+    kind: Kind,
+    x: Any,
+    asked: Asked,
+) -> Traced:
+    """Draw what comes back through a branch's matrices at the unit of ``env``. turned: the branch's
+    transposed Jacobian, by read; cotangents {weight: d of its output}; kind, x: the forward step,
+    and the step's slice; asked: a matrix's questions."""
+    unit, tracing = env.unit, pulling.tracing
+    given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
+    to_lanes, to_write = through_rule(kind, x, pulling)
+    unit.cotangent = pulling.delta.main
+    added = to_write / x["back_scale"][None] * (1 - x["tap"])
+    unit.rests[Cotangent()] = pulling.delta.rest + added[:, None]
+    tops = [y for y in (*turned, *cotangents.values()) if y is not None]
+    nodes = [u for y in tops for u in reversed(list(walk(y))) if isinstance(u, Transposed)]
+    for node in dict.fromkeys(nodes):  # those inside others first
+        unit.values[node] = tracing.draw(node, env)
+        unit.rests[node] = _rest(node, unit, asked(node, unit, env), env)
+    for name, d in cotangents.items():
+        if name in given:
+            both = unit.both(d, env)
+            given[name] = Given(both.own, both.members)
+    like = pulling.delta
+    parts = [like if y is None else unit.both(y, env) for y in turned]
+    zeros = [y is None for y in turned]
+    main = jnp.concatenate([0 * p.main if no else p.main for p, no in zip(parts, zeros, strict=True)])
+    rest = jnp.concatenate(
+        [0 * p.rest if no else p.rest for p, no in zip(parts, zeros, strict=True)], axis=1
+    )
+    y = Cotangents(main, rest)
+    beside = to_lanes, through_reads(kind, x, pulling, y)
+    return Traced(y, given, tracing.factors, None, beside)
+
+
+class Tables(NamedTuple):
+    """What the forward pass left of all steps, where steps share weights: records of the unit and
+    of members, factors {weight: L [P, T, P, T]}."""
+
+    unit: Record
+    members: Record
+    factors: dict[str, Any]
+
+
+def asking(x: Any, inputs: dict[str, Vector], tables: Tables | None) -> Asked:
+    """Return what gives a matrix's questions at a step. inputs {weight: what it is given}; tables:
+    None where no step shares a weight."""
+
+    def alone(node: Transposed, unit: Pulled, env: Any) -> Questions:
+        own, members = unit.forward(inputs[node.weight], env)
+        outputs = unit.outputs[node.weight], unit.members.outputs[node.weight]
+        gram = x["grams"][node.weight][None, :, None, :]
+        return Questions((own[None], members[None]), tuple(w[None] for w in outputs), gram)  # type: ignore[arg-type]
+
+    def of_all(node: Transposed, unit: Pulled, env: Any) -> Questions:
+        assert tables is not None
+        name = node.weight
+        at, tied = _sharing(x, name, tables.unit.write.shape[0])
+        records = tables.unit, tables.members
+        phi, w = (
+            tuple(getattr(record, field)[name][at] for record in records)
+            for field in ("given", "outputs")
+        )
+        factor = jnp.einsum("qtps,q->qtps", tables.factors[name][at], tied)
+        return Questions(phi, w, jnp.einsum("qtpu,rspu->qtrs", factor, factor))
+
+    return alone if tables is None else of_all
+
+
+def _sharing(x: Any, weight: str, steps: int) -> tuple[Any, Any]:
+    """Return the steps that share a weight with this one, itself first, and 1 (0 where one only
+    fills the table)."""
+    own = jnp.reshape(x["forward_step"], (1,))
+    others = [jnp.minimum(x[name], steps - 1) for name in ("earlier", "later")]
+    ties = [x[name][weight] for name in ("ties_earlier", "ties_later")]
+    return jnp.concatenate([own, *others]), jnp.concatenate([jnp.ones(1, ties[0].dtype), *ties])
+
+
+def _rest(
+    node: Transposed, unit: Pulled, questions: Questions, env: Any
+) -> Float[Array, "1+M C T"]:
+    """Return sum_l phi_l A_l of a matrix's transpose (``pulled``)."""
+    d, z = unit.both(node.of, env), unit.values[node]
+    (phi, phis), (w, ws) = questions.inputs, questions.outputs
+    out, into = unit.weight(node.of, env), unit.weight(node, env)
+    o = out * jnp.einsum("qct,cs->qts", w, d.own) / d.main.shape[0]
+    if ws.shape[1]:
+        o = o + (1 - out) * jnp.einsum("qmct,mcs->qts", ws, d.members) / (
+            ws.shape[1] * ws.shape[2]
+        )
+    n = into * jnp.einsum("qct,cs->qts", phi, z) / z.shape[0]
+    size, tokens = phi.shape[0] * phi.shape[-1], phi.shape[-1]
+    right = (float(node.ratio.value) * o - n).reshape(size, tokens)
+    a = solved(questions.gram.reshape(size, size), right).reshape(-1, tokens, tokens)
+    a = a * jnp.reshape(jnp.asarray(env.number(node.variance, "a")), (1, 1, 1))
+    own, members = jnp.einsum("qct,qts->cs", phi, a), jnp.einsum("qmct,qts->mcs", phis, a)
+    return together((own, members))
+
+
+def solved(gram: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:
+    """Return a solution of gram x = right in the span of rows that do not depend on those
+    before."""
+    lower = field.cholesky(gram)
+    empty = jnp.diagonal(lower) == 0
+    lower = lower + jnp.diag(jnp.where(empty, 1.0, 0.0))
+    kept = jnp.where(empty, 0.0, 1.0)[:, None]
+    half = kept * jax.scipy.linalg.solve_triangular(lower, kept * right, lower=True)
+    return kept * jax.scipy.linalg.solve_triangular(lower.T, half, lower=False)
