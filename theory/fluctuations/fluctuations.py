@@ -11,13 +11,17 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import known, require_rows, select
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.calculus.independence import check_writes
-from sigprop.theory.fluctuations.forms import check, check_quantities, having_forms
+from sigprop.theory.fluctuations.forms import (
+    check,
+    check_quantities,
+    having_forms,
+    is_backward,
+)
 from sigprop.theory.fluctuations.units import SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
@@ -50,19 +54,20 @@ def fluctuations(
     """Predict what finite networks have beside the wide limit: of a row's scatter between networks
     and of the shift of its mean the terms of first order in 1/n.
 
-    arch: the description; quantities, applications: as of ``predict``, of the forward pass (None:
-    those that have a form); width: n; units: sampled in each of eight sets, a power of two from 64
+    arch: the description; quantities, applications: as of ``predict`` (None: those that have a
+    form); width: n; units: sampled in each of eight sets, a power of two from 64
     on. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
     Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
     network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
-    ``InputError`` and ``NoRule`` for what has no form yet: gradients, grouped queries, heads of
-    several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an activation
-    of what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
+    ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels, grouped queries, heads
+    of several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an
+    activation of what LayerNorm returns. Source: derived (docs/finite-width.md;
+    tests/theory/fluctuations).
     """
     _check(width, units)
-    check(arch)
-    check_writes(arch)
     asked = check_quantities(quantities) if quantities is not None else having_forms(arch)
+    check(arch, is_backward(asked))
+    check_writes(arch)
     if quantities is None:
         asked = tuple(name for name in asked if select(arch, (name,), applications))
     rows = select(arch, known(arch, asked), applications)
@@ -86,8 +91,7 @@ def moments(arch: Architecture, rows: Sequence[Row], units: int = UNITS) -> Mome
     0, over that unit (``recursion.unit``).
     """
     variances, shifts = [], []
-    back = any(QUANTITIES[row.quantity].backward for row in rows)
-    reach = GRADIENTS if back else FORWARD
+    reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD
     for seed in range(SETS):
         more, less, (middle,) = traced(arch, units, seed, reach)
         at_0 = _read(arch, [middle], rows)[0]

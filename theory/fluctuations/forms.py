@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import askable
 from sigprop.description.rows import check_quantities as check_names
 from sigprop.description.sub_block import SubBlock
@@ -18,10 +19,12 @@ from sigprop.language.expression import (
     Normalise,
     Product,
     Read,
+    Stem,
     Vector,
 )
 from sigprop.language.nodes import Centre, Truncate
 from sigprop.language.traversal import children, group_of, walk
+from sigprop.theory.calculus.transpose import transpose
 
 FORMS = (
     "residual_variance",
@@ -39,7 +42,16 @@ FORMS = (
 
 def having_forms(arch: Architecture) -> tuple[str, ...]:
     """Return the quantities of an architecture that have a form."""
-    return tuple(name for name in FORMS if name in askable(arch))
+    check(arch, False)
+    backward = not any(_lacking_back(arch)) if arch.gradients_known else False
+    return tuple(
+        name for name in FORMS if name in askable(arch) and (backward or not is_backward([name]))
+    )
+
+
+def is_backward(quantities: Iterable[str]) -> bool:
+    """Tell if any of the quantities needs the backward pass."""
+    return any(QUANTITIES[name].backward for name in quantities)
 
 
 def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
@@ -52,10 +64,23 @@ def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
     return tuple(quantities)
 
 
-def check(arch: Architecture) -> None:
-    """Raise ``InputError`` for what has no form yet."""
+def check(arch: Architecture, backward: bool) -> None:
+    """Raise ``InputError`` for what has no form yet, or none for gradients."""
     for what in _lacking(arch):
         raise InputError(f"{arch.name}: fluctuations of {what} have no form yet; accepted: without")
+    for what in _lacking_back(arch) if backward else ():
+        raise InputError(
+            f"{arch.name}: fluctuations of gradients through {what} have no form yet; accepted: "
+            f"quantities of the forward pass"
+        )
+
+
+def _lacking_back(arch: Architecture) -> Iterator[str]:
+    if any(not isinstance(lane, Stem) for lane in arch.initial):
+        yield "a function of the stem"
+    for block in arch.sub_blocks:
+        if any(len(uses) > 1 for uses in transpose(block.branch).uses.values()):
+            yield "a weight that a branch uses twice"
 
 
 def _lacking(arch: Architecture) -> Iterator[str]:

@@ -16,11 +16,10 @@ from sigprop.theory.recursion.passes import (
     Network,
     backward_pass,
     forward_pass,
-    record,
 )
 from sigprop.theory.recursion.program import Structure
-from sigprop.theory.recursion.units.behind import Record
 from sigprop.theory.recursion.units.beside import Draws
+from sigprop.theory.recursion.units.records import Record, record
 
 
 @jit(static=(0, 1, 2))

@@ -24,8 +24,10 @@ from sigprop.theory.recursion.units.sizes import coordinates, inputs
 STEP = 1e-4
 """Weight of the unit: derivatives at 0 are differences of kernels at +STEP, -STEP and 0."""
 SETS = 8  # independent scrambles, whose scatter is the error
-MEMBERS = int(__import__("os").environ.get("MEM", "256"))
-HEADS = 128  # whose mean stands for all others where a head is traced
+MEMBERS = 256  # other units, on whom a unit's gradients act
+HEADS, OF_PAIRS = 128, 1024
+"""Heads whose mean stands for all others where a head is traced; where what comes back at one
+application depends on what did at another that shares weights."""
 MOST_WHITENED = 1024  # normals of a unit whose second moments are set to 1
 
 
@@ -37,8 +39,9 @@ def traced(
     program = shared_program(arch)
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
     draws = normals(arch, program, count, seed, reach)
+    sampled = OF_PAIRS if program.coupled and reach > FORWARD else HEADS
     heads = tuple(
-        head_draws(law, arch.tokens, seed, Amount(2 if program.coupled else 1)).first(HEADS)
+        head_draws(law, arch.tokens, seed, Amount(2 if program.coupled else 1)).first(sampled)
         for law in program.structure.heads
     )
     order = np.concatenate([np.arange(count), np.arange(count), [0]])
@@ -102,7 +105,12 @@ def normals(
     tables = _placed(every[:, 1:vectors], program, used, forward)
     if not back:
         return every[:, 0], np.zeros_like(every[:, 0]), tables, {}
-    return every[:, 0], every[:, vectors], tables, _placed(every[:, vectors + 1 :], program, used, back)
+    return (
+        every[:, 0],
+        every[:, vectors],
+        tables,
+        _placed(every[:, vectors + 1 :], program, used, back),
+    )
 
 
 def _placed(

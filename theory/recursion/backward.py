@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
@@ -33,6 +34,7 @@ from sigprop.theory.recursion.summary import recall
 from sigprop.theory.recursion.units.behind import Pulling
 from sigprop.theory.recursion.units.drawing import Traced
 from sigprop.theory.recursion.units.overlaps import asking, draw_back
+from sigprop.theory.recursion.units.records import Record, of_all_steps
 from sigprop.theory.recursion.units.sizes import inputs
 
 
@@ -219,3 +221,39 @@ class BackwardKind:
         return log_scale(d, i, env) + (
             0 * log_scale(d, i, env) if x is None else log_scale(x, i, env)
         )
+
+
+class Looking:
+    """A backward kind that first looks up its later partners' forward data (the forward pair
+    table, transposed)."""
+
+    def __init__(
+        self,
+        kind: BackwardKind,
+        forward: dict[str, Any],
+        delta_log: Any,
+        coupled: bool,
+        members: Record | None,
+    ):
+        self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
+        self.members = members
+        self.read, self.rule, self.shift = kind.read, kind.rule, kind.shift
+        self.reads, self.writes = kind.reads, kind.writes
+
+    def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
+        if self.coupled:
+            x = x | of_all_steps(self.forward, self.members)
+            q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
+            # <x_q, x_p> is kept; its transpose, of reads and of tokens
+            reads = jnp.moveaxis(self.forward["pairs"][x["row"], x["column"]], (1, 3), (2, 4))
+            summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
+            x = x | {
+                "partner": {
+                    "reads": reads,
+                    "logs": self.forward["read_log"][q],
+                    "delta_log": self.delta_log[q],
+                    "summary": summary,
+                    "given": jax.tree.map(lambda t: t[q], self.forward["kept"].get("given")),
+                }
+            }
+        return self.kind.write(x, own, log, partners)

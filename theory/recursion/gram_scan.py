@@ -39,7 +39,7 @@ from sigprop.theory.recursion.advance import (
 )
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Tracer, remembered
-from sigprop.theory.recursion.units.coefficients import Averages
+from sigprop.theory.recursion.units.coefficients import left
 from sigprop.theory.recursion.units.drawing import Traced
 
 Reads = Float[Array, "R m K T"]
@@ -155,7 +155,7 @@ def gram_scan(
     scan = _Scan(kinds, tables, columns, bands, coupled, draws, gaps, tracer)
     rows = jnp.where((columns == 0)[:, None, None, None, None, None], start[None], 0.0)
     kept, gap = _kept(scan, start, summary), None if gaps is None else gaps.gap
-    first = Carry(start, start_log, rows, kept, gap, None if tracer is None else tracer.lanes)
+    first = Carry(start, start_log, rows, kept, gap, None if tracer is None else tracer.start)
     last, out = jax.lax.scan(functools.partial(_step, scan), first, tables)
     return out | {"kept": last.tables}
 
@@ -253,17 +253,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
         "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
         "extra": written.extra,
         "gap": gap,
-    } | _left(tracer, traced, x, averages, (carry.log, written.log, jnp.exp(before - log)[0]))
-
-
-def _left(
-    tracer: Any, traced: Traced | None, x: Any, grams: tuple[Any, Any, Any], scales: Any
-) -> dict[str, Any]:
-    """Return what the pass back is given of a unit that was traced forward."""
-    if traced is None or not isinstance(tracer, Tracer):
-        return {}
-    averages = Averages(grams, x["means"], x["mean_write"], *scales)
-    return {"traced": traced.seen, "averages": averages}
+    } | left(tracer, traced, x, averages, (carry.log, written.log, jnp.exp(before - log)[0]))
 
 
 def _remembered(

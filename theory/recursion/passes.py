@@ -13,18 +13,20 @@ from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
+from sigprop.theory.calculus.linear import ONES
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.advance import unit
-from sigprop.theory.recursion.backward import BackwardKind
+from sigprop.theory.recursion.backward import BackwardKind, Looking
 from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
-from sigprop.theory.recursion.units.behind import Record, Reverser
-from sigprop.theory.recursion.units.beside import Draws, Tracer
-from sigprop.theory.recursion.units.overlaps import Tables
+from sigprop.theory.recursion.units.behind import Reverser
+from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
+from sigprop.theory.recursion.units.pulled import Cotangents
+from sigprop.theory.recursion.units.records import Record, by_step
 
 AT_ONCE = 64  # draws of modulators' scores
 ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
@@ -117,7 +119,8 @@ def forward_pass(
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
-    start, start_log, first, initial, start_gain = _start(network)
+    stem = None if network.unit is None else _stem(network, network.unit)
+    start, start_log, first, initial, start_gain, shift = _start(network, stem)
     blank = _blank_summaries(network, first, draws)
     kinds = [
         ForwardKind(k, structure, network.resolution, bands, list(blank))
@@ -127,12 +130,15 @@ def forward_pass(
     angle = jnp.minimum(network.resolution.nudge, ANGLE)
     gaps = Gaps(network.begin.gap, angle) if network.gapped else None
     used = {name: network.tables[name] for name in names}
-    tracer = None if network.unit is None else _tracer(network, network.unit, initial)
+    tracer = None
+    if network.unit is not None:
+        unit = network.unit
+        tracer = Tracer(unit.t, Lanes(initial * stem + shift, shift), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
     if tracer is not None:
-        start = tracer.averaged(start, tracer.lanes)
+        start = tracer.averaged(start, tracer.start)
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
@@ -157,10 +163,9 @@ def forward_pass(
     return kernels, forward, initial
 
 
-def _tracer(network: Network, unit: Draws, lanes: Any) -> Tracer:
-    """Return the unit at the first step. lanes: in the stem [m, K, T]."""
-    stem = field.cholesky(jnp.asarray(network.begin.gram)) @ unit.stem
-    return Tracer(unit.t, lanes * stem[None, None], unit.normals, unit.given)
+def _stem(network: Network, unit: Draws) -> Float[Array, "1 1 T"]:
+    """Return the unit's tokens in the stem."""
+    return (field.cholesky(jnp.asarray(network.begin.gram)) @ unit.stem)[None, None]
 
 
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
@@ -188,26 +193,42 @@ def first_read(
     return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
 
-def _start(network: Network) -> tuple[Any, Any, Any, Any, Any]:
+def _start(network: Network, unit: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Grams of the initial lanes (and of the stem's own lane), their log [1, T], the first
-    step's numbers, the lanes in the stem [m, K, T] (mantissas both), lane 0's gain [T]."""
+    step's numbers, the lanes in the stem and on 1 [m, K, T] (mantissas all), lane 0's gain [T].
+    unit: tokens in the stem [1, 1, T] of a unit that is traced."""
     structure, begin, bands = network.structure, network.begin, network.bands
     first = {"numbers": {name: value[0] for name, value in network.tables["numbers"].items()}}
     shape = (structure.bands, begin.gram.shape[0])
-    diagonal = jnp.broadcast_to(jnp.diagonal(begin.gram)[None], shape)
-    form = numeric_form(first, lambda i, j: diagonal, lambda leaf: begin.log[None], 0, bands)
+    diagonal, seen = jnp.broadcast_to(jnp.diagonal(begin.gram)[None], shape), first
+    if unit is not None and network.unit is not None:
+        t = network.unit.t
+        diagonal, seen = (1 - t) * diagonal + t * unit[0] ** 2, first | {"means": t * unit}
+
+    def gram(i: int, j: int) -> Any:
+        if ONES in (i, j):
+            return jnp.ones_like(diagonal) if i == j else seen["means"][0]
+        return diagonal
+
+    form = numeric_form(seen, gram, lambda leaf: begin.log[None], 0, bands)
     results = [form(lane) for lane in structure.initial]
     if structure.injects:
         results.append(({0: jnp.ones(shape, dtype=jnp.float64)}, begin.log[None]))
     log = functools.reduce(
         jnp.maximum, [jnp.broadcast_to(log, (1, shape[1])) for _, log in results]
     )
-    # [m, K, T]
-    lanes = jnp.stack(
-        [dense({0: c[0] * jnp.exp(lane_log - log)}, [0], shape)[0] for c, lane_log in results]
+    lanes, shift = (
+        jnp.stack(
+            [
+                dense({leaf: c.get(leaf, 0.0) * jnp.exp(own - log)}, [leaf], shape)[0]
+                for c, own in results
+            ]
+        )
+        for leaf in (0, ONES)
     )
     gain = jnp.broadcast_to(form.gain(structure.initial[0]), (1, shape[1]))[0]
-    return jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram), log, first, lanes, gain
+    start = jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram)
+    return start, log, first, lanes, gain, shift
 
 
 def backward_pass(
@@ -247,7 +268,7 @@ def _reversed_scan(
     steps, lanes, _, n_bands, tokens = forward["transition"].shape
     readout, zero_log = cotangent
     kinds = [
-        _Looking(
+        Looking(
             BackwardKind(k, network.structure, network.resolution),
             forward,
             delta_log,
@@ -268,7 +289,9 @@ def _reversed_scan(
         lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
         normals = _flip(network.unit.transposed)
         members = network.unit.members.write.shape[1]
-        tracer = Reverser(network.unit.t, lane, normals, network.unit.later, members)
+        rest = jnp.zeros((1 + members, *lane.shape), dtype=jnp.float64)
+        own = Cotangents(lane, rest)
+        tracer = Reverser(network.unit.t, own, normals, network.unit.later, members)
     return gram_scan(
         kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
     )
@@ -311,39 +334,15 @@ def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict
         "summary": forward["summary"],
     }
     if network.unit is not None:
-        given |= _units(network, forward) | {"tap": taps, "back_scale": scale}
+        members: Record = network.unit.members
+        given |= by_step(forward, members, tables, network.bands)
+        given |= {"tap": taps, "back_scale": scale}
     later = _flip(tables["later"])
     # partners that are not there are seen by nothing where no step has any
     partners = (
         jnp.where(later < steps, steps - 1 - later, steps) if network.coupled else steps - 1 - later
     )
     return _flip(given) | {"step": tables["step"], "partners": partners}
-
-
-def record(forward: dict[str, Any]) -> Record:
-    """Return what a forward pass left of the unit that was traced beside it."""
-    reads, outputs, write, _ = forward["traced"]
-    kept = forward["kept"]
-    given = {name: each.unit for name, each in kept["given"].items()}
-    return Record(reads.unit, outputs, kept["lanes"].unit[:-1], write, given)
-
-
-def _units(network: Network, forward: dict[str, Any]) -> dict[str, Any]:
-    """Return what every step of the reversed scan is given of the unit and of members."""
-    assert network.unit is not None
-    reads, _, _, grams = forward["traced"]
-    tables, steps = network.tables, network.tables["step"].shape[0]
-    return {
-        "unit": record(forward)._replace(given={}),
-        "others": reads.others,
-        "members": network.unit.members._replace(given={}),
-        "averages": forward["averages"],
-        "grams": grams,
-        "forward_step": jnp.arange(steps),
-        "earlier": tables["partners"],
-        "ties_earlier": tables["ties"],
-        "widths": jnp.broadcast_to(network.bands, (steps, len(network.bands))),
-    }
 
 
 def _transposed(
@@ -360,41 +359,3 @@ def _transposed(
         .at[:, lanes, lanes]
         .set(kept[:, None, None])
     )
-
-
-class _Looking:
-    """A backward kind that first looks up its later partners' forward data (the forward pair
-    table, transposed)."""
-
-    def __init__(
-        self,
-        kind: BackwardKind,
-        forward: dict[str, Any],
-        delta_log: Any,
-        coupled: bool,
-        members: Record | None,
-    ):
-        self.kind, self.forward, self.delta_log, self.coupled = kind, forward, delta_log, coupled
-        self.members = members
-        self.read, self.rule, self.shift = kind.read, kind.rule, kind.shift
-        self.reads, self.writes = kind.reads, kind.writes
-
-    def write(self, x: Any, own: Any, log: Any, partners: Any) -> Any:
-        if self.coupled and "traced" in self.forward:
-            factors = self.forward["kept"]["factors"]
-            x = x | {"asked": Tables(record(self.forward), self.members, factors)}
-        if self.coupled:
-            q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
-            # <x_q, x_p> is kept; its transpose, of reads and of tokens
-            reads = jnp.moveaxis(self.forward["pairs"][x["row"], x["column"]], (1, 3), (2, 4))
-            summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
-            x = x | {
-                "partner": {
-                    "reads": reads,
-                    "logs": self.forward["read_log"][q],
-                    "delta_log": self.delta_log[q],
-                    "summary": summary,
-                    "given": jax.tree.map(lambda t: t[q], self.forward["kept"].get("given")),
-                }
-            }
-        return self.kind.write(x, own, log, partners)

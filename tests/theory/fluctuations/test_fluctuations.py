@@ -8,57 +8,16 @@ of them with probability 1e-4.
 from __future__ import annotations
 
 from fractions import Fraction
-from math import comb
 from typing import Any
 
 import numpy as np
 import pytest
+from finite_width import FAR, GRAMS, TIED, agrees, network, tied_linear
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
 
-FAR = 2.2
-GRAMS = {
-    1: np.eye(1),
-    2: np.array([[1, 0.3], [0.3, 1]]),
-    3: np.array([[1, 0.3, 0.6], [0.3, 1, 0.5], [0.6, 0.5, 1]]),
-}
 PAIR = ("residual_variance", "token_covariance", "token_cosine")
-
-
-def network(
-    activation: str,
-    *,
-    tokens: int = 1,
-    depth: int = 3,
-    matrices: int = 2,
-    rows: Fraction = Fraction(1),
-    norm: str = "",
-    slots: Any = None,
-    c1: float = 1.0,
-    c2: float = 2.0,
-    strength: float = 0.7,
-    skip: float = 1.0,
-    stem: float = 1.0,
-    gram: Any = None,
-) -> sp.Architecture:
-    """skip h + strength W2 phi(W1 r), or W phi(r); norm '', 'rms', 'layer', 'post'."""
-    inner = sp.Read() if matrices == 1 else sp.Linear("w1", sp.Read(), c1, rows)
-    branch = sp.Linear("w2", sp.Activate(activation, inner), c2)
-    read = sp.Normalise(sp.State(), norm) if norm in ("rms", "layer") else sp.State()
-    rule: sp.Vector = strength * sp.Write()
-    rule = skip * sp.State() + rule if skip else rule
-    rule = sp.Normalise(rule) if norm == "post" else rule
-    block = sp.SubBlock(read, branch, rule)
-    table = list(range(depth)) if slots is None else slots
-    return sp.Architecture(
-        "net",
-        (block,),
-        dict.fromkeys(block.weights, table),
-        {},
-        kinds=[0] * depth,
-        input_gram=stem * (GRAMS[tokens] if gram is None else gram),
-    )
 
 
 def last(
@@ -69,17 +28,6 @@ def last(
     return {(row["quantity"], row.get("token"), row.get("token_2")): row for row in table}
 
 
-def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.01) -> bool:
-    """Within FAR stated errors, and what the table of numbers itself leaves open: 1 % of
-    n_variance, 0.06 of n_shift."""
-    of_variance = FAR * row["n_variance_error"] + slack * variance
-    of_shift = FAR * row["n_shift_error"] + 6 * slack
-    return (
-        abs(row["n_variance"] - variance) <= of_variance and abs(row["n_shift"] - shift) <= of_shift
-    )
-
-
-TIED = [0, 0, 0]
 NETS: dict[str, tuple[dict[str, Any], tuple[float, float], tuple[float, float]]] = {
     "untied gelu, RMS": (
         {"activation": "gelu", "tokens": 2, "rows": Fraction(2), "norm": "rms"},
@@ -205,31 +153,8 @@ def test_untied_gelu_behind_a_norm_does_not_amplify(depth: int):
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_tied_linear(depth: int):
-    """Closed form of h_D = (1 + a W)^D h_0 by pairings, a^2 C = s^2."""
-    s2 = 0.735
-    arch = network("linear", depth=depth, matrices=1, slots=[0] * depth, c2=s2 / 0.49, strength=0.7)
+    arch, (value, variance, shift) = tied_linear(depth)
     row = last(arch, ["residual_variance"])["residual_variance", 0, None]
-    each = range(depth + 1)
-    value = sum(comb(depth, j) ** 2 * s2**j for j in each)
-    shift = 2 * sum(
-        comb(depth, j) * comb(depth, k) * s2 ** ((j + k) // 2) * (k + 1)
-        for j in each
-        for k in range(j)
-        if (j - k) % 2 == 0
-    )
-    variance = 2 * sum(
-        comb(depth, i)
-        * comb(depth, j)
-        * comb(depth, k)
-        * comb(depth, m)
-        * s2 ** (i + j)
-        * (min(i, j, k, m) + 1)
-        for i in each
-        for j in each
-        for k in each
-        for m in each
-        if i + j == k + m
-    )
     assert row["value"] == pytest.approx(value)
     assert agrees(row, variance, shift)
 
@@ -239,6 +164,32 @@ def test_feed_forward_relu(depth: int):
     """n Var = 5 D + 2, no shift: Hanin and Nica's exp(5 D / n) at first order."""
     arch = network("relu", depth=depth, matrices=1, skip=0.0, strength=1.0)
     assert agrees(last(arch, ["residual_variance"])["residual_variance", 0, None], 5 * depth + 2, 0)
+
+
+def behind_a_norm(kind: str) -> sp.Architecture:
+    """A network whose first state is the stem, normalised."""
+    branch = sp.Linear("w", sp.Activate("tanh", sp.Read()), 1.0)
+    block = sp.SubBlock(sp.State(), branch, sp.State() + 0.5 * sp.Write())
+    first = (sp.Normalise(sp.Stem(), kind),)
+    return sp.Architecture(
+        "net", (block,), {"w": [0]}, {}, kinds=[0], input_gram=np.eye(1), initial=first
+    )
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer"])
+def test_a_norm_of_the_stem_is_traced(kind: str):
+    """q_0 = 1 in every network, and h_1 = h_0 + W tanh(h_0)/2: given M = <tanh, tanh> of a state of
+    length 1, q_1 - 1 is h_0 . w and w . w alone, so n Var = 4 M/4 + 2 (M/4)^2 + Var M/16."""
+    table = sp.fluctuations(behind_a_norm(kind), ["residual_variance"], units=1024)
+    first, last = table
+    assert abs(first["n_variance"]) < 1e-12 and abs(first["n_shift"]) < 1e-6
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    w = w / w.sum()
+    m = float(w @ np.tanh(x) ** 2)
+    slope = float(w @ (2 * x * np.tanh(x) / np.cosh(x) ** 2)) / 2  # of M by q_0
+    var = float(w @ (np.tanh(x) ** 2 - m - slope * (x**2 - 1)) ** 2)
+    expected = m + m**2 / 8 + var / 16
+    assert abs(last["n_variance"] - expected) < FAR * last["n_variance_error"] + 0.005 * expected
 
 
 def test_the_stem_alone():
@@ -291,7 +242,12 @@ def test_a_width():
 
 A = sp.architectures
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "gradients": (A.looped_mlp, {"quantities": ["gradient_variance"]}, "no form yet"),
+    "tangent kernels": (A.looped_mlp, {"quantities": ["ntk"]}, "no form yet"),
+    "gradients past a norm of the stem": (
+        lambda: behind_a_norm("rms"),
+        {"quantities": ["gradient_variance"]},
+        "function of the stem",
+    ),
     "several widths": (A.variable_width, {}, "several widths"),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
     "an activation of what LayerNorm returns": (

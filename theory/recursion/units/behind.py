@@ -11,20 +11,8 @@ from sigprop.theory.recursion.advance import Grams, Into, Transition
 from sigprop.theory.recursion.units.beside import kept, looked_up
 from sigprop.theory.recursion.units.drawing import Traced, Tracing
 from sigprop.theory.recursion.units.pulled import Cotangents, Members, Pulled
+from sigprop.theory.recursion.units.records import Record
 from sigprop.theory.recursion.units.unit import Given, Reads
-
-
-class Record(NamedTuple):
-    """What the forward pass left of units at every step: what they read [P, R, T], and was drawn
-    {matrix or bias: [P, C, T]}; their lanes before it [P, m, K, T], and their write [P, T]; what
-    they gave {weight: [P, C, T]}, where steps share weights. Of members with their axis next to P.
-    """
-
-    reads: Any
-    outputs: dict[str, Any]
-    lanes: Any
-    write: Any
-    given: dict[str, Any]
 
 
 class Pulling(NamedTuple):
@@ -52,22 +40,21 @@ class Pulling(NamedTuple):
 
 
 class Reverser(NamedTuple):
-    """A unit that is traced beside the reversed recursion (``pulled``). t: its weight; start [m,
-    K, T]: its lanes at the first step, all zero but for v's; normals {weight: [P, C, T]} of the
+    """A unit that is traced beside the reversed recursion (``pulled``). t: its weight; start:
+    its lanes at the first step, all zero but for v's; normals {weight: [P, C, T]} of the
     transposes, the last step's first; given {weight: zeros [P, C, T]}: of what it gives to them;
     members: how many, of whom the forward pass left a record."""
 
     t: Any
-    start: Any
+    start: Cotangents
     normals: dict[str, Any]
     given: dict[str, Any]
     members: int
 
     @property
-    def lanes(self) -> Cotangents:
-        """The lanes at the first step."""
-        rest = jnp.zeros((1 + self.members, *self.start.shape), dtype=jnp.float64)
-        return Cotangents(self.start, rest)
+    def tokens(self) -> int:
+        """T."""
+        return self.start.main.shape[-1]
 
     def kept(self, steps: int, coupled: bool) -> dict[str, Any]:
         """Return zeros of what later steps look up of the unit at earlier ones."""
@@ -123,8 +110,7 @@ class Reverser(NamedTuple):
         goes to lanes beside them [1 + M, m, K, T]."""
         m, b, beside = rule
         main, rest = (
-            jnp.einsum("ijkt,...jkt->...ikt", m, part)
-            + jnp.einsum("iwkt,...wt->...ikt", b, write)
+            jnp.einsum("ijkt,...jkt->...ikt", m, part) + jnp.einsum("iwkt,...wt->...ikt", b, write)
             for part, write in zip(lanes, traced.write, strict=True)
         )
         return Cotangents(main, rest + beside), tables

@@ -35,24 +35,25 @@ class Lanes(NamedTuple):
 
 
 class Tracer(NamedTuple):
-    """A unit that is traced beside a recursion of one band (``unit``). t: its weight; start [m, K,
-    T]: its lanes at the first step; normals {matrix or bias: [P, C, T]}; given {weight: zeros [P,
+    """A unit that is traced beside a recursion of one band (``unit``). t: its weight; start:
+    its lanes at the first step; normals {matrix or bias: [P, C, T]}; given {weight: zeros [P,
     C, T]}, of what it gives to them."""
 
     t: Any
-    start: Any
+    start: Lanes
     normals: dict[str, Any]
     given: dict[str, Any]
 
     @property
-    def lanes(self) -> Lanes:
-        """The lanes at the first step."""
-        return Lanes(self.start, jnp.zeros_like(self.start))
+    def tokens(self) -> int:
+        """T."""
+        return self.start.unit.shape[-1]
 
     def kept(self, steps: int, coupled: bool) -> dict[str, Any]:
         """Return zeros of what later steps look up of the unit at earlier ones."""
-        zeros = jnp.zeros((steps + 1, *self.start.shape), dtype=jnp.float64)
-        return {"lanes": Lanes(zeros.at[0].set(self.start), zeros)} | kept(self, steps, coupled)
+        zeros = jnp.zeros((steps + 1, *self.start.unit.shape), dtype=jnp.float64)
+        lanes = Lanes(*(zeros.at[0].set(part) for part in self.start))
+        return {"lanes": lanes} | kept(self, steps, coupled)
 
     def means(self, lanes: Lanes) -> dict[str, Any]:
         """Return the lanes' means over all coordinates, the unit's among them."""
@@ -112,9 +113,7 @@ class Tracer(NamedTuple):
         them. rule: M, B, and the coefficients on 1 [m, K, T]."""
         m, b, shift = rule
         now = [
-            jnp.einsum("ijkt,jkt->ikt", m, part)
-            + jnp.einsum("iwkt,wt->ikt", b, write)
-            + shift
+            jnp.einsum("ijkt,jkt->ikt", m, part) + jnp.einsum("iwkt,wt->ikt", b, write) + shift
             for part, write in zip(lanes, (traced.write, traced.mean), strict=True)
         ]
         every = [t.at[p + 1].set(part) for t, part in zip(tables["lanes"], now, strict=True)]
@@ -124,7 +123,7 @@ class Tracer(NamedTuple):
 def kept(tracer: Any, steps: int, coupled: bool) -> dict[str, Any]:
     """Return zeros of what a unit gives to weights, and of the factors of its outputs, where steps
     share weights."""
-    tokens = tracer.start.shape[-1]
+    tokens = tracer.tokens
     factor = jnp.zeros((steps, tokens, steps, tokens), dtype=jnp.float64)
     given = {name: Given(table, table[:, 0]) for name, table in tracer.given.items()}
     return {

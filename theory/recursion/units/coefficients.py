@@ -9,7 +9,7 @@ that the forward pass evaluates. Source: derived (tests/theory/fluctuations).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.theory.recursion.units.behind import Pulling
+from sigprop.theory.recursion.units.beside import Tracer
+from sigprop.theory.recursion.units.drawing import Traced
 from sigprop.theory.recursion.units.pulled import Cotangents
 
 
@@ -33,6 +35,7 @@ class Averages(NamedTuple):
     unit: Any
 
 
+@runtime_checkable
 class Kind(Protocol):
     """A forward step, as ``gram_scan.Kind``."""
 
@@ -45,7 +48,7 @@ class Kind(Protocol):
 
 def through_rule(
     kind: Kind, x: Any, pulling: Pulling
-) -> tuple[Float[Array, "1+M m K T"], Float[Array, "1+M T"]]:
+) -> tuple[Float[Array, "B m K T"], Float[Array, "B T"]]:
     """Return what the rule's coefficients add to the rest of the lanes' cotangents, on the scale of
     those after the step, and of the write's."""
     at: Averages = x["averages"]
@@ -73,9 +76,7 @@ def through_rule(
     return to_lanes, to_write + jnp.einsum("ts,ns->nt", own[0, 0] + own[0, 0].T, writes)
 
 
-def through_reads(
-    kind: Kind, x: Any, pulling: Pulling, y: Cotangents
-) -> Float[Array, "R 1+M m K T"]:
+def through_reads(kind: Kind, x: Any, pulling: Pulling, y: Cotangents) -> Float[Array, "R B m K T"]:
     """Return what the reads' coefficients add to the rest of the lanes' cotangents, of each on the
     scale of its y [R, T]."""
     at: Averages = x["averages"]
@@ -98,6 +99,17 @@ def through_reads(
     return jnp.stack(each)
 
 
+def left(
+    tracer: Any, traced: Traced | None, x: Any, grams: tuple[Any, Any, Any], scales: Any
+) -> dict[str, Any]:
+    """Return what the way back is given of a step at which a unit was traced forward. scales: log,
+    write_log and unit of ``Averages``."""
+    if traced is None or not isinstance(tracer, Tracer):
+        return {}
+    averages = Averages(grams, x["means"], x["mean_write"], *scales)
+    return {"traced": traced.seen, "averages": averages}
+
+
 def _bundle(pulling: Pulling, name: str) -> Any:
     """Return what the forward pass left of the unit, and of the members, as one array."""
     own, members = getattr(pulling.unit, name), getattr(pulling.members, name)
@@ -112,7 +124,7 @@ def _overlap(pulling: Pulling, over: str, d: Cotangents, forward: Any) -> Any:
     return (1 - t) * others + t * own
 
 
-def _of_states(gram: Any, means: Any, states: Any) -> Float[Array, "1+M m K T"]:
+def _of_states(gram: Any, means: Any, states: Any) -> Float[Array, "B m K T"]:
     """Return what derivatives by <S, S> and by means give to every unit."""
     both = gram + jnp.transpose(gram, (1, 0, 2, 4, 3))
     return jnp.einsum("jlkts,nlks->njkt", both, states) + means[None]

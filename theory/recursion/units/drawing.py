@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Float, Array
+from jaxtyping import Array, Float
 
 from sigprop.language.expression import Bias, Linear, Vector
 from sigprop.language.traversal import walk

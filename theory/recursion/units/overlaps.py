@@ -15,21 +15,22 @@ from sigprop.language.expression import Vector
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.transpose import Cotangent, Transposed
 from sigprop.theory.gaussian import field
-from sigprop.theory.recursion.units.behind import Pulling, Record
+from sigprop.theory.recursion.units.behind import Pulling
 from sigprop.theory.recursion.units.coefficients import Kind, through_reads, through_rule
 from sigprop.theory.recursion.units.drawing import Traced
 from sigprop.theory.recursion.units.pulled import Cotangents, Pulled, together
+from sigprop.theory.recursion.units.records import Tables
 from sigprop.theory.recursion.units.unit import Given
 
 
 class Questions(NamedTuple):
     """What a matrix was asked forward, by every step that shares it with this one (Q of them, some
-    blank): its inputs and outputs of the unit [Q, C, T] and of members [Q, M, C, T]; gram [Q, T, Q,
-    T]: C <phi, phi'>, 0 where blank."""
+    blank): its inputs and outputs of the unit [Q, C, T] and of members [Q, M, C, T]; root [Q, T, Q,
+    T]: the Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
 
     inputs: tuple[Any, Any]
     outputs: tuple[Any, Any]
-    gram: Any
+    root: Any
 
 
 Asked = Callable[[Transposed, Pulled, Any], Questions]
@@ -65,22 +66,15 @@ def draw_back(
     like = pulling.delta
     parts = [like if y is None else unit.both(y, env) for y in turned]
     zeros = [y is None for y in turned]
-    main = jnp.concatenate([0 * p.main if no else p.main for p, no in zip(parts, zeros, strict=True)])
+    main = jnp.concatenate(
+        [0 * p.main if no else p.main for p, no in zip(parts, zeros, strict=True)]
+    )
     rest = jnp.concatenate(
         [0 * p.rest if no else p.rest for p, no in zip(parts, zeros, strict=True)], axis=1
     )
     y = Cotangents(main, rest)
     beside = to_lanes, through_reads(kind, x, pulling, y)
     return Traced(y, given, tracing.factors, None, beside)
-
-
-class Tables(NamedTuple):
-    """What the forward pass left of all steps, where steps share weights: records of the unit and
-    of members, factors {weight: L [P, T, P, T]}."""
-
-    unit: Record
-    members: Record
-    factors: dict[str, Any]
 
 
 def asking(x: Any, inputs: dict[str, Vector], tables: Tables | None) -> Asked:
@@ -90,60 +84,53 @@ def asking(x: Any, inputs: dict[str, Vector], tables: Tables | None) -> Asked:
     def alone(node: Transposed, unit: Pulled, env: Any) -> Questions:
         own, members = unit.forward(inputs[node.weight], env)
         outputs = unit.outputs[node.weight], unit.members.outputs[node.weight]
-        gram = x["grams"][node.weight][None, :, None, :]
-        return Questions((own[None], members[None]), tuple(w[None] for w in outputs), gram)  # type: ignore[arg-type]
+        root = field.cholesky(x["grams"][node.weight])[None, :, None, :]
+        first, others = outputs
+        return Questions((own[None], members[None]), (first[None], others[None]), root)
 
     def of_all(node: Transposed, unit: Pulled, env: Any) -> Questions:
         assert tables is not None
-        name = node.weight
-        at, tied = _sharing(x, name, tables.unit.write.shape[0])
-        records = tables.unit, tables.members
+        name, records = node.weight, (tables.unit, tables.members)
         phi, w = (
-            tuple(getattr(record, field)[name][at] for record in records)
+            tuple(getattr(record, field)[name] for record in records)
             for field in ("given", "outputs")
         )
-        factor = jnp.einsum("qtps,q->qtps", tables.factors[name][at], tied)
-        return Questions(phi, w, jnp.einsum("qtpu,rspu->qtrs", factor, factor))
+        tied = _sharing(x, name, tables.unit.write.shape[0])
+        return Questions(phi, w, jnp.einsum("qtps,q->qtps", tables.factors[name], tied))
 
     return alone if tables is None else of_all
 
 
-def _sharing(x: Any, weight: str, steps: int) -> tuple[Any, Any]:
-    """Return the steps that share a weight with this one, itself first, and 1 (0 where one only
-    fills the table)."""
-    own = jnp.reshape(x["forward_step"], (1,))
-    others = [jnp.minimum(x[name], steps - 1) for name in ("earlier", "later")]
-    ties = [x[name][weight] for name in ("ties_earlier", "ties_later")]
-    return jnp.concatenate([own, *others]), jnp.concatenate([jnp.ones(1, ties[0].dtype), *ties])
+def _sharing(x: Any, weight: str, steps: int) -> Float[Array, " Q"]:
+    """Return 1 for the steps that share a weight with this one, itself among them, else 0."""
+    tied = (jnp.arange(steps) == x["forward_step"]).astype(jnp.float64)
+    for at, ties in (("earlier", "ties_earlier"), ("later", "ties_later")):
+        tied = tied.at[x[at]].max(x[ties][weight], mode="drop")
+    return tied
 
 
-def _rest(
-    node: Transposed, unit: Pulled, questions: Questions, env: Any
-) -> Float[Array, "1+M C T"]:
+def _rest(node: Transposed, unit: Pulled, questions: Questions, env: Any) -> Float[Array, "B C T"]:
     """Return sum_l phi_l A_l of a matrix's transpose (``pulled``)."""
     d, z = unit.both(node.of, env), unit.values[node]
     (phi, phis), (w, ws) = questions.inputs, questions.outputs
     out, into = unit.weight(node.of, env), unit.weight(node, env)
     o = out * jnp.einsum("qct,cs->qts", w, d.own) / d.main.shape[0]
     if ws.shape[1]:
-        o = o + (1 - out) * jnp.einsum("qmct,mcs->qts", ws, d.members) / (
-            ws.shape[1] * ws.shape[2]
-        )
+        o = o + (1 - out) * jnp.einsum("qmct,mcs->qts", ws, d.members) / (ws.shape[1] * ws.shape[2])
     n = into * jnp.einsum("qct,cs->qts", phi, z) / z.shape[0]
     size, tokens = phi.shape[0] * phi.shape[-1], phi.shape[-1]
     right = (float(node.ratio.value) * o - n).reshape(size, tokens)
-    a = solved(questions.gram.reshape(size, size), right).reshape(-1, tokens, tokens)
+    a = solved(questions.root.reshape(size, size), right).reshape(-1, tokens, tokens)
     a = a * jnp.reshape(jnp.asarray(env.number(node.variance, "a")), (1, 1, 1))
     own, members = jnp.einsum("qct,qts->cs", phi, a), jnp.einsum("qmct,qts->mcs", phis, a)
     return together((own, members))
 
 
-def solved(gram: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:
-    """Return a solution of gram x = right in the span of rows that do not depend on those
-    before."""
-    lower = field.cholesky(gram)
-    empty = jnp.diagonal(lower) == 0
-    lower = lower + jnp.diag(jnp.where(empty, 1.0, 0.0))
+def solved(root: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:
+    """Return x with root root^T x = right, of a lower root, in the span of rows that do not depend
+    on those before (others have 0 on its diagonal)."""
+    empty = jnp.diagonal(root) == 0
+    lower = root + jnp.diag(jnp.where(empty, 1.0, 0.0))
     kept = jnp.where(empty, 0.0, 1.0)[:, None]
     half = kept * jax.scipy.linalg.solve_triangular(lower, kept * right, lower=True)
     return kept * jax.scipy.linalg.solve_triangular(lower.T, half, lower=False)

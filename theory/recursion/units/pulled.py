@@ -2,9 +2,9 @@
 
 Given the forward pass, W^T d of a matrix W that was asked for w_l = W phi_l, l = 1.., is
 
-    W^T d = z + sum_l phi_l A_l,      A = M^-1 (r <w, d> - <phi, z>),      z = chol(C r <d, d'>) gamma
+    W^T d = z + sum_l phi_l A_l,     A = M^-1 (r <w, d> - <phi, z>),     z = chol(C r <d, d'>) g
 
-M = <phi, phi'>, r = n_out / n_in, gamma fresh normals. So a cotangent has a main part, linear in
+M = <phi, phi'>, r = n_out / n_in, g fresh normals. So a cotangent has a main part, linear in
 fresh normals and the read-out, and a rest: forward vectors times overlaps, of gradients with writes
 and inputs and, from a norm's Jacobian, with what the norm is of. In the wide limit overlaps are 0;
 they fluctuate like n^-1/2, and their squares shift gradients by 1/n. A unit's overlaps act on the
@@ -115,7 +115,7 @@ class Pulled(Unit):
 
         return own, jax.vmap(member)(*self.members)
 
-    def rest(self, u: Vector, env: Environment) -> Float[Array, "1+M C T"]:
+    def rest(self, u: Vector, env: Environment) -> Float[Array, "B C T"]:
         """Return the rest of a cotangent; raises ``NoRule``."""
         if u not in self.rests:
             self.rests[u] = self._rest(u, env)
@@ -130,9 +130,7 @@ class Pulled(Unit):
             case Rescale(factor, of):
                 return _times(self.rest(of, env), env.table(factor, "a"))
             case Sum(terms):
-                parts = [
-                    _times(self.rest(term, env), shift(term, u, "a", env)) for term in terms
-                ]
+                parts = [_times(self.rest(term, env), shift(term, u, "a", env)) for term in terms]
                 return sum(parts[1:], parts[0])
             case Mix(table, of, turned):
                 even = _times(self.rest(of, env), shift(of, u, "a", env))
@@ -180,7 +178,7 @@ class Pulled(Unit):
         return jnp.zeros_like(self.cotangent) if is_cotangent(u) else super().mean(u, env)
 
 
-def together(pair: tuple[Any, Any]) -> Float[Array, "1+M C T"]:
+def together(pair: tuple[Any, Any]) -> Float[Array, "B C T"]:
     """Return the unit and the members as one array."""
     return jnp.concatenate([pair[0][None], pair[1]])
 

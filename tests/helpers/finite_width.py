@@ -1,0 +1,88 @@
+"""Networks of two kinds of branches, of whom scatter and shift are known, and what agrees with
+that."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from math import comb
+from typing import Any
+
+import numpy as np
+
+import sigprop as sp
+
+FAR = 2.2
+GRAMS = {
+    1: np.eye(1),
+    2: np.array([[1, 0.3], [0.3, 1]]),
+    3: np.array([[1, 0.3, 0.6], [0.3, 1, 0.5], [0.6, 0.5, 1]]),
+}
+TIED = [0, 0, 0]
+
+
+def network(
+    activation: str,
+    *,
+    tokens: int = 1,
+    depth: int = 3,
+    matrices: int = 2,
+    rows: Fraction = Fraction(1),
+    norm: str = "",
+    slots: Any = None,
+    c1: float = 1.0,
+    c2: float = 2.0,
+    strength: float = 0.7,
+    skip: float = 1.0,
+    stem: float = 1.0,
+    gram: Any = None,
+) -> sp.Architecture:
+    """skip h + strength W2 phi(W1 r), or W phi(r); norm '', 'rms', 'layer', 'post'."""
+    inner = sp.Read() if matrices == 1 else sp.Linear("w1", sp.Read(), c1, rows)
+    branch = sp.Linear("w2", sp.Activate(activation, inner), c2)
+    read = sp.Normalise(sp.State(), norm) if norm in ("rms", "layer") else sp.State()
+    rule: sp.Vector = strength * sp.Write()
+    rule = skip * sp.State() + rule if skip else rule
+    rule = sp.Normalise(rule) if norm == "post" else rule
+    block = sp.SubBlock(read, branch, rule)
+    table = list(range(depth)) if slots is None else slots
+    return sp.Architecture(
+        "net",
+        (block,),
+        dict.fromkeys(block.weights, table),
+        {},
+        kinds=[0] * depth,
+        input_gram=stem * (GRAMS[tokens] if gram is None else gram),
+    )
+
+
+def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.01) -> bool:
+    """Within FAR stated errors, and what the table of numbers itself leaves open: 1 % of
+    n_variance, 0.06 of n_shift."""
+    of_variance = FAR * row["n_variance_error"] + slack * variance
+    of_shift = FAR * row["n_shift_error"] + 6 * slack
+    return (
+        abs(row["n_variance"] - variance) <= of_variance and abs(row["n_shift"] - shift) <= of_shift
+    )
+
+
+def tied_linear(depth: int) -> tuple[sp.Architecture, tuple[float, float, float]]:
+    """Return h_D = (1 + a W)^D h_0, and (value, n_variance, n_shift) of its last state, or of the
+    stem's gradient: closed forms by pairings, a^2 C = s^2."""
+    s2, each = 0.735, range(depth + 1)
+    arch = network("linear", depth=depth, matrices=1, slots=[0] * depth, c2=s2 / 0.49, strength=0.7)
+    binomial = [comb(depth, j) for j in each]
+    value = sum(binomial[j] ** 2 * s2**j for j in each)
+    shift = 2 * sum(
+        binomial[j] * binomial[k] * s2 ** ((j + k) // 2) * (k + 1)
+        for j in each
+        for k in range(j)
+        if (j - k) % 2 == 0
+    )
+    variance = 2 * sum(
+        math.prod(binomial[a] for a in four) * s2 ** (four[0] + four[1]) * (min(four) + 1)
+        for four in itertools.product(each, repeat=4)
+        if four[0] + four[1] == four[2] + four[3]
+    )
+    return arch, (value, variance, shift)

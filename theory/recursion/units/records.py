@@ -1,0 +1,65 @@
+"""What a forward pass leaves of units for the way back, and how every step there gets its part."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+
+class Record(NamedTuple):
+    """What the forward pass left of units at every step: what they read [P, R, T], and was drawn
+    {matrix or bias: [P, C, T]}; their lanes before it [P, m, K, T], and their write [P, T]; what
+    they gave {weight: [P, C, T]}, where steps share weights. Of members with their axis next to P.
+    """
+
+    reads: Any
+    outputs: dict[str, Any]
+    lanes: Any
+    write: Any
+    given: dict[str, Any]
+
+
+class Tables(NamedTuple):
+    """What the forward pass left of all steps, where steps share weights: records of the unit and
+    of members, factors {weight: L [P, T, P, T]}."""
+
+    unit: Record
+    members: Record
+    factors: dict[str, Any]
+
+
+def record(forward: dict[str, Any]) -> Record:
+    """Return what a forward pass left of the unit that was traced beside it."""
+    reads, outputs, write, _ = forward["traced"]
+    kept = forward["kept"]
+    given = {name: each.unit for name, each in kept["given"].items()}
+    return Record(reads.unit, outputs, kept["lanes"].unit[:-1], write, given)
+
+
+def by_step(
+    forward: dict[str, Any], members: Record, tables: dict[str, Any], bands: Any
+) -> dict[str, Any]:
+    """Return what every step of the reversed scan is given of the unit and of members, in the
+    forward pass's order."""
+    reads, _, _, grams = forward["traced"]
+    steps = tables["step"].shape[0]
+    return {
+        "unit": record(forward)._replace(given={}),
+        "others": reads.others,
+        "members": members._replace(given={}),
+        "averages": forward["averages"],
+        "grams": grams,
+        "forward_step": jnp.arange(steps),
+        "earlier": tables["partners"],
+        "ties_earlier": tables["ties"],
+        "widths": jnp.broadcast_to(bands, (steps, len(bands))),
+    }
+
+
+def of_all_steps(forward: dict[str, Any], members: Record | None) -> dict[str, Any]:
+    """Return what a step is given of all steps where some share weights; nothing where no unit is
+    traced."""
+    if members is None:
+        return {}
+    return {"asked": Tables(record(forward), members, forward["kept"]["factors"])}
