@@ -204,7 +204,8 @@ class BackwardKind:
                 cotangents = inner(d, "a", d2, j, env)
                 if isinstance(cotangents, int):
                     continue  # proved zero
-                cotangents = env.averaged(group, d, "a", j, cotangents)
+                if group != READOUT:  # which is a vector v a token, whose gradient is h itself
+                    cotangents = env.averaged(group, d, "a", j, cotangents)
                 inputs = env.ones("a", j)
                 if x is not None and x2 is not None:
                     inputs = env.averaged(group, x, "a", j, inner(x, "a", x2, j, env))

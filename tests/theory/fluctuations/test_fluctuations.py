@@ -246,7 +246,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "gradients past a norm of the stem": (
         lambda: behind_a_norm("rms"),
         {"quantities": ["gradient_variance"]},
-        "function of the stem",
+        "norm of the stem",
     ),
     "several widths": (A.variable_width, {}, "several widths"),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
