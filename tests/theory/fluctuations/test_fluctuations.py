@@ -1,83 +1,21 @@
 """Scatter and shift of finite networks: tables of an own derivation that was checked on explicit
-networks, closed forms, laws, and what is refused.
+networks, laws, and what is refused.
 
 Errors are half-widths of 99 % intervals of eight sets of units; a row is further off than ``FAR``
-of them with probability 1e-4.
+of them with probability 1e-4. Closed forms: tests/theory/derivations/test_finite_width.py.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from math import comb
 from typing import Any
 
 import numpy as np
 import pytest
+from skip_networks import GRAMS, PAIR, agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
-
-FAR = 2.2
-GRAMS = {
-    1: np.eye(1),
-    2: np.array([[1, 0.3], [0.3, 1]]),
-    3: np.array([[1, 0.3, 0.6], [0.3, 1, 0.5], [0.6, 0.5, 1]]),
-}
-PAIR = ("residual_variance", "token_covariance", "token_cosine")
-
-
-def network(
-    activation: str,
-    *,
-    tokens: int = 1,
-    depth: int = 3,
-    matrices: int = 2,
-    rows: Fraction = Fraction(1),
-    norm: str = "",
-    slots: Any = None,
-    c1: float = 1.0,
-    c2: float = 2.0,
-    strength: float = 0.7,
-    skip: float = 1.0,
-    stem: float = 1.0,
-    gram: Any = None,
-) -> sp.Architecture:
-    """skip h + strength W2 phi(W1 r), or W phi(r); norm '', 'rms', 'layer', 'post'."""
-    inner = sp.Read() if matrices == 1 else sp.Linear("w1", sp.Read(), c1, rows)
-    branch = sp.Linear("w2", sp.Activate(activation, inner), c2)
-    read = sp.Normalise(sp.State(), norm) if norm in ("rms", "layer") else sp.State()
-    rule: sp.Vector = strength * sp.Write()
-    rule = skip * sp.State() + rule if skip else rule
-    rule = sp.Normalise(rule) if norm == "post" else rule
-    block = sp.SubBlock(read, branch, rule)
-    table = list(range(depth)) if slots is None else slots
-    return sp.Architecture(
-        "net",
-        (block,),
-        dict.fromkeys(block.weights, table),
-        {},
-        kinds=[0] * depth,
-        input_gram=stem * (GRAMS[tokens] if gram is None else gram),
-    )
-
-
-def last(
-    arch: sp.Architecture, quantities: Any = PAIR, units: int = 1024, **given: Any
-) -> dict[Any, dict[str, Any]]:
-    """The rows of the last state by quantity and tokens."""
-    table = sp.fluctuations(arch, quantities, [arch.depth], units=units, **given)
-    return {(row["quantity"], row.get("token"), row.get("token_2")): row for row in table}
-
-
-def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.01) -> bool:
-    """Within FAR stated errors, and what the table of numbers itself leaves open: 1 % of
-    n_variance, 0.06 of n_shift."""
-    of_variance = FAR * row["n_variance_error"] + slack * variance
-    of_shift = FAR * row["n_shift_error"] + 6 * slack
-    return (
-        abs(row["n_variance"] - variance) <= of_variance and abs(row["n_shift"] - shift) <= of_shift
-    )
-
 
 TIED = [0, 0, 0]
 NETS: dict[str, tuple[dict[str, Any], tuple[float, float], tuple[float, float]]] = {
@@ -190,55 +128,6 @@ def test_heads_are_a_population_of_their_own(name: str):
     given, expected = HEADS[name]
     rows = last(attention(**given))
     assert all(agrees(rows[key], *numbers, slack=0.03) for key, numbers in expected.items())
-
-
-@pytest.mark.parametrize("depth", [1, 3])
-def test_untied_gelu_behind_a_norm_does_not_amplify(depth: int):
-    """Closed form: q = 1 + sum kappa, shift 0, n Var = 2 q^2 + (k_phi / r) sum kappa^2."""
-    rows = last(network("gelu", depth=depth, rows=Fraction(2), norm="rms"), ["residual_variance"])
-    row = rows["residual_variance", 0, None]
-    kappa, k_phi = 0.41672, 6.2156
-    variance = 2 * (1 + depth * kappa) ** 2 + k_phi / 2 * depth * kappa**2
-    assert agrees(row, variance, 0.0)
-    assert abs(row["n_shift"]) < FAR * row["n_shift_error"]
-
-
-@pytest.mark.parametrize("depth", [2, 3])
-def test_tied_linear(depth: int):
-    """Closed form of h_D = (1 + a W)^D h_0 by pairings, a^2 C = s^2."""
-    s2 = 0.735
-    arch = network("linear", depth=depth, matrices=1, slots=[0] * depth, c2=s2 / 0.49, strength=0.7)
-    row = last(arch, ["residual_variance"])["residual_variance", 0, None]
-    each = range(depth + 1)
-    value = sum(comb(depth, j) ** 2 * s2**j for j in each)
-    shift = 2 * sum(
-        comb(depth, j) * comb(depth, k) * s2 ** ((j + k) // 2) * (k + 1)
-        for j in each
-        for k in range(j)
-        if (j - k) % 2 == 0
-    )
-    variance = 2 * sum(
-        comb(depth, i)
-        * comb(depth, j)
-        * comb(depth, k)
-        * comb(depth, m)
-        * s2 ** (i + j)
-        * (min(i, j, k, m) + 1)
-        for i in each
-        for j in each
-        for k in each
-        for m in each
-        if i + j == k + m
-    )
-    assert row["value"] == pytest.approx(value)
-    assert agrees(row, variance, shift)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_feed_forward_relu(depth: int):
-    """n Var = 5 D + 2, no shift: Hanin and Nica's exp(5 D / n) at first order."""
-    arch = network("relu", depth=depth, matrices=1, skip=0.0, strength=1.0)
-    assert agrees(last(arch, ["residual_variance"])["residual_variance", 0, None], 5 * depth + 2, 0)
 
 
 def test_the_stem_alone():
