@@ -25,11 +25,54 @@ def test_first_differences_of_the_closure_are_the_scatter(tied: bool, variance: 
     assert found.variance[0] == pytest.approx(2.0, rel=0.02)
 
 
-def test_a_closure_of_an_untied_stack_behind_a_norm_has_no_shift():
-    """There the mean is exact at every width; the tied one's is not what networks have."""
-    untied, tied = (closure(Stack(find("gelu"), 3, 0.7, 2.0, t, 2.0), 2**14) for t in (False, True))
-    assert np.abs(untied.shift).max() < 1e-6
-    assert abs(tied.shift[-1]) < 0.5  # of networks: -1.93
+@pytest.mark.parametrize(("tied", "shift"), [(False, 0.0), (True, -1.927)])
+def test_units_that_respond_have_the_shift_that_the_closure_has_not(tied: bool, shift: float):
+    """The companion: the same recursion with the units' values at the Grams that they are part of,
+    instead of fixed, has the shift of networks (within 0.1 of sampling); fixed, none to speak
+    of."""
+    stack = Stack(find("gelu"), 3, 0.7, 2.0, tied, 2.0)
+    assert responding(stack, 2**17) == pytest.approx(shift, abs=0.1)
+    assert abs(closure(stack, 2**14).shift[-1]) < (0.2 if tied else 1e-6)
+
+
+def responding(stack: Stack, units: int) -> float:
+    """Half the mean second difference of <h_D, h_D> in the weight t of one unit among all."""
+    rng, size = np.random.default_rng(0), stack.depth + 1
+    z = rng.standard_normal((units // 2, size + stack.depth))
+    z = np.linalg.solve(np.linalg.cholesky(z.T @ z / len(z)), z.T).T
+    z = np.concatenate([z, -z])
+    up, middle, down = (with_unit(stack, z[:, :size], z[:, size:], t) for t in (1e-3, 0.0, -1e-3))
+    return float(np.mean(up - 2 * middle + down)) / 2e-6
+
+
+def with_unit(stack: Stack, of_states: Any, of_units: Any, t: float) -> Any:
+    """<h_D, h_D> with units of these normals at weight t, each alone."""
+    weights, size = coefficients(stack.activation), stack.depth + 1
+    count, s = len(of_states), t / stack.ratio**0.5
+    gram, seen, hidden, writes = (np.zeros((count, size, size)) for _ in range(4))
+    h, v = np.zeros((count, size)), np.zeros((count, size))
+    for a in range(size):
+        for b in range(a + 1):
+            gram[:, a, b] = gram[:, b, a] = 1 + writes[:, :a, :b].sum(axis=(1, 2))
+        h[:, a] = last_row(gram[:, : a + 1, : a + 1], of_states)
+        for b in range(a + 1):
+            seen[:, a, b] = seen[:, b, a] = (1 - t) * gram[:, a, b] + t * h[:, a] * h[:, b]
+        for b in range(a + 1):
+            cosine = seen[:, a, b] / np.sqrt(seen[:, a, a] * seen[:, b, b])
+            hidden[:, a, b] = hidden[:, b, a] = cosine if stack.tied else float(a == b)
+        if a < stack.depth:
+            v[:, a] = stack.activation.function(last_row(hidden[:, : a + 1, : a + 1], of_units))
+            for b in range(a + 1) if stack.tied else (a,):
+                mean = np.polynomial.polynomial.polyval(hidden[:, a, b], weights)
+                write = (1 - s) * mean + s * v[:, a] * v[:, b]
+                writes[:, a, b] = writes[:, b, a] = stack.scale**2 * stack.variance * write
+    return seen[:, -1, -1]
+
+
+def last_row(covariance: Any, normals: Any) -> Any:
+    """The newest of Gaussians of these covariances."""
+    row = np.linalg.cholesky(covariance)[:, -1]
+    return np.einsum("nj,nj->n", row, normals[:, : row.shape[1]])
 
 
 def test_hermite_coefficients_are_moments():
