@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import sympy
 
 from sigprop.language.activation import Activation
-from sigprop.language.activations import ACTIVATIONS
+from sigprop.language.activations import ACTIVATIONS, LeakyRelu
 from sigprop.theory.derivations.reading import A, D, Named
-from sigprop.theory.gaussian import symbols
 
 KAPPA, GROWTH, K_PHI, Q_0 = sympy.symbols("kappa x k_phi q_0", positive=True)
 """Variance of a write over that of the state (behind a norm: of a write); q(a + 1)/q(a);
@@ -167,24 +166,35 @@ def _elementary(activation: Activation) -> Any:
 
 
 def _named(activation: Activation) -> Any:
-    """Return phi as a function: sympy's own, else one of its name."""
+    """Return phi as a function: sympy's own, one of its registered name, else phi."""
     own = {"erf": sympy.erf, "tanh": sympy.tanh}
-    if activation == ACTIVATIONS.get(activation.name) and activation.name in own:
-        return own[activation.name]
-    return sympy.Function(symbols.name(activation, 0).removeprefix("V_"))
+    if activation != ACTIVATIONS.get(activation.name) or not activation.name.isidentifier():
+        return sympy.Function("phi")
+    return own.get(activation.name) or sympy.Function(activation.name)
 
 
 def _function(activation: Activation) -> Iterator[Named]:
     """The density, and phi where it has a formula: where integrals stand in what follows."""
-    formulas = {
-        "gelu": U * (1 + sympy.erf(U / sympy.sqrt(2))) / 2,
-        "silu": U / (1 + sympy.exp(-U)),
-    }
     if _elementary(activation) is not None:
         return
     yield "density", sympy.Eq(density(Z), NORMAL)
-    if activation == ACTIVATIONS.get(activation.name) and activation.name in formulas:
-        yield "activation", sympy.Eq(_named(activation)(U), formulas[activation.name])
+    if (formula := _formula(activation)) is not None:
+        yield "activation", sympy.Eq(_named(activation)(U), formula)
+
+
+def _formula(activation: Activation) -> Any:
+    """Return phi(u) where it is no function that sympy has."""
+    if isinstance(activation.function, LeakyRelu):
+        slope = sympy.Rational(str(activation.function.slope))
+        return ((1 + slope) * U + (1 - slope) * sympy.Abs(U)) / 2
+    cubic = sympy.sqrt(2 / sympy.pi) * (U + sympy.Rational("0.044715") * U**3)
+    formulas = {
+        "gelu": U * (1 + sympy.erf(U / sympy.sqrt(2))) / 2,
+        "gelu-tanh": U * (1 + sympy.tanh(cubic)) / 2,
+        "silu": U / (1 + sympy.exp(-U)),
+    }
+    registered = activation == ACTIVATIONS.get(activation.name)
+    return formulas.get(activation.name) if registered else None
 
 
 def _powers(base: Any) -> Any:

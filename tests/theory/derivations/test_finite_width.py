@@ -11,6 +11,7 @@ from fractions import Fraction
 from math import comb
 from typing import Any
 
+import numpy as np
 import pytest
 import sympy
 from scipy.integrate import quad
@@ -18,6 +19,7 @@ from skip_networks import agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError
+from sigprop.language.activations import find
 from sigprop.theory.derivations.reading import A, D
 
 ARCH = sp.architectures
@@ -250,6 +252,23 @@ def test_expressions_hold_parameters_and_depth_alone():
     shift = sp.derive(arch, finite_width=True).expression("n_shift")
     assert {str(symbol) for symbol in shift.free_symbols} == {"D", "c_w", "q_0", "residual_scale"}
     assert not shift.atoms(sympy.core.function.AppliedUndef)
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu-tanh", "silu", "leaky-relu", "leaky-relu(0.2)"])
+def test_activations_are_written_as_they_are(name: str):
+    """The formula that stands in the equations is the function that networks apply."""
+    equation = sp.derive(ARCH.mlp(activation=name), finite_width=True)["activation"]
+    (u,) = equation.lhs.args
+    x = np.linspace(-3, 3, 41)
+    written = sympy.lambdify(u, equation.rhs, "scipy")(x)
+    np.testing.assert_allclose(written, np.asarray(find(name).function(x)), atol=1e-6)
+
+
+def test_an_activation_of_ones_own_is_phi():
+    """Its name may be that of another function in the equations."""
+    arch = ARCH.mlp(activation=sp.Activation("F", abs))
+    rhs = sp.derive(arch, finite_width=True)["M_2"].rhs
+    assert {f.func.__name__ for f in rhs.atoms(sympy.core.function.AppliedUndef)} == {"p", "phi"}
 
 
 def test_json_has_the_case_and_latex_the_symbols():
