@@ -75,6 +75,14 @@ def derive(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     latex: Annotated[bool, Parameter(negative="", show_default=False, help="Print LaTeX.")] = False,
+    finite_width: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Instead: n Var and n shift of the residual variance in closed form.",
+        ),
+    ] = False,
 ) -> int:
     """The architecture's recursions as equations."""
     suffixes = {".json": "to_json", ".tex": "to_latex", ".txt": "to_text"}
@@ -82,7 +90,7 @@ def derive(
     arch = inputs.architecture(name, chosen)
     import sigprop as sp
 
-    derivation = sp.derive(arch)
+    derivation = sp.derive(arch, finite_width)
     if chosen.out is not None:
         write(chosen.out, getattr(derivation, suffixes[suffix])() + "\n")
         remark(f"wrote the equations to {chosen.out}")

@@ -64,6 +64,16 @@ def test_derive(capfd: pytest.CaptureFixture[str], tmp_path: Path):
     assert (tmp_path / "x.tex").read_text().strip() == latex.strip()
 
 
+def test_derive_at_finite_width(capfd: pytest.CaptureFixture[str]):
+    """Equations of the case, or exit code 2 and one line that names all cases."""
+    found = document("derive mlp --finite-width", capfd)
+    assert found["case"] == "feed-forward, relu"
+    assert {"n_variance", "n_shift"} <= {equation["name"] for equation in found["equations"]}
+    assert run(["derive", "looped-mlp", "--finite-width"]) == 2
+    out, err = capfd.readouterr()
+    assert not out and err.startswith("sigprop: finite_width: ") and len(err.splitlines()) == 1
+
+
 def test_predict(capfd: pytest.CaptureFixture[str], tmp_path: Path):
     """q_2 of a tied unit-gain stack by hand: linear branch, eps = 1/2: w_1, w_2 overlap by <h_0,
     h_1>/(|h_0||h_1|)."""

@@ -36,6 +36,7 @@ COMMANDS = {
     "derive": f"derive {NETWORK}",
     "derive tokens": "derive transformer",
     "derive closed": "derive mlp",
+    "derive finite width": "derive mlp --set activation=gelu --finite-width",
 }
 WRITTEN = {"group": "groups", "value": "target", "criterion": "why (criterion)"}
 """A prescription's columns under the names that its text gives them."""

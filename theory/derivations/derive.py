@@ -28,6 +28,7 @@ from html import escape
 from typing import Any
 
 import sympy
+from sympy.core.function import AppliedUndef
 
 from sigprop.description.architecture import Architecture
 from sigprop.language.traversal import numbers_in
@@ -35,6 +36,7 @@ from sigprop.tables.formulas import labelled
 from sigprop.tables.layout import terminal_width
 from sigprop.theory.derivations.closed_forms import closed_form
 from sigprop.theory.derivations.equations import equations as derived
+from sigprop.theory.derivations.finite_width import finite_width as finite
 from sigprop.theory.derivations.reading import Deriver
 from sigprop.theory.derivations.symmetric import PAIRS, SymmetricDeriver, alike, merged
 
@@ -60,25 +62,37 @@ class Equation:
 @dataclass(frozen=True)
 class Derivation:
     """Everything derived for one architecture: equations, closed forms, and for feed-forward
-    networks the mean field."""
+    networks the mean field; case: of finite width, which of the closed forms it is."""
 
     architecture: str
     equations: tuple[Equation, ...]
     closed_form: tuple[Equation, ...] = ()
     mean_field: dict[str, float] | None = None
+    case: str | None = None
 
     def __getitem__(self, name: str) -> sympy.Eq:
         return next(e.equation for e in (*self.equations, *self.closed_form) if e.name == name)
 
+    def expression(self, name: str) -> Any:
+        """Return the right-hand side of an equation, a sympy expression, with those before it put
+        in (recursions are left as they are)."""
+        value = self[name].rhs
+        names = [e.name for e in self.equations]
+        before = self.equations[: names.index(name) if name in names else len(names)]
+        for equation in reversed(before):
+            value = put_in(value, equation.equation)
+        return value
+
     def to_dict(self) -> dict[str, Any]:
         """{"architecture", "equations": [{"name", "latex", "sympy"}], "closed_form": the same or
-        null, "mean_field"}."""
+        null, "mean_field", "case"}, the last two where there are any."""
         found: dict[str, Any] = {
             "architecture": self.architecture,
             "equations": [e.to_dict() for e in self.equations],
         }
         found["closed_form"] = [e.to_dict() for e in self.closed_form] or None
-        return found | ({"mean_field": self.mean_field} if self.mean_field else {})
+        more = {"mean_field": self.mean_field, "case": self.case}
+        return found | {name: value for name, value in more.items() if value}
 
     def to_json(self) -> str:
         """``to_dict`` as one JSON document."""
@@ -102,7 +116,8 @@ class Derivation:
         """The equations with their names, in lines of at most ``width`` characters (None: of any
         length)."""
         size = max(len(e.name) for e in (*self.equations, *self.closed_form))
-        lines = [f"{self.architecture} (derived)", ""]
+        lines = [f"{self.architecture} (derived)"]
+        lines += [f"finite width, first order in 1/n: {self.case}"] * bool(self.case) + [""]
         for title, equations in (("", self.equations), ("closed form", self.closed_form)):
             lines += ["", title] * bool(title and equations)
             for e in equations:
@@ -116,25 +131,42 @@ class Derivation:
         return self.to_text(terminal_width())
 
 
-def derive(arch: Architecture) -> Derivation:
+def put_in(value: Any, equation: sympy.Eq) -> Any:
+    """Return ``value`` with an equation's left-hand side, a symbol or a function of symbols,
+    replaced by its right-hand side."""
+    left, right = equation.args
+    if left.is_Symbol:
+        return value.subs(left, right)
+    if not isinstance(left, AppliedUndef) or not all(arg.is_Symbol for arg in left.args):
+        return value
+
+    def defined(*args: Any) -> Any:
+        return right.subs(dict(zip(left.args, args, strict=True)), simultaneous=True)
+
+    return value.replace(left.func, defined)
+
+
+def derive(arch: Architecture, finite_width: bool = False) -> Derivation:
     """The two-time state kernel, backward kernel, weight gradients and NTK of ``arch``, and closed
     forms where there are any.
+
+    finite_width: instead, what networks of width n have to first order in 1/n, in closed form:
+    ``n_variance``, n times the variance of <h_D, h_D> between networks, and ``n_shift``, n times
+    the distance of its mean from the limit q(D); raises ``InputError`` where there is no closed
+    form (``fluctuations`` has numbers).
 
     Equations are derived by expanding inner products with ``calculus``'s rules on symbols; a number
     whose value is 0 is left out, every other keeps its name. Raises ``NoRule`` where the calculus
     has no rule. Source: docs/theory.md; the tests iterate these equations and compare with
-    ``predict`` to 1e-10.
+    ``predict`` to 1e-10, those of finite width with ``fluctuations``.
     """
+    if finite_width:
+        case, found = finite(arch)
+        equations = tuple(Equation(name, equation, _names(arch)) for name, equation in found)
+        return Derivation(arch.name, equations, case=case)
     from sigprop.theory.predictions.mean_field import mean_field
 
-    deriver = Deriver(arch)
-    names = {
-        deriver.symbol(n.name): n.latex
-        for b in arch.sub_blocks
-        for e in (*b.reads, b.branch, *b.rule)
-        for n in numbers_in(e)
-        if n.latex
-    }
+    deriver, names = Deriver(arch), _names(arch)
     found = (
         merged({pair: list(derived(SymmetricDeriver(arch, pair))) for pair in PAIRS})
         if alike(arch)
@@ -143,3 +175,14 @@ def derive(arch: Architecture) -> Derivation:
     equations = [Equation(name, equation, names) for name, equation in found]
     closed = [Equation(name, equation, names) for name, equation in closed_form(deriver)]
     return Derivation(arch.name, tuple(equations), tuple(closed), mean_field(arch))
+
+
+def _names(arch: Architecture) -> dict[sympy.Symbol, str]:
+    """Return how LaTeX writes the named numbers."""
+    return {
+        sympy.Symbol(n.name, positive=True): n.latex
+        for b in arch.sub_blocks
+        for e in (*b.reads, b.branch, *b.rule)
+        for n in numbers_in(e)
+        if n.latex
+    }

@@ -1,8 +1,8 @@
 """Scatter and shift of finite networks: tables of an own derivation that was checked on explicit
-networks, closed forms, laws, and what is refused.
+networks, laws, and what is refused.
 
 Errors are half-widths of 99 % intervals of eight sets of units; a row is further off than ``FAR``
-of them with probability 1e-4.
+of them with probability 1e-4. Closed forms: tests/theory/derivations/test_finite_width.py.
 """
 
 from __future__ import annotations
@@ -12,22 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finite_width import FAR, GRAMS, TIED, agrees, network, tied_linear
+from skip_networks import FAR, GRAMS, PAIR, agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
 
-PAIR = ("residual_variance", "token_covariance", "token_cosine")
-
-
-def last(
-    arch: sp.Architecture, quantities: Any = PAIR, units: int = 1024, **given: Any
-) -> dict[Any, dict[str, Any]]:
-    """The rows of the last state by quantity and tokens."""
-    table = sp.fluctuations(arch, quantities, [arch.depth], units=units, **given)
-    return {(row["quantity"], row.get("token"), row.get("token_2")): row for row in table}
-
-
+TIED = [0, 0, 0]
 NETS: dict[str, tuple[dict[str, Any], tuple[float, float], tuple[float, float]]] = {
     "untied gelu, RMS": (
         {"activation": "gelu", "tokens": 2, "rows": Fraction(2), "norm": "rms"},
@@ -138,32 +128,6 @@ def test_heads_are_a_population_of_their_own(name: str):
     given, expected = HEADS[name]
     rows = last(attention(**given))
     assert all(agrees(rows[key], *numbers, slack=0.03) for key, numbers in expected.items())
-
-
-@pytest.mark.parametrize("depth", [1, 3])
-def test_untied_gelu_behind_a_norm_does_not_amplify(depth: int):
-    """Closed form: q = 1 + sum kappa, shift 0, n Var = 2 q^2 + (k_phi / r) sum kappa^2."""
-    rows = last(network("gelu", depth=depth, rows=Fraction(2), norm="rms"), ["residual_variance"])
-    row = rows["residual_variance", 0, None]
-    kappa, k_phi = 0.41672, 6.2156
-    variance = 2 * (1 + depth * kappa) ** 2 + k_phi / 2 * depth * kappa**2
-    assert agrees(row, variance, 0.0)
-    assert abs(row["n_shift"]) < FAR * row["n_shift_error"]
-
-
-@pytest.mark.parametrize("depth", [2, 3])
-def test_tied_linear(depth: int):
-    arch, (value, variance, shift) = tied_linear(depth)
-    row = last(arch, ["residual_variance"])["residual_variance", 0, None]
-    assert row["value"] == pytest.approx(value)
-    assert agrees(row, variance, shift)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_feed_forward_relu(depth: int):
-    """n Var = 5 D + 2, no shift: Hanin and Nica's exp(5 D / n) at first order."""
-    arch = network("relu", depth=depth, matrices=1, skip=0.0, strength=1.0)
-    assert agrees(last(arch, ["residual_variance"])["residual_variance", 0, None], 5 * depth + 2, 0)
 
 
 def behind_a_norm(kind: str) -> sp.Architecture:

@@ -1,5 +1,5 @@
-"""Networks of two kinds of branches, of whom scatter and shift are known, and what agrees with
-that."""
+"""Small networks skip h + strength f, and their predicted fluctuations at the last state beside
+numbers of another origin."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 
 import sigprop as sp
 
-FAR = 2.2
+FAR = 2.2  # half-widths of 99 % intervals of eight sets: further off with probability 1e-4
 GRAMS = {
     1: np.eye(1),
     2: np.array([[1, 0.3], [0.3, 1]]),
     3: np.array([[1, 0.3, 0.6], [0.3, 1, 0.5], [0.6, 0.5, 1]]),
 }
 TIED = [0, 0, 0]
+PAIR = ("residual_variance", "token_covariance", "token_cosine")
 
 
 def network(
@@ -38,12 +39,15 @@ def network(
     stem: float = 1.0,
     gram: Any = None,
 ) -> sp.Architecture:
-    """skip h + strength W2 phi(W1 r), or W phi(r); norm '', 'rms', 'layer', 'post'."""
-    inner = sp.Read() if matrices == 1 else sp.Linear("w1", sp.Read(), c1, rows)
-    branch = sp.Linear("w2", sp.Activate(activation, inner), c2)
+    """skip h + strength W2 phi(W1 r), or W phi(r); norm '', 'rms', 'layer', 'post'. Numbers have
+    names, so that networks of other numbers are the same programs."""
+    numbers = {"skip": skip, "strength": strength, "c_1": c1, "c_2": c2}
+    named = {name: sp.Number(name) for name in numbers}
+    inner = sp.Read() if matrices == 1 else sp.Linear("w1", sp.Read(), named["c_1"], rows)
+    branch = sp.Linear("w2", sp.Activate(activation, inner), named["c_2"])
     read = sp.Normalise(sp.State(), norm) if norm in ("rms", "layer") else sp.State()
-    rule: sp.Vector = strength * sp.Write()
-    rule = skip * sp.State() + rule if skip else rule
+    rule: sp.Vector = named["strength"] * sp.Write()
+    rule = named["skip"] * sp.State() + rule if skip else rule
     rule = sp.Normalise(rule) if norm == "post" else rule
     block = sp.SubBlock(read, branch, rule)
     table = list(range(depth)) if slots is None else slots
@@ -51,10 +55,18 @@ def network(
         "net",
         (block,),
         dict.fromkeys(block.weights, table),
-        {},
+        numbers,
         kinds=[0] * depth,
         input_gram=stem * (GRAMS[tokens] if gram is None else gram),
     )
+
+
+def last(
+    arch: sp.Architecture, quantities: Any = PAIR, units: int = 1024, **given: Any
+) -> dict[Any, dict[str, Any]]:
+    """The rows of the last state by quantity and tokens."""
+    table = sp.fluctuations(arch, quantities, [arch.depth], units=units, **given)
+    return {(row["quantity"], row.get("token"), row.get("token_2")): row for row in table}
 
 
 def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.01) -> bool:
