@@ -31,7 +31,7 @@ CASES: dict[str, Any] = {
 
 
 def compared(arch: sp.Architecture, **more: Any) -> list[dict[str, Any]]:
-    return against_networks(arch, NETWORKS, units=256, applications=[arch.depth], **more)
+    return against_networks(arch, NETWORKS, units=512, applications=[arch.depth], **more)
 
 
 def furthest(rows: list[dict[str, Any]]) -> float:
