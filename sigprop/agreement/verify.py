@@ -4,8 +4,10 @@
 Rows: theory, measured (extrapolated to infinite width), scale, deviation a, se, lower and upper (90
 %), tolerance, slope b (deviation a + b/n) and slope_se, detectable, verdict. A row's verdict is
 ``identity`` where theory and every network are alike within rounding (``identities``): it speaks
-against a theory, never for one. Notes: engine (as asked) and engines (the one of each rung),
-identities (how many rows).
+against a theory, never for one. With slopes judged or predicted also predicted_slope (with _error),
+slope_margin, slope_verdict and, of an inconclusive one, slope_times: how many times the networks
+would decide it (``slopes``, docs/verdict.md, "The slope"). Notes: engine (as asked) and engines
+(the one of each rung), identities (how many rows).
 
 The ladder is n1 x {1/2, 1, 2, 4, 8}, or n1 x {1/2, 1, 4, 16} where the matrix-free engine samples
 the widest networks, from a tolerance of 5 % on {1, 2, 8} or {1, 4, 16}.
@@ -21,6 +23,14 @@ import numpy as np
 
 from sigprop.agreement.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.agreement.sampler import Ladder, Sampler, Simulation, choose_ladder
+from sigprop.agreement.slopes import (
+    FITTED,
+    PREDICTED,
+    check_slope,
+    columns,
+    predicted_slopes,
+    remarks,
+)
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import judged, require_rows
@@ -55,6 +65,7 @@ def verify(
     dtype: str = SINGLE,
     quantities: Sequence[str] | None = None,
     applications: Sequence[int] | None = None,
+    slope: str = FITTED,
     memory_mib: int = 1024,
     progress: Progress | None = None,
 ) -> Table:
@@ -64,14 +75,17 @@ def verify(
     arch: the network that is sampled; theory: the architecture whose theory judges it (default: its
     own); tolerance: relative; width: n1 (default: found by a pilot); samples: networks a rung
     (default: sized so that a true theory is confirmed with probability 0.95); seed, engine, dtype,
-    memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``. Raises
-    ``InputError``.
+    memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``; slope:
+    'fitted', 'judged' (the theory's b of d = a + b/n is judged beside the rows that have a form for
+    it, and a wrong one rejects), or 'predicted' (where it is confirmed, a is fitted with b fixed).
+    Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")
     rows = judged(arch, quantities, applications)
     require_rows(arch, quantities, rows)
+    check_slope(slope, theory or arch, rows)
     simulation = Simulation(
         seed=seed,
         engine=engine,
@@ -82,7 +96,8 @@ def verify(
     sampler = Sampler(arch, rows, simulation, progress)
     ladder = choose_ladder(sampler, width, tolerance >= LOOSE)
     predicted = _predict(theory or arch, sampler)
-    return _table(sampler, predicted, ladder, tolerance=tolerance, samples=samples)
+    terms = _Terms(tolerance, samples, slope, theory or arch)
+    return _table(sampler, predicted, ladder, terms)
 
 
 def _typical(tolerance: float) -> int:
@@ -121,9 +136,16 @@ def _predict(theory: Architecture, sampler: Sampler) -> _Theory:
     )
 
 
-def _table(
-    sampler: Sampler, theory: _Theory, ladder: Ladder, *, tolerance: float, samples: int | None
-) -> Table:
+class _Terms(NamedTuple):
+    """How rows are judged, and whose fluctuations their slopes are predicted from."""
+
+    tolerance: float
+    samples: int | None
+    slope: str
+    theory: Architecture
+
+
+def _table(sampler: Sampler, theory: _Theory, ladder: Ladder, terms: _Terms) -> Table:
     """Judge the rows and say how; inconclusive before any network where no network reaches the
     theory's value."""
     arch, rows, asked = sampler.arch, theory.rows, sampler.simulation
@@ -139,9 +161,7 @@ def _table(
         notes |= {"reason": f"{beyond[0]} is beyond 1e300: no finite network reaches it"}
     else:
         ruler = _rulers(rows, theory.scales)
-        judgement = _judge(
-            sampler, theory, ladder, ruler=ruler, tolerance=tolerance, samples=samples
-        )
+        judgement = _judge(sampler, theory, ladder, terms, ruler)
         evidence, verdict = _evidence(theory, ruler, judgement), judgement.verdict
         notes |= {"engines": [sampler.engine(width).name for width in judgement.widths]}
         notes |= _about(rows, judgement, asked.dtype)
@@ -166,28 +186,31 @@ def _judge(
     sampler: Sampler,
     theory: _Theory,
     ladder: Ladder,
-    *,
+    terms: _Terms,
     ruler: np.ndarray,
-    tolerance: float,
-    samples: int | None,
 ) -> Judgement:
     """Look for identities, then judge."""
+    predicted = None
+    if terms.slope != FITTED:
+        use = terms.slope == PREDICTED
+        predicted = predicted_slopes(terms.theory, theory.rows, ruler, use)
     identities = _identities(sampler, theory, ruler, ladder.start)
     return judge(
         sampler,
         np.array(theory.values[: len(ruler)]),
         ruler,
         np.array(theory.errors, dtype=float),
-        tolerance=tolerance,
+        tolerance=terms.tolerance,
         widths=ladder.factors,
         start_width=ladder.start,
         ceiling=ladder.ceiling,
         cost=sampler.cost,
-        samples=samples,
-        half_rung=tolerance < LOOSE,
+        samples=terms.samples,
+        half_rung=terms.tolerance < LOOSE,
         identities=identities.alike | identities.unchanged,
         on_average=identities.unchanged,
         rounding=ROUNDING[sampler.simulation.dtype].allowed,
+        predicted=predicted,
     )
 
 
@@ -227,6 +250,7 @@ def _evidence(theory: _Theory, ruler: np.ndarray, judgement: Judgement) -> list[
         | {"theory": theory.values[i], "scale": float(ruler[i])}
         | {name: float(getattr(judgement, name)[i]) for name in shown}
         | {"tolerance": judgement.tolerance, "verdict": str(judgement.rows[i])}
+        | columns(judgement, i)
         for i, row in enumerate(theory.rows)
     ]
 
@@ -240,6 +264,7 @@ def _about(rows: Sequence[Row], judgement: Judgement, dtype: str) -> dict[str, A
         "samples": list(judgement.samples),
         "looks": judgement.looks,
     }
+    about |= remarks(judgement)
     if about["identities"] == len(rows):
         more = "; what could: other quantities" + (
             ", or these in float64" if dtype == SINGLE else ""

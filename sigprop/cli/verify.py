@@ -4,7 +4,7 @@ registered."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -73,6 +73,13 @@ def verify(
     memory_mib: Annotated[
         Memory, Parameter(help="Memory that one batch of networks may take.")
     ] = 1024,
+    slope: Annotated[
+        Literal["fitted", "judged", "predicted"],
+        Parameter(
+            help="1/n coefficients of one architecture's rows: fitted; judged, the predicted ones "
+            "beside them; predicted, where confirmed fixed in the fit of the limit."
+        ),
+    ] = "fitted",
     jobs: Annotated[
         Jobs | None,
         Parameter(
@@ -122,6 +129,7 @@ def verify(
             "memory_mib": memory_mib,
         },
         quantities=inputs.quantities(rows.quantity),
+        slope=slope,
     )
     if memory.worth_keeping(engine, width or 0):
         memory.keep()
@@ -150,6 +158,12 @@ class _Request:
     against_set: Repeated
     sampling: dict[str, Any]
     quantities: tuple[str, ...] | None
+    slope: str
+
+    @property
+    def asked_slope(self) -> str | None:
+        """Return what was asked of slopes beyond the usual."""
+        return None if self.slope == "fitted" else self.slope
 
 
 def _refuse(options: dict[str, Any], where: str) -> None:
@@ -170,6 +184,7 @@ def _judge_exponents(request: _Request) -> Table:
             "samples": request.sampling["samples"],
             "quantity": request.rows.quantity or None,
             "applications": request.rows.applications,
+            "slope": request.asked_slope,
         },
         "with exponents; accepted: width, seed, tolerance, engine, dtype, memory-mib",
     )
@@ -197,6 +212,7 @@ def _judge_cases(request: _Request, every: bool, jobs: int) -> Table:
             "config": chosen.config if request.parameters else None,
             "against": request.against,
             "applications": request.rows.applications,
+            "slope": request.asked_slope,
         },
         "without one architecture to apply it to; accepted: with a name and without --all",
     )
@@ -230,6 +246,7 @@ def _judge_network(request: _Request, name: str) -> Table:
             theory=theory,
             quantities=quantities,
             applications=applications,
+            slope=request.slope,
             tolerance=request.tolerance or (QUICK_TOLERANCE if request.quick else TOLERANCE),
             progress=progress,
         )

@@ -12,6 +12,7 @@ from sigprop.verdict.judgement import (
     INCONCLUSIVE,
     REJECTED,
     Judgement,
+    Predicted,
     overall,
 )
 from sigprop.verdict.sampling import Draw, Sampler
@@ -23,6 +24,7 @@ __all__ = [
     "REJECTED",
     "Draw",
     "Judgement",
+    "Predicted",
     "Sampler",
     "judge",
     "overall",

@@ -10,12 +10,13 @@ and pooling two runs of equal design halves that covariance.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import chdtrc
 
-from sigprop.verdict.moments import Floats, Moments
+from sigprop.verdict.moments import Booleans, Floats, Moments
 
 
 def powers(x: Floats, degree: int) -> Floats:
@@ -76,6 +77,41 @@ def fit(rungs: Sequence[Moments], weight: Floats) -> Fit:
         spread > 0, parts[0].sum(axis=0) ** 2 / np.where(spread > 0, spread, 1.0), np.inf
     )
     return Fit(np.einsum("pir,ir->pr", weight, mean), errors, covariance, freedom)
+
+
+class Known(NamedTuple):
+    """Slopes b of a + b x + c x^2 that are known before the fit, [R] each: the value and how far it
+    may be off, in d at x = 1, and in which rows (boolean) it is used."""
+
+    slope: Floats
+    error: Floats
+    used: Booleans
+
+
+def share(x: Floats, variance: Floats, degree: int) -> Floats:
+    """Return per row how much of the slope's error the intercept carries, Cov(a, b)/Var(b) under
+    ``weights`` of the same arguments: what is known of b is worth ``share`` times as much of a."""
+    w = weights(x, variance, degree)
+    # a rung without networks has weight 0
+    finite = np.where(np.isfinite(variance), variance, 0.0)
+    return (w[0] * w[1] * finite).sum(axis=0) / (w[1] ** 2 * finite).sum(axis=0)
+
+
+def fit_known(rungs: Sequence[Moments], weight: Floats, lever: Floats, known: Known) -> Fit:
+    """Fit as ``fit``, with the slope fixed in the rows where it is used: a - lever (b - known
+    slope).
+
+    lever: [R], from ``share`` before the run; then the estimate is exactly unbiased at the known
+    slope, and is the least-squares fit of 1 and x^2 to the means less b x. Where it is used a's
+    error is the smaller one, what the known slope may be off is not in it.
+    """
+    used = np.where(known.used, lever, 0.0)
+    fixed = weight.copy()
+    fixed[0] -= used * weight[1]
+    found = fit(rungs, fixed)
+    coefficients = found.coefficients.copy()
+    coefficients[0] += used * np.where(known.used, known.slope, 0.0)
+    return replace(found, coefficients=coefficients)
 
 
 def lack_of_fit(

@@ -10,11 +10,12 @@ row rejects (false rejection <= 1 %). A true theory is confirmed with probabilit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sigprop.verdict.judgement import Judgement, Terms, Tested
+from sigprop.verdict.judgement import Judgement, Predicted, Terms, Tested
 from sigprop.verdict.run import Run
 from sigprop.verdict.sampling import Sampler, Source
 from sigprop.verdict.sizing import DEGREE
@@ -37,16 +38,18 @@ def judge(
     identities: ArrayLike | None = None,
     on_average: ArrayLike | None = None,
     rounding: float = 1e-4,
+    predicted: Predicted | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Judgement:
     """Test if |lim (mean - theory)/scale| <= tolerance on every row: confirmed, rejected or
     inconclusive.
 
-    theory, scale, error, identities, on_average: of ``Tested``; the others of ``Terms``; sampler: a
-    ``Sampler``, may raise ``Diverged``; progress: (phase and width, done, of how many). Raises
-    ``ValueError`` naming an argument that cannot be used.
+    theory, scale, error, identities, on_average, predicted: of ``Tested``; the others of ``Terms``;
+    sampler: a ``Sampler``, may raise ``Diverged``; progress: (phase and width, done, of how many).
+    Raises ``ValueError`` naming an argument that cannot be used.
     """
     tested = _tested(theory, scale, error, identities=identities, on_average=on_average)
+    tested = replace(tested, predicted=predicted)
     terms = Terms(
         tolerance=tolerance,
         rounding=rounding,
@@ -114,6 +117,8 @@ def _check_rows(tested: Tested) -> None:
     """Raise ``ValueError`` for rows that cannot be judged."""
     theory, scale, fixed, error = tested.theory, tested.scale, tested.identities, tested.error
     alike = theory.shape == scale.shape == fixed.shape
+    if tested.predicted is not None:
+        alike &= tested.predicted.slope.shape == tested.predicted.error.shape == theory.shape
     if theory.ndim != 1 or not alike or not len(theory):
         raise ValueError(
             f"theory, scale, identities: shapes {theory.shape}, {scale.shape}, {fixed.shape}; "

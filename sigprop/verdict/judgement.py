@@ -32,6 +32,20 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """Hold the slopes b of d = a + b/n that a theory has, [R] each (NaN: none), in units of width,
+    and half their 99 % intervals; use: fix b in the fit of a where the networks confirm it."""
+
+    slope: Floats
+    error: Floats
+    use: bool = False
+
+    def rows(self, keep: NDArray[np.intp]) -> Predicted:
+        """Return the rows ``keep`` only."""
+        return Predicted(self.slope[keep], self.error[keep], self.use)
+
+
+@dataclass(frozen=True)
 class Tested:
     """Hold the rows that are judged, [R] each.
 
@@ -39,7 +53,7 @@ class Tested:
     absolute numerical error of the theory, here over scale. identities: rows that hold in every
     network, compared to ``Terms.rounding`` (in d) and to nothing else: they reject, and never
     confirm (with no other row the verdict is inconclusive). on_average: those of them whose mean is
-    compared, not every network.
+    compared, not every network. predicted: slopes that are judged beside the rows.
     """
 
     theory: Floats
@@ -47,6 +61,7 @@ class Tested:
     error: Floats
     identities: Booleans
     on_average: Booleans
+    predicted: Predicted | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +108,13 @@ class Judgement:
     standard error. lower, upper: 90 % interval of a (repeated over the two looks, widened by the
     theory's error). simultaneous_lower, simultaneous_upper: 99 % for all rows at once. slope,
     slope_se: b of d = a + b/n, in units of width. linear: a of the fit without a 1/n^2 term, for
-    comparison. detectable: smallest |a| estimate that would have been rejected. misfit: p-values of
-    lack of fit. row: the deciding one. widths, samples: the rungs judged. needed: networks a rung
-    that would decide it, None where no number would. draws: every sampler call. rows: a verdict
-    each, ``identity`` where nothing could have failed; these do not count. Identity rows: a is the
+    comparison. predicted_slope, predicted_slope_error, slope_margin: what ``Predicted`` has, and by
+    how much the fitted one may differ; slope_times: how many times the networks would decide an
+    inconclusive one; slopes: their verdicts, '' where none is predicted. detectable: smallest |a|
+    estimate that would have been rejected. misfit: p-values of lack of fit. row: the deciding one.
+    widths, samples: the rungs judged. needed: networks a rung that would decide it, None where no
+    number would. draws: every sampler call. rows: a verdict each, ``identity`` where nothing could
+    have failed; these do not count. Identity rows: a is the
     networks' mean, the intervals their range. Source: docs/verdict.md, step 11.
     """
 
@@ -117,6 +135,11 @@ class Judgement:
     linear: Floats
     detectable: Floats
     misfit: Floats
+    predicted_slope: Floats
+    predicted_slope_error: Floats
+    slope_margin: Floats
+    slope_times: Floats
+    slopes: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
     samples: tuple[int, ...] = ()
     looks: int = 0
@@ -138,6 +161,10 @@ ARRAYS = (
     "linear",
     "detectable",
     "misfit",
+    "predicted_slope",
+    "predicted_slope_error",
+    "slope_margin",
+    "slope_times",
 )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.errors import Diverged
-from sigprop.verdict.decide import Evidence, deciding, weigh_up
-from sigprop.verdict.fit import weights
+from sigprop.verdict.decide import Evidence, deciding, weigh_slopes, weigh_up
+from sigprop.verdict.fit import Known
 from sigprop.verdict.judgement import (
     CONFIRMED,
     IDENTITY,
@@ -26,7 +26,7 @@ from sigprop.verdict.judgement import (
 from sigprop.verdict.moments import Floats, Moments
 from sigprop.verdict.pilot import TINY, Pilot, climb
 from sigprop.verdict.sampling import Source
-from sigprop.verdict.sizing import DEGREE, FLOOR, Plan, plan
+from sigprop.verdict.sizing import FLOOR, Plan, plan
 
 LUCK = 5  # standard errors that a mean may be off by
 MOST_TIMES = 1e6  # the networks: more of them than anybody will sample
@@ -47,6 +47,7 @@ class Run:
         rows = len(self.tested.identities)
         self.arrays = empty(rows)
         self.verdicts: Verdicts = np.full(rows, INCONCLUSIVE, dtype=object)
+        self.slopes: Verdicts = np.full(rows, "", dtype=object)
 
     def judge(self) -> Judgement:
         """Decide; inconclusive where a network diverges."""
@@ -96,6 +97,7 @@ class Run:
         """Answer inconclusive after the pilot; its own fit is what is reported."""
         self.weigh(pilot.n1, pilot.rungs, preliminary(pilot.rungs, self.terms.factors, self.keep))
         self.verdicts[self.keep] = INCONCLUSIVE
+        self.slopes[self.slopes != ""] = INCONCLUSIVE
         return self.report(INCONCLUSIVE, reason, pilot.row)
 
     def plan(self, n1: int, pilot: Sequence[Moments]) -> Plan:
@@ -128,12 +130,32 @@ class Run:
             n1=n1,
             error=self.tested.error[self.keep],
             tolerance=self.terms.tolerance,
+            known=self.known(n1, kept, design),
         )
         for name, values in evidence.arrays.items():
             self.arrays[name][self.keep] = values
         self.verdicts[self.keep] = evidence.verdicts
         self.note(n1, rungs)
         return evidence
+
+    def known(self, n1: int, rungs: Sequence[Moments], design: Plan) -> Known | None:
+        """Judge the predicted slopes and note what is said of them; those that the fit of a takes
+        as they are."""
+        if self.tested.predicted is None:
+            return None
+        predicted = self.tested.predicted.rows(self.keep)
+        found = weigh_slopes(
+            rungs,
+            design,
+            self.terms.factors,
+            predicted=predicted,
+            n1=n1,
+            tolerance=self.terms.tolerance,
+        )
+        for name, values in found.arrays.items():
+            self.arrays[name][self.keep] = values
+        self.slopes[self.keep] = found.verdicts
+        return found.known if predicted.use else None
 
     def note(self, n1: int, rungs: Sequence[Moments]) -> None:
         """Note widths, counts, and the identity rows: their range over these networks against
@@ -173,6 +195,9 @@ class Run:
             )
             return self.report(INCONCLUSIVE, reason, None)
         verdict, index = deciding(evidence, tolerance)
+        wrong = np.flatnonzero(self.slopes == REJECTED)
+        if verdict != REJECTED and len(wrong):
+            return self.wrong_slope(wrong)
         row = int(self.keep[index])
         a = f"a = {self.arrays['deviation'][row]:.3g}"
         interval = f"{a}, 90 % interval {self.bounds(row, 'lower', 'upper')}"
@@ -194,6 +219,23 @@ class Run:
         more = tuple(int(np.ceil(r.count * max(factor, 1.0))) for r in rungs)
         reason = f"{interval}; about {factor:.2g} times the networks would decide it"
         return self.report(verdict, reason, row, more)
+
+    def wrong_slope(self, wrong: NDArray[np.intp]) -> Judgement:
+        """Reject for the slope that is furthest beyond its margin."""
+        arrays = self.arrays
+        off = (
+            abs(arrays["slope"] - arrays["predicted_slope"])[wrong] / arrays["slope_margin"][wrong]
+        )
+        row = int(wrong[np.argmax(off)])
+        b, said, margin = (
+            arrays[name][row] for name in ("slope", "predicted_slope", "slope_margin")
+        )
+        return self.report(
+            REJECTED,
+            f"slope b = {b:.3g}, predicted {said:.3g}: simultaneous 99 % interval of their "
+            f"difference outside +-{margin:.3g}",
+            row,
+        )
 
     def bounds(self, row: int, lower: str, upper: str) -> str:
         """Write a row's interval."""
@@ -221,6 +263,7 @@ class Run:
             row=row,
             tolerance=self.terms.tolerance,
             rows=tuple(self.verdicts),
+            slopes=tuple(self.slopes),
             looks=looks,
             needed=needed,
             cost=source.spent,
@@ -233,5 +276,5 @@ class Run:
 
 def preliminary(pilot: Sequence[Moments], factors: Floats, keep: NDArray[np.intp]) -> Plan:
     """Return the pilot's own fit, for what is reported when the run stops there."""
-    variance = np.stack([np.maximum(r.variance[keep], TINY) / r.count for r in pilot])
-    return Plan(tuple(r.count for r in pilot), weights(1 / factors, variance, DEGREE), 2)
+    variance = np.stack([np.maximum(r.variance[keep], TINY) for r in pilot])
+    return Plan.of(1 / factors, variance, np.array([float(r.count) for r in pilot]), 2)

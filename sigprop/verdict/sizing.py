@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from sigprop.verdict.fit import powers, weights
+from sigprop.verdict.fit import powers, share, weights
 from sigprop.verdict.looks import boundary, draws_for, gaussian, simultaneous
 from sigprop.verdict.moments import Floats, Moments
 from sigprop.verdict.pilot import TINY
@@ -23,12 +23,21 @@ LEAST = 1e-9  # of the largest rung: fewer networks than that are none
 
 @dataclass(frozen=True)
 class Plan:
-    """counts: [k] networks a rung and look. weight: [3, k, R], fixed before the run. looks: 1 or
-    2."""
+    """counts: [k] networks a rung and look. weight: [3, k, R] and lever: [R] (``fit.share``), fixed
+    before the run. looks: 1 or 2."""
 
     counts: tuple[int, ...]
     weight: Floats
+    lever: Floats
     looks: int
+
+    @classmethod
+    def of(cls, x: Floats, variance: Floats, counts: Floats, looks: int) -> Plan:
+        """Return the plan of so many networks a rung; variance: [k, R], of one network."""
+        error = variance / counts[:, None]
+        levers = share(x, error, DEGREE)
+        whole = tuple(int(m) for m in counts)
+        return cls(whole, weights(x, error, DEGREE), levers, looks)
 
 
 def cheapest(x: Floats, variance: Floats, cost: Floats) -> Floats:
@@ -105,8 +114,7 @@ def plan(
         shape = shape / shape.max()
         factor = needed(_covariance(pilot, x, variance, shape), room, looks)
         counts = _affordable(np.maximum(FLOOR, np.ceil(factor * shape)), cost, looks, budget)
-    weight = weights(x, variance / counts[:, None], DEGREE)
-    return Plan(tuple(int(m) for m in counts), weight, looks)
+    return Plan.of(x, variance, counts, looks)
 
 
 def _covariance(pilot: Sequence[Moments], x: Floats, variance: Floats, shape: Floats) -> Floats:

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skip_networks import FAR, GRAMS, PAIR, agrees, last, network
+from skip_networks import FAR, GRAMS, PAIR, TIED, agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
 
-TIED = [0, 0, 0]
 NETS: dict[str, tuple[dict[str, Any], tuple[float, float], tuple[float, float]]] = {
     "untied gelu, RMS": (
         {"activation": "gelu", "tokens": 2, "rows": Fraction(2), "norm": "rms"},
