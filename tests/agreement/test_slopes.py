@@ -15,7 +15,7 @@ from sigprop.verdict import Predicted
 
 A = sp.architectures
 ARCH = A.looped_mlp(loops=2, matrices=1)
-ASKED: dict[str, Any] = {"quantities": ["residual_variance", "gradient_variance"], "seed": 3}
+ASKED: dict[str, Any] = {"quantities": ["residual_variance", "write_cosine"], "seed": 3}
 UNITS = 128
 WIDE: dict[str, Any] = {"tolerance": 0.03, **ASKED}
 EXTRA = {"predicted_slope", "predicted_slope_error", "slope_margin", "slope_verdict", "slope_times"}
@@ -47,7 +47,7 @@ def test_judged_slopes_are_beside_the_usual_numbers(tables: dict[str, sp.Table])
         found = row["predicted_slope"], row["predicted_slope_error"]
         assert found == pytest.approx(np.array(shifts[row["application"]]) / row["scale"])
         assert row["slope_verdict"] in ("confirmed", "inconclusive")
-    assert not any(EXTRA & set(row) for row in rows(tables["judged"], "gradient_variance"))
+    assert not any(EXTRA & set(row) for row in rows(tables["judged"], "write_cosine"))
     kept = [{k: v for k, v in row.items() if k not in EXTRA} for row in tables["judged"]]
     assert kept == [dict(row) for row in tables["fitted"]]
     assert not EXTRA & {key for row in tables["fitted"] for key in row}
@@ -62,8 +62,8 @@ def test_predicted_slopes_narrow_the_rows_that_confirm_them(tables: dict[str, sp
     free, fixed = (rows(tables[name]) for name in ("fitted", "predicted"))
     for used, a, b in zip(confirmed, free, fixed, strict=True):
         assert b["se"] < 0.8 * a["se"] if used else b["se"] == a["se"]
-    assert [r["se"] for r in rows(tables["predicted"], "gradient_variance")] == [
-        r["se"] for r in rows(tables["fitted"], "gradient_variance")
+    assert [r["se"] for r in rows(tables["predicted"], "write_cosine")] == [
+        r["se"] for r in rows(tables["fitted"], "write_cosine")
     ]
 
 
@@ -99,5 +99,12 @@ def test_what_is_refused():
         sp.verify(ARCH, slope="fit", **WIDE)
     with pytest.raises(InputError, match="several widths have no form"):
         sp.verify(A.variable_width(), slope="judged")
-    with pytest.raises(InputError, match="gradient_variance: its fluctuations have no form"):
-        sp.verify(ARCH, slope="judged", quantities=["gradient_variance"])
+    with pytest.raises(InputError, match="write_cosine: its fluctuations have no form"):
+        sp.verify(ARCH, slope="judged", quantities=["write_cosine"])
+
+
+def test_slopes_of_gradients_are_judged():
+    asked = {"quantities": ["gradient_variance"], "tolerance": 0.05}
+    found = rows(sp.verify(ARCH, slope="judged", **asked), "gradient_variance")
+    assert found and all("slope_verdict" in row for row in found)
+    assert "rejected" not in {row["slope_verdict"] for row in found}

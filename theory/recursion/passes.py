@@ -66,7 +66,6 @@ class Network(NamedTuple):
     tables: dict[str, Any]
     begin: Begin
     bands: Any
-
     unit: Draws | None = None
 
     @property
