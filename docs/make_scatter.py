@@ -1,11 +1,12 @@
 """Compare predicted scatter and shift with networks and write docs/scatter.csv: a line an
 architecture.
 
-    python docs/make_scatter.py [--only transformer,nag] [--seed 0]
+    python docs/make_scatter.py [--gradients] [--only transformer,nag] [--seed 0]
 
 Every registered architecture at its defaults (skipless ones, whose matrices are orthogonal, with
 ``weights=gaussian``), all rows of the forward pass that have a form, on networks of three widths
 extrapolated to 1/n = 0 (``sigprop.agreement.scatter``); what has no form is listed with its line.
+--gradients: rows of the backward pass instead, on fewer networks, in docs/scatter_gradients.csv.
 Architectures that are in the file are kept, so that an interrupted run continues: to measure one
 anew, delete its line first; the table that it prints is docs/finite-width.md's. About 20 minutes on
 a core.
@@ -18,14 +19,26 @@ import csv
 import math
 from typing import Any
 
-from scatter_table import COLUMNS, FAR, FILE, MOST_RMS, NEAR, RESOLVED, summary, table
+from scatter_table import (
+    COLUMNS,
+    FAR,
+    FILE,
+    GRADIENTS,
+    MOST_RMS,
+    NEAR,
+    RESOLVED,
+    summary,
+    table,
+)
 
 import sigprop as sp
 from sigprop.agreement.scatter import NETWORKS, against_networks
 from sigprop.architectures import entries
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
-from sigprop.theory.fluctuations.forms import having_forms
+from sigprop.theory.fluctuations.forms import FORMS, having_forms
+
+FEWER = 4  # networks for gradients, of the forward pass's
 
 
 def built(name: str) -> tuple[sp.Architecture, str]:
@@ -36,24 +49,26 @@ def built(name: str) -> tuple[sp.Architecture, str]:
     return entries()[name].build(weights="gaussian"), "weights=gaussian"
 
 
-def forward(arch: sp.Architecture) -> list[str]:
-    """Return the quantities of the forward pass that have a form."""
-    return [name for name in having_forms(arch) if not QUANTITIES[name].backward]
+def asked(arch: sp.Architecture, gradients: bool) -> list[str]:
+    """Return the quantities of a pass that have a form; raises ``InputError`` where none has."""
+    found = [name for name in having_forms(arch) if QUANTITIES[name].backward == gradients]
+    return found or [name for name in FORMS if QUANTITIES[name].backward]  # refused by name
 
 
-def line(name: str, seed: int) -> dict[str, Any]:
+def line(name: str, seed: int, gradients: bool = False) -> dict[str, Any]:
     """Measure one architecture and sum its rows up."""
     arch, given = built(name)
+    networks = {n: count // (FEWER if gradients else 1) for n, count in NETWORKS.items()}
     about: dict[str, Any] = {"architecture": name, "set": given, "seed": seed, "refused": ""}
     try:
-        rows = against_networks(arch, seed=seed, quantities=forward(arch))
+        rows = against_networks(arch, networks, seed=seed, quantities=asked(arch, gradients))
     except sp.InputError as why:
         return about | {"refused": str(why)}
     judged = [row for row in rows if row["variance_z"] is not None]
     resolved = [abs(row["variance_off"]) for row in judged if _error(row) < RESOLVED]
     about |= {
         "widths": " ".join(map(str, NETWORKS)),
-        "networks": " ".join(map(str, NETWORKS.values())),
+        "networks": " ".join(map(str, networks.values())),
         "rows": len(judged),
         "alike": len(rows) - len(judged),
         "off": f"{max(resolved, default=math.inf):.4f}",
@@ -88,21 +103,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default=",".join(sorted(entries())))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--gradients", action="store_true")
     given = parser.parse_args()
+    path = GRADIENTS if given.gradients else FILE
     if unknown := [name for name in given.only.split(",") if name not in entries()]:
         parser.error(f"--only {unknown[0]}; accepted: {', '.join(sorted(entries()))}")
-    every = list(csv.DictReader(FILE.read_text().splitlines())) if FILE.exists() else []
+    every = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
     for name in given.only.split(","):
         if name not in {found["architecture"] for found in every}:
-            every.append(line(name, given.seed))
+            every.append(line(name, given.seed, given.gradients))
             every.sort(key=lambda found: found["architecture"])
-            with FILE.open("w", newline="") as file:
+            with path.open("w", newline="") as file:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(every)
             print(next(found for found in every if found["architecture"] == name), flush=True)
     told = summary(every)
-    print(table(FILE), told, sep="\n")
+    print(table(path), told, sep="\n")
     return int(bool(told.missed) or max(told.rms) > MOST_RMS)
 
 

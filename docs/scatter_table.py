@@ -1,4 +1,5 @@
-"""docs/scatter.csv (``python docs/make_scatter.py``) as a table: a line an architecture."""
+"""docs/scatter.csv and docs/scatter_gradients.csv (``python docs/make_scatter.py``) as tables: a
+line an architecture."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from scipy.special import ndtri
 
 FILE = Path(__file__).parent / "scatter.csv"
+GRADIENTS = FILE.with_name("scatter_gradients.csv")
 NEAR, FAR = 0.05, 3.0  # of one row: n Var within so much, or so many standard errors
 RESOLVED = 0.1  # relative error of networks' n Var, of rows that ``off`` is the largest of
 ALARM = 0.01  # that a right theory has a row beyond ``limit``, over the whole table

@@ -126,7 +126,7 @@ class _Scan(NamedTuple):
     coupled: bool
     draws: Any
     gaps: Gaps | None
-    tracer: Tracer | Reverser | None
+    tracer: Any  # Tracer | Reverser | None
 
 
 def gram_scan(
@@ -235,7 +235,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    lanes, seen, seen_rows = None, gram, rows
+    lanes, (seen, seen_rows) = None, (gram, rows)
     if tracer is not None and traced is not None:
         shift = jnp.einsum("...t,t->...t", facts.pop("shift")[0], jnp.exp(before - log)[0])
         lanes, tables = tracer.after((m, b, shift), carry.lanes, traced, tables, p)

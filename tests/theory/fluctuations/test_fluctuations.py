@@ -10,12 +10,16 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from skip_networks import FAR, GRAMS, PAIR, TIED, agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
+from sigprop.theory.recursion import gram_scan
+from sigprop.theory.recursion.units.beside import Tracer
+from sigprop.theory.recursion.units.unit import Unit
 
 NETS: dict[str, tuple[dict[str, Any], tuple[float, float], tuple[float, float]]] = {
     "untied gelu, RMS": (
@@ -66,6 +70,44 @@ def test_two_tokens(name: str):
     rows = last(network(**given))
     assert agrees(rows["token_covariance", 0, 1], *covariance)
     assert agrees(rows["token_cosine", 0, 1], *cosine)
+
+
+def without_population_ratios(patch: pytest.MonkeyPatch) -> None:
+    """Let every population have n units, hidden ones and heads too."""
+    patch.setattr(Unit, "weight", lambda unit, u, env: unit.t)
+
+
+def with_sources_in_the_gram(patch: pytest.MonkeyPatch) -> None:
+    """Let what one unit adds to the average of states go on, as if it were their covariance."""
+    seen: list[Any] = []
+    written, step = Tracer.written, gram_scan.next_gram
+
+    def kept(*given: Any) -> Any:
+        found = written(*given)
+        seen.append(found[0])
+        return found
+
+    patch.setattr(Tracer, "written", kept)
+    patch.setattr(gram_scan, "next_gram", lambda m, b, *own: step(m, b, *(seen or [own])[-1]))
+
+
+MUTATIONS = {
+    "population ratio": without_population_ratios,
+    "sources in the Gram": with_sources_in_the_gram,
+}
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_seen(name: str, monkeypatch: pytest.MonkeyPatch):
+    """The companions: each of these is another theory. (The activation is one of its own, so that
+    nobody else is given their programs.)"""
+    MUTATIONS[name](monkeypatch)
+    given, _, _ = NETS["untied gelu, RMS"]
+    own = sp.Activation(f"gelu_{len(name)}", lambda x: jax.nn.gelu(x, approximate=False))
+    arch = network(**given | {"activation": own, "rows": Fraction(8)})
+    row = last(arch, ["residual_variance"])["residual_variance", 0, None]
+    kappa, k_phi = 0.41672, 6.2156  # closed form 1 of the derivation
+    assert not agrees(row, 2 * (1 + 3 * kappa) ** 2 + k_phi / 8 * 3 * kappa**2, 0.0)
 
 
 def test_another_network_is_told_from_it():

@@ -55,7 +55,7 @@ def rows(u: Vector) -> Fraction:
     """Return the length of u, or of a cotangent, as a multiple of the width."""
     match u:
         case Transposed(of=of, ratio=ratio):
-            return rows(of) / ratio.value
+            return rows(of) / Fraction(ratio.value)
         case AttendTransposed(attend, _, leg):
             return rows_of(getattr(attend, leg))
         case Product(_, right):
