@@ -75,8 +75,6 @@ def check(arch: Architecture, backward: bool) -> None:
 
 
 def _lacking_back(arch: Architecture) -> Iterator[str]:
-    if any(isinstance(u, (Normalise, Centre)) for lane in arch.initial for u in walk(lane)):
-        yield "a norm of the stem"
     for block in arch.sub_blocks:
         if any(len(uses) > 1 for uses in transpose(block.branch).uses.values()):
             yield "a weight that a branch uses twice"

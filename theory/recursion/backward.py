@@ -254,7 +254,7 @@ class Looking:
                     "logs": self.forward["read_log"][q],
                     "delta_log": self.delta_log[q],
                     "summary": summary,
-                    "given": jax.tree.map(lambda t: t[q], self.forward["kept"].get("given")),
+                    "given": jax.tree.map(lambda t: t[q], self.forward["last"].tables.get("given")),
                 }
             }
         return self.kind.write(x, own, log, partners)

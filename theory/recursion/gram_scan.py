@@ -143,7 +143,7 @@ def gram_scan(
     tracer: Tracer | Reverser | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P, and
-    'kept': what the last step left for later ones.
+    'last': what the last step carried on.
 
     tables: {'kind', 'partners' [P, U], 'step' [P], ...}: what every step is given (its slice is
     ``x``); start: [m, m, K, T, T]; start_log [1, T]; columns [C]: boundaries whose overlap with
@@ -157,7 +157,7 @@ def gram_scan(
     kept, gap = _kept(scan, start, summary), None if gaps is None else gaps.gap
     first = Carry(start, start_log, rows, kept, gap, None if tracer is None else tracer.start)
     last, out = jax.lax.scan(functools.partial(_step, scan), first, tables)
-    return out | {"kept": last.tables}
+    return out | {"last": last}
 
 
 def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness, Resolution
-from sigprop.theory.calculus.linear import ONES
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.advance import unit
 from sigprop.theory.recursion.backward import BackwardKind, Looking
-from sigprop.theory.recursion.forward import ForwardKind, dense, numeric_form
+from sigprop.theory.recursion.forward import ForwardKind
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.summary import arguments
@@ -27,6 +26,7 @@ from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
 from sigprop.theory.recursion.units.pulled import Cotangents
 from sigprop.theory.recursion.units.records import Record, by_step
+from sigprop.theory.recursion.units.stems import Stem, back_to_stem
 
 AT_ONCE = 64  # draws of modulators' scores
 ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
@@ -67,6 +67,12 @@ class Network(NamedTuple):
     begin: Begin
     bands: Any
     unit: Draws | None = None
+
+    @property
+    def stem(self) -> Stem:
+        """What the passes begin with."""
+        first = {name: value[0] for name, value in self.tables["numbers"].items()}
+        return Stem(self.structure, self.begin, self.bands, first)
 
     @property
     def gapped(self) -> bool:
@@ -118,9 +124,11 @@ def forward_pass(
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
-    stem = None if network.unit is None else _stem(network, network.unit)
-    start, start_log, first, initial, start_gain, shift = _start(network, stem)
-    blank = _blank_summaries(network, first, draws)
+    stem, units = network.stem, _units(network)
+    seen = stem.seen() if network.unit is None else stem.seen(network.unit.t, units[0])
+    initial, ones, start_log, start_gain = stem.start(seen)
+    start = jnp.einsum("ikt,jks,ts->ijkts", initial, initial, network.begin.gram)
+    blank = _blank_summaries(network, {"numbers": stem.numbers}, draws)
     kinds = [
         ForwardKind(k, structure, network.resolution, bands, list(blank))
         for k in range(len(structure.blocks))
@@ -132,12 +140,14 @@ def forward_pass(
     tracer = None
     if network.unit is not None:
         unit = network.unit
-        tracer = Tracer(unit.t, Lanes(initial * stem + shift, shift), unit.normals, unit.given)
+        own = initial * units[:, None] + ones
+        tracer = Tracer(unit.t, Lanes(own, ones), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
     if tracer is not None:
         start = tracer.averaged(start, tracer.start)
+        forward |= {"stem": (seen, units)}
 
     def with_start(value: Any, initial: Any) -> Any:
         return jnp.concatenate([initial[None], value])
@@ -162,9 +172,11 @@ def forward_pass(
     return kernels, forward, initial
 
 
-def _stem(network: Network, unit: Draws) -> Float[Array, "1 1 T"]:
-    """Return the unit's tokens in the stem."""
-    return (field.cholesky(jnp.asarray(network.begin.gram)) @ unit.stem)[None, None]
+def _units(network: Network) -> Any:
+    """Return a traced unit's tokens in the stem [1, T], None where none is traced."""
+    if network.unit is None:
+        return None
+    return (field.cholesky(jnp.asarray(network.begin.gram)) @ network.unit.stem)[None]
 
 
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
@@ -192,44 +204,6 @@ def first_read(
     return own[:, 0, 0], log[:, 0], None if pairs is None else pairs[:, :, 0, 0]
 
 
-def _start(network: Network, unit: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Grams of the initial lanes (and of the stem's own lane), their log [1, T], the first
-    step's numbers, the lanes in the stem and on 1 [m, K, T] (mantissas all), lane 0's gain [T].
-    unit: tokens in the stem [1, 1, T] of a unit that is traced."""
-    structure, begin, bands = network.structure, network.begin, network.bands
-    first = {"numbers": {name: value[0] for name, value in network.tables["numbers"].items()}}
-    shape = (structure.bands, begin.gram.shape[0])
-    diagonal, seen = jnp.broadcast_to(jnp.diagonal(begin.gram)[None], shape), first
-    if unit is not None and network.unit is not None:
-        t = network.unit.t
-        diagonal, seen = (1 - t) * diagonal + t * unit[0] ** 2, first | {"means": t * unit}
-
-    def gram(i: int, j: int) -> Any:
-        if ONES in (i, j):
-            return jnp.ones_like(diagonal) if i == j else seen["means"][0]
-        return diagonal
-
-    form = numeric_form(seen, gram, lambda leaf: begin.log[None], 0, bands)
-    results = [form(lane) for lane in structure.initial]
-    if structure.injects:
-        results.append(({0: jnp.ones(shape, dtype=jnp.float64)}, begin.log[None]))
-    log = functools.reduce(
-        jnp.maximum, [jnp.broadcast_to(log, (1, shape[1])) for _, log in results]
-    )
-    lanes, shift = (
-        jnp.stack(
-            [
-                dense({leaf: c.get(leaf, 0.0) * jnp.exp(own - log)}, [leaf], shape)[0]
-                for c, own in results
-            ]
-        )
-        for leaf in (0, ONES)
-    )
-    gain = jnp.broadcast_to(form.gain(structure.initial[0]), (1, shape[1]))[0]
-    start = jnp.einsum("ikt,jks,ts->ijkts", lanes, lanes, begin.gram)
-    return start, log, first, lanes, gain, shift
-
-
 def backward_pass(
     network: Network, forward: dict[str, Any], source: tuple[Any, Any], cotangent: Any
 ) -> dict[str, Any]:
@@ -243,8 +217,15 @@ def backward_pass(
     banded = out["gram"][:, 0, 0]
     gram = jnp.einsum("k,pkts->pts", bands, banded)
     at_stem = out["gram"][-1, :lanes, :lanes]
+    to_stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem)
+    if network.unit is not None:
+        seen, units = forward["stem"]
+        everyone = jnp.concatenate([units, network.unit.members.stem[0]])
+        main, last = out["last"].gram[:lanes, :lanes], out["last"].lanes
+        own = Cotangents(last.main[:lanes], last.rest[:, :lanes])
+        to_stem = back_to_stem(network.stem, seen, network.unit.t, everyone, main, own)
     kernels = {
-        "stem": jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem),
+        "stem": to_stem,
         "stem_log": out["log"][-1] - stem_log,
         "gradients": _after_zero(gram),
         "gradient_bands": _after_zero(banded),

@@ -248,11 +248,6 @@ def test_a_width():
 A = sp.architectures
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "tangent kernels": (A.looped_mlp, {"quantities": ["ntk"]}, "no form yet"),
-    "gradients past a norm of the stem": (
-        lambda: behind_a_norm("rms"),
-        {"quantities": ["gradient_variance"]},
-        "norm of the stem",
-    ),
     "several widths": (A.variable_width, {}, "several widths"),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
     "an activation of what LayerNorm returns": (

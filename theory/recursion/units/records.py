@@ -10,7 +10,8 @@ import jax.numpy as jnp
 class Record(NamedTuple):
     """What the forward pass left of units at every step: what they read [P, R, T], and was drawn
     {matrix or bias: [P, C, T]}; their lanes before it [P, m, K, T], and their write [P, T]; what
-    they gave {weight: [P, C, T]}, where steps share weights. Of members with their axis next to P.
+    they gave {weight: [P, C, T]}, where steps share weights; their tokens in the stem [1, T]. Of
+    members with their axis next to P.
     """
 
     reads: Any
@@ -18,6 +19,7 @@ class Record(NamedTuple):
     lanes: Any
     write: Any
     given: dict[str, Any]
+    stem: Any
 
 
 class Tables(NamedTuple):
@@ -32,9 +34,10 @@ class Tables(NamedTuple):
 def record(forward: dict[str, Any]) -> Record:
     """Return what a forward pass left of the unit that was traced beside it."""
     reads, outputs, write, _ = forward["traced"]
-    kept = forward["kept"]
+    kept = forward["last"].tables
     given = {name: each.unit for name, each in kept["given"].items()}
-    return Record(reads.unit, outputs, kept["lanes"].unit[:-1], write, given)
+    lanes = kept["lanes"].unit[:-1]
+    return Record(reads.unit, outputs, lanes, write, given, forward["stem"][1])
 
 
 def by_step(
@@ -45,9 +48,9 @@ def by_step(
     reads, _, _, grams = forward["traced"]
     steps = tables["step"].shape[0]
     return {
-        "unit": record(forward)._replace(given={}),
+        "unit": record(forward)._replace(given={}, stem=()),
         "others": reads.others,
-        "members": members._replace(given={}),
+        "members": members._replace(given={}, stem=()),
         "averages": forward["averages"],
         "grams": grams,
         "forward_step": jnp.arange(steps),
@@ -62,4 +65,4 @@ def of_all_steps(forward: dict[str, Any], members: Record | None) -> dict[str, A
     traced."""
     if members is None:
         return {}
-    return {"asked": Tables(record(forward), members, forward["kept"]["factors"])}
+    return {"asked": Tables(record(forward), members, forward["last"].tables["factors"])}
