@@ -77,6 +77,13 @@ def test_an_architecture_that_the_file_lacks_is_measured(
     found = file.read_text().splitlines()
     assert [line for line in found if not line.startswith("mlp,")] == others
     assert len(found) == len(lines)
+    # rows of the backward pass, in a file of their own
+    back = tmp_path / "scatter_gradients.csv"
+    monkeypatch.setattr(script, "GRADIENTS", back)
+    monkeypatch.setattr("sys.argv", ["make_scatter.py", "--gradients", "--only", "mlp"])
+    assert script.main() in (0, 1)  # so few networks may be far off
+    (line,) = csv.DictReader(back.read_text().splitlines())
+    assert "gradient" in line["variance_row"]
 
 
 def test_an_architecture_that_is_not_known_is_refused(

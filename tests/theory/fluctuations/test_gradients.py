@@ -46,6 +46,9 @@ NETS: dict[str, tuple[dict[str, Any], dict[Any, tuple[float, float]]]] = {
         {"activation": "tanh", "tokens": 2, "matrices": 1, "norm": "post", "c2": 1.5},
         {("", 0): (11.988, 2.374), ("", 1): (6.592, -0.133), ("w2", 0): (0.374, 0.383)},
     ),
+}
+"""Arguments, then (n_variance, n_shift) by group and application."""
+MORE: dict[str, tuple[dict[str, Any], dict[Any, tuple[float, float]]]] = {
     "tanh, two blocks, looped twice": (
         {
             "activation": "tanh",
@@ -62,9 +65,6 @@ NETS: dict[str, tuple[dict[str, Any], dict[Any, tuple[float, float]]]] = {
             ("w1", 0): (152.1, 0.640),
         },
     ),
-}
-"""Arguments, then (n_variance, n_shift) by group and application."""
-MORE: dict[str, tuple[dict[str, Any], dict[Any, tuple[float, float]]]] = {
     "tanh, one matrix": (
         {"activation": "tanh", "matrices": 1, "c2": 1.5},
         {("", 0): (26.618, -0.006), ("", 1): (11.438, 0.116), ("w2", 0): (0.450, -0.043)},
