@@ -16,6 +16,7 @@ from scipy import stats
 
 import sigprop as sp
 from sigprop.agreement.scatter import against_networks, at_infinity, variance, weights
+from sigprop.theory.fluctuations.forms import having_forms, is_backward
 
 A = sp.architectures
 FAR = 4.0
@@ -30,15 +31,13 @@ CASES: dict[str, Any] = {
 }
 
 
-FORWARD = [
-    *("residual_variance", "rms", "token_covariance", "token_cosine"),
-    *("state_cosine", "write_variance"),
-]
 BACKWARD = ["gradient_variance", "weight_gradient"]
 
 
 def compared(arch: sp.Architecture, **more: Any) -> list[dict[str, Any]]:
-    given = {"quantities": FORWARD, "applications": [arch.depth]} | more
+    at = [arch.depth]
+    forward = [name for name in having_forms(arch, at) if not is_backward([name])]
+    given = {"quantities": forward, "applications": at} | more
     return against_networks(arch, NETWORKS, units=512, **given)
 
 

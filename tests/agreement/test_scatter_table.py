@@ -69,7 +69,8 @@ def test_an_architecture_that_the_file_lacks_is_measured(
     others = [line for line in lines if not line.startswith("mlp,")]
     file = tmp_path / "scatter.csv"
     file.write_text("\n".join(others) + "\n")
-    few: Any = partial(against_networks, networks={16: 200, 32: 300, 64: 400}, units=64)
+    few: Any = partial(against_networks, units=64)
+    monkeypatch.setattr(script, "NETWORKS", {16: 200, 32: 300, 64: 400})
     monkeypatch.setattr(script, "FILE", file)
     monkeypatch.setattr(script, "against_networks", few)
     monkeypatch.setattr("sys.argv", ["make_scatter.py", "--only", "mlp,nag"])

@@ -19,8 +19,9 @@ def test_widths_are_those_of_the_coefficients():
     """Every row's widths bring its predicted shift, and 1.96 sd, to the tolerance and no further;
     those of the notes are the largest."""
     arch = A.looped_mlp(loops=3)
-    table = sp.wide_enough(arch, 0.05)
-    predicted = sp.fluctuations(arch)
+    asked = ["residual_variance", "state_cosine", "write_variance"]
+    table = sp.wide_enough(arch, 0.05, asked)
+    predicted = sp.fluctuations(arch, asked)
     for row, other in zip(table, predicted, strict=True):
         shift = abs(other["n_shift"]) + other["n_shift_error"]
         variance = other["n_variance"] + other["n_variance_error"]
@@ -69,7 +70,7 @@ def test_networks_of_that_width():
         ({"tolerance": 0}, "tolerance=0"),
         ({"tolerance": 1.5}, "tolerance=1.5"),
         ({"check": 3}, "check=3"),
-        ({"quantities": ["gradient_variance"]}, "no form yet"),
+        ({"quantities": ["ntk"]}, "no form yet"),
     ],
 )
 def test_bad_input(given: dict[str, Any], text: str):

@@ -65,11 +65,9 @@ def fluctuations(
     tests/theory/fluctuations).
     """
     _check(width, units)
-    asked = check_quantities(quantities) if quantities is not None else having_forms(arch)
+    asked = having_forms(arch, applications) if quantities is None else check_quantities(quantities)
     check(arch, is_backward(asked))
     check_writes(arch)
-    if quantities is None:
-        asked = tuple(name for name in asked if select(arch, (name,), applications))
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)
     base = predict(arch, asked, applications)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
-from sigprop.description.rows import askable
+from sigprop.description.rows import askable, select
 from sigprop.description.rows import check_quantities as check_names
 from sigprop.description.sub_block import SubBlock
 from sigprop.errors import InputError
@@ -39,12 +39,13 @@ FORMS = (
 """Quantities that are read off Grams which a traced unit is a part of."""
 
 
-def having_forms(arch: Architecture) -> tuple[str, ...]:
-    """Return the quantities of an architecture that have a form."""
+def having_forms(arch: Architecture, applications: Sequence[int] | None = None) -> tuple[str, ...]:
+    """Return the quantities of an architecture that have a form, and rows at the applications."""
     check(arch, False)
     backward = not any(_lacking_back(arch)) if arch.gradients_known else False
+    names = [name for name in FORMS if backward or not is_backward([name])]
     return tuple(
-        name for name in FORMS if name in askable(arch) and (backward or not is_backward([name]))
+        name for name in names if name in askable(arch) and select(arch, (name,), applications)
     )
 
 
