@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.language.activation import Activation, gaussian_nodes
+from sigprop.theory.gaussian.series import hermite
 
 STEP, TERMS = 1e-3, 24
 Noise = Float[np.ndarray, "N D D"]
@@ -111,14 +112,10 @@ def coefficients(activation: Activation) -> Float[np.ndarray, " K"]:
     rho."""
     import jax
 
-    z, weight = gaussian_nodes()
+    z, _ = gaussian_nodes()
     with jax.enable_x64(True):
         values = np.asarray(activation.function(jax.numpy.asarray(z)), dtype=np.float64)
-    found, before, now = [], np.zeros_like(z), np.ones_like(z)
-    for k in range(TERMS):
-        found.append(float(np.sum(weight * values * now)) ** 2)
-        before, now = now, (z * now - np.sqrt(k) * before) / np.sqrt(k + 1)
-    return np.array(found)
+    return (values @ hermite(TERMS - 1, 16)) ** 2
 
 
 def one_input(activation: Activation, variance: float, depth: int) -> float:

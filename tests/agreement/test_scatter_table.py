@@ -82,7 +82,7 @@ def test_an_architecture_that_the_file_lacks_is_measured(
     back = tmp_path / "scatter_gradients.csv"
     monkeypatch.setattr(script, "GRADIENTS", back)
     monkeypatch.setattr("sys.argv", ["make_scatter.py", "--gradients", "--only", "mlp"])
-    assert script.main() in (0, 1)  # so few networks may be far off
+    script.main()  # whose exit code so few networks do not decide
     (line,) = csv.DictReader(back.read_text().splitlines())
     assert "gradient" in line["variance_row"]
 

@@ -3,10 +3,7 @@ numbers of another origin."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from fractions import Fraction
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -77,24 +74,3 @@ def agrees(row: dict[str, Any], variance: float, shift: float, slack: float = 0.
     return (
         abs(row["n_variance"] - variance) <= of_variance and abs(row["n_shift"] - shift) <= of_shift
     )
-
-
-def tied_linear(depth: int) -> tuple[sp.Architecture, tuple[float, float, float]]:
-    """Return h_D = (1 + a W)^D h_0, and (value, n_variance, n_shift) of its last state, or of the
-    stem's gradient: closed forms by pairings, a^2 C = s^2."""
-    s2, each = 0.735, range(depth + 1)
-    arch = network("linear", depth=depth, matrices=1, slots=[0] * depth, c2=s2 / 0.49, strength=0.7)
-    binomial = [comb(depth, j) for j in each]
-    value = sum(binomial[j] ** 2 * s2**j for j in each)
-    shift = 2 * sum(
-        binomial[j] * binomial[k] * s2 ** ((j + k) // 2) * (k + 1)
-        for j in each
-        for k in range(j)
-        if (j - k) % 2 == 0
-    )
-    variance = 2 * sum(
-        math.prod(binomial[a] for a in four) * s2 ** (four[0] + four[1]) * (min(four) + 1)
-        for four in itertools.product(each, repeat=4)
-        if four[0] + four[1] == four[2] + four[3]
-    )
-    return arch, (value, variance, shift)

@@ -86,7 +86,7 @@ def moments(arch: Architecture, rows: Sequence[Row], units: int = UNITS) -> Mome
     """Return both coefficients of rows.
 
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
-    0, over that unit (``recursion.unit``).
+    0, over that unit (``recursion.units``).
     """
     variances, shifts = [], []
     reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD

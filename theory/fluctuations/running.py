@@ -39,9 +39,7 @@ def run_units(
 ) -> dict[str, Any]:
     """The passes as far as reach goes, with each of several units traced beside them, each array
     once a unit, in front."""
-    degree, *more = fineness
-    scored = dict(zip(structure.heads, points, strict=True))
-    resolution = Resolution(degree, scored, None, *more)
+    resolution = _resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> dict[str, Any]:
         unit = Draws(*draws, *given)
@@ -69,9 +67,7 @@ def run_members(
 ) -> Record:
     """What the forward pass in the wide limit leaves of several units, their axis next to the
     steps'."""
-    degree, *more = fineness
-    scored = dict(zip(structure.heads, points, strict=True))
-    resolution = Resolution(degree, scored, None, *more)
+    resolution = _resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> Record:
         unit = Draws(0.0, *draws, *given)
@@ -80,3 +76,9 @@ def run_members(
 
     every = jax.lax.map(once, units, batch_size=AT_ONCE)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), every)
+
+
+def _resolution(structure: Structure, fineness: Fineness, points: Any) -> Resolution:
+    """Return how finely numbers are computed. points: sampled heads of every law that occurs."""
+    degree, *more = fineness
+    return Resolution(degree, dict(zip(structure.heads, points, strict=True)), None, *more)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from skip_networks import FAR, TIED, agrees, network, tied_linear
+from skip_networks import FAR, TIED, agrees, network
 
 import sigprop as sp
 from sigprop.theory.gaussian import field
@@ -126,14 +126,15 @@ def test_without_overlaps_the_shift_is_another(monkeypatch: pytest.MonkeyPatch):
     assert not agrees(row, variance, shift)
 
 
-def test_tied_linear(depth: int = 3):
-    """W^T has W's law: the stem's gradient fluctuates as the last state does, in closed form."""
-    arch, expected = tied_linear(depth)
-    row = rows_of(arch, 4096)["", 0]
-    assert row["value"] == pytest.approx(expected[0])
-    assert agrees(row, *expected[1:])
-    assert abs(row["n_shift"] - expected[2]) < FAR * row["n_shift_error"]
-    assert row["n_shift_error"] < expected[2]  # else the line above says nothing
+def test_tied_linear():
+    """W^T has W's law: the stem's gradient fluctuates as the last state does, whose closed form is
+    in tests/theory/derivations/test_finite_width.py: s^2 = 0.735, three applications."""
+    given = {"activation": "linear", "matrices": 1, "slots": TIED, "c2": 0.735 / 0.49}
+    row = rows_of(network(**given), 4096)["", 0]
+    assert row["value"] == pytest.approx(12.874090, abs=1e-6)
+    assert agrees(row, 1318.020, 10.8927)
+    assert abs(row["n_shift"] - 10.8927) < FAR * row["n_shift_error"]
+    assert row["n_shift_error"] < 10.8927  # else the line above says nothing
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from sigprop.theory.recursion.units.behind import Pulling
 from sigprop.theory.recursion.units.beside import Tracer
 from sigprop.theory.recursion.units.drawing import Traced
-from sigprop.theory.recursion.units.pulled import Cotangents
+from sigprop.theory.recursion.units.pulled import Cotangents, together
 
 
 class Averages(NamedTuple):
@@ -51,7 +51,7 @@ def through_rule(
 ) -> tuple[Float[Array, "B m K T"], Float[Array, "B T"]]:
     """Return what the rule's coefficients add to the rest of the lanes' cotangents, on the scale of
     those after the step, and of the write's."""
-    at: Averages = x["averages"]
+    at, t = x["averages"], pulling.tracing.t
     states, writes = _bundle(pulling, "lanes"), _bundle(pulling, "write")
     lanes = states.shape[1]
     after = Cotangents(pulling.lanes.main[:lanes], pulling.lanes.rest[:, :lanes])
@@ -63,9 +63,9 @@ def through_rule(
         return m, b[:, 0], facts["shift"][0]
 
     seen = (
-        _overlap(pulling, "nikt,njkt->ijkt", after, states),
-        _overlap(pulling, "nikt,nt->ikt", after, writes),
-        _overlap(pulling, "nikt,n->ikt", after, jnp.ones_like(writes[:, 0])),
+        after.overlap("nikt,njkt->ijkt", states, t),
+        after.overlap("nikt,nt->ikt", writes, t),
+        after.overlap("nikt,n->ikt", jnp.ones_like(writes[:, 0]), t),
     )
     pull = jax.vjp(rule, at.grams, at.means, at.mean_write)[1]
     (gram, cross, own), means, mean_write = pull(
@@ -79,7 +79,7 @@ def through_rule(
 def through_reads(kind: Kind, x: Any, pulling: Pulling, y: Cotangents) -> Float[Array, "R B m K T"]:
     """Return what the reads' coefficients add to the rest of the lanes' cotangents, of each on the
     scale of its y [R, T]."""
-    at: Averages = x["averages"]
+    at, t = x["averages"], pulling.tracing.t
     states = _bundle(pulling, "lanes")
 
     def read(gram: Any, means: Any) -> tuple[Any, Any]:
@@ -87,8 +87,8 @@ def through_reads(kind: Kind, x: Any, pulling: Pulling, y: Cotangents) -> Float[
         return kind.read(given, gram, at.log)[0], kind.shift(given, gram, at.log)
 
     pull = jax.vjp(read, at.grams[0], at.means)[1]
-    rho = _overlap(pulling, "nrt,nikt->rikt", y, states)
-    shift = _overlap(pulling, "nrt,n->rt", y, jnp.ones_like(states[:, 0, 0, 0]))
+    rho = y.overlap("nrt,nikt->rikt", states, t)
+    shift = y.overlap("nrt,n->rt", jnp.ones_like(states[:, 0, 0, 0]), t)
     each = []
     for r in range(len(rho)):
         alone = (jnp.arange(len(rho)) == r).astype(rho.dtype)
@@ -112,16 +112,7 @@ def left(
 
 def _bundle(pulling: Pulling, name: str) -> Any:
     """Return what the forward pass left of the unit, and of the members, as one array."""
-    own, members = getattr(pulling.unit, name), getattr(pulling.members, name)
-    return jnp.concatenate([own[None], members])
-
-
-def _overlap(pulling: Pulling, over: str, d: Cotangents, forward: Any) -> Any:
-    """Return <d, x>, the unit of weight t among all. over: its einsum, n being the units."""
-    t, members = pulling.tracing.t, d.members
-    own = jnp.einsum(over.replace("n", ""), d.own, forward[0])
-    others = jnp.einsum(over, members, forward[1:]) / max(1, len(members))
-    return (1 - t) * others + t * own
+    return together(getattr(pulling.unit, name), getattr(pulling.members, name))
 
 
 def _of_states(gram: Any, means: Any, states: Any) -> Float[Array, "B m K T"]:

@@ -25,11 +25,11 @@ from sigprop.theory.recursion.units.unit import Given
 
 class Questions(NamedTuple):
     """What a matrix was asked forward, by every step that shares it with this one (Q of them, some
-    blank): its inputs and outputs of the unit [Q, C, T] and of members [Q, M, C, T]; root [Q, T, Q,
-    T]: the Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
+    blank): its inputs and outputs of the unit and of members [1 + M, Q, C, T]; root [Q, T, Q, T]: the
+    Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
 
-    inputs: tuple[Any, Any]
-    outputs: tuple[Any, Any]
+    inputs: Any
+    outputs: Any
     root: Any
 
 
@@ -82,20 +82,17 @@ def asking(x: Any, inputs: dict[str, Vector], tables: Tables | None) -> Asked:
     None where no step shares a weight."""
 
     def alone(node: Transposed, unit: Pulled, env: Any) -> Questions:
-        own, members = unit.forward(inputs[node.weight], env)
-        outputs = unit.outputs[node.weight], unit.members.outputs[node.weight]
+        phi = unit.forward(inputs[node.weight], env)
+        w = together(unit.outputs[node.weight], unit.members.outputs[node.weight])
         root = field.cholesky(x["grams"][node.weight])[None, :, None, :]
-        first, others = outputs
-        return Questions((own[None], members[None]), (first[None], others[None]), root)
+        return Questions(phi[:, None], w[:, None], root)
 
     def of_all(node: Transposed, unit: Pulled, env: Any) -> Questions:
         assert tables is not None
-        name, records = node.weight, (tables.unit, tables.members)
-        phi, w = (
-            tuple(getattr(record, field)[name] for record in records)
-            for field in ("given", "outputs")
-        )
-        tied = _sharing(x, name, tables.unit.write.shape[0])
+        name, own, others = node.weight, tables.unit, tables.members
+        phi = together(own.given[name], jnp.moveaxis(others.given[name], 1, 0))
+        w = together(own.outputs[name], jnp.moveaxis(others.outputs[name], 1, 0))
+        tied = _sharing(x, name, own.write.shape[0])
         return Questions(phi, w, jnp.einsum("qtps,q->qtps", tables.factors[name], tied))
 
     return alone if tables is None else of_all
@@ -112,18 +109,15 @@ def _sharing(x: Any, weight: str, steps: int) -> Float[Array, " Q"]:
 def _rest(node: Transposed, unit: Pulled, questions: Questions, env: Any) -> Float[Array, "B C T"]:
     """Return sum_l phi_l A_l of a matrix's transpose (``pulled``)."""
     d, z = unit.both(node.of, env), unit.values[node]
-    (phi, phis), (w, ws) = questions.inputs, questions.outputs
+    phi, (_, asked, _, tokens) = questions.inputs, questions.inputs.shape
     out, into = unit.weight(node.of, env), unit.weight(node, env)
-    o = out * jnp.einsum("qct,cs->qts", w, d.own) / d.main.shape[0]
-    if ws.shape[1]:
-        o = o + (1 - out) * jnp.einsum("qmct,mcs->qts", ws, d.members) / (ws.shape[1] * ws.shape[2])
-    n = into * jnp.einsum("qct,cs->qts", phi, z) / z.shape[0]
-    size, tokens = phi.shape[0] * phi.shape[-1], phi.shape[-1]
+    o = d.overlap("ncs,nqct->qts", questions.outputs, out) / len(d.main)
+    n = into * jnp.einsum("qct,cs->qts", phi[0], z) / len(z)
+    size = asked * tokens
     right = (float(node.ratio.value) * o - n).reshape(size, tokens)
     a = solved(questions.root.reshape(size, size), right).reshape(-1, tokens, tokens)
     a = a * jnp.reshape(jnp.asarray(env.number(node.variance, "a")), (1, 1, 1))
-    own, members = jnp.einsum("qct,qts->cs", phi, a), jnp.einsum("qmct,qts->mcs", phis, a)
-    return together((own, members))
+    return jnp.einsum("nqct,qts->ncs", phi, a)
 
 
 def solved(root: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:

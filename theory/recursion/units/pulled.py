@@ -56,6 +56,13 @@ class Cotangents(NamedTuple):
         """The rest of the members'."""
         return self.rest[1:]
 
+    def overlap(self, over: str, forward: Any, weight: Any) -> Any:
+        """Return <d, x> with a forward vector x [1 + M, ...], the unit of weight ``weight`` among
+        all. over: the einsum of d and x, n being the units."""
+        own = jnp.einsum(over.replace("n", ""), self.own, forward[0])
+        others = jnp.einsum(over, self.members, forward[1:]) / max(1, len(self.members))
+        return (1 - weight) * others + weight * own
+
 
 class Members(NamedTuple):
     """Other units at one step of the forward pass, in the wide limit: what they read [M, R, T] and
@@ -95,25 +102,18 @@ class Pulled(Unit):
         """Return products of the members, by their mean over members and a head's coordinates."""
         return jnp.einsum(over, left, right) / max(1, left.shape[0] * left.shape[1])
 
-    def overlap(self, over: str, left: tuple[Any, Any], right: Cotangents, weight: Any) -> Any:
-        """Return <x, d> of a forward vector (the unit's, the members') and a cotangent, the unit
-        of weight ``weight`` among all. over: 'mct,mcs->ts' or the like."""
-        coordinates = right.main.shape[0]
-        unit = jnp.einsum(over.replace("m", ""), left[0], right.own) / coordinates
-        return (1 - weight) * self.mean_of(over, left[1], right.members) + weight * unit
-
     def both(self, u: Vector, env: Environment) -> Cotangents:
         """Return both parts of a cotangent [C, T], [1 + M, C, T]."""
         return Cotangents(self.value(u, env), self.rest(u, env))
 
-    def forward(self, u: Vector, env: Environment) -> tuple[Any, Any]:
-        """Return a forward vector of the unit [C, T], and of the members [M, C, T]."""
+    def forward(self, u: Vector, env: Environment) -> Float[Array, "B C T"]:
+        """Return a forward vector of the unit and of the members."""
         own = self.value(u, env)
 
         def member(reads: Any, outputs: dict[str, Any]) -> Any:
             return Unit(0.0, Reads(reads, jnp.zeros_like(reads)), {}, outputs).value(u, env)
 
-        return own, jax.vmap(member)(*self.members)
+        return together(own, jax.vmap(member)(*self.members))
 
     def rest(self, u: Vector, env: Environment) -> Float[Array, "B C T"]:
         """Return the rest of a cotangent; raises ``NoRule``."""
@@ -124,7 +124,7 @@ class Pulled(Unit):
     def _rest(self, u: Vector, env: Environment) -> Any:
         match u:
             case Product(left, right):
-                return together(self.forward(left, env)) * self.rest(right, env)
+                return self.forward(left, env) * self.rest(right, env)
             case Scale(factor, of) | Gate(factor, of):
                 return _times(self.rest(of, env), env.per_token(factor, "a"))
             case Rescale(factor, of):
@@ -144,11 +144,11 @@ class Pulled(Unit):
     def _divided(self, of: Vector, by: Normalise, env: Environment) -> Any:
         """Return (d - x <x, d>) / norm of x = by, for LayerNorm less its mean: the rest of it."""
         d, x, weight = self.both(of, env), self.forward(by, env), self.weight(by, env)
-        along = self.overlap("mct,mct->t", x, d, weight)
-        rest = d.rest - _times(together(x), along[None])
+        along = d.overlap("nct,nct->t", x, weight) / len(d.main)
+        rest = d.rest - _times(x, along[None])
         if by.kind == "layer":
-            ones = jnp.ones_like(x[0]), jnp.ones_like(x[1])
-            rest = rest - self.overlap("mct,mct->t", ones, d, weight)[None, None]
+            mean = d.overlap("nct,nct->t", jnp.ones_like(x), weight) / len(d.main)
+            rest = rest - mean[None, None]
         return _times(rest, 1 / norm(by, "a", env))
 
     def _value(self, u: Vector, env: Environment) -> Any:
@@ -164,7 +164,7 @@ class Pulled(Unit):
 
     def _legs(self, node: Attend, of: Vector, leg: str, u: Vector, env: Any) -> Any:
         """Return the rest of what comes back to heads' queries, keys or values."""
-        values = {each: together(self.forward(each, env)) for each in _legs_of(node)}
+        values = {each: self.forward(each, env) for each in _legs_of(node)}
 
         def one(values: dict[Vector, Any], d: Any) -> Any:
             return _through_head(self, node, leg, u, values, d, env)
@@ -178,9 +178,9 @@ class Pulled(Unit):
         return jnp.zeros_like(self.cotangent) if is_cotangent(u) else super().mean(u, env)
 
 
-def together(pair: tuple[Any, Any]) -> Float[Array, "B C T"]:
-    """Return the unit and the members as one array."""
-    return jnp.concatenate([pair[0][None], pair[1]])
+def together(unit: Any, members: Any) -> Float[Array, B * x]:
+    """Return what the unit and the members [M, ...] have as one array."""
+    return jnp.concatenate([unit[None], members])
 
 
 def _times(rest: Any, factor: Any) -> Any:

@@ -98,12 +98,8 @@ def back_to_stem(
 
     (c, _), pull = jax.vjp(coefficients, seen)
     members = max(1, len(units) - 1)
-
-    def overlap(forward: Any) -> Any:
-        others = jnp.einsum("nikt,nt->ikt", lanes.members, forward[1:]) / members
-        return (1 - t) * others + t * lanes.own * forward[0][None, None]
-
-    (back,) = pull((overlap(units), overlap(jnp.ones_like(units))))
+    seen_by = (lanes.overlap("nikt,nt->ikt", each, t) for each in (units, jnp.ones_like(units)))
+    (back,) = pull(tuple(seen_by))
     main = jnp.einsum("ikt,ikt->kt", c, lanes.main)
     rest = jnp.einsum("ikt,nikt->nkt", c, lanes.rest)
     rest = rest + 2 * back.square[None] * units[:, None] + back.mean
