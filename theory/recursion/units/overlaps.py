@@ -25,8 +25,8 @@ from sigprop.theory.recursion.units.unit import Given
 
 class Questions(NamedTuple):
     """What a matrix was asked forward, by every step that shares it with this one (Q of them, some
-    blank): its inputs and outputs of the unit and of members [1 + M, Q, C, T]; root [Q, T, Q, T]: the
-    Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
+    blank): its inputs and outputs of the unit and of members [1 + M, Q, C, T]; root [Q, T, Q, T]:
+    the Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
 
     inputs: Any
     outputs: Any

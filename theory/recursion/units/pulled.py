@@ -178,7 +178,7 @@ class Pulled(Unit):
         return jnp.zeros_like(self.cotangent) if is_cotangent(u) else super().mean(u, env)
 
 
-def together(unit: Any, members: Any) -> Float[Array, B * x]:
+def together(unit: Any, members: Any) -> Any:
     """Return what the unit and the members [M, ...] have as one array."""
     return jnp.concatenate([unit[None], members])
 
