@@ -52,9 +52,8 @@ _WHERE = {
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),
     "sigprop.description.architecture": ("Architecture",),
-    "sigprop.description.sub_block": ("SubBlock", "Readout", "Part"),
+    "sigprop.description.sub_block": ("SubBlock", "Readout", "Part", "Head"),
     "sigprop.description.family": ("Family", "SlotClass"),
-    "sigprop.description.logits": ("Head",),
     "sigprop.language.expression": (
         *(
             "Stem",

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sigprop.blocks.parameters import Parameters
-from sigprop.description.logits import Head
-from sigprop.description.sub_block import Part
+from sigprop.description.sub_block import Head, Part
 from sigprop.errors import InputError
 from sigprop.language.formula import formula
 

@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.logits import Head
 from sigprop.description.structure import READOUT
+from sigprop.description.sub_block import Head
 from sigprop.errors import InputError, near_miss
 
 DECAY = 0.01  # rate times decay is eta times it: small beside the step

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.description.logits import Head
-from sigprop.description.sub_block import Drawn, Part, Readout, SubBlock, Weight
+from sigprop.description.sub_block import Drawn, Head, Part, Readout, SubBlock, Weight
 from sigprop.errors import InputError
 from sigprop.language.expression import Normalise, Read, State, Stem, Vector
 from sigprop.language.formula import Formula

@@ -15,6 +15,7 @@ from sigprop.language.scores import Scores
 from sigprop.theory.attention.positions import Angle
 
 LARGEST = 300.0  # of the scores' log scale: beyond it a softmax has long been a maximum
+SINGULAR = 1e-7  # of the largest root of an eigenvalue: below it lies rounding
 
 
 Number = Float[Array, "1 1 1"]
@@ -113,10 +114,39 @@ def factor(leg: Leg, same: bool, smooth: bool = False) -> Factor:
         gram = jnp.concatenate(
             [jnp.concatenate([leg.aa, leg.ab], -1), jnp.concatenate([turned, leg.bb], -1)], -2
         )
-    # one by one: on two cores, two batches at once wait for each other's threads for ever (jaxlib)
-    values, vectors = jax.lax.map(jnp.linalg.eigh, (gram + jnp.swapaxes(gram, -1, -2)) / 2)
-    scaled = vectors * jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[..., None, :]
-    return scaled @ jnp.swapaxes(vectors, -1, -2) if smooth else scaled[..., ::-1]
+    gram = (gram + jnp.swapaxes(gram, -1, -2)) / 2
+    if smooth:
+        return _root(gram)
+    sizes, vectors = _spectrum(gram)
+    return (vectors * sizes[..., None, :])[..., ::-1]
+
+
+def _spectrum(gram: Factor) -> tuple[Float[Array, "B K"], Factor]:
+    """Return the roots of eigenvalues, and eigenvectors. One by one: on two cores, two batches at
+    once wait for each other's threads for ever (jaxlib)."""
+    values, vectors = jax.lax.map(jnp.linalg.eigh, gram)
+    return jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values))), vectors
+
+
+@jax.custom_jvp
+def _root(gram: Factor) -> Factor:
+    """Return the symmetric root S."""
+    sizes, vectors = _spectrum(gram)
+    return (vectors * sizes[..., None, :]) @ jnp.swapaxes(vectors, -1, -2)
+
+
+@_root.defjvp
+def _root_derivative(at: tuple[Factor], along: tuple[Factor]) -> tuple[Factor, Factor]:
+    """Solve S dS + dS S = dG; what has no size does not move. (Of eigenvectors there is no
+    derivative where eigenvalues meet.)"""
+    (gram,), (change,) = at, along
+    sizes, vectors = _spectrum(gram)
+    turned = jnp.swapaxes(vectors, -1, -2)
+    both = sizes[..., :, None] + sizes[..., None, :]
+    alive = both > SINGULAR * jnp.max(sizes, axis=-1)[..., None, None]
+    inside = jnp.where(alive, turned @ change @ vectors / jnp.where(alive, both, 1.0), 0.0)
+    root = (vectors * sizes[..., None, :]) @ turned
+    return root, vectors @ inside @ turned
 
 
 def softmax(

@@ -39,11 +39,11 @@ def run_units(
 ) -> dict[str, Any]:
     """The passes as far as reach goes, with each of several units traced beside them, each array
     once a unit, in front."""
-    resolution = _resolution(structure, fineness, points)
+    finely = resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> dict[str, Any]:
         unit = Draws(*draws, *given)
-        network = Network(structure, coupled, reach, resolution, tables, begin, bands, unit)
+        network = Network(structure, coupled, reach, finely, tables, begin, bands, unit)
         kernels, forward, initial = forward_pass(network, columns, None)
         if reach == FORWARD:
             return kernels
@@ -67,18 +67,18 @@ def run_members(
 ) -> Record:
     """What the forward pass in the wide limit leaves of several units, their axis next to the
     steps'."""
-    resolution = _resolution(structure, fineness, points)
+    finely = resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> Record:
         unit = Draws(0.0, *draws, *given)
-        network = Network(structure, coupled, FORWARD, resolution, tables, begin, bands, unit)
+        network = Network(structure, coupled, FORWARD, finely, tables, begin, bands, unit)
         return record(forward_pass(network, columns, None)[1])
 
     every = jax.lax.map(once, units, batch_size=AT_ONCE)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), every)
 
 
-def _resolution(structure: Structure, fineness: Fineness, points: Any) -> Resolution:
+def resolution(structure: Structure, fineness: Fineness, points: Any) -> Resolution:
     """Return how finely numbers are computed. points: sampled heads of every law that occurs."""
     degree, *more = fineness
     return Resolution(degree, dict(zip(structure.heads, points, strict=True)), None, *more)

@@ -24,7 +24,7 @@ from sigprop.theory.calculus.environment import NumericEnvironment, Resolution
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import variance
 from sigprop.theory.gaussian import dual, gap_rules, measured
-from sigprop.theory.recursion.units.unit import Unit
+from sigprop.theory.recursion.units.unit import Averaging
 
 
 class ArrayEnvironment(NumericEnvironment):
@@ -48,7 +48,7 @@ class ArrayEnvironment(NumericEnvironment):
     ):
         super().__init__(reads, cotangents, numbers, ties)
         self.logs, self.resolution, self.gaps = logs, resolution or Resolution(), gaps
-        self.unit: Unit | None = None
+        self.unit: Averaging | None = None
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -118,8 +118,7 @@ class ArrayEnvironment(NumericEnvironment):
     def averaged(self, weight: str, of: Vector, i: str, j: str, value: Any) -> Any:
         if self.unit is None:
             return value
-        other = None if i == j else self.unit.at_partners(weight, of)
-        return self.unit.averaged(of, other, value, self)
+        return self.unit.seen(weight, of, i, j, value, self)
 
     def mean_square(self, norm: Normalise, i: str) -> Any:
         value = self.variance(norm.of, i)

@@ -26,9 +26,9 @@ from sigprop.theory.recursion.advance import Grams, Into, Log, Transition
 from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.sources import Given, Sourcing
 from sigprop.theory.recursion.summary import recall, summarise
-from sigprop.theory.recursion.units.drawing import Traced, Tracing, draw
-from sigprop.theory.recursion.units.unit import Unit
+from sigprop.theory.recursion.units.drawing import Traced, Tracing
 
 
 def modulator(node: Modulate, x: Any) -> tuple[Log, Log]:
@@ -160,13 +160,13 @@ class ForwardKind:
             traced,
         )
 
-    def _traced(self, env: ArrayEnvironment, x: Any) -> Traced | None:
-        """Draw what a unit does at this step, where one is traced."""
-        tracing: Tracing | None = x.get("tracing")
+    def _traced(self, env: ArrayEnvironment, x: Any) -> Traced | Given | None:
+        """Draw what a unit does at this step, where one is traced; put sources in, where any
+        are."""
+        tracing: Tracing | Sourcing | None = x.get("tracing")
         if tracing is None:
             return None
-        env.unit = Unit(tracing.t, tracing.reads, tracing.earlier)
-        return draw(env, self.block.branch, tracing, self.structure.taps(self.index))
+        return tracing.beside(env, self.block, self.structure.taps(self.index))
 
     def _environment(
         self, x: Any, own: Any, log: Any, partners: Partners | None

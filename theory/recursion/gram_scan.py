@@ -37,9 +37,9 @@ from sigprop.theory.recursion.advance import (
     next_gram,
     normalised,
 )
+from sigprop.theory.recursion.sources.sources import Given, Sourced
 from sigprop.theory.recursion.units.behind import Reverser
-from sigprop.theory.recursion.units.beside import Tracer, remembered
-from sigprop.theory.recursion.units.coefficients import left
+from sigprop.theory.recursion.units.beside import Tracer
 from sigprop.theory.recursion.units.drawing import Traced
 
 Reads = Float[Array, "R m K T"]
@@ -56,7 +56,7 @@ class Written(NamedTuple):
     summary: Any
     extra: Any
     gap: Any = None
-    traced: Traced | None = None
+    traced: Traced | Given | None = None
 
 
 class Partners(NamedTuple):
@@ -126,7 +126,7 @@ class _Scan(NamedTuple):
     coupled: bool
     draws: Any
     gaps: Gaps | None
-    tracer: Any  # Tracer | Reverser | None
+    tracer: Any  # Tracer | Reverser | Sourced | None
 
 
 def gram_scan(
@@ -140,7 +140,7 @@ def gram_scan(
     summary: Any = (),
     draws: Any = None,
     gaps: Gaps | None = None,
-    tracer: Tracer | Reverser | None = None,
+    tracer: Tracer | Reverser | Sourced | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P, and
     'last': what the last step carried on.
@@ -196,8 +196,8 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
         coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
-        x = x | {"last": scan.tables["step"].shape[0] - 1}
-        x = x | {"tracing": tracer.step(carry.tables, x, carry.lanes, coefficients)}
+        x |= {"last": scan.tables["step"].shape[0] - 1}
+        x["tracing"] = tracer.step(carry.tables, x, carry.lanes, coefficients)
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
     reads = {"reads": rho, "logs": read_log}
@@ -223,7 +223,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     tracer, traced, tables = scan.tracer, written.traced, carry.tables
     averages = carry.gram, cross, written.own
     if tracer is not None and traced is not None:
-        averages, x = tracer.written(x, carry.lanes, averages, traced)
+        averages, x = tracer.written(x | {"write_log": written.log}, carry.lanes, averages, traced)
     ruled = _switch(kinds, x, "rule", averages[0], carry.log, *averages[1:], written.log)
     m, b, before, facts = ruled
     m, b, moderated = moderate(m, b, before)
@@ -235,10 +235,12 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
     rows = lanes_first(m, b, carry.rows, None if overlaps is None else overlaps[scan.columns])
     here = (scan.columns == p + 1)[:, None, None, None, None, None]
     rows = jnp.where(here, gram[None], rows)
-    lanes, (seen, seen_rows) = None, (gram, rows)
+    lanes, left, (seen, seen_rows) = None, {}, (gram, rows)
     if tracer is not None and traced is not None:
-        shift = jnp.einsum("...t,t->...t", facts.pop("shift")[0], jnp.exp(before - log)[0])
-        lanes, tables = tracer.after((m, b, shift), carry.lanes, traced, tables, p)
+        scale = jnp.exp(before - log)[0]
+        shift = jnp.einsum("...t,t->...t", facts.pop("shift", 0 * m[:1])[0], scale)
+        lanes, tables = tracer.after((m, b, shift, log), carry.lanes, traced, tables, p)
+        left = tracer.left(traced, x, averages, (carry.log, written.log, scale))
         seen, seen_rows = tracer.seen(tables, p, (gram, rows), lanes, scan.columns)
     return Carry(gram, log, rows, tables, gap, lanes), {
         "gram": seen,
@@ -253,7 +255,7 @@ def _advanced(scan: _Scan, carry: Carry, x: Any, written: Written) -> tuple[Carr
         "summary": jax.tree.map(lambda leaf: leaf[0], written.summary),
         "extra": written.extra,
         "gap": gap,
-    } | left(tracer, traced, x, averages, (carry.log, written.log, jnp.exp(before - log)[0]))
+    } | left
 
 
 def _remembered(
@@ -268,7 +270,7 @@ def _remembered(
         lambda table, value: table.at[p].set(value), {name: tables[name] for name in own}, own
     )
     if written.traced is not None:
-        new |= remembered(tables, p, written.traced)
+        new |= written.traced.remembered(tables, p)
     return tables | new | ({} if factor is None else {"factor": factor})
 
 
@@ -352,9 +354,7 @@ def _write_rows(
         )
         return jnp.where(there, joined[0], m), jnp.where(there[..., None], joined[1], v)
 
-    # a loop over levels, not associative_scan: that one unrolls them, and the program would grow
-    # with log(P)
-    states = jax.lax.fori_loop(0, (steps - 1).bit_length(), double, (tables["transition"], drive))[
-        1
-    ]
+    # a loop over levels, not associative_scan: that one unrolls them: a program growing with log(P)
+    levels = (steps - 1).bit_length()
+    states = jax.lax.fori_loop(0, levels, double, (tables["transition"], drive))[1]
     return jnp.concatenate([jnp.zeros_like(states[:1]), states])

@@ -21,6 +21,7 @@ from sigprop.theory.recursion.backward import BackwardKind, Looking
 from sigprop.theory.recursion.forward import ForwardKind
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.sources import Held, Sourced, Sources
 from sigprop.theory.recursion.summary import arguments
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
@@ -67,6 +68,7 @@ class Network(NamedTuple):
     begin: Begin
     bands: Any
     unit: Draws | None = None
+    sources: Sources | None = None
 
     @property
     def stem(self) -> Stem:
@@ -77,7 +79,7 @@ class Network(NamedTuple):
     @property
     def gapped(self) -> bool:
         """Tell if the scan carries 1 - rho^2 between tokens beside their Gram."""
-        if self.unit is not None:
+        if self.unit is not None or self.sources is not None:
             return False
         single = self.structure.lanes == self.structure.bands == self.structure.reads == 1
         several = self.begin.gram.shape[0] > 1
@@ -126,6 +128,9 @@ def forward_pass(
     structure, bands = network.structure, network.bands
     stem, units = network.stem, _units(network)
     seen = stem.seen() if network.unit is None else stem.seen(network.unit.t, units[0])
+    if network.sources is not None:
+        square = network.sources.stem * jnp.exp(-2 * network.begin.log)
+        seen = seen._replace(square=seen.square + square[None])
     initial, ones, start_log, start_gain = stem.start(seen)
     start = jnp.einsum("ikt,jks,ts->ijkts", initial, initial, network.begin.gram)
     blank = _blank_summaries(network, {"numbers": stem.numbers}, draws)
@@ -137,7 +142,10 @@ def forward_pass(
     angle = jnp.minimum(network.resolution.nudge, ANGLE)
     gaps = Gaps(network.begin.gap, angle) if network.gapped else None
     used = {name: network.tables[name] for name in names}
-    tracer = None
+    tracer: Any = None
+    if network.sources is not None:
+        tracer = Sourced(Held(network.sources.states[0], start_log))
+        used["sources"] = network.sources.by_step
     if network.unit is not None:
         unit = network.unit
         own = initial * units[:, None] + ones

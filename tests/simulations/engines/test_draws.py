@@ -17,8 +17,8 @@ import pytest
 from engine_rows import MEMORY, SIZES, engine, rows_of
 
 import sigprop as sp
-from sigprop.description.logits import Head
 from sigprop.description.rows import select
+from sigprop.description.sub_block import Head
 from sigprop.simulations.engines import dense, monte_carlo
 from sigprop.simulations.engines.dense import DenseEngine
 from sigprop.simulations.engines.engine import Static, base_key

@@ -100,7 +100,7 @@ class Reverser(NamedTuple):
 
     def after(
         self,
-        rule: tuple[Transition, Into, Any],
+        rule: tuple[Transition, Into, Any, Any],
         lanes: Cotangents,
         traced: Traced,
         tables: dict[str, Any],
@@ -108,9 +108,13 @@ class Reverser(NamedTuple):
     ) -> tuple[Cotangents, dict[str, Any]]:
         """Return the unit's lanes after a step, and the tables as they are. rule: M, B, and what
         goes to lanes beside them [1 + M, m, K, T]."""
-        m, b, beside = rule
+        m, b, beside, _ = rule
         main, rest = (
             jnp.einsum("ijkt,...jkt->...ikt", m, part) + jnp.einsum("iwkt,...wt->...ikt", b, write)
             for part, write in zip(lanes, traced.write, strict=True)
         )
         return Cotangents(main, rest + beside), tables
+
+    def left(self, traced: Traced, x: Any, grams: Any, scales: Any) -> dict[str, Any]:
+        """Return nothing: no pass follows this one."""
+        return {}

@@ -27,6 +27,19 @@ class Draws(NamedTuple):
     members: Any = None
 
 
+class Averages(NamedTuple):
+    """What the forward pass's coefficients were evaluated at: Grams <S, S> [m, m, K, T, T], <w, S>
+    [1, m, K, T, T] and <w, w> [1, 1, T, T]; means of lanes [m, K, T] and of the write [T]; logs [1,
+    T] of both; unit [T]: what its M, B and c were divided by since."""
+
+    grams: tuple[Any, Any, Any]
+    means: Any
+    mean_write: Any
+    log: Any
+    write_log: Any
+    unit: Any
+
+
 class Lanes(NamedTuple):
     """A unit's lanes [m, K, T], and the mean of the others' (what LayerNorm took away)."""
 
@@ -103,21 +116,27 @@ class Tracer(NamedTuple):
 
     def after(
         self,
-        rule: tuple[Transition, Into, Any],
+        rule: tuple[Transition, Into, Any, Any],
         lanes: Lanes,
         traced: Traced,
         tables: dict[str, Any],
         p: Any,
     ) -> tuple[Lanes, dict[str, Any]]:
         """Return the unit's lanes after step p, with the others' mean, and the tables that hold
-        them. rule: M, B, and the coefficients on 1 [m, K, T]."""
-        m, b, shift = rule
+        them. rule: M, B, the coefficients on 1 [m, K, T], and the next states' log."""
+        m, b, shift, _ = rule
         now = [
             jnp.einsum("ijkt,jkt->ikt", m, part) + jnp.einsum("iwkt,wt->ikt", b, write) + shift
             for part, write in zip(lanes, (traced.write, traced.mean), strict=True)
         ]
         every = [t.at[p + 1].set(part) for t, part in zip(tables["lanes"], now, strict=True)]
         return Lanes(*now), tables | {"lanes": Lanes(*every)}
+
+    def left(self, traced: Traced, x: Any, grams: tuple[Any, Any, Any], scales: Any) -> Any:
+        """Return what the way back is given of a step. scales: log, write_log and unit of
+        ``Averages``."""
+        averages = Averages(grams, x["means"], x["mean_write"], *scales)
+        return {"traced": traced.seen, "averages": averages}
 
 
 def kept(tracer: Any, steps: int, coupled: bool) -> dict[str, Any]:
@@ -140,12 +159,3 @@ def looked_up(tables: dict[str, Any], x: Any) -> tuple[Any, ...]:
         name: Given(*(table[q] for table in parts)) for name, parts in tables["given"].items()
     }
     return x["step"], x["partners"], earlier, tables["factors"], {}
-
-
-def remembered(tables: dict[str, Any], p: Any, traced: Traced) -> dict[str, Any]:
-    """Return what later steps look up, with this step's entries."""
-    given = {
-        name: Given(*(t.at[p].set(v) for t, v in zip(parts, traced.given[name], strict=True)))
-        for name, parts in tables["given"].items()
-    }
-    return {"given": given, "factors": traced.factors}

@@ -9,7 +9,7 @@ that the forward pass evaluates. Source: derived (tests/theory/fluctuations).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.theory.recursion.units.behind import Pulling
-from sigprop.theory.recursion.units.beside import Tracer
-from sigprop.theory.recursion.units.drawing import Traced
 from sigprop.theory.recursion.units.pulled import Cotangents, together
-
-
-class Averages(NamedTuple):
-    """What the forward pass's coefficients were evaluated at: Grams <S, S> [m, m, K, T, T], <w, S>
-    [1, m, K, T, T] and <w, w> [1, 1, T, T]; means of lanes [m, K, T] and of the write [T]; logs [1,
-    T] of both; unit [T]: what its M, B and c were divided by since."""
-
-    grams: tuple[Any, Any, Any]
-    means: Any
-    mean_write: Any
-    log: Any
-    write_log: Any
-    unit: Any
 
 
 @runtime_checkable
@@ -97,17 +82,6 @@ def through_reads(kind: Kind, x: Any, pulling: Pulling, y: Cotangents) -> Float[
         )
         each.append(_of_states(gram, means, states))
     return jnp.stack(each)
-
-
-def left(
-    tracer: Any, traced: Traced | None, x: Any, grams: tuple[Any, Any, Any], scales: Any
-) -> dict[str, Any]:
-    """Return what the way back is given of a step at which a unit was traced forward. scales: log,
-    write_log and unit of ``Averages``."""
-    if traced is None or not isinstance(tracer, Tracer):
-        return {}
-    averages = Averages(grams, x["means"], x["mean_write"], *scales)
-    return {"traced": traced.seen, "averages": averages}
 
 
 def _bundle(pulling: Pulling, name: str) -> Any:

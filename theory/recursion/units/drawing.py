@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sigprop.description.sub_block import SubBlock
 from sigprop.language.expression import Bias, Linear, Vector
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Transposed
 from sigprop.theory.gaussian import field
 from sigprop.theory.recursion.units.sizes import inputs
-from sigprop.theory.recursion.units.unit import Given, Reads
+from sigprop.theory.recursion.units.unit import Given, Reads, Unit
 
 Drawn = Linear | Bias | Transposed
 
@@ -47,6 +48,11 @@ class Tracing(NamedTuple):
         self.grams[node.weight] = own
         return output
 
+    def beside(self, env: Any, block: SubBlock, readout: bool) -> Traced:
+        """Put the unit into an environment; what a step leaves of it."""
+        env.unit = Unit(self.t, self.reads, self.earlier)
+        return draw(env, block.branch, self, readout)
+
     def blank(self) -> dict[str, Given]:
         """Return zeros of what the unit gives to every weight."""
         return {
@@ -65,6 +71,14 @@ class Traced(NamedTuple):
     factors: dict[str, Any]
     mean: Any
     seen: Any = ()
+
+    def remembered(self, tables: dict[str, Any], p: Any) -> dict[str, Any]:
+        """Return what later steps look up, with this step's entries."""
+        given = {
+            name: Given(*(t.at[p].set(v) for t, v in zip(parts, self.given[name], strict=True)))
+            for name, parts in tables["given"].items()
+        }
+        return {"given": given, "factors": self.factors}
 
 
 def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from dataclasses import field as fresh
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 from jax import Array
@@ -45,6 +45,18 @@ from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
 from sigprop.theory.recursion.units.sizes import rows
+
+
+class Averaging(Protocol):
+    """What an environment asks for the averages that a network sees, where they are not means."""
+
+    def seen(self, weight: str, of: Vector, i: str, j: str, value: Any, env: Any) -> Any:
+        """Return <x_i, x_j> of x = ``of``, what a weight is given; value: its mean."""
+        ...
+
+    def mean_square(self, node: Normalise, value: Any, env: Any) -> Any:
+        """Return what a norm divides by, squared; value: its mean."""
+        ...
 
 
 class Reads(NamedTuple):
@@ -142,6 +154,11 @@ class Unit:
         """Mix tokens, all on the whole's one scale."""
         even = self.value(part, env) * shift(part, whole, "a", env)
         return jnp.einsum("ts,cs->ct", matrix[0], even)
+
+    def seen(self, weight: str, of: Vector, i: str, j: str, value: Any, env: Environment) -> Any:
+        """Mix an inner product of what a weight is given with the unit's."""
+        other = None if i == j else self.at_partners(weight, of)
+        return self.averaged(of, other, value, env)
 
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         """Mix an inner product of u with what partners' units have in its place (None: with
