@@ -1,0 +1,63 @@
+"""The averages over a network's coordinates that a *twin* of it is compared by: which there are,
+and in which order they stand in one flat list.
+
+A twin runs a network's own normals through given numbers in place of the network's own averages
+(``sigprop.simulations.network.twin``). Its averages, and the numbers that stand for them, have the
+shapes and the order below: what gives the numbers and what measures the averages both ask here.
+
+    states         [D + 1, m, m, T, T]    <S_i[t], S_j[s]> of the lanes before every application,
+                                          and after the last
+    crossed        [D + 1, D + 1, T]      <S_0[t], S_0[t]> of lane 0 at two of these places
+    overlaps       [D, m, T]              <w[t], S_i[t]> of a write and the lanes it is added to
+    writes         [D, T, T]              <w[t], w[s]>
+    stem           [T]                    <s[t], s[t]> of the stem's output
+    inputs:WEIGHT  [slots, U, T, U, T]    <x[t], x[s]> of a matrix's inputs at two uses of a slot,
+                                          zeros where a slot has fewer than the most uses, U
+
+<x, y> is the mean over coordinates; matrices and their slots stand in the order of the description.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sigprop.description.architecture import Architecture
+from sigprop.language.expression import Linear
+
+INPUTS = "inputs:"
+"""In front of a weight's name: the averages of its inputs."""
+
+Layout = dict[str, tuple[int, ...]]
+"""Name of an average -> its shape, in the order of the flat list."""
+
+
+def matrices(arch: Architecture) -> tuple[str, ...]:
+    """Name the weights that are matrices, in order."""
+    return tuple(name for name, node in arch.weights.items() if isinstance(node, Linear))
+
+
+def most_uses(arch: Architecture, weight: str) -> int:
+    """Count the uses of a weight's most used slot."""
+    return max(map(len, arch.applications_of(weight).values()))
+
+
+def layout(arch: Architecture, lanes: int) -> Layout:
+    """Give the shape of every average, in order; lanes: of the twin, the stem among them where it
+    has a lane of its own."""
+    depth, tokens = arch.depth, arch.tokens
+    found: Layout = {
+        "states": (depth + 1, lanes, lanes, tokens, tokens),
+        "crossed": (depth + 1, depth + 1, tokens),
+        "overlaps": (depth, lanes, tokens),
+        "writes": (depth, tokens, tokens),
+        "stem": (tokens,),
+    }
+    for weight in matrices(arch):
+        slots, uses = len(arch.applications_of(weight)), most_uses(arch, weight)
+        found[INPUTS + weight] = (slots, uses, tokens, uses, tokens)
+    return found
+
+
+def size(arch: Architecture, lanes: int) -> int:
+    """Count all averages."""
+    return sum(map(math.prod, layout(arch, lanes).values()))
