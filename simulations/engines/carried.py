@@ -202,6 +202,11 @@ def _normals(
     return random.normal(key, (kind.tokens, side), kind.dtype)
 
 
+def forward_normals(kind: Kind, keys: Keys, step: Number) -> Float[Array, "T n_out"]:
+    """The normals that ``ask`` makes its answer of, at an application (no expert's)."""
+    return _normals(kind, keys, (jnp.asarray(step), 0, 0), 0, kind.shape.shape[0])
+
+
 def _padded(x: Float[Array, "T n"], side: int) -> Float[Array, "T {side}"]:
     return x if x.shape[-1] == side else jnp.pad(x, ((0, 0), (0, side - x.shape[-1])))
 

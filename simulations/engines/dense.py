@@ -10,20 +10,32 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Float, Int, Key
 
 from sigprop.simulations.engines.engine import Engine, Static
+from sigprop.simulations.network import random
+from sigprop.simulations.network.directions import extend
 from sigprop.simulations.network.weights import Shape, Slots, Source, matvec, stored
+
+SPARE = 2**32 - 1  # of keys: no slot's
 
 
 class Dense:
     """Matrices that are formed: no state goes along."""
 
-    def __init__(self, found: tuple[Shape, ...], ensemble: str, sources: dict[str, Source]):
+    def __init__(
+        self,
+        found: tuple[Shape, ...],
+        ensemble: str,
+        sources: dict[str, Source],
+        spare: dict[str, Key[Array, ""]] | None = None,
+    ):
         """sources {weight: entries [slots, ...], or the key that they are drawn from at every
-        use}."""
+        use}; spare {weight: key} of further normals (``normals``)."""
         self.shapes, self.ensemble, self.sources = {s.name: s for s in found}, ensemble, sources
+        self.spare = spare or {}
 
     def start(self) -> Any:
         return ()
@@ -46,6 +58,36 @@ class Dense:
     def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         return self.sources[weight][slot]
 
+    def normals(
+        self, weight: str, steps: Int[np.ndarray, "slots U"], asked: Float[Array, "slots U T n_in"]
+    ) -> Float[Array, "slots U T n_out"]:
+        """A matrix makes standard normals of orthonormal directions; where a slot's directions
+        are fewer than what was asked, its answers know nothing of the others."""
+        shape, source, (slots, uses, tokens, side) = (
+            self.shapes[weight],
+            self.sources[weight],
+            asked.shape,
+        )
+
+        def one(given: Any) -> Float[Array, "UT n_out"]:
+            slot, x, key = given
+            directions = extend([], x)[1]
+            images = matvec(shape, self.ensemble, source, slot, directions)
+            others = random.normal(key, images.shape, images.dtype)
+            new = (directions * directions).sum(axis=-1, keepdims=True) > 0
+            return jnp.where(new, images, others)
+
+        # one after another: where matrices are drawn anew, one is there at a time
+        found = jax.lax.map(
+            one,
+            (
+                jnp.arange(slots, dtype=jnp.uint32),
+                asked.reshape(slots, uses * tokens, side),
+                random.branches(self.spare[weight], slots),
+            ),
+        )
+        return found.reshape(slots, uses, tokens, shape.shape[0])
+
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         return jax.vmap(lambda c: vjp((c, state))[0])(cotangents)
 
@@ -62,7 +104,8 @@ class Plan:
         for name, key in keys.items():
             formed = self.keep or len(found[name].shape) == 1
             held[name] = stored(key, found[name], ensemble, static.dtype) if formed else key
-        return Dense(static.shapes, ensemble, held)
+        spare = {name: jax.random.fold_in(key, np.uint32(SPARE)) for name, key in keys.items()}
+        return Dense(static.shapes, ensemble, held, spare)
 
 
 class DenseEngine(Engine):

@@ -28,6 +28,7 @@ from sigprop.runtime.memory import LONG
 from sigprop.simulations.network import random
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.precision import SINGLE, itemsize, scope
+from sigprop.simulations.network.twin import Twin, needed
 from sigprop.simulations.network.weights import Shape, shapes, slot_tables, use_tables
 from sigprop.simulations.observables.rows import network_rows, passes
 
@@ -71,8 +72,10 @@ class Engine:
         width: int,
         memory_bytes: int,
         dtype: str = SINGLE,
+        twin: Twin | None = None,
     ):
         self.arch, self.rows, self.width, self.dtype = arch, rows, width, dtype
+        self.memory_bytes, self.twin = memory_bytes, None if twin is None else twin.rounded(dtype)
         self.itemsize, real = itemsize(dtype), np.dtype(dtype).type
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
         numbers = arch.number_tables | arch.tables_by_application
@@ -89,12 +92,13 @@ class Engine:
             "factors": {group: real(factor) for group, factor in arch.sgd_factors.items()},
         }
         self.roots = {
-            part: _root(variance * gram).astype(real)
+            part: root(variance * gram).astype(real)
             for part, (variance, gram) in arch.stem_parts.items()
         }
         self.keys: dict[tuple[int, int], Array] = {}
         self.compiled = False  # whether a batch has been run
-        self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype)
+        looked_at = None if twin is None else needed(arch, twin)
+        self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype, looked_at)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
         at_once = (
             memory_bytes // self.lanes
@@ -121,6 +125,12 @@ class Engine:
         raise NotImplementedError
 
     @property
+    def columns(self) -> int:
+        """How many numbers a network gives: its rows, and with a twin those rows without its
+        deviations."""
+        return len(self.rows) * (1 if self.twin is None else 2)
+
+    @property
     def least_bytes(self) -> int:
         """Of the smallest batch, one network: with those of its vectors, and Grams over all uses
         of a slot, that the asked rows need at a time."""
@@ -143,6 +153,7 @@ class Engine:
         return (
             self.bytes_per_network
             - self._vectors
+            + self._twin_bytes
             + 4 * ((arch.depth + 1) * arch.tokens * self.width * vectors + GRAMS * grams)
         )
 
@@ -174,12 +185,20 @@ class Engine:
             * self.width
             * held
             * (1 + self.passes)
-        )
+        ) + self._twin_bytes
+
+    @property
+    def _twin_bytes(self) -> int:
+        """Bytes of a twin's normals and answers, of lane 0, and of what the averages are made of:
+        matrices' inputs."""
+        held = 0 if self.twin is None else 1 + sum(2 + 2 * s.copies for s in self.shapes)
+        return self.itemsize * (self.arch.depth + 1) * self.arch.tokens * self.width * held
 
     @property
     def _vector_seconds(self) -> float:
         """Roughly what activations, sums and norms of a network's vectors cost."""
-        return 5e-9 * self.arch.depth * self.arch.tokens * self.width
+        twin = 0 if self.twin is None else 1 + len(self.shapes)
+        return 5e-9 * self.arch.depth * self.arch.tokens * self.width * (1 + twin)
 
     def batch(
         self, seed: int, stream: int, samples: Integer[np.ndarray, " samples"]
@@ -191,7 +210,7 @@ class Engine:
         key = self.keys[seed, stream]
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
         with scope(self.dtype):
-            return _batch(self.width)(self.static, key, indices, self.tables, self.roots)
+            return _batch(self.width)(self.static, key, indices, self.tables, self.roots, self.twin)
 
 
 def _lanes(fits: float) -> int:
@@ -207,7 +226,7 @@ def _batch_size(fits: float, quick: float) -> int:
     return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
 
 
-def _root(gram: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
+def root(gram: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
     """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
     values, vectors = np.linalg.eigh(gram)
     return vectors * np.sqrt(np.clip(values, 0, None))
@@ -223,11 +242,20 @@ def _sharding(samples: int) -> Any:
 
 
 class Static:
-    """What one compilation depends on: the description's structure, never its numbers."""
+    """What one compilation depends on: the description's structure, never its numbers.
+
+    needed: which averages of a twin are looked at; None without one."""
 
     def __init__(
-        self, arch: Architecture, rows: tuple[Row, ...], width: int, plan: Any, dtype: str = SINGLE
+        self,
+        arch: Architecture,
+        rows: tuple[Row, ...],
+        width: int,
+        plan: Any,
+        dtype: str = SINGLE,
+        needed: tuple[str, ...] | None = None,
     ):
+        self.needed = needed
         self.arch, self.rows, self.width, self.plan, self.dtype = arch, rows, width, plan, dtype
         self.passes = passes(arch, rows)
         self.shapes: tuple[Shape, ...] = shapes(arch, width)
@@ -248,7 +276,7 @@ class Static:
             arch.head.vocabulary,
             arch.head.inverse_temperature,
         )
-        self.key = (*structure, *shares, rows, width, plan, dtype)
+        self.key = (*structure, *shares, rows, width, plan, dtype, needed)
         self.hash = hash(self.key)
 
     @property
@@ -269,9 +297,10 @@ def _batch_of(
     samples: UInt32[Array, " samples"],
     tables: Any,
     roots: Roots,
+    twin: Twin | None,
 ) -> tuple[Float[Array, "samples R"], Integer[Array, " samples"]]:
     return jax.vmap(
-        lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots)
+        lambda sample: _network(static, jax.random.fold_in(key, sample), tables, roots, twin)
     )(samples)
 
 
@@ -293,13 +322,13 @@ def program(engine: Engine, samples: int) -> Any:
         lowered = (
             _batch(engine.width)
             .compiled()
-            .lower(engine.static, key, indices, engine.tables, engine.roots)
+            .lower(engine.static, key, indices, engine.tables, engine.roots, engine.twin)
         )
         return lowered.compile()
 
 
 def _network(
-    static: Static, key: Key[Array, ""], tables: Any, roots: Roots
+    static: Static, key: Key[Array, ""], tables: Any, roots: Roots, twin: Twin | None
 ) -> tuple[Float[Array, " R"], Integer[Array, ""]]:
     arch, width = static.arch, static.width
     # own: of dropout's masks and the head's words
@@ -329,4 +358,6 @@ def _network(
         readout=readout,
         tables=tables,
         key=own,
+        twin=twin,
+        needed=static.needed or (),
     )

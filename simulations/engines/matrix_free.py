@@ -14,11 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
-from jaxtyping import Float, Key
+from jaxtyping import Float, Int, Key
 
 from sigprop.description.architecture import Architecture
-from sigprop.simulations.engines.carried import Kind, ask, put, take
+from sigprop.simulations.engines.carried import Kind, ask, forward_normals, put, take
 from sigprop.simulations.engines.conditional import LAWS
 from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
@@ -83,6 +84,13 @@ class MatrixFree:
 
     def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         return self.biases[weight][slot]
+
+    def normals(
+        self, weight: str, steps: Int[np.ndarray, "slots U"], asked: Float[Array, "slots U T n_in"]
+    ) -> Float[Array, "slots U T n_out"]:
+        kind, keys = self.kinds[weight], self.keys[weight]
+        drawn = jax.vmap(lambda step: forward_normals(kind, keys, step))(steps.ravel())
+        return drawn.reshape(*steps.shape, *drawn.shape[1:])
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         def one(carrier: Any, c: Any) -> tuple[Any, Any]:

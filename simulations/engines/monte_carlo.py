@@ -19,6 +19,7 @@ from sigprop.simulations.engines.dense import DenseEngine
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.matrix_free import MatrixFreeEngine
 from sigprop.simulations.network.precision import SINGLE, check_dtype
+from sigprop.simulations.network.twin import Twin
 
 ENGINES: dict[str, type[Engine]] = {
     engine.name: engine for engine in (DenseEngine, MatrixFreeEngine)
@@ -36,13 +37,15 @@ def engine_for(
     memory_mib: int,
     typical: int = TYPICAL,
     dtype: object = SINGLE,
+    twin: Twin | None = None,
 ) -> Engine:
     """The engine of that name ('auto': of those that can, the one that is sooner done with
-    ``typical`` networks), its networks in the precision ``dtype``. Raises ``InputError``."""
+    ``typical`` networks), its networks in the precision ``dtype``, with a twin or without. Raises
+    ``InputError``."""
     precision = check_dtype(dtype)
     if name == "auto":
         able = [
-            engine(arch, rows, width, memory_mib * 2**20, precision)
+            engine(arch, rows, width, memory_mib * 2**20, precision, twin)
             for engine in ENGINES.values()
             if engine.can(arch)
         ]
@@ -58,7 +61,7 @@ def engine_for(
     if not ENGINES[name].can(arch):
         others = ", ".join(f"engine={other}" for other in ENGINES if ENGINES[other].can(arch))
         raise InputError(f"engine={name} at weights={arch.ensemble}; accepted: {others}")
-    found = ENGINES[name](arch, rows, width, memory_mib * 2**20, precision)
+    found = ENGINES[name](arch, rows, width, memory_mib * 2**20, precision, twin)
     found.require_memory()
     return found
 
@@ -125,8 +128,8 @@ def moments(
     """
     count, mean, scatter, first = (
         0,
-        np.zeros(len(engine.rows)),
-        np.zeros(len(engine.rows)),
+        np.zeros(engine.columns),
+        np.zeros(engine.columns),
         engine.arch.depth + 1,
     )
     unit = np.zeros(0)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from jax import Array
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 Slots = Integer[Array, "*E"] | int
 
@@ -42,6 +43,17 @@ class Matrices(Protocol):
 
     def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         """[n_out] of variance 1, of every slot that is asked for."""
+        ...
+
+    def normals(
+        self, weight: str, steps: Int[np.ndarray, "slots U"], asked: Float[Array, "slots U T n_in"]
+    ) -> Float[Array, "slots U T n_out"]:
+        """The independent standard normals that the forward answers over every slot's uses are
+        made of: those of a slot are L of the Gram of what was asked, times these, times the root
+        of n_in, L its lower-triangular root of positive diagonal.
+
+        steps: the applications that use each slot, in order, -1 where it has fewer (and asked is
+        zero: any normals)."""
         ...
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:

@@ -17,6 +17,7 @@ from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.passes import run
 from sigprop.simulations.network.trace import Probes, Trace, zero_probes
+from sigprop.simulations.network.twin import Setting, Twin, control, normals_of
 from sigprop.simulations.network.weights import Shape
 from sigprop.simulations.observables import geometry, gradients
 from sigprop.simulations.observables import logits as head
@@ -36,11 +37,15 @@ def network_rows(
     readout: jax.Array,
     tables: dict[str, Any],
     key: Any = None,
+    twin: Twin | None = None,
+    needed: Sequence[str] = (),
 ) -> tuple[jax.Array, jax.Array]:
-    """([rows] values, first application whose <h, h> is not finite or D + 1) of one network.
+    """([rows] values, first application whose <h, h> is not finite or D + 1) of one network; with
+    a twin [2 rows], those without its deviations behind.
 
     parts {part of the stem: [T, n]}; readout [T + 1, n]: v_t for the tokens, then the v that tokens
-    share (for the NTK); key: of dropout's masks and of the head's words.
+    share (for the NTK); key: of dropout's masks and of the head's words; needed: the averages of its twin
+    that are looked at (``twin.needed``).
     """
     stem: Any = sum(parts.values())
 
@@ -55,7 +60,14 @@ def network_rows(
     trace, pulled = _pass(forward, probes, matrices, cotangents)
     outcome = Outcome(arch, trace, pulled, tables | {"parts": parts, "key": key})
     diverged = jnp.where(trace.finite.all(), arch.depth + 1, jnp.argmin(trace.finite))
-    return _measured(rows, outcome), diverged
+    values = _measured(rows, outcome)
+    if twin is not None:
+        setting = Setting(arch, {s.name: s for s in shapes}, frozenset(needed))
+        normals = normals_of(arch, matrices, trace.inputs)
+        values = jnp.concatenate(
+            [values, values - control(setting, twin, stem, normals, matrices.bias, tables)]
+        )
+    return values, diverged
 
 
 def _measured(rows: Sequence[Row], outcome: Outcome) -> jax.Array:

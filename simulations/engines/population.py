@@ -1,0 +1,229 @@
+"""What the averages of a twin are on average: of units drawn for that alone, independent of the
+networks.
+
+A twin's unit knows given numbers only (``network.twin``), so units are independent of each other
+and any of them stand for those of a network. Their normals are scrambled Sobol points, each a
+standard normal by itself whatever the number of points, so that sums over them have the exact mean
+and little scatter; heads of attention are units of many coordinates, and theirs are pseudo-random.
+Independent scrambles tell the error that is left. Source: Owen 1997 (scrambled nets).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import Array
+from jaxtyping import Float, Float64
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.averages import matrices
+from sigprop.language.expression import Attend, Bias, Linear, Read, Vector
+from sigprop.language.traversal import children, walk
+from sigprop.runtime.compiling import jit
+from sigprop.simulations.engines.engine import Engine, Static, root
+from sigprop.simulations.network.precision import DOUBLE, scope
+from sigprop.simulations.network.twin import Setting, Twin, control, steps
+from sigprop.simulations.network.weights import Shape
+
+SCRAMBLES = 16
+UNITS = 2**12  # of a scramble at first
+MOST = 2**27  # normals of all scrambles: a few seconds; where the error is above what is wanted, so
+DIMENSIONS = 2000  # of a Sobol point: what is beyond is pseudo-random
+STEP = 2.0**-30  # between its coordinates
+GROWTH = 8  # of the number of units, at a time
+CHUNK = 2**26  # bytes of the normals of a call, at most, and a quarter of the memory given
+STREAM = b"population"
+
+Draws = dict[str, Float64[np.ndarray, "copies ..."]]
+
+
+class Expected(NamedTuple):
+    """rows . (mean averages of the twin - what was expected) [R], its standard error [R], and how
+    many units of the network's width it was taken over."""
+
+    value: Float64[np.ndarray, " R"]
+    error: Float64[np.ndarray, " R"]
+    units: int
+
+
+def expected(engine: Engine, seed: int, wanted: Float64[np.ndarray, " R"]) -> Expected:
+    """The mean deviations of an engine's twin, with as many units as bring their errors below what
+    is wanted, or as ``MOST`` allows (its error says so)."""
+    twin = engine.twin
+    assert twin is not None
+    copies = _power(UNITS / engine.width)
+    while True:
+        seeds = np.random.SeedSequence([seed, copies, zlib.crc32(STREAM)]).spawn(SCRAMBLES)
+        every = np.stack([_scramble(engine, np.random.default_rng(s), copies) for s in seeds])
+        value, error = every.mean(axis=0), every.std(axis=0, ddof=1) / SCRAMBLES**0.5
+        missing = _missing(error, np.fmax(wanted, _rounding(engine, value)))
+        normals = SCRAMBLES * copies * sum(math.prod(s) for s in _draw_shapes(engine).values())
+        growth = min(GROWTH, _power(missing), 2 ** int(np.log2(max(1, MOST / normals))))
+        if missing <= 1 or growth <= 1:
+            return Expected(value, error, copies * engine.width)
+        copies *= growth
+
+
+def _missing(error: Float64[np.ndarray, " R"], wanted: Float64[np.ndarray, " R"]) -> float:
+    """Return by how much the worst error is above what is wanted."""
+    return float(np.max(error / wanted, initial=0.0))
+
+
+def _rounding(engine: Engine, value: Float64[np.ndarray, " R"]) -> Float64[np.ndarray, " R"]:
+    """Return what an error need not be below: the rounding of one network's rows."""
+    twin = engine.twin
+    assert twin is not None
+    size = np.abs(twin.rows) @ np.abs(twin.expected)
+    return np.finfo(engine.dtype).eps * (np.asarray(size, dtype=np.float64) + np.abs(value)) + 1e-30
+
+
+def _power(x: float) -> int:
+    """Return the power of two at or above x."""
+    return 1 << max(0, math.ceil(math.log2(max(x, 1))))
+
+
+def _scramble(
+    engine: Engine, generator: np.random.Generator, copies: int
+) -> Float64[np.ndarray, " R"]:
+    """Return the mean deviations over so many networks' worth of units of one scramble."""
+    twin, tables = engine.twin, engine.tables
+    assert twin is not None
+    double = jax.tree.map(
+        lambda x: x if np.asarray(x).dtype.kind in "iu" else np.asarray(x, dtype=np.float64),
+        (twin, {name: tables[name] for name in ("kind", "slots", "uses", "numbers")}),
+    )
+    units = _Units(engine, generator)
+    one = 8 * sum(math.prod(shape) for shape in units.shapes.values())
+    fits = min(CHUNK, engine.memory_bytes // 4) // one
+    together = min(copies, 1 << max(0, int(np.log2(max(fits, 1)))))
+    mixing = root(np.asarray(engine.arch.input_gram, dtype=np.float64))
+    total = np.zeros(len(engine.rows))
+    with scope(DOUBLE):
+        for _ in range(copies // together):
+            drawn = units.draw(together)
+            stem = np.einsum("ts,csn->ctn", mixing, drawn.pop(STEM))
+            total += np.asarray(_deviations(engine.static, *double, stem, drawn)) * together
+    return total / copies
+
+
+@jit(static=(0,))
+def _deviations(
+    static: Static,
+    twin: Twin,
+    tables: Any,
+    stem: Float[Array, "copies T n"],
+    drawn: dict[str, Float[Array, "copies ..."]],
+) -> Float[Array, " R"]:
+    """Return rows . (averages - expected), on average over networks' worth of units."""
+    arch = static.arch
+    setting = Setting(arch, {s.name: s for s in static.shapes}, frozenset(static.needed or ()))
+
+    def one(stem: Float[Array, "T n"], drawn: dict[str, Any]) -> Float[Array, " R"]:
+        normals = {weight: drawn[weight] for weight in matrices(arch)}
+        return control(setting, twin, stem, normals, lambda w, slot: drawn[w][slot], tables)
+
+    return jax.vmap(one)(stem, drawn).mean(axis=0)
+
+
+STEM = ""
+
+
+class _Units:
+    """The normals of networks' worth of units, of one scramble, one draw after another."""
+
+    def __init__(self, engine: Engine, generator: np.random.Generator):
+        self.shapes, self.generator = _draw_shapes(engine), generator
+        alone = _pseudo_random(engine.arch)
+        self.groups: dict[int, list[str]] = {}
+        for name, shape in self.shapes.items():
+            if name not in alone:
+                self.groups.setdefault(shape[-1], []).append(name)
+        self.points = {
+            length: qmc.Sobol(min(DIMENSIONS, self._dimensions(names)), rng=generator)
+            for length, names in self.groups.items()
+        }
+
+    def _dimensions(self, names: list[str]) -> int:
+        """Count the normals that a unit of these has."""
+        return sum(math.prod(self.shapes[name][:-1]) for name in names)
+
+    def draw(self, copies: int) -> Draws:
+        """{weight or stem: [copies, ..., units]}."""
+        found = {
+            name: self.generator.standard_normal((copies, *shape))
+            for name, shape in self.shapes.items()
+            if not any(name in names for names in self.groups.values())
+        }
+        for length, names in self.groups.items():
+            whole = self._normals(length, self._dimensions(names), copies)
+            start = 0
+            for name in names:
+                size = math.prod(self.shapes[name][:-1])
+                found[name] = whole[:, start : start + size].reshape(copies, *self.shapes[name])
+                start += size
+        return found
+
+    def _normals(
+        self, length: int, dimensions: int, copies: int
+    ) -> Float64[np.ndarray, "{copies} {dimensions} {length}"]:
+        """Return the normals of the next units of that length."""
+        points = np.concatenate(list(self._points(self.points[length], copies * length)))
+        normals = np.ascontiguousarray(ndtri(points + STEP / 2).T)
+        rest = self.generator.standard_normal((dimensions - len(normals), copies * length))
+        both = np.concatenate([normals, rest]) if len(rest) else normals
+        return np.moveaxis(both.reshape(dimensions, copies, length), 0, 1)
+
+    @staticmethod
+    def _points(sobol: qmc.Sobol, count: int) -> Iterator[Float64[np.ndarray, "_ dimensions"]]:
+        """Yield the next points: a power of two at first, of which scipy asks."""
+        first = 1 << int(math.log2(count))
+        yield sobol.random(first)
+        if count > first:
+            yield sobol.random(count - first)
+
+
+def _draw_shapes(engine: Engine) -> dict[str, tuple[int, ...]]:
+    """Return the normals of one network's worth of units, the last axis over coordinates: of the
+    stem, every matrix and every bias."""
+    arch, found = engine.arch, {STEM: (engine.arch.tokens, engine.width)}
+    shapes: dict[str, Shape] = {s.name: s for s in engine.shapes}
+    for name, node in arch.weights.items():
+        shape = shapes[name]
+        if isinstance(node, Linear):
+            found[name] = (*steps(arch, name).shape, arch.tokens, shape.shape[0])
+        else:
+            found[name] = (shape.slots, shape.shape[0])
+    return found
+
+
+def _pseudo_random(arch: Architecture) -> frozenset[str]:
+    """Name what attention sees inside its heads, coordinates that are not units by themselves, and
+    what has no coordinates: all, where attention sees what it reads and no matrix's answer to
+    it."""
+    nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
+    legs = [
+        leg
+        for node in nodes
+        if isinstance(node, Attend)
+        for leg in (node.query, node.key, node.value)
+    ]
+    seen = {node for leg in legs for node in _seen(leg)}
+    others = {name for name, node in arch.weights.items() if not isinstance(node, (Linear, Bias))}
+    if any(isinstance(node, Read) for node in seen):
+        return frozenset({STEM, *arch.weights})
+    return frozenset(n.weight for n in seen if isinstance(n, (Linear, Bias))) | others
+
+
+def _seen(u: Vector) -> Iterator[Vector]:
+    """Yield what an expression is made of coordinate by coordinate: matrices' answers, reads."""
+    yield u
+    if not isinstance(u, Linear):
+        for child in children(u):
+            yield from _seen(child)
