@@ -19,7 +19,7 @@ from sigprop.simulations.network.twin import Twin
 from sigprop.tables.table import Table
 
 SHOWN = {"value": "mean", "se": "error"}
-CONTROLLED = ("control_se", "variance_ratio")
+CONTROLLED = ("se_of_control", "variance_ratio")
 LEAST = {"width": 1, "samples": 2, "seed": 0, "memory_mib": 1}
 
 
@@ -62,7 +62,7 @@ def measure(
     'float32' or 'float64', the precision of the networks, which are the same ones in both;
     quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; control: a twin of these networks,
     whose deviations are taken off (``network.twin``): the mean is the same, its error smaller, and
-    rows gain control_se, the part of the error that is the twin's own mean, and variance_ratio, by
+    rows gain se_of_control, the part of the error that is the twin's own mean, and variance_ratio, by
     how much a network's variance is smaller; progress: an object with start and advance.
 
     A network that overflows is not averaged away: rows at and after its application (and everything

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sigprop.agreement.finite_width.controlled import Beside
 from sigprop.agreement.identities import Origins
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
@@ -15,7 +16,9 @@ from sigprop.errors import InputError
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.monte_carlo import ENGINES, TYPICAL, engine_for, sample
+from sigprop.simulations.engines.population import expected
 from sigprop.simulations.network.precision import SINGLE
+from sigprop.simulations.network.twin import Twin
 from sigprop.simulations.network.weights import least_width
 
 SMALLEST = 32  # coordinates of the narrowest block at the first n1, which heads must divide
@@ -51,6 +54,8 @@ class Sampler:
         self.simulation, self.progress = simulation, progress or Silent()
         self.origins: dict[int, tuple[int, float]] = {}
         self.engines: dict[int, Engine] = {}
+        self.beside: Beside | None = None
+        self.ratios: dict[int, tuple[int, np.ndarray]] = {}
 
     def watch(self, origins: Origins, pairs: dict[int, int]) -> None:
         """Sample these rows' origins too (of all widths one set of rows, so that each compiles
@@ -59,6 +64,33 @@ class Sampler:
         if wanted:
             self.rows = (*self.rows, *(origins.rows[start] for start in sorted(wanted)))
             self.engines.clear()
+
+    def put_beside(self, twin: Twin, width: int, wanted: np.ndarray) -> None:
+        """Sample networks with a twin of theirs from now on. wanted [R]: the standard error that
+        its own mean may have, which is taken on units of this width."""
+        nothing = np.zeros(len(self.rows))
+        self.engines.clear()
+        self.beside = Beside(twin, nothing, nothing, nothing.astype(bool))
+        found = expected(self.engine(width), self.simulation.seed, wanted)
+        self.beside = Beside(twin, found.value, found.error, np.any(twin.rows != 0, axis=1))
+
+    def note_ratios(self, width: int, values: np.ndarray, rows: np.ndarray) -> None:
+        """Keep by how much the twin made networks' variances smaller, of the most networks of a
+        width that were drawn at a time."""
+        if len(values) > max(2, self.ratios.get(width, (0, rows))[0]):
+            plain = values[:, : self.judged].var(axis=0)
+            smaller = np.where(rows.var(axis=0) > 0, rows.var(axis=0), np.inf)
+            ratios = np.where(plain > 0, plain / smaller, 1.0)
+            self.ratios[width] = len(values), ratios
+
+    def about(self, row: int) -> dict[str, float]:
+        """Say what a twin did for a row: by how much it made one network's variance smaller at the
+        narrowest width, and the standard error of its own mean; nothing where there was none."""
+        if self.beside is None or not self.ratios:
+            return {}
+        ratio = self.ratios[min(self.ratios)][1][row]
+        error = self.beside.error[row] * self.beside.used[row]
+        return {"variance_ratio": float(ratio), "se_of_control": float(error)}
 
     def at(self, origins: Origins, start: int) -> int:
         """Return the column of a row that is sampled."""
@@ -69,7 +101,14 @@ class Sampler:
         if width not in self.engines:
             how = self.simulation
             self.engines[width] = engine_for(
-                how.engine, self.arch, self.rows, width, how.memory_mib, how.typical, how.dtype
+                how.engine,
+                self.arch,
+                self.rows,
+                width,
+                how.memory_mib,
+                how.typical,
+                how.dtype,
+                None if self.beside is None else self.beside.twin,
             )
         return self.engines[width]
 
@@ -83,6 +122,9 @@ class Sampler:
             self.engine(width), samples, self.simulation.seed, stream, self.progress.advance
         )
         rows = values[:, : self.judged].copy()
+        if self.beside is not None:
+            rows = self.beside.taken_off(values)[:, : self.judged]
+            self.note_ratios(width, values, rows)
         for row, (start, theory) in self.origins.items():
             rows[:, row] = theory + (values[:, row] - values[:, start])
         return rows

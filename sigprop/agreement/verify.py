@@ -21,6 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sigprop.agreement.finite_width.controlled import (
+    AUTO,
+    TWIN,
+    check_control,
+    has_form,
+    twin_of,
+)
 from sigprop.agreement.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.agreement.sampler import Ladder, Sampler, Simulation, choose_ladder
 from sigprop.agreement.slopes import (
@@ -49,6 +56,8 @@ ZERO = 1e-12  # relative to a quantity's largest scale
 # a tolerance from which on few networks decide: what counts is how many widths are compiled
 LOOSE = 0.05
 FEW = 600  # networks a width at LOOSE, its pilot's among them, of which there are TYPICAL at 1 %
+FINE = 0.005  # a tolerance below which networks cost more than what a twin takes to compile
+SHARE = 0.02  # of the tolerance, which the standard error of a twin's own mean may have
 # stream of the networks that identities are looked for on; the verdict's own start at 0
 SCOUT = 2**31
 
@@ -66,6 +75,7 @@ def verify(
     quantities: Sequence[str] | None = None,
     applications: Sequence[int] | None = None,
     slope: str = FITTED,
+    control: str = AUTO,
     memory_mib: int = 1024,
     progress: Progress | None = None,
 ) -> Table:
@@ -77,7 +87,9 @@ def verify(
     (default: sized so that a true theory is confirmed with probability 0.95); seed, engine, dtype,
     memory_mib, progress: as in ``measure``; quantities, applications: see ``rows.judged``; slope:
     'fitted', 'judged' (the theory's b of d = a + b/n is judged beside the rows that have a form for
-    it, and a wrong one rejects), or 'predicted' (where it is confirmed, a is fitted with b fixed).
+    it, and a wrong one rejects), or 'predicted' (where it is confirmed, a is fitted with b fixed);
+    control: 'twin' (networks are sampled with a twin where a row has a form for it: fewer of them
+    do), 'none', or 'auto' (with one where every row has a form, below a tolerance of 0.5 %).
     Raises ``InputError``.
     """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
@@ -86,6 +98,7 @@ def verify(
     rows = judged(arch, quantities, applications)
     require_rows(arch, quantities, rows)
     check_slope(slope, theory or arch, rows)
+    check_control(control)
     simulation = Simulation(
         seed=seed,
         engine=engine,
@@ -96,7 +109,7 @@ def verify(
     sampler = Sampler(arch, rows, simulation, progress)
     ladder = choose_ladder(sampler, width, tolerance >= LOOSE)
     predicted = _predict(theory or arch, sampler)
-    terms = _Terms(tolerance, samples, slope, theory or arch)
+    terms = _Terms(tolerance, samples, slope, theory or arch, control)
     return _table(sampler, predicted, ladder, terms)
 
 
@@ -143,6 +156,7 @@ class _Terms(NamedTuple):
     samples: int | None
     slope: str
     theory: Architecture
+    control: str
 
 
 def _table(sampler: Sampler, theory: _Theory, ladder: Ladder, terms: _Terms) -> Table:
@@ -163,6 +177,7 @@ def _table(sampler: Sampler, theory: _Theory, ladder: Ladder, terms: _Terms) -> 
         ruler = _rulers(rows, theory.scales)
         judgement = _judge(sampler, theory, ladder, terms, ruler)
         evidence, verdict = _evidence(theory, ruler, judgement), judgement.verdict
+        evidence = [row | sampler.about(k) for k, row in enumerate(evidence)]
         notes |= {"engines": [sampler.engine(width).name for width in judgement.widths]}
         notes |= _about(rows, judgement, asked.dtype)
     return Table(arch.name, dict(arch.parameters), evidence, "verify", verdict, notes)
@@ -194,12 +209,15 @@ def _judge(
     if terms.slope != FITTED:
         use = terms.slope == PREDICTED
         predicted = predicted_slopes(terms.theory, theory.rows, ruler, use)
-    identities = _identities(sampler, theory, ruler, ladder.start)
+    identities = _identities(sampler, theory, ruler, ladder.start, terms)
+    error = np.array(theory.errors, dtype=float)
+    if sampler.beside is not None:
+        error = error + sampler.beside.half_width[: len(ruler)]
     return judge(
         sampler,
         np.array(theory.values[: len(ruler)]),
         ruler,
-        np.array(theory.errors, dtype=float),
+        error,
         tolerance=terms.tolerance,
         widths=ladder.factors,
         start_width=ladder.start,
@@ -222,13 +240,16 @@ class _Identities(NamedTuple):
     unchanged: np.ndarray
 
 
-def _identities(sampler: Sampler, theory: _Theory, ruler: np.ndarray, width: int) -> _Identities:
+def _identities(
+    sampler: Sampler, theory: _Theory, ruler: np.ndarray, width: int, terms: _Terms
+) -> _Identities:
     """Find the identities on a few networks; of the unchanged rows the sampler gives the change
-    from there on."""
+    from there on, and no twin says anything of either."""
     origins, asked = theory.origins, sampler.simulation
     limit = change_limit(asked.dtype, sampler.arch.depth)
     pairs = origins.without_change(theory.values, ruler, limit)
     sampler.watch(origins, pairs)
+    _put_beside(sampler, ruler, width, terms)
     values = sample(sampler.engine(width), FIXED_SAMPLES, asked.seed, SCOUT)
     columns = {row: sampler.at(origins, start) for row, start in pairs.items()}
     pairs = unmoved(values, columns, ruler, limit)
@@ -239,7 +260,20 @@ def _identities(sampler: Sampler, theory: _Theory, ruler: np.ndarray, width: int
     alike &= ~np.array([QUANTITIES[row.quantity].event for row in theory.rows])
     unchanged = np.zeros_like(alike)
     unchanged[list(pairs)] = True
+    if sampler.beside is not None:
+        sampler.beside.used[: len(ruler)] &= ~(alike | unchanged)
     return _Identities(alike & ~unchanged, unchanged)
+
+
+def _put_beside(sampler: Sampler, ruler: np.ndarray, width: int, terms: _Terms) -> None:
+    """Sample with a twin from now on, where that is asked for and there is one."""
+    every = all(map(has_form, sampler.rows)) and terms.tolerance < FINE
+    if terms.control == TWIN or (terms.control == AUTO and every):
+        twin = twin_of(sampler.arch, sampler.rows, required=terms.control == TWIN)
+        if twin is not None:
+            wanted = np.full(len(sampler.rows), np.inf)
+            wanted[: len(ruler)] = terms.tolerance * ruler * SHARE
+            sampler.put_beside(twin, width, wanted)
 
 
 def _evidence(theory: _Theory, ruler: np.ndarray, judgement: Judgement) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from sigprop.cli.figures import figures
 from sigprop.cli.inspect import inspect
 from sigprop.cli.options import (
     Chosen,
+    Control,
     Engine,
     Error,
     Memory,
@@ -289,6 +290,7 @@ def measure(
     memory_mib: Annotated[
         Memory, Parameter(help="Memory that one batch of networks may take.")
     ] = 1024,
+    control: Control = "none",
 ) -> int:
     """The numbers of finite networks, each with its standard error."""
     check_out(chosen)
@@ -308,6 +310,7 @@ def measure(
         "engine": engine,
         "dtype": dtype,
         "memory_mib": memory_mib,
+        "control": control,
     }
     with bar(not chosen.json) as progress:
         table = sp.measure(

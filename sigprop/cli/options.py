@@ -63,6 +63,13 @@ Error = Annotated[
 ]
 Engine = Literal["auto", "dense", "matrix-free"]
 Precision = Literal["float32", "float64"]
+Control = Annotated[
+    Literal["none", "twin", "auto"],
+    Parameter(
+        help="twin: sample with a control variate, as fine as many more networks; auto: where "
+        "that helps."
+    ),
+]
 Name = Annotated[
     str | None,
     Parameter(

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from sigprop.cli import inputs, side_by_side
 from sigprop.cli.options import (
     Chosen,
+    Control,
     Engine,
     Jobs,
     Memory,
@@ -80,6 +81,7 @@ def verify(
             "beside them; predicted, where confirmed fixed in the fit of the limit."
         ),
     ] = "fitted",
+    control: Control = "auto",
     jobs: Annotated[
         Jobs | None,
         Parameter(
@@ -130,6 +132,7 @@ def verify(
         },
         quantities=inputs.quantities(rows.quantity),
         slope=slope,
+        control=control,
     )
     if memory.worth_keeping(engine, width or 0):
         memory.keep()
@@ -159,6 +162,12 @@ class _Request:
     sampling: dict[str, Any]
     quantities: tuple[str, ...] | None
     slope: str
+    control: str
+
+    @property
+    def asked_control(self) -> str | None:
+        """Return the control that was asked for, beyond the usual."""
+        return None if self.control == "auto" else self.control
 
     @property
     def asked_slope(self) -> str | None:
@@ -185,6 +194,7 @@ def _judge_exponents(request: _Request) -> Table:
             "quantity": request.rows.quantity or None,
             "applications": request.rows.applications,
             "slope": request.asked_slope,
+            "control": request.asked_control,
         },
         "with exponents; accepted: width, seed, tolerance, engine, dtype, memory-mib",
     )
@@ -213,6 +223,7 @@ def _judge_cases(request: _Request, every: bool, jobs: int) -> Table:
             "against": request.against,
             "applications": request.rows.applications,
             "slope": request.asked_slope,
+            "control": request.asked_control,
         },
         "without one architecture to apply it to; accepted: with a name and without --all",
     )
@@ -247,6 +258,7 @@ def _judge_network(request: _Request, name: str) -> Table:
             quantities=quantities,
             applications=applications,
             slope=request.slope,
+            control=request.control,
             tolerance=request.tolerance or (QUICK_TOLERANCE if request.quick else TOLERANCE),
             progress=progress,
         )

@@ -28,20 +28,20 @@ COUPLED = (Normalise, Centre, Project)
 def check_control(arch: Architecture, rows: Sequence[Row], control: object) -> None:
     """Raise ``InputError`` for networks and rows that a twin does not have, and for a twin whose
     arrays are not those of these."""
-    found = _refused(arch, rows)
+    found = _refused(arch)
     if found is not None:
         raise InputError(f"control: no twin of {found}; accepted: control=None")
     if not isinstance(control, Twin):
         raise InputError(f"control={type(control).__name__}; accepted: a Twin, or None")
     _check_arrays(arch, len(rows), control)
+    for row, own in zip(rows, control.rows, strict=True):
+        if QUANTITIES[row.quantity].backward and np.any(own != 0):
+            raise InputError(f"control.rows of {row}, a gradient; accepted: zeros")
 
 
-def _refused(arch: Architecture, rows: Sequence[Row]) -> str | None:
+def _refused(arch: Architecture) -> str | None:
     """Say what has no twin, if anything."""
     nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
-    backward = [row.quantity for row in rows if QUANTITIES[row.quantity].backward]
-    if backward:
-        return f"the pass back, which {backward[0]} needs"
     if arch.ensemble != "gaussian":
         return f"weights={arch.ensemble}"
     if len(arch.bands) > 1:
@@ -102,7 +102,7 @@ def _check_places(places: np.ndarray, count: int) -> None:
 
 def controlled(engine: Engine, measured: dict[str, Any], seed: int) -> dict[str, Any]:
     """The moments of an engine with a twin, as of rows: their means and errors with the twin's
-    deviations taken off and its mean deviation added; control_se: that one's error;
+    deviations taken off and its mean deviation added; se_of_control: that one's error;
     variance_ratio: of one network, plain over controlled (1 where there is none; what is left is
     no less than rounding)."""
     count = len(engine.rows)
@@ -116,6 +116,6 @@ def controlled(engine: Engine, measured: dict[str, Any], seed: int) -> dict[str,
     return measured | {
         "mean": value,
         "error": np.hypot(error, mean.error),
-        "control_se": mean.error,
+        "se_of_control": mean.error,
         "variance_ratio": ratio,
     }

@@ -39,7 +39,7 @@ def wide_enough(
     hold both widths over all rows, rounded up to what heads and layers divide; remarks name the
     rows that decide, and what was measured of them. The stated errors of shift and scatter are
     taken to be in the way. Raises ``InputError`` as ``fluctuations`` does. Source: derived
-    (docs/finite-width.md; tests/agreement/test_widths.py).
+    (docs/finite-width.md; tests/agreement/finite_width/test_widths.py).
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance!r}; accepted: a number between 0 and 1")

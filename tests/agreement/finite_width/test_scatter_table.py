@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import sigprop as sp
-from sigprop.agreement.scatter import against_networks
+from sigprop.agreement.finite_width.scatter import against_networks
 from sigprop.architectures import entries
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import sigprop as sp
-from sigprop.agreement.scatter import against_networks, at_infinity, variance, weights
+from sigprop.agreement.finite_width.scatter import against_networks, at_infinity, variance, weights
 from sigprop.theory.fluctuations.forms import having_forms, is_backward
 
 A = sp.architectures

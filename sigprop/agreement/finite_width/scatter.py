@@ -57,7 +57,8 @@ def against_networks(
     networks_shift, their errors ``_se``, ``variance_off`` (relative), ``variance_z`` and
     ``shift_z``: the deviation over its standard error, that of the theory included, None for a row
     that every network has alike in theory and in fact. Raises ``InputError`` as ``fluctuations``
-    does. Source: docs/finite-width.md, "Against networks"; tests/agreement/test_scatter.py.
+    does. Source: docs/finite-width.md, "Against networks";
+    tests/agreement/finite_width/test_scatter.py.
     """
     predicted = fluctuations(said or arch, quantities, applications, units=units)
     table = [dict(row) for row in predicted]

@@ -1,0 +1,133 @@
+"""Networks measured with a twin: what theory knows of a network's own averages, taken off its
+rows.
+
+The twin runs a network's own normals through the averages of the wide limit. Its deviation from
+what is expected there, times how rows follow averages, is what rows scatter by to first order; the
+mean of that deviation is measured too, on units of its own, so that a theory that is off moves
+nothing (docs/finite-width.md, "The twin").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from sigprop.description.architecture import Architecture
+from sigprop.description.rows import require_rows, select
+from sigprop.description.shapes import Row
+from sigprop.errors import InputError, NoRule, near_miss
+from sigprop.simulations.measure import measure as plain
+from sigprop.simulations.network.precision import SINGLE
+from sigprop.simulations.network.twin import Twin
+from sigprop.tables.table import Table
+from sigprop.theory.fluctuations.controls import controls
+from sigprop.theory.fluctuations.forms import FORMS, is_backward
+
+BOUND = 2.576  # half a 99 % interval, in standard errors of a normal
+NONE, TWIN, AUTO = CONTROLS = ("none", "twin", "auto")
+
+
+def measure(
+    arch: Architecture,
+    *,
+    width: int = 256,
+    samples: int = 512,
+    seed: int = 0,
+    engine: str = "auto",
+    dtype: str = SINGLE,
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+    control: str = NONE,
+    progress: Any = None,
+) -> Table:
+    """Mean and standard error, over ``samples`` independent networks of width n, of every selected
+    row.
+
+    arch: the description; width: n; samples: networks (>= 2); seed: 0 to 2^32 - 1, with the
+    description and the sample's index it fixes every random number, whatever the chunking or device
+    count; engine: 'dense', 'matrix-free' (docs/matrix-free.md) or 'auto', the cheaper one; dtype:
+    'float32' or 'float64', the precision of the networks, which are the same ones in both;
+    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; control: 'none',
+    'twin' (rows that have a form are measured beside a twin: their means are the same, their errors
+    smaller; they gain ``variance_ratio``, and ``se_of_control``, the part of the error that is the
+    twin's own mean) or 'auto' (with one where there is a form); progress: an object with start and
+    advance.
+
+    A network that overflows is not averaged away: rows at and after its application (and everything
+    backward) have value null and the table's note says at which application. Raises ``InputError``.
+    """
+    check_control(control)
+    twin = None
+    if control != NONE:
+        rows = select(arch, quantities, applications)
+        require_rows(arch, quantities, rows)
+        twin = twin_of(arch, rows, required=control == TWIN)
+    return plain(
+        arch,
+        width=width,
+        samples=samples,
+        seed=seed,
+        engine=engine,
+        dtype=dtype,
+        quantities=quantities,
+        applications=applications,
+        memory_mib=memory_mib,
+        control=twin,
+        progress=progress,
+    )
+
+
+def check_control(control: str) -> None:
+    """Raise ``InputError`` for a control that is none."""
+    if control not in CONTROLS:
+        raise InputError(f"control={control!r}{near_miss(control, CONTROLS)}")
+
+
+def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> Twin | None:
+    """Return the twin of networks, which leaves rows that have no form as they are; None where no
+    row has one, which where it is ``required`` raises ``InputError``."""
+    having = [k for k, row in enumerate(rows) if has_form(row)]
+    if not having:
+        if required:
+            forward = ", ".join(name for name in FORMS if not is_backward([name]))
+            raise InputError(f"control=twin: no row has a form; accepted: {forward}")
+        return None
+    try:
+        found = controls(arch, [rows[k] for k in having])
+    except (InputError, NoRule):
+        if required:
+            raise
+        return None
+    every = np.zeros((len(rows), found.rows.shape[1]))
+    every[having] = found.rows
+    return Twin(*found._replace(rows=every))
+
+
+def has_form(row: Row) -> bool:
+    """Tell if a twin has something to say of a row."""
+    return row.quantity in FORMS and not is_backward([row.quantity])
+
+
+class Beside(NamedTuple):
+    """A twin beside a verdict's networks. mean, error [R]: its own mean deviation from what was
+    expected, on every row, and that one's standard error; used [R]: rows that it is taken off."""
+
+    twin: Twin
+    mean: Float[np.ndarray, " R"]
+    error: Float[np.ndarray, " R"]
+    used: Bool[np.ndarray, " R"]
+
+    @property
+    def half_width(self) -> Float[np.ndarray, " R"]:
+        """Half a 99 % interval of the twin's own mean [R], 0 of rows that it says nothing of."""
+        return np.where(self.used, BOUND * self.error, 0.0)
+
+    def taken_off(self, values: Float[np.ndarray, "samples RR"]) -> Float[np.ndarray, "samples R"]:
+        """Return rows with the twin's deviation taken off and its mean put back. values: plain
+        rows, then those without the deviation, as engines give them."""
+        plain, without = np.split(values, 2, axis=1)
+        return np.where(self.used, without + self.mean, plain)
