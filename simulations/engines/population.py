@@ -102,7 +102,8 @@ def _scramble(
     units = _Units(engine, generator)
     one = 8 * sum(math.prod(shape) for shape in units.shapes.values())
     fits = min(CHUNK, engine.memory_bytes // 4) // one
-    together = min(copies, 1 << max(0, int(np.log2(max(fits, 1)))))
+    # one shape however many there are, so that they compile once
+    together = min(_power(UNITS / engine.width), 1 << int(np.log2(max(fits, 1))))
     mixing = root(np.asarray(engine.arch.input_gram, dtype=np.float64))
     total = np.zeros(len(engine.rows))
     with scope(DOUBLE):
