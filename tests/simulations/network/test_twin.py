@@ -13,7 +13,6 @@ import pytest
 import sigprop as sp
 from sigprop.description.averages import INPUTS, layout, matrices, size
 from sigprop.description.rows import select
-from sigprop.simulations.engines.engine import root
 from sigprop.simulations.engines.monte_carlo import engine_for
 from sigprop.simulations.network import precision, random
 from sigprop.simulations.network.passes import run
@@ -36,7 +35,7 @@ NETWORKS: dict[str, sp.Architecture] = {
 def passed(arch: sp.Architecture, engine: Any, seed: int) -> Any:
     """(stem, trace, its normals, its biases) of one network."""
     probes = zero_probes(arch, engine.shapes, WIDTH, "float64")
-    mixing = root(arch.input_gram)
+    mixing = random.root(arch.input_gram)
 
     def one(key: Any) -> Any:
         keys = random.branches(key, 1 + len(engine.shapes))
