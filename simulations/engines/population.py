@@ -35,7 +35,7 @@ from sigprop.simulations.network.weights import Shape
 
 SCRAMBLES = 16
 UNITS = 2**12  # of a scramble at first
-MOST = 2**27  # normals of all scrambles: a few seconds; where the error is above what is wanted, so
+MOST = 2**26  # normals of all scrambles, a few seconds: errors are then what they are
 DIMENSIONS = 2000  # of a Sobol point: what is beyond is pseudo-random
 STEP = 2.0**-30  # between its coordinates
 GROWTH = 8  # of the number of units, at a time

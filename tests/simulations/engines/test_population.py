@@ -34,6 +34,11 @@ NETWORKS: dict[str, tuple[sp.Architecture, int, str]] = {
         16,
         "matrix-free",
     ),
+    "keys of several heads": (
+        A.transformer(depth=1, tokens=2, heads=4, kv_heads=2, head_dim=4, mlp_ratio=1),
+        16,
+        "matrix-free",
+    ),
     "values that are read": (A.value_skipinit(depth=1, tokens=2, head_dim=4), 16, "dense"),
     "two parts of a stem": (
         replace(
@@ -115,6 +120,17 @@ def test_the_right_numbers_leave_little_variance(engine: str):
         ratios.append(table[1]["variance_ratio"])
         assert table[0]["variance_ratio"] > 1e6
     assert ratios[0] > 100 and ratios[1] > 2 * ratios[0]
+
+
+def test_in_double_precision_too():
+    given: dict[str, Any] = {"quantities": ROWS, "engine": "matrix-free", "control": right_twin()}
+    one, two = (
+        sp.measure(ARCH, width=64, samples=100, dtype=dtype, **given)
+        for dtype in ("float32", "float64")
+    )
+    for row, other in zip(one, two, strict=True):
+        assert abs(row["value"] - other["value"]) < 1e-5
+        assert row["dtype"] != other["dtype"] and 0 < other["se"] < 1e-3
 
 
 def test_chunks_change_nothing_but_rounding():
