@@ -60,10 +60,11 @@ def measure(
     description and the sample's index it fixes every random number, whatever the chunking or device
     count; engine: 'dense', 'matrix-free' (docs/matrix-free.md) or 'auto', the cheaper one; dtype:
     'float32' or 'float64', the precision of the networks, which are the same ones in both;
-    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; control: a twin of these networks,
-    whose deviations are taken off (``network.twin``): the mean is the same, its error smaller, and
-    rows gain se_of_control, the part of the error that is the twin's own mean, and variance_ratio, by
-    how much a network's variance is smaller; progress: an object with start and advance.
+    quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; control: a twin
+    of these networks, whose deviations are taken off (``network.twin``): the mean is the same, its
+    error smaller, and rows gain se_of_control, the part of the error that is the twin's own mean,
+    and variance_ratio, by how much a network's variance is smaller; progress: an object with start and
+    advance.
 
     A network that overflows is not averaged away: rows at and after its application (and everything
     backward) have value null and the table's note says at which application. Raises ``InputError``.

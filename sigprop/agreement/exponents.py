@@ -19,10 +19,10 @@ from scipy.special import ndtri
 from sigprop.agreement.sampler import Simulation
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family
-from sigprop.description.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.runtime.progress import Progress, Silent
+from sigprop.scaling.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.network.precision import SINGLE

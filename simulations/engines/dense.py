@@ -72,7 +72,7 @@ class Dense:
         def one(given: Any) -> Float[Array, "UT n_out"]:
             slot, x, key = given
             directions = extend([], x)[1]
-            images = matvec(shape, self.ensemble, source, slot, directions)
+            images: Any = matvec(shape, self.ensemble, source, slot, directions)
             others = random.normal(key, images.shape, images.dtype)
             new = (directions * directions).sum(axis=-1, keepdims=True) > 0
             return jnp.where(new, images, others)

@@ -92,7 +92,7 @@ class Engine:
             "factors": {group: real(factor) for group, factor in arch.sgd_factors.items()},
         }
         self.roots = {
-            part: root(variance * gram).astype(real)
+            part: random.root(variance * gram).astype(real)
             for part, (variance, gram) in arch.stem_parts.items()
         }
         self.keys: dict[tuple[int, int], Array] = {}
@@ -224,12 +224,6 @@ def _batch_size(fits: float, quick: float) -> int:
     """Networks a call: a power of two (so any device count up to it divides it), as many as are
     quick and fit."""
     return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
-
-
-def root(gram: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
-    """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
-    values, vectors = np.linalg.eigh(gram)
-    return vectors * np.sqrt(np.clip(values, 0, None))
 
 
 def _sharding(samples: int) -> Any:

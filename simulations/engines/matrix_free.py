@@ -75,7 +75,7 @@ class MatrixFree:
             where = (place["step"], place["uses"][weight], copy)
             return ask(kind, self.keys[weight], where, known, x)
 
-        copies = jnp.arange(kind.shape.copies)
+        copies = jnp.arange(kind.shape.copies, dtype=jnp.int32)
         several = kind.shape.copies > 1
         found: Any = (jax.vmap(one) if several else one)(
             copies if several else copies[0], local[weight], x

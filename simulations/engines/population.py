@@ -4,7 +4,7 @@ networks.
 A twin's unit knows given numbers only (``network.twin``), so units are independent of each other
 and any of them stand for those of a network. Their normals are scrambled Sobol points, each a
 standard normal by itself whatever the number of points, so that sums over them have the exact mean
-and little scatter; heads of attention are units of many coordinates, and theirs are pseudo-random.
+and little scatter; inside attention a head is the unit, a point of as many coordinates as it has.
 Independent scrambles tell the error that is left. Source: Owen 1997 (scrambled nets).
 """
 
@@ -22,19 +22,20 @@ from jaxtyping import Float, Float64
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from sigprop.description.architecture import Architecture
 from sigprop.description.averages import matrices
 from sigprop.language.expression import Attend, Bias, Linear, Read, Vector
-from sigprop.language.traversal import children, walk
+from sigprop.language.traversal import children, group_of, rows_of, walk
 from sigprop.runtime.compiling import jit
-from sigprop.simulations.engines.engine import Engine, Static, root
+from sigprop.simulations.engines.engine import Engine, Static
+from sigprop.simulations.network import random
+from sigprop.simulations.network.attention import heads_of
 from sigprop.simulations.network.precision import DOUBLE, scope
 from sigprop.simulations.network.twin import Setting, Twin, control, steps
 from sigprop.simulations.network.weights import Shape
 
 SCRAMBLES = 16
 UNITS = 2**12  # of a scramble at first
-MOST = 2**27  # normals of all scrambles: a few seconds; where the error is above what is wanted, so
+MOST = 2**26  # normals of all scrambles, a few seconds: errors are then what they are
 DIMENSIONS = 2000  # of a Sobol point: what is beyond is pseudo-random
 STEP = 2.0**-30  # between its coordinates
 GROWTH = 8  # of the number of units, at a time
@@ -55,7 +56,7 @@ class Expected(NamedTuple):
 
 def expected(engine: Engine, seed: int, wanted: Float64[np.ndarray, " R"]) -> Expected:
     """The mean deviations of an engine's twin, with as many units as bring their errors below what
-    is wanted, or as ``MOST`` allows (its error says so)."""
+    is wanted (nan: none is, of rows that diverged), or as ``MOST`` allows (its error says so)."""
     twin = engine.twin
     assert twin is not None
     copies = _power(UNITS / engine.width)
@@ -63,17 +64,13 @@ def expected(engine: Engine, seed: int, wanted: Float64[np.ndarray, " R"]) -> Ex
         seeds = np.random.SeedSequence([seed, copies, zlib.crc32(STREAM)]).spawn(SCRAMBLES)
         every = np.stack([_scramble(engine, np.random.default_rng(s), copies) for s in seeds])
         value, error = every.mean(axis=0), every.std(axis=0, ddof=1) / SCRAMBLES**0.5
-        missing = _missing(error, np.fmax(wanted, _rounding(engine, value)))
+        least = np.fmax(wanted, _rounding(engine, value))
+        missing = float(np.max(error / np.where(np.isnan(wanted), np.inf, least), initial=0.0))
         normals = SCRAMBLES * copies * sum(math.prod(s) for s in _draw_shapes(engine).values())
         growth = min(GROWTH, _power(missing), 2 ** int(np.log2(max(1, MOST / normals))))
         if missing <= 1 or growth <= 1:
             return Expected(value, error, copies * engine.width)
         copies *= growth
-
-
-def _missing(error: Float64[np.ndarray, " R"], wanted: Float64[np.ndarray, " R"]) -> float:
-    """Return by how much the worst error is above what is wanted."""
-    return float(np.max(error / wanted, initial=0.0))
 
 
 def _rounding(engine: Engine, value: Float64[np.ndarray, " R"]) -> Float64[np.ndarray, " R"]:
@@ -102,8 +99,9 @@ def _scramble(
     units = _Units(engine, generator)
     one = 8 * sum(math.prod(shape) for shape in units.shapes.values())
     fits = min(CHUNK, engine.memory_bytes // 4) // one
-    together = min(copies, 1 << max(0, int(np.log2(max(fits, 1)))))
-    mixing = root(np.asarray(engine.arch.input_gram, dtype=np.float64))
+    # one shape however many there are, so that they compile once
+    together = min(_power(UNITS / engine.width), 1 << int(np.log2(max(fits, 1))))
+    mixing = random.root(np.asarray(engine.arch.input_gram, dtype=np.float64))
     total = np.zeros(len(engine.rows))
     with scope(DOUBLE):
         for _ in range(copies // together):
@@ -140,45 +138,49 @@ class _Units:
 
     def __init__(self, engine: Engine, generator: np.random.Generator):
         self.shapes, self.generator = _draw_shapes(engine), generator
-        alone = _pseudo_random(engine.arch)
-        self.groups: dict[int, list[str]] = {}
-        for name, shape in self.shapes.items():
-            if name not in alone:
-                self.groups.setdefault(shape[-1], []).append(name)
+        members = _members(engine)
+        self.groups: dict[tuple[bool, int], list[str]] = {}
+        for name, (alone, units) in members.items():
+            self.groups.setdefault((alone, units), []).append(name)
         self.points = {
-            length: qmc.Sobol(min(DIMENSIONS, self._dimensions(names)), rng=generator)
-            for length, names in self.groups.items()
+            group: qmc.Sobol(
+                min(DIMENSIONS, sum(self._dimensions(name, group[1]) for name in names)),
+                rng=generator,
+            )
+            for group, names in self.groups.items()
         }
 
-    def _dimensions(self, names: list[str]) -> int:
-        """Count the normals that a unit of these has."""
-        return sum(math.prod(self.shapes[name][:-1]) for name in names)
+    def _dimensions(self, name: str, units: int) -> int:
+        """Count the normals that one of so many units has of a weight."""
+        return math.prod(self.shapes[name]) // units
 
     def draw(self, copies: int) -> Draws:
-        """{weight or stem: [copies, ..., units]}."""
+        """{weight or stem: [copies, ..., coordinates]}."""
+        grouped = {name for names in self.groups.values() for name in names}
         found = {
             name: self.generator.standard_normal((copies, *shape))
             for name, shape in self.shapes.items()
-            if not any(name in names for names in self.groups.values())
+            if name not in grouped
         }
-        for length, names in self.groups.items():
-            whole = self._normals(length, self._dimensions(names), copies)
-            start = 0
-            for name in names:
-                size = math.prod(self.shapes[name][:-1])
-                found[name] = whole[:, start : start + size].reshape(copies, *self.shapes[name])
-                start += size
+        for group, names in self.groups.items():
+            sizes = [self._dimensions(name, group[1]) for name in names]
+            whole = self._normals(self.points[group], sum(sizes), copies * group[1])
+            for name, part in zip(names, np.split(whole, np.cumsum(sizes)[:-1]), strict=True):
+                *outer, last = self.shapes[name]
+                each = part.reshape(*outer, last // group[1], copies, group[1])
+                # coordinates of a unit lie side by side
+                each = np.moveaxis(np.moveaxis(each, -2, 0), -1, -2)
+                found[name] = each.reshape(copies, *outer, last)
         return found
 
     def _normals(
-        self, length: int, dimensions: int, copies: int
-    ) -> Float64[np.ndarray, "{copies} {dimensions} {length}"]:
-        """Return the normals of the next units of that length."""
-        points = np.concatenate(list(self._points(self.points[length], copies * length)))
-        normals = np.ascontiguousarray(ndtri(points + STEP / 2).T)
-        rest = self.generator.standard_normal((dimensions - len(normals), copies * length))
-        both = np.concatenate([normals, rest]) if len(rest) else normals
-        return np.moveaxis(both.reshape(dimensions, copies, length), 0, 1)
+        self, sobol: qmc.Sobol, dimensions: int, count: int
+    ) -> Float64[np.ndarray, "{dimensions} {count}"]:
+        """Return the normals of the next units of a kind."""
+        points = np.concatenate(list(self._points(sobol, count)))
+        normals = ndtri(points + STEP / 2).T
+        rest = self.generator.standard_normal((dimensions - len(normals), count))
+        return np.concatenate([normals, rest])
 
     @staticmethod
     def _points(sobol: qmc.Sobol, count: int) -> Iterator[Float64[np.ndarray, "_ dimensions"]]:
@@ -203,22 +205,31 @@ def _draw_shapes(engine: Engine) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _pseudo_random(arch: Architecture) -> frozenset[str]:
-    """Name what attention sees inside its heads, coordinates that are not units by themselves, and
-    what has no coordinates: all, where attention sees what it reads and no matrix's answer to
-    it."""
+def _members(engine: Engine) -> dict[str, tuple[bool, int]]:
+    """{weight or stem: (whether units are heads, how many units a network has)}: a coordinate is a
+    unit; what attention sees inside its heads is one of a whole head, of keys and those who ask
+    them. Not named is what has other units in several places, or none; no one, where attention
+    sees what it reads and no matrix's answer to it."""
+    arch, shapes = engine.arch, _draw_shapes(engine)
+    drawn = (Linear, Bias)
+    found = {
+        name: (False, shape[-1])
+        for name, shape in shapes.items()
+        if name == STEM or isinstance(arch.weights[name], drawn)
+    }
+    seen: dict[str, set[tuple[bool, int]]] = {}
     nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
-    legs = [
-        leg
-        for node in nodes
-        if isinstance(node, Attend)
-        for leg in (node.query, node.key, node.value)
-    ]
-    seen = {node for leg in legs for node in _seen(leg)}
-    others = {name for name, node in arch.weights.items() if not isinstance(node, (Linear, Bias))}
-    if any(isinstance(node, Read) for node in seen):
-        return frozenset({STEM, *arch.weights})
-    return frozenset(n.weight for n in seen if isinstance(n, (Linear, Bias))) | others
+    for node in (node for node in nodes if isinstance(node, Attend)):
+        rows = int(engine.width * rows_of(node.query))
+        heads = heads_of(node.scores, rows) // group_of(node)
+        for u in (u for leg in (node.query, node.key, node.value) for u in _seen(leg)):
+            if isinstance(u, Read):
+                return {}
+            if isinstance(u, drawn):
+                seen.setdefault(u.weight, set()).add((True, heads))
+    ambiguous = {weight for weight, kinds in seen.items() if len(kinds) > 1}
+    found |= {weight: next(iter(kinds)) for weight, kinds in seen.items()}
+    return {name: kind for name, kind in found.items() if name not in ambiguous}
 
 
 def _seen(u: Vector) -> Iterator[Vector]:

@@ -65,6 +65,12 @@ def branches(key: Key[Array, ""], count: int) -> Key[Array, " {count}"]:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count, dtype=jnp.uint32))
 
 
+def root(gram: Float[np.ndarray, "T T"]) -> Float[np.ndarray, "T T"]:
+    """A with A A^T = gram, also for a singular Gram (repeated tokens)."""
+    values, vectors = np.linalg.eigh(gram)
+    return vectors * np.sqrt(np.clip(values, 0, None))
+
+
 def normal(
     key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike = SINGLE
 ) -> Float[Array, " ..."]:

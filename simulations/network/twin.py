@@ -31,7 +31,8 @@ from sigprop.description.averages import INPUTS, layout, matrices, most_uses
 from sigprop.language.expression import Read, Vector
 from sigprop.simulations.network.evaluation import Evaluation
 from sigprop.simulations.network.inner import dot
-from sigprop.simulations.network.weights import Shape, Slots
+from sigprop.simulations.network.matrices import Matrices, Slots
+from sigprop.simulations.network.weights import Shape
 
 Lanes = Float[Array, "m T n"]
 Normals = dict[str, Float[Array, "slots U T n_out"]]
@@ -71,9 +72,11 @@ class Twin(NamedTuple):
 
     def rounded(self, dtype: str) -> Twin:
         """Return it in a precision."""
-        change: Callable[[Any], Any] = lambda x: np.asarray(  # noqa: E731
-            x, dtype=np.int32 if np.asarray(x).dtype.kind in "iu" else dtype
-        )
+
+        def change(x: Any) -> np.ndarray:
+            array = np.asarray(x)
+            return array.astype(np.int32 if array.dtype.kind in "iu" else dtype)
+
         return jax.tree.map(change, self)
 
 
@@ -250,10 +253,10 @@ def _lane_grams(lanes: Lanes) -> Float[Array, "m m T T"]:
 
 
 def normals_of(
-    arch: Architecture, given: Any, inputs: dict[str, Float[Array, "D T n_in"]]
+    arch: Architecture, given: Matrices, inputs: dict[str, Float[Array, "D T n_in"]]
 ) -> Normals:
-    """Return a network's own unit normals. given: its ``Matrices``; inputs: what each matrix was
-    asked, application by application."""
+    """Return a network's own unit normals. given: its matrices; inputs: what each was asked,
+    application by application."""
     found: Normals = {}
     for weight in matrices(arch):
         at = steps(arch, weight)

@@ -44,8 +44,8 @@ def network_rows(
     a twin [2 rows], those without its deviations behind.
 
     parts {part of the stem: [T, n]}; readout [T + 1, n]: v_t for the tokens, then the v that tokens
-    share (for the NTK); key: of dropout's masks and of the head's words; needed: the averages of its twin
-    that are looked at (``twin.needed``).
+    share (for the NTK); key: of dropout's masks and of the head's words; needed: the averages of
+    its twin that are looked at (``twin.needed``).
     """
     stem: Any = sum(parts.values())
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows, silent
+from sigprop.scaling.growth_rows import COSINE, FIRST, LANE, LAST, Key, growth_rows, silent
 from sigprop.theory.predictions.evaluate import evaluate
 from sigprop.theory.recursion.program import Room
 

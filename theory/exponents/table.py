@@ -13,11 +13,11 @@ import sympy
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family, loops_vary, own_sizes
-from sigprop.description.growth_rows import Key, mixes, silent
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
 from sigprop.language.expression import Normalise, State
 from sigprop.language.traversal import walk
+from sigprop.scaling.growth_rows import Key, mixes, silent
 from sigprop.tables.table import Table
 from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
