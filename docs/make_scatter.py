@@ -5,7 +5,8 @@ architecture.
 
 Every registered architecture at its defaults (skipless ones, whose matrices are orthogonal, with
 ``weights=gaussian``), all rows of the forward pass that have a form, on networks of three widths
-extrapolated to 1/n = 0 (``sigprop.agreement.finite_width.scatter``); what has no form is listed with its line.
+extrapolated to 1/n = 0 (``sigprop.agreement.finite_width.scatter``); what has no form is listed
+with its line.
 --gradients: rows of the backward pass instead, on fewer networks, in docs/scatter_gradients.csv.
 Architectures that are in the file are kept, so that an interrupted run continues: to measure one
 anew, delete its line first; the table that it prints is docs/finite-width.md's. About 20 minutes on

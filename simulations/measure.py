@@ -63,8 +63,8 @@ def measure(
     quantities, applications: see ``rows.select``; memory_mib: ceiling for a chunk; control: a twin
     of these networks, whose deviations are taken off (``network.twin``): the mean is the same, its
     error smaller, and rows gain se_of_control, the part of the error that is the twin's own mean,
-    and variance_ratio, by how much a network's variance is smaller; progress: an object with start and
-    advance.
+    and variance_ratio, by how much a network's variance is smaller; progress: an object with start
+    and advance.
 
     A network that overflows is not averaged away: rows at and after its application (and everything
     backward) have value null and the table's note says at which application. Raises ``InputError``.

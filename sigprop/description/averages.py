@@ -11,8 +11,12 @@ shapes and the order below: what gives the numbers and what measures the average
     overlaps       [D, m, T]              <w[t], S_i[t]> of a write and the lanes it is added to
     writes         [D, T, T]              <w[t], w[s]>
     stem           [T]                    <s[t], s[t]> of the stem's output
+    gradients      [D + 1, T, T]          <g[t], g[s]> of the gradient by lane 0 at these places
+    gradient_stem  [T, T]                 of the gradient by the stem's output
+    outputs        [T, T]                 <o[t], o[s]> of what a read-out at one place sees
     inputs:WEIGHT  [slots, U, T, U, T]    <x[t], x[s]> of a matrix's inputs at two uses of a slot,
                                           zeros where a slot has fewer than the most uses, U
+    cotangents:WEIGHT  likewise           <d[t], d[s]> of gradients by a matrix's or bias's outputs
 
 <x, y> is the mean over coordinates; matrices and their slots stand in the order of the description.
 """
@@ -22,10 +26,11 @@ from __future__ import annotations
 import math
 
 from sigprop.description.architecture import Architecture
-from sigprop.language.expression import Linear
+from sigprop.language.expression import Bias, Linear
 
-INPUTS = "inputs:"
-"""In front of a weight's name: the averages of its inputs."""
+INPUTS, COTANGENTS = "inputs:", "cotangents:"
+"""In front of a weight's name: the averages of its inputs, and of what comes back to its
+outputs."""
 
 Layout = dict[str, tuple[int, ...]]
 """Name of an average -> its shape, in the order of the flat list."""
@@ -34,6 +39,11 @@ Layout = dict[str, tuple[int, ...]]
 def matrices(arch: Architecture) -> tuple[str, ...]:
     """Name the weights that are matrices, in order."""
     return tuple(name for name, node in arch.weights.items() if isinstance(node, Linear))
+
+
+def pulled(arch: Architecture) -> tuple[str, ...]:
+    """Name the weights whose outputs are coordinates: matrices and biases, in order."""
+    return tuple(name for name, node in arch.weights.items() if isinstance(node, (Linear, Bias)))
 
 
 def most_uses(arch: Architecture, weight: str) -> int:
@@ -51,10 +61,15 @@ def layout(arch: Architecture, lanes: int) -> Layout:
         "overlaps": (depth, lanes, tokens),
         "writes": (depth, tokens, tokens),
         "stem": (tokens,),
+        "gradients": (depth + 1, tokens, tokens),
+        "gradient_stem": (tokens, tokens),
+        "outputs": (tokens, tokens),
     }
-    for weight in matrices(arch):
+    of_uses = [INPUTS + name for name in matrices(arch)]
+    for name in (*of_uses, *(COTANGENTS + name for name in pulled(arch))):
+        weight = name.split(":", 1)[1]
         slots, uses = len(arch.applications_of(weight)), most_uses(arch, weight)
-        found[INPUTS + weight] = (slots, uses, tokens, uses, tokens)
+        found[name] = (slots, uses, tokens, uses, tokens)
     return found
 
 

@@ -13,6 +13,7 @@ docs/finite-width.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -21,21 +22,23 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.averages import matrices
+from sigprop.description.averages import matrices, pulled
 from sigprop.description.shapes import Row
+from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
 from sigprop.language.expression import Normalise
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.independence import check_writes
-from sigprop.theory.fluctuations.forms import check, check_quantities, is_backward
+from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward
 from sigprop.theory.fluctuations.ordering import Ordering
 from sigprop.theory.fluctuations.reading import Slopes, slopes
 from sigprop.theory.fluctuations.seen import run_rows, run_seen
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
 from sigprop.theory.recursion.program import Program, shared_program
 from sigprop.theory.recursion.sources.sources import Sources
 
@@ -46,7 +49,8 @@ class Controls(NamedTuple):
     """What a twin runs through, in the units of the network, by lane, read, application and token:
     initial [m, T] lanes by the stem, reads [D, R, m, T], transition [D, m, m, T] and into [D, m,
     T] of the rules; factors {matrix: L [slots, U T, U T]}, L L^T the Gram of what a slot is given;
-    places [p] of averages that rows follow (``description.averages``), what is expected there, and
+    behind: likewise of what comes back to its outputs, the last use first (none where no row needs
+    it); places [p] of averages that rows follow (``description.averages``), what is expected there, and
     rows [R, p], derivatives by them."""
 
     initial: Float[np.ndarray, "m T"]
@@ -54,6 +58,7 @@ class Controls(NamedTuple):
     transition: Float[np.ndarray, "D m m T"]
     into: Float[np.ndarray, "D m T"]
     factors: dict[str, Float[np.ndarray, "slots UT UT"]]
+    behind: dict[str, Float[np.ndarray, "slots UT UT"]]
     places: Int[np.ndarray, " p"]
     expected: Float[np.ndarray, " p"]
     rows: Float[np.ndarray, "R p"]
@@ -62,38 +67,40 @@ class Controls(NamedTuple):
 def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
     """Return what a twin of a network runs through, and how every row follows its averages.
 
-    arch: the description; rows: of the forward pass. Raises ``InputError`` and ``NoRule`` for what
-    has none: what ``fluctuations`` refuses, gradients, and norms within a branch.
+    arch: the description; rows: of quantities that ``fluctuations`` has. Raises ``InputError`` and
+    ``NoRule`` for what has none: what ``fluctuations`` refuses, norms within a branch, and
+    gradients by weights that are not matrices or biases.
     """
     _check(arch, rows)
-    program = shared_program(arch)
+    backward = is_backward(row.quantity for row in rows)
+    program, reach = shared_program(arch), GRADIENTS if backward else FORWARD
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
+    readout = arch.readout.gram(arch.tokens)
     heads = tuple(head_draws(law, arch.tokens, 0).first(HEADS) for law in program.structure.heads)
-    given = (
-        Fineness.of(DEGREE),
-        heads,
-        tables,
-        begin(arch.stem_parts),
-        np.array(arch.bands),
-        boundaries,
-    )
-    scan, ordering = (program.structure, program.coupled), Ordering(arch, program)
+    stem = begin(arch.stem_parts)
+    given = (Fineness.of(DEGREE), heads, tables, stem, np.array(arch.bands), boundaries, readout)
+    scan, ordering = (program.structure, program.coupled, reach), Ordering(arch, program)
     with jax.enable_x64(True):
         none = _no_sources(arch, program)
         seen: Any = jax.device_get(run_seen(*scan, none, *given))
-        read = slopes(arch, _read(seen, program, columns), rows)
+        read = slopes(arch, _in_units(seen, program, columns), rows, backward)
         raised = _at_steps(read, program, len(boundaries))
         back: Any = jax.device_get(run_rows(*scan, none, raised, *given))
         factors = {name: _factors(ordering.given(name, seen)) for name in matrices(arch)}
-    derivatives = ordering.derivatives(back, read.crossed)
-    places = np.flatnonzero((derivatives != 0).any(axis=0))
-    at = ordering.steps
+        behind = {
+            name: _factors(ordering.back(name, seen)[:, ::-1, :, ::-1])
+            for name in matrices(arch)
+            if backward
+        }
+    derivatives = ordering.derivatives(back, read, readout)
+    places, at = np.flatnonzero((derivatives != 0).any(axis=0)), ordering.steps
     return Controls(
         seen["initial"],
         seen["reads"][at],
         seen["transition"][at],
         seen["into"][at],
         factors,
+        behind,
         places,
         ordering.expected(seen)[places],
         derivatives[:, places],
@@ -102,35 +109,51 @@ def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
 
 def _no_sources(arch: Architecture, program: Program) -> Sources:
     """Return zeros at every average."""
-    lanes, partners = program.structure.lanes, program.partners.shape[1]
-    return Sources.none(program.steps, lanes, arch.tokens, partners, matrices(arch))
+    lanes, partners = program.structure.lanes, (program.partners.shape[1], program.later.shape[1])
+    names = matrices(arch), pulled(arch)
+    return Sources.none(program.steps, lanes, arch.tokens, partners, *names)
 
 
-def _read(seen: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
+def _in_units(seen: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
     """Return the kernels in the units of the network, in tables that can be written to."""
-    own = dict(seen["kernels"])
-    states, at = np.diagonal(own["crossed"], axis1=-2, axis2=-1), np.arange(own["states"].shape[1])
-    own["crossed"] = np.zeros_like(own["crossed"])
-    own["crossed"][..., at, at] = np.where(states == 0, 0.0, seen["crossed"])
-    own |= {
-        "states": seen["states"][:, 0, 0].copy(),
-        "writes": seen["writes"].copy(),
-        "state_log": np.zeros_like(own["state_log"]),
-        "write_log": np.zeros_like(own["write_log"]),
-    }
-    return read_forward(own, program, columns)
+    found = read_forward(seen["kernels"], program, columns)
+    at, tokens = program.boundary, np.arange(found.states.shape[1])
+    tracked = at if program.coupled else np.arange(len(columns))
+    crossed = np.zeros_like(found.crossed)
+    crossed[..., tokens, tokens] = seen["crossed"][at][:, tracked]
+    found = replace(
+        found,
+        states=seen["states"][at][:, 0, 0].copy(),
+        state_log=np.zeros_like(found.state_log),
+        crossed=crossed,
+        writes=seen["writes"].copy(),
+        write_log=np.zeros_like(found.write_log),
+    )
+    if "gradients" not in seen:
+        return found
+    return replace(
+        found,
+        gradients=seen["gradients"][at].copy(),
+        gradient_log=np.zeros_like(found.gradient_log),
+        groups={
+            name: (each.copy(), np.zeros(each.shape[:2])) for name, each in seen["groups"].items()
+        },
+        stem=(seen["gradient_stem"].copy(), np.zeros(len(tokens))),
+    )
 
 
-def _at_steps(read: Slopes, program: Program, columns: int) -> tuple[Any, Any, Any]:
+def _at_steps(read: Slopes, program: Program, columns: int) -> Slopes:
     """Return slopes by what the scan's boundaries and steps have."""
-    count, states, _, tokens = read.crossed.shape
+    count, states, _, tokens = read["crossed"].shape
     at = program.boundary
     tracked = at if program.coupled else np.arange(states)
-    by_state = np.zeros((count, program.steps + 1, tokens, tokens))
-    by_state[:, at] = read.states
-    crossed = np.zeros((count, program.steps + 1, columns, tokens))
-    crossed[:, at[:, None], tracked[None, :]] = read.crossed
-    return by_state, read.writes, crossed
+    found = dict(read)
+    for name in {"states", "gradients"} & set(read):
+        found[name] = np.zeros((count, program.steps + 1, tokens, tokens))
+        found[name][:, at] = read[name]
+    found["crossed"] = np.zeros((count, program.steps + 1, columns, tokens))
+    found["crossed"][:, at[:, None], tracked[None, :]] = read["crossed"]
+    return found
 
 
 def _factors(gram: Float[np.ndarray, "slots U T U T"]) -> Float[np.ndarray, "slots UT UT"]:
@@ -140,12 +163,21 @@ def _factors(gram: Float[np.ndarray, "slots U T U T"]) -> Float[np.ndarray, "slo
     return np.asarray(jax.vmap(field.cholesky)(square))
 
 
+def has_control(arch: Architecture, row: Row) -> bool:
+    """Tell if a row is one that a twin says something of."""
+    groups = {*pulled(arch), *arch.stem_parts, *([READOUT] if len(arch.readout.at) == 1 else [])}
+    return row.quantity in FORMS and (row.group is None or row.group in groups)
+
+
 def _check(arch: Architecture, rows: Sequence[Row]) -> None:
     """Raise ``InputError`` for what has no form."""
     check_quantities(tuple(dict.fromkeys(row.quantity for row in rows)))
-    if is_backward(row.quantity for row in rows):
-        raise InputError("control=twin: gradients have no form yet; accepted: forward quantities")
-    check(arch, False)
+    check(arch, is_backward(row.quantity for row in rows))
+    for row in rows:
+        if not has_control(arch, row):
+            raise InputError(
+                f"control=twin: {row} has no form yet; accepted: groups of matrices and biases"
+            )
     check_writes(arch)
     for block in arch.sub_blocks:
         if any(isinstance(node, Normalise) for node in walk(block.branch)):

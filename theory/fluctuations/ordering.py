@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.averages import INPUTS, layout, matrices
+from sigprop.description.averages import COTANGENTS, INPUTS, layout, matrices, pulled
+from sigprop.description.structure import READOUT
 from sigprop.theory.recursion.program import Program
 
 Averages = dict[str, Any]
@@ -18,7 +19,7 @@ Averages = dict[str, Any]
 
 
 class Use(NamedTuple):
-    """A matrix's use at a step: its slot, which of the slot's uses it is."""
+    """A weight's use at a step: its slot, which of the slot's uses it is."""
 
     step: int
     slot: int
@@ -50,22 +51,39 @@ class Ordering:
         found["crossed"] = found["crossed"] + _upper(found["crossed"])
         for name in matrices(self.arch):
             found[INPUTS + name] = self.given(name, seen)
-        return np.concatenate([np.ravel(found[name]) for name in self.layout])
+        if "gradients" in seen:
+            last = np.flatnonzero(self.program.taps)[-1]
+            found |= {
+                "gradients": seen["gradients"][at],
+                "gradient_stem": seen["gradient_stem"],
+                "outputs": seen["writes"][last],
+            }
+            found |= {COTANGENTS + name: self.back(name, seen) for name in pulled(self.arch)}
+        blank = {name: np.zeros(shape) for name, shape in self.layout.items()}
+        return np.concatenate([np.ravel((blank | found)[name]) for name in self.layout])
 
     def given(self, name: str, seen: Averages) -> Float[np.ndarray, "slots U T U T"]:
         """Return the Gram of what a matrix's slots are given."""
-        own, pairs = seen["inputs"][name], seen["pairs"].get(name)
-        gram = np.zeros(self.layout[INPUTS + name])
-        for use, blocks in self._blocks(name, own, pairs):
+        return self._gram(name, seen["inputs"][name], seen["pairs"].get(name), False)
+
+    def back(self, name: str, seen: Averages) -> Float[np.ndarray, "slots U T U T"]:
+        """Return the Gram of what comes back to a weight's outputs."""
+        return self._gram(name, seen["cotangents"][name], seen["later"].get(name), True)
+
+    def _gram(self, name: str, own: Any, pairs: Any, back: bool) -> Any:
+        """Return the Gram over all uses of a slot from each one's with itself and with others'."""
+        gram = np.zeros(self.layout[(COTANGENTS if back else INPUTS) + name])
+        for use, blocks in self._blocks(name, own, pairs, back):
             for other, block in blocks:
                 gram[use.slot, use.use, :, other.use] = block
                 gram[use.slot, other.use, :, use.use] = block.T
         return gram
 
-    def derivatives(self, back: Any, crossed: Float[np.ndarray, "R A C T"]) -> np.ndarray:
+    def derivatives(self, back: Any, read: dict[str, Any], readout: Any) -> np.ndarray:
         """Return derivatives by averages as one list [R, K]. back: those by sources, each array
-        once a row; crossed: those by overlaps of states, which no step sees."""
-        count = len(crossed)
+        once a row; read: by what rows are read off, some of which no step sees (overlaps of
+        states, gradients, what the read-out is given); readout: its Gram [T, T]."""
+        crossed, count = read["crossed"], len(read["crossed"])
         found = {name: np.zeros((count, *shape)) for name, shape in self.layout.items()}
         for boundary, state in enumerate(self.state):  # one more at every tap, of the same state
             found["states"][:, state] += back.states[:, boundary]
@@ -75,27 +93,42 @@ class Ordering:
         found["stem"] += back.stem
         for name in matrices(self.arch):
             rows = found[INPUTS + name]
-            own = np.moveaxis(back.inputs[name], 0, -1)
-            pairs = np.moveaxis(back.pairs[name], 0, -1) if back.pairs else None
-            for use, blocks in self._blocks(name, own, pairs):
-                for other, block in blocks:
-                    rows[:, use.slot, use.use, :, other.use] += np.moveaxis(block, -1, 0)
+            self._add(rows, name, back.inputs[name], back.pairs.get(name), False)
+        if "gradients" in read:
+            found["gradients"] += read["gradients"]
+            found["gradient_stem"] += read["gradient_stem"]
+            if self.program.taps.sum() == 1:
+                found["outputs"] += read["groups"][READOUT].sum(axis=1) * readout
+            for name in pulled(self.arch):
+                rows = found[COTANGENTS + name]
+                self._add(rows, name, back.cotangents[name], back.later.get(name), True)
         return np.concatenate([found[name].reshape(count, -1) for name in self.layout], axis=1)
 
+    def _add(self, rows: np.ndarray, name: str, own: Any, pairs: Any, back: bool) -> None:
+        """Add derivatives [R, P, ...] by what a weight's uses have to those by its slots' Gram."""
+        own = np.moveaxis(own, 0, -1)
+        pairs = None if pairs is None else np.moveaxis(pairs, 0, -1)
+        for use, blocks in self._blocks(name, own, pairs, back):
+            for other, block in blocks:
+                rows[:, use.slot, use.use, :, other.use] += np.moveaxis(block, -1, 0)
+
     def _blocks(
-        self, name: str, own: Any, pairs: Any
+        self, name: str, own: Any, pairs: Any, back: bool
     ) -> Iterator[tuple[Use, list[tuple[Use, Any]]]]:
-        """Go through a matrix's uses, with the blocks of each and of what shares its slot."""
-        uses = {use.step: use for use in self._uses(name)}
+        """Go through a weight's uses, with the blocks of each and of what shares its slot: earlier
+        uses, or on the way back later ones."""
+        uses, program = {use.step: use for use in self._uses(name)}, self.program
+        partners = program.later if back else program.partners
+        ties = (program.ties_later if back else program.ties)[name]
         for step, use in uses.items():
             blocks = [(use, own[step])]
-            for j, partner in enumerate(self.program.partners[step]):
-                if partner in uses and self.program.ties[name][step, j]:
+            for j, partner in enumerate(partners[step]):
+                if partner in uses and ties[step, j]:
                     blocks.append((uses[partner], pairs[step, j]))
             yield use, blocks
 
     def _uses(self, name: str) -> Iterator[Use]:
-        """Go through the uses of a matrix."""
+        """Go through the uses of a weight."""
         for slot, applications in enumerate(self.arch.applications_of(name).values()):
             for use, application in enumerate(applications):
                 yield Use(int(self.steps[application]), slot, use)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
 from sigprop.theory.predictions.evaluate import unscaled
 from sigprop.theory.predictions.values import Values
@@ -17,51 +17,83 @@ from sigprop.theory.recursion.kernels import Kernels
 
 STEP = 1e-5  # of an entry, relative to its scale
 
-
-class Slopes(NamedTuple):
-    """Derivatives of rows [R, ...] by kernels in the units of the network: states [D + 1, T, T],
-    writes [P, T, T], and crossed [D + 1, C, T], a token's own."""
-
-    states: Float[np.ndarray, "R states T T"]
-    writes: Float[np.ndarray, "R P T T"]
-    crossed: Float[np.ndarray, "R states C T"]
+Slopes = dict[str, Any]
+"""Derivatives of rows [R, ...] by kernels in the units of the network: states [D + 1, T, T],
+writes [P, T, T], crossed [D + 1, C, T], a token's own, and where any row needs them gradients [D +
+1, T, T], groups {group: [P, T, T]} and gradient_stem [T, T]."""
+Entry = tuple[Any, Any, tuple[int, ...], tuple[int, ...]]
+"""(table of kernels, its derivatives [R, ...], place in one, place in the other)."""
 
 
-def slopes(arch: Architecture, kernels: Kernels, rows: Sequence[Row]) -> Slopes:
-    """Return how rows of the forward pass move with every kernel that has one of their places.
+def slopes(arch: Architecture, kernels: Kernels, rows: Sequence[Row], backward: bool) -> Slopes:
+    """Return how rows move with every kernel that has one of their places.
 
     kernels: all logarithms 0. Differences of what ``Values`` reads, so that a row is read in one
     place.
     """
-    values = Values(arch, kernels)
-    count, (states, tokens, _) = len(rows), kernels.states.shape
-    found = Slopes(
-        np.zeros((count, *kernels.states.shape)),
-        np.zeros((count, *kernels.writes.shape)),
-        np.zeros((count, states, len(kernels.columns), tokens)),
-    )
+    values, found = Values(arch, kernels), _blank(kernels, len(rows), backward)
     for k, row in enumerate(rows):
-        for name, at in _entries(row, values):
-            slope = _slope(values, row, getattr(kernels, name), at)
-            place = at[:-1] if name == "crossed" else at
-            getattr(found, name)[k][place] += slope
+        for table, derivatives, here, there in _entries(row, values, found):
+            derivatives[k][there] += _slope(values, row, table, here)
     return found
 
 
-def _entries(row: Row, values: Values) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _blank(kernels: Kernels, count: int, backward: bool) -> Slopes:
+    """Return zeros."""
+    states, tokens, _ = kernels.states.shape
+    found: Slopes = {
+        "states": np.zeros((count, *kernels.states.shape)),
+        "writes": np.zeros((count, *kernels.writes.shape)),
+        "crossed": np.zeros((count, states, len(kernels.columns), tokens)),
+    }
+    if backward:
+        found |= {
+            "gradients": np.zeros((count, *kernels.states.shape)),
+            "groups": {
+                name: np.zeros((count, *gram.shape)) for name, (gram, _) in kernels.groups.items()
+            },
+            "gradient_stem": np.zeros((count, tokens, tokens)),
+        }
+    return found
+
+
+def _entries(row: Row, values: Values, found: Slopes) -> Iterator[Entry]:
     """Go through the entries at a row's applications and tokens."""
-    applications = {a for a in (row.application, row.application_2) if a is not None}
-    tokens = {t for t in (row.token, row.token_2) if t is not None} or {0}
+    k = values.k
+    applications = sorted({a for a in (row.application, row.application_2) if a is not None})
+    tokens = sorted({t for t in (row.token, row.token_2) if t is not None} or {0})
+    if QUANTITIES[row.quantity].backward:
+        yield from _behind(row, values, found, tokens)
+        return
     for a, t, s in product(applications, tokens, tokens):
-        yield "states", (a, t, s)
+        yield k.states, found["states"], (a, t, s), (a, t, s)
         if a:
-            yield "writes", (int(values.steps[a - 1]), t, s)
+            step = int(values.steps[a - 1])
+            yield k.writes, found["writes"], (step, t, s), (step, t, s)
     for a, b, t in product(applications, applications, tokens):
         if b < a:
-            yield "crossed", (a, values.column[b], t, t)
+            column = values.column[b]
+            yield k.crossed, found["crossed"], (a, column, t, t), (a, column, t)
 
 
-def _slope(values: Values, row: Row, table: np.ndarray, at: tuple[int, ...]) -> float:
+def _behind(row: Row, values: Values, found: Slopes, tokens: list[int]) -> Iterator[Entry]:
+    """Go through the entries that a gradient's row is read off: of a group all."""
+    k, group = values.k, row.group or ""
+    every = range(k.states.shape[-1])
+    if group in k.groups:
+        table = k.groups[group][0]
+        for place in product(range(len(table)), every, every):
+            yield table, found["groups"][group], place, place
+    elif group in values.arch.stem_parts:
+        for place in product(every, every):
+            yield k.stem[0], found["gradient_stem"], place, place
+    else:
+        for t, s in product(tokens, tokens):
+            place = row.application or 0, t, s
+            yield k.gradients, found["gradients"], place, place
+
+
+def _slope(values: Values, row: Row, table: Any, at: tuple[int, ...]) -> float:
     """Return a row's derivative by one entry of a table."""
     kept = table[at]
     step = STEP * max(abs(kept), *(abs(table[*at[:-2], t, t]) for t in at[-2:]))

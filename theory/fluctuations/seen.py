@@ -14,35 +14,39 @@ from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.running import resolution
 from sigprop.theory.gaussian.begin import Begin
-from sigprop.theory.recursion.passes import FORWARD, Network, forward_pass
+from sigprop.theory.recursion.passes import FORWARD, Network, backward_pass, forward_pass
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.sources.sources import Sources
 
 AT_ONCE = 16  # rows
-READ = ("states", "writes", "crossed")
+READ = ("states", "writes", "crossed", "gradients", "groups", "gradient_stem")
 """What rows are read off."""
 
 
-@jit(static=(0, 1))
-def run_seen(structure: Structure, coupled: bool, sources: Sources, *given: Any) -> dict[str, Any]:
+@jit(static=(0, 1, 2))
+def run_seen(
+    structure: Structure, coupled: bool, reach: int, sources: Sources, *given: Any
+) -> dict[str, Any]:
     """Everything that ``controls`` puts together."""
-    return _seen(structure, coupled, sources, *given)
+    return _seen(structure, coupled, reach, sources, *given)
 
 
-@jit(static=(0, 1))
+@jit(static=(0, 1, 2))
 def run_rows(
     structure: Structure,
     coupled: bool,
+    reach: int,
     sources: Sources,
-    slopes: tuple[Any, Any, Any],
+    slopes: dict[str, Any],
     *given: Any,
 ) -> Sources:
     """Derivatives of rows by sources, each array once a row, in front; slopes: of every row, by
     what ``READ`` names."""
 
-    def read(sources: Sources) -> tuple[Any, ...]:
-        seen = _seen(structure, coupled, sources, *given)
-        return seen["states"][:, 0, 0], seen["writes"], seen["crossed"]
+    def read(sources: Sources) -> dict[str, Any]:
+        seen = _seen(structure, coupled, reach, sources, *given)
+        seen["states"] = seen["states"][:, 0, 0]
+        return {name: seen[name] for name in slopes}
 
     back = jax.vjp(read, sources)[1]
     return jax.lax.map(lambda row: back(row)[0], slopes, batch_size=AT_ONCE)
@@ -51,6 +55,7 @@ def run_rows(
 def _seen(
     structure: Structure,
     coupled: bool,
+    reach: int,
     sources: Sources,
     fineness: Fineness,
     points: Any,
@@ -58,21 +63,29 @@ def _seen(
     begin: Begin,
     bands: Any,
     columns: Any,
+    readout: Any,
 ) -> dict[str, Any]:
-    """Run the forward pass. Averages by the names of ``description.averages``, of the scan's steps
-    and boundaries; coefficients of the lanes by those of ``Controls``."""
-    network = Network(
-        structure,
-        coupled,
-        FORWARD,
-        resolution(structure, fineness, points),
-        tables,
-        begin,
-        bands,
-        None,
-        sources,
-    )
+    """Run the passes. Averages by the names of ``description.averages``, of the scan's steps and
+    boundaries; coefficients of the lanes by those of ``Controls``."""
+    finely = resolution(structure, fineness, points)
+    network = Network(structure, coupled, reach, finely, tables, begin, bands, None, sources)
     kernels, forward, initial = forward_pass(network, columns, None)
+    found = _forward(kernels, forward, initial, sources, begin, columns)
+    if reach == FORWARD:
+        return found
+    back = backward_pass(network, forward, (initial, begin.log), readout)
+    return found | _backward(kernels, back)
+
+
+def _forward(
+    kernels: dict[str, Any],
+    forward: dict[str, Any],
+    initial: Any,
+    sources: Sources,
+    begin: Begin,
+    columns: Any,
+) -> dict[str, Any]:
+    """Return what the forward pass left, in the units of the network."""
     log, write_log = kernels["state_log"], kernels["write_log"]
     inputs, pairs = forward["given"]
     first = jnp.einsum("ikt,jks,ts->ijts", initial, initial, begin.gram)
@@ -81,6 +94,7 @@ def _seen(
     size = jnp.exp(log)
     now, after = size[:-1], size[1:]
     crossed = jnp.diagonal(kernels["crossed"], axis1=-2, axis2=-1)
+    into, read = after * jnp.exp(-write_log), jnp.exp(forward["read_log"]) / now[:, None]
     return {
         "states": states * _both(log, log)[:, None, None],
         "crossed": crossed * size[:, None] * size[columns][None],
@@ -90,11 +104,27 @@ def _seen(
         "inputs": inputs,
         "pairs": pairs,
         "initial": initial[:, 0] * jnp.exp(log[0] - begin.log)[None],
-        "reads": forward["reads"][:, :, :, 0]
-        * (jnp.exp(forward["read_log"]) / now[:, None])[:, :, None],
+        "reads": forward["reads"][:, :, :, 0] * read[:, :, None],
         "transition": forward["transition"][:, :, :, 0] * (after / now)[:, None, None],
-        "into": forward["into"][:, :, 0, 0] * (after * jnp.exp(-write_log))[:, None],
+        "into": forward["into"][:, :, 0, 0] * into[:, None],
         "kernels": kernels,
+    }
+
+
+def _backward(kernels: dict[str, Any], back: dict[str, Any]) -> dict[str, Any]:
+    """Return what the pass back left, in the units of the network and the forward pass's order."""
+    log = back["gradient_log"][::-1] - kernels["state_log"]
+    cotangents, later = back.pop("given")
+    stem_log = back["stem_log"].reshape(log.shape[1:])
+    return {
+        "gradients": back["gradients"][::-1] * _both(log, log),
+        "groups": {
+            name: (gram * _both(own, own))[::-1] for name, (gram, own) in back["groups"].items()
+        },
+        "gradient_stem": back["stem"] * _both(stem_log, stem_log),
+        "cotangents": cotangents,
+        "later": later,
+        "kernels": kernels | back,
     }
 
 

@@ -30,6 +30,7 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.forward import ForwardKind, by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.sources import Given, Sourcing
 from sigprop.theory.recursion.summary import recall
 from sigprop.theory.recursion.units.behind import Pulling
 from sigprop.theory.recursion.units.drawing import Traced
@@ -85,13 +86,18 @@ class BackwardKind:
         """Return 0: what comes back has no mean."""
         return jnp.zeros_like(log)
 
-    def _traced(self, env: ArrayEnvironment, x: Any, turned: list[Vector | None]) -> Traced | None:
-        """Draw what comes back to a unit at this step, where one is traced."""
-        pulling: Pulling | None = x.get("tracing")
+    def _traced(
+        self, env: ArrayEnvironment, x: Any, turned: list[Vector | None]
+    ) -> Traced | Given | None:
+        """Draw what comes back to a unit at this step, where one is traced; put sources in, where
+        any are."""
+        pulling: Pulling | Sourcing | None = x.get("tracing")
         if pulling is None:
             return None
-        env.unit = pulling.pulled(x["partner"]["given"] if "partner" in x else {})
         cotangents = {group: d for group in self.groups for _, d in self._uses(group)}
+        if isinstance(pulling, Sourcing):
+            return pulling.behind(env, cotangents)
+        env.unit = pulling.pulled(x["partner"]["given"] if "partner" in x else {})
         asked = asking(x, inputs(self.block.branch, False), x.get("asked"))
         kind = ForwardKind(self.index, self.structure, self.resolution, x["widths"])
         return draw_back(env, turned, cotangents, pulling, kind, x, asked)

@@ -37,7 +37,7 @@ from sigprop.theory.recursion.advance import (
     next_gram,
     normalised,
 )
-from sigprop.theory.recursion.sources.sources import Given, Sourced
+from sigprop.theory.recursion.sources.sources import Given, Sourced, SourcedBack
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Tracer
 from sigprop.theory.recursion.units.drawing import Traced
@@ -126,7 +126,7 @@ class _Scan(NamedTuple):
     coupled: bool
     draws: Any
     gaps: Gaps | None
-    tracer: Any  # Tracer | Reverser | Sourced | None
+    tracer: Any  # as of ``gram_scan``
 
 
 def gram_scan(
@@ -140,7 +140,7 @@ def gram_scan(
     summary: Any = (),
     draws: Any = None,
     gaps: Gaps | None = None,
-    tracer: Tracer | Reverser | Sourced | None = None,
+    tracer: Tracer | Reverser | Sourced | SourcedBack | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P, and
     'last': what the last step carried on.

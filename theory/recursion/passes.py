@@ -21,7 +21,7 @@ from sigprop.theory.recursion.backward import BackwardKind, Looking
 from sigprop.theory.recursion.forward import ForwardKind
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
-from sigprop.theory.recursion.sources.sources import Held, Sourced, Sources
+from sigprop.theory.recursion.sources.sources import Held, Sourced, SourcedBack, Sources
 from sigprop.theory.recursion.summary import arguments
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
@@ -243,6 +243,8 @@ def backward_pass(
     if network.reach == GRADIENTS:
         own, log, pairs = first_read(out["read"], out["read_log"], out["pairs"])
         kernels["cotangents"] = (_flip(own), _flip(log) - delta_log, _flip(pairs))
+    if network.sources is not None:
+        kernels["given"] = _flip(out["given"])
     if network.coupled:
         kernels["gradient_rows"] = _after_zero(out["rows"])
     return kernels
@@ -271,7 +273,8 @@ def _reversed_scan(
         .set(jnp.broadcast_to(readout[None], (n_bands, tokens, tokens)))
     )
     columns = jnp.arange(steps + 1 if network.coupled else 1)
-    tables, tracer = _reversed(network, forward, delta_log), None
+    tables = _reversed(network, forward, delta_log)
+    tracer: Any = None if network.sources is None else SourcedBack()
     if network.unit is not None:
         own = field.cholesky(readout) @ network.unit.readout
         lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
@@ -325,6 +328,8 @@ def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict
         members: Record = network.unit.members
         given |= by_step(forward, members, tables, network.bands)
         given |= {"tap": taps, "back_scale": scale}
+    if network.sources is not None:
+        given["sources"] = network.sources.back(tables["row"], tables["column"])
     later = _flip(tables["later"])
     # partners that are not there are seen by nothing where no step has any
     partners = (

@@ -22,6 +22,7 @@ from sigprop.language.traversal import walk
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.recursion.advance import Grams
+from sigprop.theory.recursion.units.pulled import is_cotangent
 
 FARTHEST = 300.0
 """Of a scale's logarithm: beyond it lies what no step sees."""
@@ -31,7 +32,8 @@ class Sources(NamedTuple):
     """Zeros, in the units of the network. states [P + 1, m, m, T, T], before every step and after
     the last; overlaps [P, m, T]: <w, S>, a token's own; writes [P, T, T]; inputs, pairs {matrix:
     [P, T, T], [P, U, T, T]}: what it is given, with itself and with partners' (none, where no step
-    has any); stem [T]."""
+    has any); stem [T]; cotangents, later {matrix or bias: likewise}: of its output's cotangent, with
+    itself and with later partners'."""
 
     states: Any
     overlaps: Any
@@ -39,24 +41,37 @@ class Sources(NamedTuple):
     inputs: dict[str, Any]
     pairs: dict[str, Any]
     stem: Any
+    cotangents: dict[str, Any]
+    later: dict[str, Any]
 
     @classmethod
     def none(
-        cls, steps: int, lanes: int, tokens: int, partners: int, matrices: tuple[str, ...]
+        cls,
+        steps: int,
+        lanes: int,
+        tokens: int,
+        partners: tuple[int, int],
+        matrices: tuple[str, ...],
+        pulled: tuple[str, ...],
     ) -> Sources:
         """Return zeros."""
 
         def zeros(*shape: int) -> Any:
             return jnp.zeros(shape, dtype=jnp.float64)
 
-        square = tokens, tokens
+        def each(names: tuple[str, ...], *shape: int) -> dict[str, Any]:
+            return {name: zeros(steps, *shape, *square) for name in names if 0 not in shape}
+
+        square, (earlier, later) = (tokens, tokens), partners
         return cls(
             zeros(steps + 1, lanes, lanes, *square),
             zeros(steps, lanes, tokens),
             zeros(steps, *square),
-            {name: zeros(steps, *square) for name in matrices},
-            {name: zeros(steps, partners, *square) for name in matrices if partners},
+            each(matrices),
+            each(matrices, earlier),
             zeros(tokens),
+            each(pulled),
+            each(pulled, later),
         )
 
     @property
@@ -68,6 +83,17 @@ class Sources(NamedTuple):
             "writes": self.writes,
             "inputs": self.inputs,
             "pairs": self.pairs,
+        }
+
+    def back(self, row: Any, column: Any) -> dict[str, Any]:
+        """Everything that a step is given on the way back, in the forward pass's order. row, column
+        [P, U]: where pairs with later partners stand."""
+        pairs = {name: jnp.swapaxes(each[row, column], -1, -2) for name, each in self.pairs.items()}
+        return {
+            "inputs": self.inputs,
+            "pairs": pairs,
+            "cotangents": self.cotangents,
+            "later": self.later,
         }
 
 
@@ -107,9 +133,26 @@ class Sourcing(NamedTuple):
                 pairs[u.weight] = _in_units(u.of, "b", env)
         return Given(inputs, pairs, self.of_step["after"])
 
+    def behind(self, env: Any, cotangents: dict[str, Vector]) -> Given:
+        """Put the sources into an environment of the way back; what a step leaves. cotangents
+        {weight: of its output}."""
+        env.unit = self
+        own = {name: jnp.zeros_like(zero) for name, zero in self.of_step["cotangents"].items()}
+        later = {name: jnp.zeros_like(zero) for name, zero in self.of_step["later"].items()}
+        for name, of in cotangents.items():
+            if name in own:
+                own[name] = _in_units(of, "a", env)[0]
+            if name in later:
+                later[name] = _in_units(of, "b", env)
+        return Given(own, later, None)
+
     def seen(self, weight: str, of: Vector, i: str, j: str, value: Any, env: Any) -> Any:
-        """Return an inner product of what a matrix is given, with its source."""
-        source = self.of_step["inputs"][weight][None] if i == j else self.of_step["pairs"][weight]
+        """Return an inner product of what a weight is given, with its source."""
+        names = ("cotangents", "later") if is_cotangent(of) else ("inputs", "pairs")
+        sources = self.of_step[names[i != j]]
+        if weight not in sources:  # seen by rows alone
+            return value
+        source = sources[weight][None] if i == j else sources[weight]
         return value + source / _scales(of, i, j, env)
 
     def mean_square(self, node: Normalise, value: Any, env: Any) -> Any:
@@ -170,6 +213,45 @@ class Sourced(NamedTuple):
         """Return what a step is to show of the averages it saw."""
         overlaps = jnp.diagonal(grams[1][0, :, 0], axis1=-2, axis2=-1)
         return {"given": (traced.inputs, traced.pairs), "overlaps": overlaps}
+
+
+class SourcedBack(NamedTuple):
+    """Sources beside the reversed recursion, as a tracer of the Gram scan: what comes back is seen
+    by matrices alone."""
+
+    start: Any = ()
+
+    def kept(self, steps: int, coupled: bool) -> dict[str, Any]:
+        """Return nothing: later steps look up nothing."""
+        return {}
+
+    def means(self, lanes: Any) -> dict[str, Any]:
+        """Return nothing: what comes back has no mean."""
+        return {}
+
+    def averaged(self, gram: Grams, lanes: Any) -> Grams:
+        """Return the gradients' Gram as it is."""
+        return gram
+
+    def seen(self, tables: Any, p: Any, grams: Any, lanes: Any, columns: Any) -> Any:
+        """Return Grams as they are."""
+        return grams
+
+    def written(self, x: Any, lanes: Any, grams: Any, traced: Given) -> tuple[Any, Any]:
+        """Return Grams and the step's slice as they are."""
+        return grams, x
+
+    def step(self, tables: dict[str, Any], x: Any, lanes: Any, read: Any) -> Sourcing:
+        """Return the step's sources."""
+        return Sourcing(x["sources"])
+
+    def after(self, rule: Any, lanes: Any, traced: Given, tables: Any, p: Any) -> tuple[Any, Any]:
+        """Return lanes and tables as they are."""
+        return lanes, tables
+
+    def left(self, traced: Given, x: Any, grams: Any, scales: Any) -> dict[str, Any]:
+        """Return what a step is to show of the averages it saw."""
+        return {"given": (traced.inputs, traced.pairs)}
 
 
 def _scales(of: Vector, i: str, j: str, env: Any) -> Float[Array, "B T T"]:
