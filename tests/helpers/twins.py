@@ -11,11 +11,13 @@ from sigprop.description.averages import INPUTS, layout, matrices, most_uses, si
 from sigprop.simulations.network.twin import Twin, steps
 
 
-def any_twin(arch: sp.Architecture, rows: int, seed: int = 0, off: float = 0.2) -> Twin:
+def any_twin(
+    arch: sp.Architecture, rows: int, seed: int = 0, off: float = 0.2, more: int = 0
+) -> Twin:
     """One whose numbers are all drawn: coefficients ``off`` from 1, Grams of 1 + small cosines,
-    every row a combination of up to 60 averages."""
+    every row a combination of up to 60 averages. more: lanes than the network's."""
     draw = np.random.default_rng(seed)
-    tokens, lanes = arch.tokens, arch.lanes
+    tokens, lanes = arch.tokens, arch.lanes + more
     reads = max(len(block.reads) for block in arch.sub_blocks)
 
     def near(value: Any, *shape: int) -> np.ndarray:

@@ -40,6 +40,8 @@ NETWORKS: dict[str, tuple[sp.Architecture, int, str]] = {
         "matrix-free",
     ),
     "values that are read": (A.value_skipinit(depth=1, tokens=2, head_dim=4), 16, "dense"),
+    "a lane of the stem": (A.residual_mlp(depth=2, tokens=2), 16, "matrix-free"),
+    "norms in the rule": (A.nag(depth=1, tokens=2, head_dim=4), 16, "matrix-free"),
     "two parts of a stem": (
         replace(
             A.residual_mlp(depth=1, tokens=2),
@@ -57,7 +59,8 @@ SAMPLES, SIGMAS = 4000, 4
 def engine_of(name: str) -> Engine:
     arch, width, engine = NETWORKS[name]
     rows = select(arch, ROWS)
-    return engine_for(engine, arch, rows, width, 64, twin=any_twin(arch, len(rows)))
+    twin = any_twin(arch, len(rows), more=int(name == "a lane of the stem"))
+    return engine_for(engine, arch, rows, width, 64, twin=twin)
 
 
 def deviations(name: str) -> tuple[np.ndarray, np.ndarray, population.Expected]:
