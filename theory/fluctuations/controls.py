@@ -48,15 +48,16 @@ HEADS = 512  # of attention, whose mean is what its matrices are given
 class Controls(NamedTuple):
     """What a twin runs through, in the units of the network, by lane, read, application and token:
     initial [m, T] lanes by the stem, reads [D, R, m, T], transition [D, m, m, T] and into [D, m,
-    T] of the rules; factors {matrix: L [slots, U T, U T]}, L L^T the Gram of what a slot is given;
-    behind: likewise of what comes back to its outputs, the last use first (none where no row needs
-    it); places [p] of averages that rows follow (``description.averages``), what is expected there, and
-    rows [R, p], derivatives by them."""
+    T] of the rules, readout_reads [A, m, T] of the read-out's; factors {matrix: L [slots, U T, U
+    T]}, L L^T the Gram of what a slot is given; behind: likewise of what comes back to its outputs,
+    the last use first (none where no row needs it); places [p] of averages that rows follow
+    (``description.averages``), what is expected there, and rows [R, p], derivatives by them."""
 
     initial: Float[np.ndarray, "m T"]
     reads: Float[np.ndarray, "D R m T"]
     transition: Float[np.ndarray, "D m m T"]
     into: Float[np.ndarray, "D m T"]
+    readout_reads: Float[np.ndarray, "A m T"]
     factors: dict[str, Float[np.ndarray, "slots UT UT"]]
     behind: dict[str, Float[np.ndarray, "slots UT UT"]]
     places: Int[np.ndarray, " p"]
@@ -99,6 +100,7 @@ def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
         seen["reads"][at],
         seen["transition"][at],
         seen["into"][at],
+        seen["reads"][program.taps][:, 0],
         factors,
         behind,
         places,
@@ -135,11 +137,14 @@ def _in_units(seen: dict[str, Any], program: Program, columns: tuple[int, ...]) 
         found,
         gradients=seen["gradients"][at].copy(),
         gradient_log=np.zeros_like(found.gradient_log),
-        groups={
-            name: (each.copy(), np.zeros(each.shape[:2])) for name, each in seen["groups"].items()
-        },
-        stem=(seen["gradient_stem"].copy(), np.zeros(len(tokens))),
+        groups={name: _unscaled(gram) for name, gram in seen["groups"].items()},
+        stem=_unscaled(seen["gradient_stem"]),
     )
+
+
+def _unscaled(gram: Float[np.ndarray, "*P T T"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return Grams and logarithms of 0."""
+    return gram.copy(), np.zeros(gram.shape[:-1])
 
 
 def _at_steps(read: Slopes, program: Program, columns: int) -> Slopes:

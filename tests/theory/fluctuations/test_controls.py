@@ -85,7 +85,7 @@ def test_tokens_may_stand_in_any_order():
 @pytest.mark.parametrize(
     ("arch", "quantity", "says"),
     [
-        (network(), "gradient_variance", "gradients have no form"),
+        (sp.architectures.variable_width(), "gradient_variance", "several widths"),
         (network(), "ntk", "quantity=ntk"),
         (network(weights="orthogonal"), "residual_variance", "orthogonal matrices"),
     ],

@@ -32,8 +32,8 @@ class Sources(NamedTuple):
     """Zeros, in the units of the network. states [P + 1, m, m, T, T], before every step and after
     the last; overlaps [P, m, T]: <w, S>, a token's own; writes [P, T, T]; inputs, pairs {matrix:
     [P, T, T], [P, U, T, T]}: what it is given, with itself and with partners' (none, where no step
-    has any); stem [T]; cotangents, later {matrix or bias: likewise}: of its output's cotangent, with
-    itself and with later partners'."""
+    has any); stem [T]; cotangents, later {matrix or bias: likewise}: what comes back to its output,
+    with itself and with later partners'."""
 
     states: Any
     overlaps: Any
