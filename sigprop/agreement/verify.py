@@ -267,9 +267,10 @@ def _identities(
 
 def _put_beside(sampler: Sampler, ruler: np.ndarray, width: int, terms: _Terms) -> None:
     """Sample with a twin from now on, where that is asked for and there is one."""
-    every = all(map(has_form, sampler.rows)) and terms.tolerance < FINE
+    arch = sampler.arch
+    every = terms.tolerance < FINE and all(has_form(arch, row) for row in sampler.rows)
     if terms.control == TWIN or (terms.control == AUTO and every):
-        twin = twin_of(sampler.arch, sampler.rows, required=terms.control == TWIN)
+        twin = twin_of(arch, sampler.rows, required=terms.control == TWIN)
         if twin is not None:
             wanted = np.full(len(sampler.rows), np.inf)
             wanted[: len(ruler)] = terms.tolerance * ruler * SHARE

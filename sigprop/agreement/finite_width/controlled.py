@@ -9,6 +9,7 @@ nothing (docs/finite-width.md, "The twin").
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,8 +24,8 @@ from sigprop.simulations.measure import measure as plain
 from sigprop.simulations.network.precision import SINGLE
 from sigprop.simulations.network.twin import Twin
 from sigprop.tables.table import Table
-from sigprop.theory.fluctuations.controls import controls
-from sigprop.theory.fluctuations.forms import FORMS, is_backward
+from sigprop.theory.fluctuations.controls import controls, has_control
+from sigprop.theory.fluctuations.forms import FORMS, check, having_forms, is_backward
 
 BOUND = 2.576  # half a 99 % interval, in standard errors of a normal
 NONE, TWIN, AUTO = CONTROLS = ("none", "twin", "auto")
@@ -90,11 +91,12 @@ def check_control(control: str) -> None:
 def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> Twin | None:
     """Return the twin of networks, which leaves rows that have no form as they are; None where no
     row has one, which where it is ``required`` raises ``InputError``."""
-    having = [k for k, row in enumerate(rows) if has_form(row)]
+    if required:
+        check(arch, False)
+    having = [k for k, row in enumerate(rows) if has_form(arch, row)]
     if not having:
         if required:
-            forward = ", ".join(name for name in FORMS if not is_backward([name]))
-            raise InputError(f"control=twin: no row has a form; accepted: {forward}")
+            raise InputError(f"control=twin: no row has a form; accepted: {', '.join(FORMS)}")
         return None
     try:
         found = controls(arch, [rows[k] for k in having])
@@ -104,12 +106,22 @@ def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> T
         return None
     every = np.zeros((len(rows), found.rows.shape[1]))
     every[having] = found.rows
-    return Twin(*found._replace(rows=every))
+    whole = found._replace(rows=every)
+    return Twin(**{name: getattr(whole, name) for name in Twin._fields})
 
 
-def has_form(row: Row) -> bool:
+def has_form(arch: Architecture, row: Row) -> bool:
     """Tell if a twin has something to say of a row."""
-    return row.quantity in FORMS and not is_backward([row.quantity])
+    return row.quantity in _forms(arch) and has_control(arch, row)
+
+
+@functools.lru_cache(maxsize=8)
+def _forms(arch: Architecture) -> frozenset[str]:
+    """Return the quantities that have a form; none where the architecture has none."""
+    try:
+        return frozenset(name for name in having_forms(arch) if not is_backward([name]))
+    except InputError:
+        return frozenset()
 
 
 class Beside(NamedTuple):
