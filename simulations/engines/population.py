@@ -242,7 +242,9 @@ def _members(engine: Engine) -> dict[str, tuple[bool, int]]:
                 return {}
             if isinstance(u, drawn):
                 seen.setdefault(u.weight, set()).add(heads[node])
-    for node in (node for node in nodes if isinstance(node, Linear) and BACK + node.weight in found):
+    for node in (
+        node for node in nodes if isinstance(node, Linear) and BACK + node.weight in found
+    ):
         within = {heads[u] for u in _seen(node.of) if isinstance(u, Attend)}
         seen.setdefault(BACK + node.weight, set()).update(within or {found[BACK + node.weight]})
     ambiguous = {name for name, kinds in seen.items() if len(kinds) > 1}

@@ -14,7 +14,12 @@ from sigprop.simulations.network.twins.uses import steps
 
 
 def any_twin(
-    arch: sp.Architecture, rows: int, seed: int = 0, off: float = 0.2, more: int = 0, back: bool = False
+    arch: sp.Architecture,
+    rows: int,
+    seed: int = 0,
+    off: float = 0.2,
+    more: int = 0,
+    back: bool = False,
 ) -> Twin:
     """One whose numbers are all drawn: coefficients ``off`` from 1, Grams of 1 + small cosines,
     every row a combination of up to 60 averages. more: lanes than the network's; back: whether it is

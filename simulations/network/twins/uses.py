@@ -13,9 +13,9 @@ from sigprop.description.averages import matrices, most_uses
 from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.matrices import Matrices
 
-Normals = dict[str, Float[Array, "slots U T n_out"]]
-"""Of every matrix: unit normals of its answers, at every use of every slot (any where a slot has
-fewer uses)."""
+Normals = dict[str, Float[Array, "_ _ T _"]]
+"""Of every matrix [slots, U, T, n_out]: unit normals of its answers, at every use of every slot (any
+where a slot has fewer uses)."""
 
 
 def steps(arch: Architecture, weight: str) -> Int[np.ndarray, "slots U"]:
@@ -47,7 +47,7 @@ def _at_uses(
 
 
 def normals_of(
-    arch: Architecture, given: Matrices, inputs: dict[str, Float[Array, "D T n_in"]]
+    arch: Architecture, given: Matrices, inputs: dict[str, Float[Array, "D T _"]]
 ) -> Normals:
     """A network's own unit normals. given: its matrices; inputs: what each was asked,
     application by application."""
@@ -61,8 +61,8 @@ def normals_of(
 def transposed_normals_of(
     arch: Architecture,
     given: Matrices,
-    inputs: dict[str, Float[Array, "D T n_in"]],
-    outputs: dict[str, Float[Array, "D T n_out"]],
+    inputs: dict[str, Float[Array, "D T _"]],
+    outputs: dict[str, Float[Array, "D T _"]],
 ) -> Normals:
     """Return those of its transposed answers, the last use first. outputs: the cotangents that
     came to each matrix's outputs."""
