@@ -75,6 +75,8 @@ class Engine:
         twin: Twin | None = None,
     ):
         self.arch, self.rows, self.width, self.dtype = arch, rows, width, dtype
+        # of a twin: averages; None without one
+        self.needed = None if twin is None else needed(arch, twin)
         self.memory_bytes, self.twin = memory_bytes, None if twin is None else twin.rounded(dtype)
         self.itemsize, real = itemsize(dtype), np.dtype(dtype).type
         self.shapes, self.passes = shapes(arch, width), passes(arch, rows)
@@ -97,8 +99,7 @@ class Engine:
         }
         self.keys: dict[tuple[int, int], Array] = {}
         self.compiled = False  # whether a batch has been run
-        looked_at = None if twin is None else needed(arch, twin)
-        self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype, looked_at)
+        self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype, self.needed)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
         at_once = (
             memory_bytes // self.lanes
@@ -192,18 +193,14 @@ class Engine:
         """Bytes of a twin's normals and answers, of lane 0, and of what the averages are made of:
         matrices' inputs; on the way back, of as many."""
         held = 0 if self.twin is None else 1 + sum(2 + 2 * s.copies for s in self.shapes)
-        held *= 1 + self._looks_back
+        held *= 1 + looks_back(self.needed or ())
         return self.itemsize * (self.arch.depth + 1) * self.arch.tokens * self.width * held
-
-    @property
-    def _looks_back(self) -> bool:
-        """Tell if its twin is pulled back too."""
-        return self.twin is not None and looks_back(needed(self.arch, self.twin))
 
     @property
     def _vector_seconds(self) -> float:
         """Roughly what activations, sums and norms of a network's vectors cost."""
-        twin = 0 if self.twin is None else (1 + len(self.shapes)) * (1 + self._looks_back)
+        passed = 1 + looks_back(self.needed or ())
+        twin = 0 if self.twin is None else passed * (1 + len(self.shapes))
         return 5e-9 * self.arch.depth * self.arch.tokens * self.width * (1 + twin)
 
     def batch(

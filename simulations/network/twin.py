@@ -10,12 +10,12 @@ over independent units, and for any numbers K and rows
     row of a network - rows . (averages of the twin - K) + rows . (E averages of the twin - K)
 
 has the mean of the row. Where K and rows are those of the infinitely wide network, what fluctuates
-is smaller by a factor of order 1/sqrt(n). On the way back the twin is pulled as a function of its
-lanes and of what matrices answer, which is known there too: a transposed answer is L g again, L L^T
-a given Gram of cotangents. Nothing else comes back: a norm's own derivative, and what a transposed
-answer owes to the forward ones, are overlaps that are zero in the wide network and even rows' second
-order. Derivation: Schur complements of one-sided Gaussian queries, as in ``engines.conditional``;
-checked in tests/simulations/network/test_twin.py.
+is smaller by a factor of order 1/sqrt(n). On the way back that function is pulled, and transposed
+answers are known too: L g again, L L^T a given Gram of cotangents. A norm's own derivative and what
+a transposed answer owes to forward ones are left out: overlaps that are zero in the wide network,
+odd in the read-out, so of second order in rows, which are even. Derivation: Schur complements of
+one-sided Gaussian queries, as in ``engines.conditional``; checked in
+tests/simulations/network/test_twin.py.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ def any_twin(
     back: bool = False,
 ) -> Twin:
     """One whose numbers are all drawn: coefficients ``off`` from 1, Grams of 1 + small cosines,
-    every row a combination of up to 60 averages. more: lanes than the network's; back: whether it is
-    pulled back, and rows look at averages there too."""
+    every row a combination of up to 60 averages. more: lanes than the network's; back: whether it
+    is pulled back, and rows look at averages there too."""
     draw = np.random.default_rng(seed)
     tokens, lanes = arch.tokens, arch.lanes + more
     reads = max(len(block.reads) for block in arch.sub_blocks)

@@ -14,8 +14,8 @@ from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.matrices import Matrices
 
 Normals = dict[str, Float[Array, "_ _ T _"]]
-"""Of every matrix [slots, U, T, n_out]: unit normals of its answers, at every use of every slot (any
-where a slot has fewer uses)."""
+"""Of every matrix [slots, U, T, n_out]: unit normals of its answers, at every use of every slot
+(any where a slot has fewer uses)."""
 
 
 def steps(arch: Architecture, weight: str) -> Int[np.ndarray, "slots U"]:

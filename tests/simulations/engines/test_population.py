@@ -163,6 +163,46 @@ def test_the_right_numbers_leave_little_variance(engine: str):
     assert ratios[0] > 100 and ratios[1] > 2 * ratios[0]
 
 
+def right_twin_back() -> Twin:
+    """Likewise of the gradients: d = 0.7 v comes to the matrix's outputs, g_0 = v + phi' W^T d."""
+    x, w = np.polynomial.hermite_e.hermegauss(80)
+    square, slope = (float(w @ f**2 / w.sum()) for f in (np.tanh(x), 1 - np.tanh(x) ** 2))
+    shapes = layout(ARCH, 1)
+    starts = dict(zip(shapes, np.cumsum([0, *map(np.prod, shapes.values())]), strict=False))
+    of = ("gradients", "inputs:w", "cotangents:w")
+    return right_twin()._replace(
+        behind={"w": np.full((1, 1, 1), 0.7)},
+        places=np.array([starts[of[0]], starts[of[0]] + 1, starts[of[1]], starts[of[2]]]),
+        expected=np.array([1 + GAIN * slope, 1, square, 0.7**2]),
+        rows=np.array([[1, 0, 0, 1.5 * slope], [0, 1, 0, 0], [0, 0, 0.7**2, square]]),
+    )
+
+
+@pytest.mark.parametrize("engine", ["matrix-free", "dense"])
+def test_the_right_numbers_leave_little_variance_of_gradients(engine: str):
+    """Rows g_0, g_1 and the matrix's own, <x, x> <d, d>; with signs of the matrix's part turned,
+    more is left."""
+    twin = right_twin_back()
+    rows = [
+        *select(ARCH, ["gradient_variance"]),
+        *(row for row in select(ARCH, ["weight_gradient"]) if row.group == "w"),
+    ]
+    turned = twin._replace(rows=twin.rows * np.array([1, 1, -1, -1]))
+    ratios = []
+    for width, given in ((64, twin), (256, twin), (256, turned)):
+        runner = engine_for(engine, ARCH, tuple(rows), width, 64, twin=given)
+        plain, without = np.split(sample(runner, 400, 0), 2, axis=1)
+        ratios.append(plain.var(axis=0) / np.maximum(without.var(axis=0), 1e-12))
+        off, error = (plain - without).mean(axis=0), (plain - without).std(axis=0) / 20
+        found = population.expected(runner, 0, error / 3)
+        assert (np.abs(off - found.value) < SIGMAS * np.hypot(error, found.error) + 1e-6).all()
+        # the numbers are the limit's
+        assert (np.abs(found.value) < SIGMAS * found.error + 1e-5).all()
+    assert (ratios[0][[0, 2]] > 10).all() and ratios[0][1] > 1e6
+    assert (ratios[1][[0, 2]] > 2 * ratios[0][[0, 2]]).all()
+    assert (ratios[2][[0, 2]] < ratios[1][[0, 2]] / 3).all()
+
+
 def test_in_double_precision_too():
     given: dict[str, Any] = {"quantities": ROWS, "engine": "matrix-free", "control": right_twin()}
     one, two = (
