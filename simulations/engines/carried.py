@@ -207,6 +207,11 @@ def forward_normals(kind: Kind, keys: Keys, step: Number) -> Float[Array, "T n_o
     return _normals(kind, keys, (jnp.asarray(step), 0, 0), 0, kind.shape.shape[0])
 
 
+def transposed_normals(kind: Kind, keys: Keys, step: Number) -> Float[Array, "T n_in"]:
+    """Those of its transposed answer to the first cotangents pulled."""
+    return _normals(kind, keys, (jnp.asarray(step), 0, 0), 1, kind.shape.shape[1])
+
+
 def _padded(x: Float[Array, "T n"], side: int) -> Float[Array, "T {side}"]:
     return x if x.shape[-1] == side else jnp.pad(x, ((0, 0), (0, side - x.shape[-1])))
 

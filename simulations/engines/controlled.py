@@ -18,7 +18,7 @@ from sigprop.language.nodes import Centre, Project
 from sigprop.language.traversal import walk
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.population import expected
-from sigprop.simulations.network.twin import Twin
+from sigprop.simulations.network.twin import Twin, looks_back, needed
 
 PART = 3  # of the networks' error that the twin's own mean may add
 FINEST = 1000  # of the plain error: no error need be below that
@@ -34,9 +34,17 @@ def check_control(arch: Architecture, rows: Sequence[Row], control: object) -> N
     if not isinstance(control, Twin):
         raise InputError(f"control={type(control).__name__}; accepted: a Twin, or None")
     _check_arrays(arch, len(rows), control)
+    backward = [QUANTITIES[row.quantity].backward for row in rows]
+    names = needed(arch, control)
+    if looks_back(names) and not any(backward):
+        raise InputError("control.rows look at gradients; accepted: so where rows have gradients")
+    if looks_back(names) and not control.behind:
+        raise InputError("control.behind of []; accepted: of all matrices where rows look back")
     for row, own in zip(rows, control.rows, strict=True):
-        if QUANTITIES[row.quantity].backward and np.any(own != 0):
-            raise InputError(f"control.rows of {row}, a gradient; accepted: zeros")
+        if np.any(own != 0) and (
+            row.quantity == "ntk" or (QUANTITIES[row.quantity].backward and not control.behind)
+        ):
+            raise InputError(f"control.rows of {row}, which has no twin; accepted: zeros")
 
 
 def _refused(arch: Architecture) -> str | None:
@@ -69,6 +77,7 @@ def _check_arrays(arch: Architecture, rows: int, twin: Twin) -> None:
         "reads": (depth, reads, lanes, tokens),
         "transition": (depth, lanes, lanes, tokens),
         "into": (depth, lanes, tokens),
+        "readout_reads": (len(arch.readout.at), lanes, tokens),
         "places": (p,),
         "expected": (p,),
         "rows": (rows, p),
@@ -78,10 +87,17 @@ def _check_arrays(arch: Architecture, rows: int, twin: Twin) -> None:
         raise InputError(
             f"control.factors of {sorted(twin.factors)}; accepted: of {sorted(matrices(arch))}"
         )
-    for weight, factor in twin.factors.items():
+    if set(twin.behind) not in (set(), set(matrices(arch))):
+        raise InputError(
+            f"control.behind of {sorted(twin.behind)}; accepted: of {sorted(matrices(arch))}, or "
+            f"none"
+        )
+    for weight in matrices(arch):
         side = most_uses(arch, weight) * tokens
-        shapes[f"factors[{weight!r}]"] = (len(arch.applications_of(weight)), side, side)
-        arrays[f"factors[{weight!r}]"] = factor
+        for name, factors in (("factors", twin.factors), ("behind", twin.behind)):
+            if weight in factors:
+                shapes[f"{name}[{weight!r}]"] = (len(arch.applications_of(weight)), side, side)
+                arrays[f"{name}[{weight!r}]"] = factors[weight]
     for name, shape in shapes.items():
         if np.shape(arrays[name]) != shape:
             raise InputError(f"control.{name} of shape {np.shape(arrays[name])}; accepted: {shape}")

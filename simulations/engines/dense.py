@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key
 
 from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
-from sigprop.simulations.network.directions import extend
+from sigprop.simulations.network.directions import extend, times
+from sigprop.simulations.network.inner import products
 from sigprop.simulations.network.weights import Shape, Slots, Source, matvec, stored
 
 SPARE = 2**32 - 1  # of keys: no slot's
@@ -74,8 +75,7 @@ class Dense:
             directions = extend([], x)[1]
             images: Any = matvec(shape, self.ensemble, source, slot, directions)
             others = random.normal(key, images.shape, images.dtype)
-            new = (directions * directions).sum(axis=-1, keepdims=True) > 0
-            return jnp.where(new, images, others)
+            return jnp.where(_new(directions), images, others)
 
         # one after another: where matrices are drawn anew, one is there at a time
         found = jax.lax.map(
@@ -88,8 +88,42 @@ class Dense:
         )
         return found.reshape(slots, uses, tokens, shape.shape[0])
 
+    def transposed_normals(
+        self,
+        weight: str,
+        steps: Int[np.ndarray, "slots U"],
+        asked: Float[Array, "slots U T n_in"],
+        came: Float[Array, "slots U T n_out"],
+    ) -> Float[Array, "slots U T n_in"]:
+        """As of ``normals``, of orthonormal cotangents; what was asked is exchanged for others."""
+        shape, source, (slots, uses, tokens, side) = (
+            self.shapes[weight],
+            self.sources[weight],
+            asked.shape,
+        )
+
+        def one(given: Any) -> Float[Array, "UT n_in"]:
+            slot, x, d, key = given
+            directions, known = extend([], d)[1], extend([], x)[1]
+            act = functools.partial(matvec, shape, self.ensemble, source, slot)
+            (images,) = jax.vjp(act, jnp.zeros_like(x))[1](directions)
+            others = random.normal(key, images.shape, images.dtype)
+            exchanged = images + times(products(others - images, known), known)
+            return jnp.where(_new(directions), exchanged, others)
+
+        keys = random.branches(jax.random.fold_in(self.spare[weight], np.uint32(SPARE)), slots)
+        every = jnp.arange(slots, dtype=jnp.uint32)
+        flat = (array.reshape(slots, uses * tokens, -1) for array in (asked, came))
+        found = jax.lax.map(one, (every, *flat, keys))
+        return found.reshape(slots, uses, tokens, side)
+
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         return jax.vmap(lambda c: vjp((c, state))[0])(cotangents)
+
+
+def _new(directions: Float[Array, "T n"]) -> Bool[Array, "T 1"]:
+    """Tell which directions there are."""
+    return (directions * directions).sum(axis=-1, keepdims=True) > 0
 
 
 @dataclass(frozen=True)

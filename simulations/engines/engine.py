@@ -28,7 +28,7 @@ from sigprop.runtime.memory import LONG
 from sigprop.simulations.network import random
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.precision import SINGLE, itemsize, scope
-from sigprop.simulations.network.twin import Twin, needed
+from sigprop.simulations.network.twin import Twin, looks_back, needed
 from sigprop.simulations.network.weights import Shape, shapes, slot_tables, use_tables
 from sigprop.simulations.observables.rows import network_rows, passes
 
@@ -190,14 +190,20 @@ class Engine:
     @property
     def _twin_bytes(self) -> int:
         """Bytes of a twin's normals and answers, of lane 0, and of what the averages are made of:
-        matrices' inputs."""
+        matrices' inputs; on the way back, of as many."""
         held = 0 if self.twin is None else 1 + sum(2 + 2 * s.copies for s in self.shapes)
+        held *= 1 + self._looks_back
         return self.itemsize * (self.arch.depth + 1) * self.arch.tokens * self.width * held
+
+    @property
+    def _looks_back(self) -> bool:
+        """Tell if its twin is pulled back too."""
+        return self.twin is not None and looks_back(needed(self.arch, self.twin))
 
     @property
     def _vector_seconds(self) -> float:
         """Roughly what activations, sums and norms of a network's vectors cost."""
-        twin = 0 if self.twin is None else 1 + len(self.shapes)
+        twin = 0 if self.twin is None else (1 + len(self.shapes)) * (1 + self._looks_back)
         return 5e-9 * self.arch.depth * self.arch.tokens * self.width * (1 + twin)
 
     def batch(

@@ -19,7 +19,14 @@ from jax import Array
 from jaxtyping import Float, Int, Key
 
 from sigprop.description.architecture import Architecture
-from sigprop.simulations.engines.carried import Kind, ask, forward_normals, put, take
+from sigprop.simulations.engines.carried import (
+    Kind,
+    ask,
+    forward_normals,
+    put,
+    take,
+    transposed_normals,
+)
 from sigprop.simulations.engines.conditional import LAWS
 from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
@@ -90,6 +97,17 @@ class MatrixFree:
     ) -> Float[Array, "slots U T n_out"]:
         kind, keys = self.kinds[weight], self.keys[weight]
         drawn = jax.vmap(lambda step: forward_normals(kind, keys, step))(steps.ravel())
+        return drawn.reshape(*steps.shape, *drawn.shape[1:])
+
+    def transposed_normals(
+        self,
+        weight: str,
+        steps: Int[np.ndarray, "slots U"],
+        asked: Float[Array, "slots U T n_in"],
+        came: Float[Array, "slots U T n_out"],
+    ) -> Float[Array, "slots U T n_in"]:
+        kind, keys = self.kinds[weight], self.keys[weight]
+        drawn = jax.vmap(lambda step: transposed_normals(kind, keys, step))(steps.ravel())
         return drawn.reshape(*steps.shape, *drawn.shape[1:])
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:

@@ -30,8 +30,11 @@ from sigprop.simulations.engines.engine import Engine, Static
 from sigprop.simulations.network import random
 from sigprop.simulations.network.attention import heads_of
 from sigprop.simulations.network.precision import DOUBLE, scope
-from sigprop.simulations.network.twin import Setting, Twin, control, steps
+from sigprop.simulations.network.twin import Setting, Twin, control, looks_back
+from sigprop.simulations.network.twins.answers import Back
+from sigprop.simulations.network.twins.uses import steps
 from sigprop.simulations.network.weights import Shape
+from sigprop.simulations.observables.rows import read_out
 
 SCRAMBLES = 16
 UNITS = 2**12  # of a scramble at first
@@ -124,13 +127,18 @@ def _deviations(
     setting = Setting(arch, {s.name: s for s in static.shapes}, frozenset(static.needed or ()))
 
     def one(stem: Float[Array, "T n"], drawn: dict[str, Any]) -> Float[Array, " R"]:
-        normals = {weight: drawn[weight] for weight in matrices(arch)}
-        return control(setting, twin, stem, normals, lambda w, slot: drawn[w][slot], tables)
+        normals, back = {weight: drawn[weight] for weight in matrices(arch)}, None
+        if looks_back(setting.needed):
+            transposed = {weight: drawn[BACK + weight] for weight in matrices(arch)}
+            back = Back(transposed, read_out(arch, drawn[READOUT]))
+        return control(setting, twin, stem, normals, lambda w, slot: drawn[w][slot], tables, back)
 
     return jax.vmap(one)(stem, drawn).mean(axis=0)
 
 
-STEM = ""
+STEM, READOUT, BACK = "", "read-out", "back:"
+"""Of normals that are no weight's own: the stem's, the read-out's v, and, in front of a matrix's
+name, those of its transposed answers."""
 
 
 class _Units:
@@ -193,42 +201,54 @@ class _Units:
 
 def _draw_shapes(engine: Engine) -> dict[str, tuple[int, ...]]:
     """Return the normals of one network's worth of units, the last axis over coordinates: of the
-    stem, every matrix and every bias."""
+    stem, every matrix and every bias; where the twin is pulled back, of the read-out (as of
+    ``network_rows``, without the v that tokens share where none do) and every matrix's input."""
     arch, found = engine.arch, {STEM: (engine.arch.tokens, engine.width)}
     shapes: dict[str, Shape] = {s.name: s for s in engine.shapes}
+    back = looks_back(engine.static.needed or ())
+    if back:
+        found[READOUT] = (arch.tokens if arch.readout.tokens == "each" else 1, engine.width)
     for name, node in arch.weights.items():
         shape = shapes[name]
         if isinstance(node, Linear):
             found[name] = (*steps(arch, name).shape, arch.tokens, shape.shape[0])
+            if back:
+                found[BACK + name] = (*steps(arch, name).shape, arch.tokens, shape.shape[1])
         else:
             found[name] = (shape.slots, shape.shape[0])
     return found
 
 
 def _members(engine: Engine) -> dict[str, tuple[bool, int]]:
-    """{weight or stem: (whether units are heads, how many units a network has)}: a coordinate is a
-    unit; what attention sees inside its heads is one of a whole head, of keys and those who ask
-    them. Not named is what has other units in several places, or none; no one, where attention
-    sees what it reads and no matrix's answer to it."""
+    """{what has normals: (whether units are heads, how many units a network has)}: a coordinate is
+    a unit; what attention sees inside its heads, and what comes back to them, is one of a whole
+    head, of keys and those who ask them. Not named is what has other units in several places, or
+    none; no one, where attention sees what it reads and no matrix's answer to it."""
     arch, shapes = engine.arch, _draw_shapes(engine)
     drawn = (Linear, Bias)
     found = {
         name: (False, shape[-1])
         for name, shape in shapes.items()
-        if name == STEM or isinstance(arch.weights[name], drawn)
+        if name not in arch.weights or isinstance(arch.weights[name], drawn)
     }
     seen: dict[str, set[tuple[bool, int]]] = {}
+    heads: dict[Vector, tuple[bool, int]] = {}
     nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
     for node in (node for node in nodes if isinstance(node, Attend)):
         rows = int(engine.width * rows_of(node.query))
-        heads = heads_of(node.scores, rows) // group_of(node)
+        heads[node] = (True, heads_of(node.scores, rows) // group_of(node))
         for u in (u for leg in (node.query, node.key, node.value) for u in _seen(leg)):
             if isinstance(u, Read):
                 return {}
             if isinstance(u, drawn):
-                seen.setdefault(u.weight, set()).add((True, heads))
-    ambiguous = {weight for weight, kinds in seen.items() if len(kinds) > 1}
-    found |= {weight: next(iter(kinds)) for weight, kinds in seen.items()}
+                seen.setdefault(u.weight, set()).add(heads[node])
+    for node in (
+        node for node in nodes if isinstance(node, Linear) and BACK + node.weight in found
+    ):
+        within = {heads[u] for u in _seen(node.of) if isinstance(u, Attend)}
+        seen.setdefault(BACK + node.weight, set()).update(within or {found[BACK + node.weight]})
+    ambiguous = {name for name, kinds in seen.items() if len(kinds) > 1}
+    found |= {name: next(iter(kinds)) for name, kinds in seen.items()}
     return {name: kind for name, kind in found.items() if name not in ambiguous}
 
 

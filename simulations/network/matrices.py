@@ -56,6 +56,20 @@ class Matrices(Protocol):
         zero: any normals)."""
         ...
 
+    def transposed_normals(
+        self,
+        weight: str,
+        steps: Int[np.ndarray, "slots U"],
+        asked: Float[Array, "slots U T n_in"],
+        came: Float[Array, "slots U T n_out"],
+    ) -> Float[Array, "slots U T n_in"]:
+        """Those that the transposed answers to the first cotangents pulled are made of, outside of
+        the span of what was asked (inside they are drawn for this alone): likewise, with L of the
+        Gram of what came, times the root of n_out.
+
+        came, steps: in the order in which they came, the last use first."""
+        ...
+
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         """vjp((c, cotangent of the last state)) -> (gradients, cotangent of the first), for
         every c of ``cotangents`` [C, ...]: [C, gradients]."""

@@ -10,14 +10,19 @@ over independent units, and for any numbers K and rows
     row of a network - rows . (averages of the twin - K) + rows . (E averages of the twin - K)
 
 has the mean of the row. Where K and rows are those of the infinitely wide network, what fluctuates
-is smaller by a factor of order 1/sqrt(n). Derivation: Schur complements of one-sided Gaussian
-queries, as in ``engines.conditional``; checked in tests/simulations/network/test_twin.py.
+is smaller by a factor of order 1/sqrt(n). On the way back the twin is pulled as a function of its
+lanes and of what matrices answer, which is known there too: a transposed answer is L g again, L L^T
+a given Gram of cotangents. Nothing else comes back: a norm's own derivative, and what a transposed
+answer owes to the forward ones, are overlaps that are zero in the wide network and even rows' second
+order. Derivation: Schur complements of one-sided Gaussian queries, as in ``engines.conditional``;
+checked in tests/simulations/network/test_twin.py.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,17 +32,27 @@ from jax import Array
 from jaxtyping import Float, Int
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.averages import INPUTS, layout, matrices, most_uses
+from sigprop.description.averages import (
+    COTANGENTS,
+    INPUTS,
+    layout,
+    matrices,
+    most_uses,
+    pulled,
+)
 from sigprop.language.expression import Read, Vector
 from sigprop.simulations.network.evaluation import Evaluation
 from sigprop.simulations.network.inner import dot
-from sigprop.simulations.network.matrices import Matrices, Slots
+from sigprop.simulations.network.matrices import Slots
+from sigprop.simulations.network.trace import Probes, listen, zero_probes
+from sigprop.simulations.network.twins.answers import Answered, Back, answers
+from sigprop.simulations.network.twins.uses import Normals, over_uses
 from sigprop.simulations.network.weights import Shape
 
 Lanes = Float[Array, "m T n"]
-Normals = dict[str, Float[Array, "slots U T n_out"]]
-"""Of every matrix: unit normals of its answers, at every use of every slot (any where a slot has
-fewer uses)."""
+BACK = ("gradients", "gradient_stem", "outputs")
+"""Averages that are of a pass back, or of what it starts from."""
+LANES = "lanes"  # of every application, where the read-out sees any but the last
 
 
 class Twin(NamedTuple):
@@ -49,8 +64,11 @@ class Twin(NamedTuple):
     transition [D, m, m, T], into [D, m, T]
                             the next lane_i[t] is sum_j transition[i, j, t] lane_j[t] + into[i, t]
                             write[t]
+    readout_reads [A, m, T] likewise, what the read-out reads of the lanes at each of its places
     factors                 of every matrix [slots, UT, UT]: lower-triangular, L L^T the Gram of its
                             inputs over a slot's uses, in order (use, token); padded with zeros
+    behind                  likewise of what comes back to its outputs, the last use first, so that
+                            zeros stand in front; none where no row looks there
     places [p]              which averages are compared, in the order of ``description.averages``
     expected [p]            what they are compared with
     rows [R, p]             how much of each deviation is taken off every row
@@ -60,7 +78,9 @@ class Twin(NamedTuple):
     reads: Float[Any, "D k m T"]
     transition: Float[Any, "D m m T"]
     into: Float[Any, "D m T"]
+    readout_reads: Float[Any, "A m T"]
     factors: dict[str, Float[Any, "slots UT UT"]]
+    behind: dict[str, Float[Any, "slots UT UT"]]
     places: Int[Any, " p"]
     expected: Float[Any, " p"]
     rows: Float[Any, "R p"]
@@ -78,22 +98,6 @@ class Twin(NamedTuple):
             return array.astype(np.int32 if array.dtype.kind in "iu" else dtype)
 
         return jax.tree.map(change, self)
-
-
-class Answered:
-    """What an evaluation asks of matrices, all answers known beforehand: {weight: [slots, U, T,
-    n_out]}; biases are the network's."""
-
-    def __init__(
-        self, answers: Normals, bias: Callable[[str, Slots], Float[Array, "*E n_out"]]
-    ) -> None:
-        self.answers, self.bias = answers, bias
-
-    def apply(
-        self, local: Any, place: Any, weight: str, x: Float[Array, "T n_in"]
-    ) -> tuple[Float[Array, "T n_out"], Any]:
-        """(the answer, nothing): whatever is asked."""
-        return self.answers[weight][place["slots"][weight], place["uses"][weight]], local
 
 
 class Setting(NamedTuple):
@@ -117,11 +121,9 @@ def needed(arch: Architecture, twin: Twin) -> tuple[str, ...]:
     return tuple(names)
 
 
-def steps(arch: Architecture, weight: str) -> Int[np.ndarray, "slots U"]:
-    """Return the applications that use each slot, in order; -1 where it has fewer."""
-    used = list(arch.applications_of(weight).values())
-    most = most_uses(arch, weight)
-    return np.array([each + [-1] * (most - len(each)) for each in used], dtype=np.int32)
+def looks_back(names: Iterable[str]) -> bool:
+    """Tell if averages of these names take a pass back."""
+    return any(name in BACK or name.startswith(COTANGENTS) for name in names)
 
 
 def control(
@@ -131,64 +133,124 @@ def control(
     normals: Normals,
     bias: Callable[[str, Slots], Float[Array, "*E n_out"]],
     tables: Any,
+    back: Back | None = None,
 ) -> Float[Array, " R"]:
     """rows . (averages of the twin - what is expected) of one network.
 
     twin: in the network's precision; bias: the network's (``Matrices.bias``); tables: over
-    applications, as of ``passes.run``.
+    applications, as of ``passes.run``; back: where averages that are needed ``looks_back``.
     """
-    found = _averages(setting, twin, stem, _answered(setting, twin, normals, bias), tables)
-    flat = jnp.concatenate([found[name].ravel() for name in layout(setting.arch, twin.lanes)])
+    shapes, transposed = setting.shapes, {} if back is None else back.normals
+    forward = {
+        weight: answers(shapes[weight].shape[1], twin.factors[weight], g)
+        for weight, g in normals.items()
+    }
+    behind = {
+        weight: answers(shapes[weight].shape[0], twin.behind[weight], g)
+        for weight, g in transposed.items()
+    }
+    run = functools.partial(
+        _forward, setting, twin, Answered(setting.arch, forward, behind, bias), tables, stem
+    )
+    found = run(None)[1] if back is None else _back(setting, run, stem, back.readout)
+    shown = layout(setting.arch, twin.lanes)
+    flat = jnp.concatenate(
+        [
+            found[name].ravel() if name in found else jnp.zeros(math.prod(shape), dtype=stem.dtype)
+            for name, shape in shown.items()
+        ]
+    )
     off = flat[twin.places] - twin.expected
     return jnp.matmul(twin.rows, off, precision=jax.lax.Precision.HIGHEST)
 
 
-def _answered(setting: Setting, twin: Twin, normals: Normals, bias: Any) -> Answered:
-    """Give every matrix its answers: entries of variance 1 are asked, so n_in is made up for."""
-    answers = {}
-    for weight, g in normals.items():
-        slots, uses, tokens, side = g.shape
-        length = np.sqrt(setting.shapes[weight].shape[1]).astype(g.dtype)
-        found = jnp.matmul(
-            length * twin.factors[weight],
-            g.reshape(slots, uses * tokens, side),
-            precision=jax.lax.Precision.HIGHEST,
-        )
-        answers[weight] = found.reshape(g.shape)
-    return Answered(answers, bias)
-
-
-def _averages(
-    setting: Setting, twin: Twin, stem: Float[Array, "T n"], answered: Answered, tables: Any
-) -> dict[str, Array]:
-    """Run the twin, and take its averages."""
-    arch, dtype = setting.arch, stem.dtype
+def _forward(
+    setting: Setting,
+    twin: Twin,
+    answered: Answered,
+    tables: Any,
+    stem: Float[Array, "T n"],
+    probes: Probes | None,
+) -> tuple[Any, dict[str, Array]]:
+    """Run the twin: (what its read-out sees [A, T, n], where probes ask for it; its averages)."""
+    stem = stem if probes is None else stem + probes.stem
     lanes = jnp.asarray(twin.initial)[:, :, None] * stem[None]
     given = {name: tables[name] for name in ("kind", "slots", "uses", "numbers")} | {
         "reads": twin.reads,
         "transition": twin.transition,
         "into": twin.into,
+        "probes": None if probes is None else (probes.outputs, probes.output_grams),
+        "heard": None if probes is None else (probes.before, probes.grams[:-1]),
     }
     last, left = jax.lax.scan(functools.partial(_step, setting, answered), lanes, given)
-    found = {name: jnp.zeros(s, dtype=dtype) for name, s in layout(arch, twin.lanes).items()}
+    if probes is None:
+        return None, _averages(setting, stem, last, left)
+    last = _heard(last, (probes.after, probes.grams[-1]))
+    taps = _taps(setting.arch, twin, last, left, tables["numbers"])
+    return taps, _averages(setting, stem, last, left)
+
+
+def _averages(
+    setting: Setting, stem: Float[Array, "T n"], last: Lanes, left: dict[str, Array]
+) -> dict[str, Array]:
+    """Take the averages that are needed of a twin's pass."""
+    arch = setting.arch
+    found = {name: left[name] for name in ("overlaps", "writes") if name in left}
     if "states" in left:
         found["states"] = jnp.concatenate([left["states"], _lane_grams(last)[None]])
     if "crossed" in left:
         lane = jnp.concatenate([left["crossed"], last[:1]])
         products = jnp.einsum("atn,btn->abt", lane, lane, precision=jax.lax.Precision.HIGHEST)
         found["crossed"] = products / lane.shape[-1]
-    found |= {name: left[name] for name in ("overlaps", "writes") if name in left}
     if "stem" in setting.needed:
         found["stem"] = (stem * stem).mean(axis=-1)
-    for weight in matrices(arch):
-        if INPUTS + weight in left:
-            shape = found[INPUTS + weight].shape
-            found[INPUTS + weight] = _over_uses(arch, weight, left[INPUTS + weight]).reshape(shape)
+    for name in left:
+        if name.startswith(INPUTS):
+            found[name] = over_uses(arch, name.removeprefix(INPUTS), left[name])
     return found
 
 
+def _back(
+    setting: Setting, run: Any, stem: Float[Array, "T n"], readout: Float[Array, "T n"]
+) -> dict[str, Array]:
+    """Pull the read-out's cotangent back through a twin: the averages that are needed of both
+    passes."""
+    arch = setting.arch
+    probes = zero_probes(arch, tuple(setting.shapes.values()), stem.shape[-1], stem.dtype)
+    taps, vjp, found = jax.vjp(run, probes, has_aux=True)
+    (g,) = vjp(jnp.broadcast_to(readout[None], taps.shape))
+    found |= {"gradients": g.grams, "gradient_stem": dot(g.stem, g.stem)}
+    if len(taps) == 1:
+        found["outputs"] = dot(taps[0], taps[0])
+    for weight in pulled(arch):
+        came = g.outputs[weight] if most_uses(arch, weight) > 1 else g.output_grams[weight]
+        found[COTANGENTS + weight] = over_uses(arch, weight, came)
+    return {name: value for name, value in found.items() if name in setting.needed}
+
+
+def _taps(
+    arch: Architecture, twin: Twin, last: Lanes, left: dict[str, Array], numbers: Any
+) -> Float[Array, "A T n"]:
+    """Return what the read-out makes of lanes, as ``passes.run`` does of states."""
+    taps: list[Array] = []
+    for k, a in enumerate(arch.readout.at):
+        at = {name: table[min(a, arch.depth - 1)] for name, table in numbers.items()}
+        lanes = last if a == arch.depth else left[LANES][a]
+        read = _mixed(jnp.asarray(twin.readout_reads)[k][None], lanes)[0]
+        taps.append(Evaluation({Read(): read}, at)(arch.readout.branch) / len(arch.readout.at))
+    return jnp.stack(taps)
+
+
+def _heard(lanes: Lanes, heard: Any) -> Lanes:
+    """Return the lanes, lane 0 with its probe added and one that listens."""
+    probe, gram = heard
+    return jnp.concatenate([listen(lanes[0] + probe, gram)[None], lanes[1:]])
+
+
 def _step(setting: Setting, answered: Answered, lanes: Lanes, x: Any) -> tuple[Lanes, Any]:
-    """One application: (the next lanes, what is left for the averages)."""
+    """One application: (the next lanes, what is left for the averages and the read-out)."""
+    back = x["heard"] is not None
+    lanes = _heard(lanes, x["heard"]) if back else lanes
     reads = _mixed(x["reads"], lanes)
     count = len(setting.arch.sub_blocks)
     kinds = [functools.partial(_branch, setting, answered, kind) for kind in range(count)]
@@ -200,7 +262,9 @@ def _step(setting: Setting, answered: Answered, lanes: Lanes, x: Any) -> tuple[L
         "overlaps": lambda: (write[None] * lanes).mean(axis=-1),
         "writes": lambda: dot(write, write),
     }
-    return new, {name: make() for name, make in made.items() if name in setting.needed} | inputs
+    left = {name: make() for name, make in made.items() if name in setting.needed} | inputs
+    early = back and min(setting.arch.readout.at) < setting.arch.depth
+    return new, left | ({LANES: lanes} if early else {})
 
 
 def _branch(
@@ -210,13 +274,15 @@ def _branch(
     twice)."""
     arch, block = setting.arch, setting.arch.sub_blocks[kind]
     leaves: dict[Vector, Any] = {Read(k): reads[k] for k in range(len(block.reads))}
-    # nothing listens: no gradient is taken
-    outputs = {
-        name: jnp.zeros((arch.tokens, s.shape[0]), dtype=reads.dtype)
-        for name, s in setting.shapes.items()
-    }
-    grams = dict.fromkeys(outputs, jnp.zeros((arch.tokens, arch.tokens), dtype=reads.dtype))
-    branch = Evaluation(leaves, x["numbers"], answered, None, x, (outputs, grams))
+    probes = x["probes"]
+    if probes is None:  # nothing listens: no gradient is taken
+        outputs = {
+            name: jnp.zeros((arch.tokens, s.shape[0]), dtype=reads.dtype)
+            for name, s in setting.shapes.items()
+        }
+        grams = dict.fromkeys(outputs, jnp.zeros((arch.tokens, arch.tokens), dtype=reads.dtype))
+        probes = outputs, grams
+    branch = Evaluation(leaves, x["numbers"], answered, None, x, probes)
     write = branch(block.branch)
     inputs = {}
     for weight in matrices(arch):
@@ -225,19 +291,6 @@ def _branch(
             seen = branch.inputs.get(weight, jnp.zeros((arch.tokens, side), dtype=reads.dtype))
             inputs[INPUTS + weight] = seen if most_uses(arch, weight) > 1 else dot(seen, seen)
     return write, inputs
-
-
-def _over_uses(
-    arch: Architecture, weight: str, left: Float[Array, "D T _"]
-) -> Float[Array, "slots UT UT"]:
-    """Return the Gram of a matrix's inputs over the uses of each slot: left are inputs, or where
-    no slot is used twice Grams."""
-    at = steps(arch, weight)
-    if at.shape[1] == 1:
-        return left[at[:, 0]]
-    real = jnp.asarray(at >= 0)[:, :, None, None].astype(left.dtype)
-    seen = (left[at] * real).reshape(len(at), at.shape[1] * left.shape[1], left.shape[2])
-    return dot(seen, seen)
 
 
 def _mixed(numbers: Float[Array, "k m T"], lanes: Lanes) -> Float[Array, "k T n"]:
@@ -250,17 +303,3 @@ def _lane_grams(lanes: Lanes) -> Float[Array, "m m T T"]:
     count, tokens, side = lanes.shape
     flat = lanes.reshape(count * tokens, side)
     return jnp.moveaxis(dot(flat, flat).reshape(count, tokens, count, tokens), 2, 1)
-
-
-def normals_of(
-    arch: Architecture, given: Matrices, inputs: dict[str, Float[Array, "D T n_in"]]
-) -> Normals:
-    """Return a network's own unit normals. given: its matrices; inputs: what each was asked,
-    application by application."""
-    found: Normals = {}
-    for weight in matrices(arch):
-        at = steps(arch, weight)
-        real = jnp.asarray(at >= 0)[:, :, None, None]
-        asked = inputs[weight][at]
-        found[weight] = given.normals(weight, at, jnp.where(real, asked, jnp.zeros_like(asked)))
-    return found

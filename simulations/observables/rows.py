@@ -17,7 +17,9 @@ from sigprop.simulations.network.inner import dot
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.passes import run
 from sigprop.simulations.network.trace import Probes, Trace, zero_probes
-from sigprop.simulations.network.twin import Setting, Twin, control, normals_of
+from sigprop.simulations.network.twin import Setting, Twin, control, looks_back
+from sigprop.simulations.network.twins.answers import Back
+from sigprop.simulations.network.twins.uses import normals_of, transposed_normals_of
 from sigprop.simulations.network.weights import Shape
 from sigprop.simulations.observables import geometry, gradients
 from sigprop.simulations.observables import logits as head
@@ -63,10 +65,14 @@ def network_rows(
     values = _measured(rows, outcome)
     if twin is not None:
         setting = Setting(arch, {s.name: s for s in shapes}, frozenset(needed))
-        normals = normals_of(arch, matrices, trace.inputs)
-        values = jnp.concatenate(
-            [values, values - control(setting, twin, stem, normals, matrices.bias, tables)]
-        )
+        normals, back = normals_of(arch, matrices, trace.inputs), None
+        if looks_back(needed):
+            assert cotangents is not None
+            came = pulled["v"].outputs
+            transposed = transposed_normals_of(arch, matrices, trace.inputs, came)
+            back = Back(transposed, cotangents[0])
+        off = control(setting, twin, stem, normals, matrices.bias, tables, back)
+        values = jnp.concatenate([values, values - off])
     return values, diverged
 
 
@@ -96,15 +102,21 @@ def _cotangents(arch: Architecture, rows: Sequence[Row], readout: jax.Array) -> 
     wanted, count = passes(arch, rows), arch.tokens
     if not wanted:
         return None
-    v = readout[:count]
-    if arch.readout.tokens != "each":
-        weight = {"last": np.eye(count)[-1], "mean": np.full(count, 1 / count)}
-        diagonal = jnp.asarray(np.diag(weight[arch.readout.tokens]), dtype=readout.dtype)
-        v = diagonal @ jnp.broadcast_to(readout[-1:], (count, readout.shape[1]))
+    v = read_out(arch, readout)
     if wanted == 1:
         return v[None]
     each = jnp.eye(count, dtype=readout.dtype)[:, :, None] * readout[-1][None, None, :]
     return jnp.concatenate([v[None], each])
+
+
+def read_out(arch: Architecture, readout: jax.Array) -> jax.Array:
+    """Return the read-out's cotangent [T, n]; readout: as of ``network_rows``."""
+    count = arch.tokens
+    if arch.readout.tokens == "each":
+        return readout[:count]
+    weight = {"last": np.eye(count)[-1], "mean": np.full(count, 1 / count)}
+    diagonal = jnp.asarray(np.diag(weight[arch.readout.tokens]), dtype=readout.dtype)
+    return diagonal @ jnp.broadcast_to(readout[-1:], (count, readout.shape[1]))
 
 
 def _pass(

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 import sigprop as sp
-from sigprop.description.averages import INPUTS, layout, matrices, most_uses, size
-from sigprop.simulations.network.twin import Twin, steps
+from sigprop.description.averages import INPUTS, layout, matrices, most_uses
+from sigprop.simulations.network.twin import Twin, looks_back
+from sigprop.simulations.network.twins.uses import steps
 
 
 def any_twin(
-    arch: sp.Architecture, rows: int, seed: int = 0, off: float = 0.2, more: int = 0
+    arch: sp.Architecture,
+    rows: int,
+    seed: int = 0,
+    off: float = 0.2,
+    more: int = 0,
+    back: bool = False,
 ) -> Twin:
     """One whose numbers are all drawn: coefficients ``off`` from 1, Grams of 1 + small cosines,
-    every row a combination of up to 60 averages. more: lanes than the network's."""
+    every row a combination of up to 60 averages. more: lanes than the network's; back: whether it is
+    pulled back, and rows look at averages there too."""
     draw = np.random.default_rng(seed)
     tokens, lanes = arch.tokens, arch.lanes + more
     reads = max(len(block.reads) for block in arch.sub_blocks)
@@ -23,25 +31,38 @@ def any_twin(
     def near(value: Any, *shape: int) -> np.ndarray:
         return np.broadcast_to(value, shape) + off * draw.uniform(-1, 1, shape)
 
-    factors = {}
-    for weight in matrices(arch):
-        used = [len(each) * tokens for each in arch.applications_of(weight).values()]
-        factors[weight] = np.zeros((len(used), max(used), max(used)))
-        for slot, side in enumerate(used):
-            lower = np.tril(near(0.0, side, side)) + np.eye(side)
-            factors[weight][slot, :side, :side] = lower
-    count = size(arch, lanes)
-    places = np.sort(draw.choice(count, min(60, count), replace=False)).astype(np.int32)
+    def lower(*, last_first: bool) -> dict[str, np.ndarray]:
+        found = {}
+        for weight in matrices(arch):
+            used = [len(each) * tokens for each in arch.applications_of(weight).values()]
+            found[weight] = np.zeros((len(used), max(used), max(used)))
+            for slot, side in enumerate(used):
+                own = np.s_[max(used) - side :] if last_first else np.s_[:side]
+                found[weight][slot, own, own] = np.tril(near(0.0, side, side)) + np.eye(side)
+        return found
+
+    at = places_of(arch, lanes, back)
+    places = np.sort(draw.choice(at, min(60, len(at)), replace=False)).astype(np.int32)
     return Twin(
         near(1.0, lanes, tokens),
         near(1.0, arch.depth, reads, lanes, tokens),
         near(np.eye(lanes)[:, :, None], arch.depth, lanes, lanes, tokens),
         near(0.7, arch.depth, lanes, tokens),
-        factors,
+        near(1.0, len(arch.readout.at), lanes, tokens),
+        lower(last_first=False),
+        lower(last_first=True) if back else {},
         places,
         near(1.0, len(places)),
         near(0.0, rows, len(places)),
     )
+
+
+def places_of(arch: sp.Architecture, lanes: int, back: bool) -> np.ndarray:
+    """Where averages stand that a twin of so many lanes has, those of a pass back among them or
+    not."""
+    shapes = layout(arch, lanes)
+    kinds = np.repeat([looks_back([name]) for name in shapes], [*map(math.prod, shapes.values())])
+    return np.flatnonzero(kinds <= back).astype(np.int32)
 
 
 def own_averages(arch: sp.Architecture, stem: Any, trace: Any) -> dict[str, np.ndarray]:
@@ -72,19 +93,23 @@ def own_twin(arch: sp.Architecture, averages: dict[str, np.ndarray]) -> Twin:
     for weight in matrices(arch):
         side = most_uses(arch, weight) * arch.tokens
         factors[weight] = np.linalg.cholesky(averages[INPUTS + weight].reshape(-1, side, side))
-    count = size(arch, 1)
+    places = places_of(arch, 1, back=False)
+    count = len(places)
     return Twin(
         np.ones((1, arch.tokens)),
         (1 / norms if normed else np.ones_like(norms))[:, None],
         np.ones((arch.depth, 1, 1, arch.tokens)),
         scale,
+        np.ones((1, 1, arch.tokens)),
         factors,
-        np.arange(count, dtype=np.int32),
+        {},
+        places,
         np.zeros(count),
         np.eye(count),
     )
 
 
 def flat(arch: sp.Architecture, averages: dict[str, np.ndarray]) -> np.ndarray:
-    """The averages in order, of one lane."""
-    return np.concatenate([averages[name].ravel() for name in layout(arch, 1)])
+    """Those of the pass forward in order, of one lane."""
+    names = [name for name in layout(arch, 1) if not looks_back([name])]
+    return np.concatenate([averages[name].ravel() for name in names])

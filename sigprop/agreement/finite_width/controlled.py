@@ -21,7 +21,7 @@ from sigprop.description.shapes import Row
 from sigprop.errors import InputError, NoRule
 from sigprop.simulations.network.twin import Twin
 from sigprop.theory.fluctuations.controls import controls, has_control
-from sigprop.theory.fluctuations.forms import FORMS, check, having_forms, is_backward
+from sigprop.theory.fluctuations.forms import FORMS, check, having_forms
 
 BOUND = 2.576  # half a 99 % interval, in standard errors of a normal
 
@@ -57,7 +57,7 @@ def has_form(arch: Architecture, row: Row) -> bool:
 def _forms(arch: Architecture) -> frozenset[str]:
     """Return the quantities that have a form; none where the architecture has none."""
     try:
-        return frozenset(name for name in having_forms(arch) if not is_backward([name]))
+        return frozenset(having_forms(arch))
     except InputError:
         return frozenset()
 

@@ -13,16 +13,21 @@ import pytest
 import sigprop as sp
 from sigprop.description.averages import layout
 from sigprop.description.rows import select
+from sigprop.description.sub_block import Readout
 from sigprop.errors import InputError
-from sigprop.language.expression import Normalise
+from sigprop.language.activations import find
+from sigprop.language.expression import Activate, Normalise, Read, State
 from sigprop.simulations.engines import population
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
+from sigprop.simulations.measure import measure
 from sigprop.simulations.network.twin import Twin
 from tests.helpers.twins import any_twin
 
 A = sp.architectures
 ROWS = ["residual_variance"]
+GRADIENTS = [*ROWS, "gradient_variance", "weight_gradient"]
+TANH = find("tanh")
 NETWORKS: dict[str, tuple[sp.Architecture, int, str]] = {
     "mlp": (A.residual_mlp(depth=2, activation="tanh", tokens=2), 16, "matrix-free"),
     "dense": (A.residual_mlp(depth=2, activation="tanh", tokens=2), 16, "dense"),
@@ -52,14 +57,45 @@ NETWORKS: dict[str, tuple[sp.Architecture, int, str]] = {
         "matrix-free",
     ),
 }
+SHALLOW = A.residual_mlp(depth=2, activation="tanh", tokens=2)
+BACK: dict[str, tuple[sp.Architecture, int, str]] = {
+    "back": (SHALLOW, 16, "matrix-free"),
+    "dense, back": (SHALLOW, 16, "dense"),
+    "tied, back": (
+        A.looped_mlp(depth=2, loops=2, tokens=2, activation="tanh", matrices=1),
+        16,
+        "matrix-free",
+    ),
+    "tied and dense, back": (A.looped_mlp(loops=3, activation="tanh", c_b=0.5), 16, "dense"),
+    "attention, back": (
+        A.transformer(depth=1, tokens=2, heads=4, kv_heads=2, head_dim=4, mlp_ratio=1),
+        16,
+        "dense",
+    ),
+    "tied attention, back": (
+        A.looped_transformer(depth=1, loops=2, tokens=2, head_dim=4, mlp_ratio=2),
+        16,
+        "matrix-free",
+    ),
+    "read out in two places": (
+        replace(
+            SHALLOW, readout=Readout("mean", Normalise(State(0)), Activate(TANH, Read()), (1, -1))
+        ),
+        16,
+        "matrix-free",
+    ),
+}
+"""Networks whose twins are pulled back too."""
+NETWORKS |= BACK
 SAMPLES, SIGMAS = 4000, 4
 
 
 @functools.cache
 def engine_of(name: str) -> Engine:
     arch, width, engine = NETWORKS[name]
-    rows = select(arch, ROWS)
-    twin = any_twin(arch, len(rows), more=int(name == "a lane of the stem"))
+    rows = select(arch, GRADIENTS if name in BACK else ROWS)
+    more = int(name in ("a lane of the stem", "back"))
+    twin = any_twin(arch, len(rows), more=more, back=name in BACK)
     return engine_for(engine, arch, rows, width, 64, twin=twin)
 
 
@@ -101,7 +137,9 @@ def right_twin() -> Twin:
         one,
         one,
         np.full((1, 1, 1), 0.7),
+        np.ones((1, 1, 1)),
         {"w": np.full((1, 1, 1), square**0.5)},
+        {},
         np.array([starts["states"], starts["states"] + 1, starts["inputs:w"]]),
         np.array([1, 1 + GAIN * square, square]),
         np.array([[1, 0, 0], [0, 1, GAIN]]),
@@ -114,8 +152,8 @@ def test_the_right_numbers_leave_little_variance(engine: str):
     given: dict[str, Any] = {"quantities": ROWS, "engine": engine}
     ratios = []
     for width, samples in ((64, 400), (256, 400)):
-        table = sp.measure(ARCH, width=width, samples=samples, control=right_twin(), **given)
-        plain = sp.measure(ARCH, width=width, samples=samples, **given)
+        table = measure(ARCH, width=width, samples=samples, control=right_twin(), **given)
+        plain = measure(ARCH, width=width, samples=samples, **given)
         for row, other in zip(table, plain, strict=True):
             assert row["se_of_control"] < 0.4 * max(row["se"], other["se"] / 100)
             assert abs(row["value"] - other["value"]) < SIGMAS * np.hypot(row["se"], other["se"])
@@ -128,7 +166,7 @@ def test_the_right_numbers_leave_little_variance(engine: str):
 def test_in_double_precision_too():
     given: dict[str, Any] = {"quantities": ROWS, "engine": "matrix-free", "control": right_twin()}
     one, two = (
-        sp.measure(ARCH, width=64, samples=100, dtype=dtype, **given)
+        measure(ARCH, width=64, samples=100, dtype=dtype, **given)
         for dtype in ("float32", "float64")
     )
     for row, other in zip(one, two, strict=True):
@@ -174,7 +212,7 @@ def test_dimensions_beyond_a_points_are_pseudo_random(monkeypatch: pytest.Monkey
 NORMED = replace(
     ARCH, sub_blocks=(replace(ARCH.sub_blocks[0], branch=Normalise(ARCH.sub_blocks[0].branch)),)
 )
-TWIN = any_twin(ARCH, 2)
+TWIN, PULLED = (any_twin(ARCH, 2, back=back) for back in (False, True))
 NAN = np.full((1, 1), np.nan)
 
 
@@ -182,7 +220,37 @@ NAN = np.full((1, 1), np.nan)
     ("arch", "given", "said"),
     [
         (ARCH, {"control": 3}, "control=int; accepted: a Twin, or None"),
-        (ARCH, {"quantities": ["gradient_variance"]}, "no twin of the pass back, which gradient_v"),
+        (
+            ARCH,
+            {"quantities": ["gradient_variance"]},
+            r"control.rows of gradient_variance.* has no twin; accepted: zeros",
+        ),
+        (
+            ARCH,
+            {"quantities": ["gradient_variance"], "control": PULLED._replace(behind={})},
+            r"control.behind of \[\]; accepted: of all matrices",
+        ),
+        (
+            ARCH,
+            {"quantities": ["ntk"], "control": any_twin(ARCH, 4, back=True)},
+            "control.rows of ntk.* has no twin; accepted: zeros",
+        ),
+        (ARCH, {"control": PULLED}, "control.rows look at gradients"),
+        (
+            ARCH,
+            {"control": PULLED._replace(behind={"w": np.ones((1, 2, 2))})},
+            r"control.behind\['w'\] of shape",
+        ),
+        (
+            ARCH,
+            {"control": PULLED._replace(behind={"x": np.ones((1, 1, 1))})},
+            r"control.behind of \['x'\]; accepted: of \['w'\], or none",
+        ),
+        (
+            ARCH,
+            {"control": TWIN._replace(readout_reads=np.ones((2, 1, 1)))},
+            "control.readout_reads of shape",
+        ),
         (A.residual_mlp(weights="orthogonal"), {}, "no twin of weights=orthogonal"),
         (A.variable_width(), {}, "no twin of .* bands of coordinates"),
         (NORMED, {}, r"no twin of a norm inside a branch \(Normalise\)"),
@@ -212,5 +280,5 @@ NAN = np.full((1, 1), np.nan)
 def test_refused(arch: sp.Architecture, given: dict[str, Any], said: str):
     settings: dict[str, Any] = {"quantities": ROWS, "control": TWIN} | given
     with pytest.raises(InputError, match=said) as raised:
-        sp.measure(arch, width=16, samples=4, **settings)
+        measure(arch, width=16, samples=4, **settings)
     assert "\n" not in str(raised.value)
