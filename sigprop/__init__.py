@@ -38,7 +38,7 @@ _WHERE = {
     "sigprop.theory.predictions.predict": ("predict",),
     "sigprop.theory.exponents.table": ("exponents",),
     "sigprop.theory.exponents.critical": ("critical",),
-    "sigprop.agreement.finite_width.controlled": ("measure",),
+    "sigprop.agreement.finite_width.measuring": ("measure",),
     "sigprop.agreement.verify": ("verify",),
     "sigprop.agreement.exponents": ("verify_exponents",),
     "sigprop.coordinate_check.check": ("check",),

@@ -21,13 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sigprop.agreement.finite_width.controlled import (
-    AUTO,
-    TWIN,
-    check_control,
-    has_form,
-    twin_of,
-)
+from sigprop.agreement.finite_width.controlled import has_form, twin_of
+from sigprop.agreement.finite_width.measuring import AUTO, TWIN, check_control
 from sigprop.agreement.identities import ROUNDING, Origins, change_limit, unmoved
 from sigprop.agreement.sampler import Ladder, Sampler, Simulation, choose_ladder
 from sigprop.agreement.slopes import (

@@ -68,7 +68,9 @@ def slope(sizes: tuple[int, ...], values: list[tuple[float, float]]) -> tuple[fl
     return float(x @ y / (x @ x)), float(np.sqrt((x**2) @ se**2) / (x @ x))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("n", 0.0), ("n_patch", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("n", 0.0), pytest.param("n_patch", 1.0, marks=pytest.mark.long)]
+)
 def test_slopes_of_the_raw_squared_gradient(name: str, expected: float):
     """0 in n and 1 in n_patch, so a component's rms falls as n^-1/2 and does not know n_patch; 4
     standard errors and 0.03 for 1/n terms."""

@@ -45,11 +45,11 @@ STATES = ["residual_variance", "state_cosine"]
     ("name", "engine"),
     [
         ("looped", "dense"),
-        ("looped", "matrix-free"),
+        pytest.param("looped", "matrix-free", marks=pytest.mark.long),
         ("orthogonal", "dense"),
         ("orthogonal", "matrix-free"),
         ("transformer", "dense"),
-        ("skipping", "matrix-free"),
+        pytest.param("skipping", "matrix-free", marks=pytest.mark.long),
         ("bands", "dense"),
     ],
 )

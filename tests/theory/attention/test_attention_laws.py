@@ -197,6 +197,7 @@ def test_untied_is_looped_once():
     np.testing.assert_allclose(stream(once), stream(untied), rtol=1e-14)
 
 
+@pytest.mark.long
 def test_grouped_queries_change_only_the_gradients_of_keys_and_values():
     """Kernels, NTK and total squared gradients are those of full heads; K's and V's per
     parameter are g times larger."""

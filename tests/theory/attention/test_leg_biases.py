@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_cases import apart
 
 import sigprop as sp
 
@@ -81,7 +82,7 @@ def test_no_gradient_arrives_at_a_bias_of_keys(name: str):
         assert of_keys == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("name", ["causal", "rotary"])
+@pytest.mark.parametrize("name", apart(["causal", "rotary"], ["rotary"]))
 def test_networks_are_confirmed_with_the_gradients_of_every_group(name: str):
     """At 5 %: a true network is not confirmed with probability 5 %; the seed is fixed."""
     scores, group = SCORES[name]

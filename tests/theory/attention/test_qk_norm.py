@@ -117,6 +117,7 @@ def test_the_size_of_queries_does_not_matter_but_divides_their_gradient():
         assert other[key] == pytest.approx(factor * value, rel=1e-9)
 
 
+@pytest.mark.long
 def test_many_coordinates_are_the_limit():
     """At equal queries' sizes the limit is plain Gaussian attention of unit scores
     (RMS-normalised stream, c_q = c_k = 1)."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import sympy
+from long_cases import apart
 from sympy.core.function import AppliedUndef
 
 import sigprop as sp
@@ -153,6 +154,19 @@ def aitken(a: float, b: float, c: float) -> float:
     return c + (c - b) * r / (1 - r)
 
 
+LONG = {
+    ("looped-transformer", "loops"),
+    ("looped-mlp", "depth"),
+    *((name, "depth") for name in ("sandwich-transformer", "parallel-transformer")),
+    *((name, "depth") for name in ("deepscalelm", "completep")),
+}
+
+
+def is_long(case: Case) -> bool:
+    """Of deep networks each is a program that takes half a minute: some every time."""
+    return (case.name, case.variable) in LONG
+
+
 def off(law: Law, found: FamilyLaws, logs: list[float], first: int) -> tuple[float, float]:
     """(the law's distance from the limit, the extrapolation's error)."""
     log = 0.0 if law.log_exponent is None else float(law.log_exponent.subs(found.at))
@@ -161,7 +175,7 @@ def off(law: Law, found: FamilyLaws, logs: list[float], first: int) -> tuple[flo
 
 
 @pytest.mark.parametrize(
-    "case", CASES, ids=lambda case: f"{case.name} {case.variable} {case.first}"
+    "case", apart(CASES, is_long), ids=lambda case: f"{case.name} {case.variable} {case.first}"
 )
 def test_laws_are_limits_of_slopes(case: Case) -> None:
     arch, found = built(case)
