@@ -74,6 +74,7 @@ def own_averages(arch: sp.Architecture, stem: Any, trace: Any) -> dict[str, np.n
         "crossed": np.einsum("atn,btn->abt", lane, lane) / n,
         "overlaps": np.einsum("atn,atn->at", writes, lane[:-1])[:, None] / n,
         "writes": np.einsum("atn,asn->ats", writes, writes) / n,
+        "write_crossed": np.einsum("atn,btn->abt", writes, writes) / n,
         "stem": (stem * stem).mean(axis=-1),
     }
     for weight in matrices(arch):
