@@ -10,6 +10,7 @@ shapes and the order below: what gives the numbers and what measures the average
     crossed        [D + 1, D + 1, T]      <S_0[t], S_0[t]> of lane 0 at two of these places
     overlaps       [D, m, T]              <w[t], S_i[t]> of a write and the lanes it is added to
     writes         [D, T, T]              <w[t], w[s]>
+    write_crossed  [D, D, T]              <w_a[t], w_b[t]> of two applications' writes
     stem           [T]                    <s[t], s[t]> of the stem's output
     gradients      [D + 1, T, T]          <g[t], g[s]> of the gradient by lane 0 at these places
     gradient_stem  [T, T]                 of the gradient by the stem's output
@@ -60,6 +61,7 @@ def layout(arch: Architecture, lanes: int) -> Layout:
         "crossed": (depth + 1, depth + 1, tokens),
         "overlaps": (depth, lanes, tokens),
         "writes": (depth, tokens, tokens),
+        "write_crossed": (depth, depth, tokens),
         "stem": (tokens,),
         "gradients": (depth + 1, tokens, tokens),
         "gradient_stem": (tokens, tokens),

@@ -199,15 +199,21 @@ def _averages(
     if "states" in left:
         found["states"] = jnp.concatenate([left["states"], _lane_grams(last)[None]])
     if "crossed" in left:
-        lane = jnp.concatenate([left["crossed"], last[:1]])
-        products = jnp.einsum("atn,btn->abt", lane, lane, precision=jax.lax.Precision.HIGHEST)
-        found["crossed"] = products / lane.shape[-1]
+        found["crossed"] = _between(jnp.concatenate([left["crossed"], last[:1]]))
+    if "write_crossed" in left:
+        found["write_crossed"] = _between(left["write_crossed"])
     if "stem" in setting.needed:
         found["stem"] = (stem * stem).mean(axis=-1)
     for name in left:
         if name.startswith(INPUTS):
             found[name] = over_uses(arch, name.removeprefix(INPUTS), left[name])
     return found
+
+
+def _between(x: Float[Array, "A T n"]) -> Float[Array, "A A T"]:
+    """Return <x_a[t], x_b[t]>."""
+    products = jnp.einsum("atn,btn->abt", x, x, precision=jax.lax.Precision.HIGHEST)
+    return products / x.shape[-1]
 
 
 def _back(
@@ -261,6 +267,7 @@ def _step(setting: Setting, answered: Answered, lanes: Lanes, x: Any) -> tuple[L
         "crossed": lambda: lanes[0],
         "overlaps": lambda: (write[None] * lanes).mean(axis=-1),
         "writes": lambda: dot(write, write),
+        "write_crossed": lambda: write,
     }
     left = {name: make() for name, make in made.items() if name in setting.needed} | inputs
     early = back and min(setting.arch.readout.at) < setting.arch.depth

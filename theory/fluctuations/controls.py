@@ -42,6 +42,8 @@ from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
 from sigprop.theory.recursion.program import Program, shared_program
 from sigprop.theory.recursion.sources.sources import Sources
 
+CONTROLLED = (*FORMS, "write_cosine", "log_norm")
+"""Quantities whose rows follow averages."""
 HEADS = 512  # of attention, whose mean is what its matrices are given
 
 
@@ -86,6 +88,7 @@ def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
         seen: Any = jax.device_get(run_seen(*scan, none, *given))
         read = slopes(arch, _in_units(seen, program, columns), rows, backward)
         raised = _at_steps(read, program, len(boundaries))
+        read["write_crossed"] = _of_writes(seen, rows, ordering)
         back: Any = jax.device_get(run_rows(*scan, none, raised, *given))
         factors = {name: _factors(ordering.given(name, seen)) for name in matrices(arch)}
         behind = {
@@ -123,8 +126,14 @@ def _in_units(seen: dict[str, Any], program: Program, columns: tuple[int, ...]) 
     tracked = at if program.coupled else np.arange(len(columns))
     crossed = np.zeros_like(found.crossed)
     crossed[..., tokens, tokens] = seen["crossed"][at][:, tracked]
+    pairs = found.write_pairs
+    if pairs is not None:
+        pairs = np.zeros_like(pairs)
+        pairs[..., tokens, tokens] = seen["write_pairs"]
     found = replace(
         found,
+        write_pairs=pairs,
+        log_norm=found.log_norm.copy(),
         states=seen["states"][at][:, 0, 0].copy(),
         state_log=np.zeros_like(found.state_log),
         crossed=crossed,
@@ -153,11 +162,25 @@ def _at_steps(read: Slopes, program: Program, columns: int) -> Slopes:
     at = program.boundary
     tracked = at if program.coupled else np.arange(states)
     found = dict(read)
-    for name in {"states", "gradients"} & set(read):
-        found[name] = np.zeros((count, program.steps + 1, tokens, tokens))
+    for name in {"states", "gradients", "log_norm"} & set(read):
+        found[name] = np.zeros((count, program.steps + 1, *read[name].shape[2:]))
         found[name][:, at] = read[name]
     found["crossed"] = np.zeros((count, program.steps + 1, columns, tokens))
     found["crossed"][:, at[:, None], tracked[None, :]] = read["crossed"]
+    return found
+
+
+def _of_writes(
+    seen: dict[str, Any], rows: Sequence[Row], ordering: Ordering
+) -> Float[np.ndarray, "R D D T"]:
+    """Return how cosines between writes move with their overlaps: by 1/sqrt(<w, w> <w', w'>)."""
+    sizes = np.sqrt(np.diagonal(seen["writes"][ordering.steps], axis1=-2, axis2=-1))
+    found = np.zeros((len(rows), *ordering.layout["write_crossed"]))
+    for k, row in enumerate(rows):
+        if row.quantity == "write_cosine":
+            early, late = sorted((row.application or 0, row.application_2 or 0))
+            t = row.token or 0
+            found[k, late - 1, early - 1, t] = 1 / (sizes[late - 1, t] * sizes[early - 1, t])
     return found
 
 
@@ -171,12 +194,13 @@ def _factors(gram: Float[np.ndarray, "slots U T U T"]) -> Float[np.ndarray, "slo
 def has_control(arch: Architecture, row: Row) -> bool:
     """Tell if a row is one that a twin says something of."""
     groups = {*pulled(arch), *arch.stem_parts, *([READOUT] if len(arch.readout.at) == 1 else [])}
-    return row.quantity in FORMS and (row.group is None or row.group in groups)
+    return row.quantity in CONTROLLED and (row.group is None or row.group in groups)
 
 
 def _check(arch: Architecture, rows: Sequence[Row]) -> None:
     """Raise ``InputError`` for what has no form."""
-    check_quantities(tuple(dict.fromkeys(row.quantity for row in rows)))
+    if others := [row.quantity for row in rows if row.quantity not in CONTROLLED]:
+        check_quantities(tuple(dict.fromkeys(others)))
     check(arch, is_backward(row.quantity for row in rows))
     for row in rows:
         if not has_control(arch, row):

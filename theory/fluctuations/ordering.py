@@ -46,6 +46,7 @@ class Ordering:
             "crossed": seen["crossed"][at][:, columns],
             "overlaps": seen["overlaps"][self.steps],
             "writes": seen["writes"][self.steps],
+            "write_crossed": self._write_crossed(seen.get("write_pairs")),
             "stem": seen["stem"],
         }
         found["crossed"] = found["crossed"] + _upper(found["crossed"])
@@ -61,6 +62,16 @@ class Ordering:
             found |= {COTANGENTS + name: self.back(name, seen) for name in pulled(self.arch)}
         blank = {name: np.zeros(shape) for name, shape in self.layout.items()}
         return np.concatenate([np.ravel((blank | found)[name]) for name in self.layout])
+
+    def _write_crossed(self, pairs: Any) -> Float[np.ndarray, "D D T"]:
+        """Return overlaps of writes: 0 where they share no weight. pairs [P, U, T]."""
+        found = np.zeros(self.layout["write_crossed"])
+        application = {int(step): a for a, step in enumerate(self.steps)}
+        for late, a in application.items() if pairs is not None else ():
+            for u, early in enumerate(self.program.partners[late]):
+                if early in application:
+                    found[a, application[early]] = pairs[late, u]
+        return found
 
     def given(self, name: str, seen: Averages) -> Float[np.ndarray, "slots U T U T"]:
         """Return the Gram of what a matrix's slots are given."""
@@ -91,6 +102,7 @@ class Ordering:
         found["overlaps"] += back.overlaps[:, self.steps]
         found["writes"] += back.writes[:, self.steps]
         found["stem"] += back.stem
+        found["write_crossed"] += read["write_crossed"]
         for name in matrices(self.arch):
             rows = found[INPUTS + name]
             self._add(rows, name, back.inputs[name], back.pairs.get(name), False)

@@ -19,8 +19,9 @@ STEP = 1e-5  # of an entry, relative to its scale
 
 Slopes = dict[str, Any]
 """Derivatives of rows [R, ...] by kernels in the units of the network: states [D + 1, T, T],
-writes [P, T, T], crossed [D + 1, C, T], a token's own, and where any row needs them gradients [D +
-1, T, T], groups {group: [P, T, T]} and gradient_stem [T, T]."""
+writes [P, T, T], crossed [D + 1, C, T], a token's own, log_norm [D + 1, T], where steps share
+weights write_pairs [P, U, T], and where any row needs them gradients [D + 1, T, T], groups {group:
+[P, T, T]} and gradient_stem [T, T]."""
 Entry = tuple[Any, Any, tuple[int, ...], tuple[int, ...]]
 """(table of kernels, its derivatives [R, ...], place in one, place in the other)."""
 
@@ -45,7 +46,10 @@ def _blank(kernels: Kernels, count: int, backward: bool) -> Slopes:
         "states": np.zeros((count, *kernels.states.shape)),
         "writes": np.zeros((count, *kernels.writes.shape)),
         "crossed": np.zeros((count, states, len(kernels.columns), tokens)),
+        "log_norm": np.zeros((count, *kernels.log_norm.shape)),
     }
+    if kernels.write_pairs is not None:
+        found["write_pairs"] = np.zeros((count, *kernels.write_pairs.shape[:3]))
     if backward:
         found |= {
             "gradients": np.zeros((count, *kernels.states.shape)),
@@ -65,6 +69,9 @@ def _entries(row: Row, values: Values, found: Slopes) -> Iterator[Entry]:
     if QUANTITIES[row.quantity].backward:
         yield from _behind(row, values, found, tokens)
         return
+    for a, t in product(applications, tokens):
+        yield k.log_norm, found["log_norm"], (a, t), (a, t)
+    yield from _between_writes(applications, tokens, values, found)
     for a, t, s in product(applications, tokens, tokens):
         yield k.states, found["states"], (a, t, s), (a, t, s)
         if a:
@@ -74,6 +81,19 @@ def _entries(row: Row, values: Values, found: Slopes) -> Iterator[Entry]:
         if b < a:
             column = values.column[b]
             yield k.crossed, found["crossed"], (a, column, t, t), (a, column, t)
+
+
+def _between_writes(
+    applications: list[int], tokens: list[int], values: Values, found: Slopes
+) -> Iterator[Entry]:
+    """Go through the overlaps of writes that share a weight."""
+    k = values.k
+    if k.write_pairs is None or len(applications) < 2 or not applications[0]:
+        return
+    early, late = (int(values.steps[a - 1]) for a in applications)
+    for u in np.flatnonzero(k.program.partners[late] == early):
+        for t in tokens:
+            yield k.write_pairs, found["write_pairs"], (late, int(u), t, t), (late, int(u), t)
 
 
 def _behind(row: Row, values: Values, found: Slopes, tokens: list[int]) -> Iterator[Entry]:
@@ -96,10 +116,18 @@ def _behind(row: Row, values: Values, found: Slopes, tokens: list[int]) -> Itera
 def _slope(values: Values, row: Row, table: Any, at: tuple[int, ...]) -> float:
     """Return a row's derivative by one entry of a table."""
     kept = table[at]
-    step = STEP * max(abs(kept), *(abs(table[*at[:-2], t, t]) for t in at[-2:]))
+    step = STEP * _size(values, table, at)
     ends = []
     for way in (step, -step):
         table[at] = kept + way
         ends.append(unscaled(*values.value(row)) or 0.0)
     table[at] = kept
     return (ends[0] - ends[1]) / (2 * step) if step else 0.0
+
+
+def _size(values: Values, table: Any, at: tuple[int, ...]) -> float:
+    """Return the scale of an entry: that of its diagonal; of overlaps 1 and more, of which rows are
+    linear."""
+    if table is values.k.log_norm or table is values.k.write_pairs:
+        return max(1.0, abs(table[at]))
+    return max(abs(table[at]), *(abs(table[*at[:-2], t, t]) for t in at[-2:]))

@@ -19,8 +19,6 @@ from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.sources.sources import Sources
 
 AT_ONCE = 16  # rows
-READ = ("states", "writes", "crossed", "gradients", "groups", "gradient_stem")
-"""What rows are read off."""
 
 
 @jit(static=(0, 1, 2))
@@ -41,7 +39,7 @@ def run_rows(
     *given: Any,
 ) -> Sources:
     """Derivatives of rows by sources, each array once a row, in front; slopes: of every row, by
-    what ``READ`` names."""
+    what it is read off (``reading.slopes``)."""
 
     def read(sources: Sources) -> dict[str, Any]:
         seen = _seen(structure, coupled, reach, sources, *given)
@@ -71,6 +69,11 @@ def _seen(
     network = Network(structure, coupled, reach, finely, tables, begin, bands, None, sources)
     kernels, forward, initial = forward_pass(network, columns, None)
     found = _forward(kernels, forward, initial, sources, begin, columns)
+    if coupled:
+        later = jnp.exp(kernels["write_log"])
+        scale = later[:, None] * later[jnp.minimum(tables["partners"], len(later) - 1)]
+        overlaps = jnp.diagonal(kernels["write_pairs"], axis1=-2, axis2=-1)
+        found["write_pairs"] = overlaps * scale
     if reach == FORWARD:
         return found
     back = backward_pass(network, forward, (initial, begin.log), readout)
@@ -100,6 +103,7 @@ def _forward(
         "crossed": crossed * size[:, None] * size[columns][None],
         "overlaps": forward["overlaps"] * (jnp.exp(write_log) * now)[:, None],
         "writes": kernels["writes"] * _both(write_log, write_log),
+        "log_norm": kernels["log_norm"],
         "stem": jnp.diagonal(begin.gram) * jnp.exp(2 * begin.log),
         "inputs": inputs,
         "pairs": pairs,

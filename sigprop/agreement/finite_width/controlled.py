@@ -20,7 +20,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError, NoRule
 from sigprop.simulations.network.twin import Twin
-from sigprop.theory.fluctuations.controls import controls, has_control
+from sigprop.theory.fluctuations.controls import CONTROLLED, controls, has_control
 from sigprop.theory.fluctuations.forms import FORMS, check, having_forms
 
 BOUND = 2.576  # half a 99 % interval, in standard errors of a normal
@@ -34,7 +34,7 @@ def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> T
     having = [k for k, row in enumerate(rows) if has_form(arch, row)]
     if not having:
         if required:
-            raise InputError(f"control=twin: no row has a form; accepted: {', '.join(FORMS)}")
+            raise InputError(f"control=twin: no row has a form; accepted: {', '.join(CONTROLLED)}")
         return None
     try:
         found = controls(arch, [rows[k] for k in having])
@@ -50,7 +50,9 @@ def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> T
 
 def has_form(arch: Architecture, row: Row) -> bool:
     """Tell if a twin has something to say of a row."""
-    return row.quantity in _forms(arch) and has_control(arch, row)
+    forms = _forms(arch)
+    either = row.quantity in forms or bool(forms) and row.quantity not in FORMS
+    return either and has_control(arch, row)
 
 
 @functools.lru_cache(maxsize=8)
