@@ -110,7 +110,7 @@ def test_a_twin_that_is_off_moves_nothing():
 
 def test_rows_without_a_form_are_as_they_were():
     arch = case("tied, no norm")
-    names = ("residual_variance", "gradient_variance", "weight_gradient")
+    names = ("residual_variance", "participation_ratio", "ntk")
     plain, both = (
         sp.measure(arch, width=32, samples=64, quantities=names, control=control)
         for control in ("none", "auto")
