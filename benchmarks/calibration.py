@@ -69,6 +69,7 @@ def repetition(
     error = np.zeros(len(rows))
     if twin is not None:
         sampler.put_beside(twin, 32, SHARE * tolerance * np.abs(theories["true"]))
+        assert sampler.beside is not None
         error = sampler.beside.half_width
     remembered, found = Remembered(sampler), {}
     for name, theory in theories.items():

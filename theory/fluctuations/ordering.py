@@ -66,8 +66,10 @@ class Ordering:
     def _write_crossed(self, pairs: Any) -> Float[np.ndarray, "D D T"]:
         """Return overlaps of writes: 0 where they share no weight. pairs [P, U, T]."""
         found = np.zeros(self.layout["write_crossed"])
+        if pairs is None:
+            return found
         application = {int(step): a for a, step in enumerate(self.steps)}
-        for late, a in application.items() if pairs is not None else ():
+        for late, a in application.items():
             for u, early in enumerate(self.program.partners[late]):
                 if early in application:
                     found[a, application[early]] = pairs[late, u]

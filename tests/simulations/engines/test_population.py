@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from long_cases import apart
 
 import sigprop as sp
 from sigprop.description.averages import layout
@@ -108,7 +109,14 @@ def deviations(name: str) -> tuple[np.ndarray, np.ndarray, population.Expected]:
     return taken.mean(axis=0), error, population.expected(found, 1, error / 3)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+LONG = (
+    *("tied attention, back", "attention", "keys of several heads", "values that are read"),
+    *("tied and dense, back", "two parts of a stem", "read out in two places"),
+)
+"""Cases that other cases have parts of."""
+
+
+@pytest.mark.parametrize("name", apart(NETWORKS, LONG))
 def test_what_is_taken_off_is_on_average_what_is_added(name: str):
     """So means are those of networks, whatever the numbers are; leave out what is added, and they
     are not."""
