@@ -15,7 +15,7 @@ import sigprop as sp
 from sigprop.agreement.finite_width.scatter import against_networks
 from sigprop.architectures import entries
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")

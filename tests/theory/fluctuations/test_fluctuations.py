@@ -18,6 +18,7 @@ from skip_networks import FAR, GRAMS, PAIR, TIED, agrees, last, network
 
 import sigprop as sp
 from sigprop.errors import InputError, NoRule
+from sigprop.theory.fluctuations import units
 from sigprop.theory.recursion import gram_scan
 from sigprop.theory.recursion.units.beside import Tracer
 from sigprop.theory.recursion.units.unit import Unit
@@ -273,3 +274,14 @@ def test_refused_in_one_line(name: str):
     make, given, text = REFUSED[name]
     with pytest.raises((InputError, NoRule), match=text):
         sp.fluctuations(make(), **given)
+
+
+@pytest.mark.parametrize("dimensions", [8, 16, 60, 200])
+def test_points_have_the_moments_of_normals(dimensions: int):
+    """Second and fourth moments over eight sets, whose errors are the sets' scatter; a count of
+    points, not of sets, would set second moments to 1 and put fourth ones off."""
+    sets = np.stack([units.points(2048, dimensions, seed) for seed in range(8)])
+    for power, moment in ((2, 1.0), (4, 3.0)):
+        of_sets = (sets**power).mean(axis=(1, 2))
+        error = of_sets.std(ddof=1) / 8**0.5
+        assert abs(of_sets.mean() - moment) <= 6 * error + 1e-3 * moment
