@@ -47,10 +47,11 @@ def rows_of(arch: sp.Architecture, gradients: bool) -> tuple[Row, ...]:
 
 
 def ratios(arch: sp.Architecture, rows: tuple[Row, ...], width: int, count: int) -> np.ndarray:
-    """Variance of one network, plain over with its twin [R]."""
+    """Variance of one network, plain over with its twin [R]; NaN of rows that do not move."""
     engine = engine_for("auto", arch, rows, width, 1024, typical=count, twin=twin_of(arch, rows))
     plain, without = np.split(sample(engine, count, 0), 2, axis=1)
-    return plain.var(axis=0) / np.maximum(without.var(axis=0), 1e-30)
+    still = plain.std(axis=0) < 1e-5 * np.abs(plain.mean(axis=0))
+    return np.where(still, np.nan, plain.var(axis=0) / np.maximum(without.var(axis=0), 1e-30))
 
 
 def main() -> None:
