@@ -46,7 +46,7 @@ def test_set_wins_over_the_file_and_the_file_may_name_the_architecture(
 def test_measure_passes_its_options_on(calls: list, capfd: pytest.CaptureFixture[str]):
     words = (
         "measure looped-mlp --width 64 --samples 10 --seed 3 --engine dense --dtype float64 "
-        "--memory-mib 99"
+        "--memory-mib 99 --control auto"
     )
     words += " --quantity ntk,state_cosine --applications 0,2..4"
     assert run(words.split()) == 0
@@ -59,6 +59,7 @@ def test_measure_passes_its_options_on(calls: list, capfd: pytest.CaptureFixture
         "engine": "dense",
         "dtype": "float64",
         "memory_mib": 99,
+        "control": "auto",
     }
     assert options == expected | {
         "quantities": ("ntk", "state_cosine"),
