@@ -72,6 +72,15 @@ def test_each_half_works_without_the_other(missing: str, task: str, other: str):
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("missing", "task"), [("theory", MEASURE), ("simulations", PREDICT)])
+def test_each_half_works_for_every_quantity_without_the_other(missing: str, task: str):
+    """All quantities of every registered architecture."""
+    whole = task.replace("QUANTITIES", "None")
+    done = python(BLOCK.replace("PREFIX", repr(f"sigprop.{missing}")) + SMALL + whole)
+    assert done.returncode == 0, done.stderr
+
+
 def test_deriving_needs_no_simulation():
     done = python(
         BLOCK.replace("PREFIX", "'sigprop.simulations'")

@@ -14,6 +14,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.runtime.progress import Progress, Silent
+from sigprop.simulations.engines.controlled import check_control
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.monte_carlo import ENGINES, TYPICAL, engine_for, sample
 from sigprop.simulations.engines.population import expected
@@ -68,6 +69,7 @@ class Sampler:
     def put_beside(self, twin: Twin, width: int, wanted: np.ndarray) -> None:
         """Sample networks with a twin of theirs from now on. wanted [R]: the standard error that
         its own mean may have, which is taken on units of this width."""
+        check_control(self.arch, self.rows, twin)
         nothing = np.zeros(len(self.rows))
         self.engines.clear()
         self.beside = Beside(twin, nothing, nothing, nothing.astype(bool))

@@ -27,11 +27,16 @@ from __future__ import annotations
 import math
 
 from sigprop.description.architecture import Architecture
-from sigprop.language.expression import Bias, Linear
+from sigprop.language.expression import Bias, Linear, Normalise
+from sigprop.language.nodes import Centre, Project
+from sigprop.language.traversal import walk
 
 INPUTS, COTANGENTS = "inputs:", "cotangents:"
 """In front of a weight's name: the averages of its inputs, and of what comes back to its
 outputs."""
+
+COUPLED = (Normalise, Centre, Project)
+"""Nodes that take an average over coordinates themselves."""
 
 Layout = dict[str, tuple[int, ...]]
 """Name of an average -> its shape, in the order of the flat list."""
@@ -45,6 +50,15 @@ def matrices(arch: Architecture) -> tuple[str, ...]:
 def pulled(arch: Architecture) -> tuple[str, ...]:
     """Name the weights whose outputs are coordinates: matrices and biases, in order."""
     return tuple(name for name, node in arch.weights.items() if isinstance(node, (Linear, Bias)))
+
+
+def averaging(arch: Architecture, backward: bool) -> str | None:
+    """Name what takes an average within a branch (backward: or within the read-out's), where units
+    would not be independent of each other; None where nothing does."""
+    branches = [block.branch for block in arch.sub_blocks]
+    branches += [arch.readout.branch] if backward else []
+    nodes = (node for branch in branches for node in walk(branch))
+    return next((type(node).__name__ for node in nodes if isinstance(node, COUPLED)), None)
 
 
 def most_uses(arch: Architecture, weight: str) -> int:

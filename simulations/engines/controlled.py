@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.averages import matrices, most_uses, size
+from sigprop.description.averages import averaging, matrices, most_uses, size
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
-from sigprop.language.expression import Attend, Dropout, Normalise
-from sigprop.language.nodes import Centre, Project
+from sigprop.language.expression import Attend, Dropout
 from sigprop.language.traversal import walk
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.population import expected
@@ -22,17 +21,16 @@ from sigprop.simulations.network.twin import Twin, looks_back, needed
 
 PART = 3  # of the networks' error that the twin's own mean may add
 FINEST = 1000  # of the plain error: no error need be below that
-COUPLED = (Normalise, Centre, Project)
 
 
 def check_control(arch: Architecture, rows: Sequence[Row], control: object) -> None:
     """Raise ``InputError`` for networks and rows that a twin does not have, and for a twin whose
     arrays are not those of these."""
-    found = _refused(arch)
-    if found is not None:
-        raise InputError(f"control: no twin of {found}; accepted: control=None")
     if not isinstance(control, Twin):
         raise InputError(f"control={type(control).__name__}; accepted: a Twin, or None")
+    found = _refused(arch, bool(control.behind))
+    if found is not None:
+        raise InputError(f"control: no twin of {found}; accepted: control=None")
     _check_arrays(arch, len(rows), control)
     backward = [QUANTITIES[row.quantity].backward for row in rows]
     names = needed(arch, control)
@@ -47,7 +45,7 @@ def check_control(arch: Architecture, rows: Sequence[Row], control: object) -> N
             raise InputError(f"control.rows of {row}, which has no twin; accepted: zeros")
 
 
-def _refused(arch: Architecture) -> str | None:
+def _refused(arch: Architecture, backward: bool) -> str | None:
     """Say what has no twin, if anything."""
     nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
     if arch.ensemble != "gaussian":
@@ -61,10 +59,8 @@ def _refused(arch: Architecture) -> str | None:
         for node in nodes
     ):
         return "networks with dropout"
-    coupled = [type(node).__name__ for node in nodes if isinstance(node, COUPLED)]
-    if coupled:
-        return f"a norm inside a branch ({coupled[0]})"
-    return None
+    coupled = averaging(arch, backward)
+    return None if coupled is None else f"a norm inside a branch ({coupled})"
 
 
 def _check_arrays(arch: Architecture, rows: int, twin: Twin) -> None:

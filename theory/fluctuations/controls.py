@@ -22,12 +22,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.averages import matrices, pulled
+from sigprop.description.averages import averaging, matrices, pulled
 from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
-from sigprop.language.expression import Normalise
-from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.independence import check_writes
@@ -201,16 +199,16 @@ def _check(arch: Architecture, rows: Sequence[Row]) -> None:
     """Raise ``InputError`` for what has no form."""
     if others := [row.quantity for row in rows if row.quantity not in CONTROLLED]:
         check_quantities(tuple(dict.fromkeys(others)))
-    check(arch, is_backward(row.quantity for row in rows))
+    backward = is_backward(row.quantity for row in rows)
+    check(arch, backward)
     for row in rows:
         if not has_control(arch, row):
             raise InputError(
                 f"control=twin: {row} has no form yet; accepted: groups of matrices and biases"
             )
     check_writes(arch)
-    for block in arch.sub_blocks:
-        if any(isinstance(node, Normalise) for node in walk(block.branch)):
-            raise InputError(
-                f"{arch.name}: control=twin: a norm within a branch has no form yet; accepted: "
-                f"without"
-            )
+    if (node := averaging(arch, backward)) is not None:
+        raise InputError(
+            f"{arch.name}: control=twin: a norm within a branch ({node}) has no form yet; "
+            f"accepted: without"
+        )

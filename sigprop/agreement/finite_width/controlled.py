@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float
 from sigprop.description.architecture import Architecture
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError, NoRule
+from sigprop.simulations.engines.population import SCRAMBLES
 from sigprop.simulations.network.twin import Twin
 from sigprop.theory.fluctuations.controls import CONTROLLED, controls, has_control
 from sigprop.theory.fluctuations.forms import FORMS, check, having_forms
-
-BOUND = 2.576  # half a 99 % interval, in standard errors of a normal
+from sigprop.theory.predictions.evaluate import half_width
 
 
 def twin_of(arch: Architecture, rows: Sequence[Row], required: bool = True) -> Twin | None:
@@ -76,7 +76,8 @@ class Beside(NamedTuple):
     @property
     def half_width(self) -> Float[np.ndarray, " R"]:
         """Half a 99 % interval of the twin's own mean [R], 0 of rows that it says nothing of."""
-        return np.where(self.used, BOUND * self.error, 0.0)
+        errors = half_width(SCRAMBLES) * SCRAMBLES**0.5
+        return np.where(self.used, errors * self.error, 0.0)
 
     def taken_off(self, values: Float[np.ndarray, "samples RR"]) -> Float[np.ndarray, "samples R"]:
         """Return rows with the twin's deviation taken off and its mean put back. values: plain

@@ -134,7 +134,8 @@ def test_a_wrong_theory_is_rejected_whoever_makes_the_twin(
     c_x = float(arch.number_tables["c_x"][0]) * (1 + 2 * off)
     theory = sp.architectures.looped_mlp(**CASES["tied, no norm"][1] | {"c_x": c_x})
     given = {"quantities": ("residual_variance",), "applications": [3], "tolerance": 0.001}
-    true = sp.verify(arch, **given, control="twin")
+    true = sp.verify(arch, **given)  # auto: a twin, at this tolerance
+    assert true[0]["variance_ratio"] > 1
     plain = sp.verify(arch, theory=theory, **given | {"tolerance": 0.003}, control="none")
     monkeypatch.setattr(
         verifying, "twin_of", lambda arch, rows, required: twin_of(theory, rows, required)
