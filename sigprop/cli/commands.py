@@ -117,16 +117,24 @@ def predict(
     width: Annotated[
         Annotated[int, whole(1, 2**32 - 1, "an integer from 1 on")] | None,
         Parameter(
-            help="Also, of networks of this width: sd, the scatter of one, and shift, of their "
-            "mean (rows of the forward pass)."
+            help="Also, of networks of this width: sd, the scatter of one, and shift, of the mean."
         ),
     ] = None,
+    shift: Annotated[
+        bool,
+        Parameter(help="With --width: --no-shift leaves shifts out, at a fraction of the time."),
+    ] = True,
+    over_tokens: Annotated[
+        bool, Parameter(negative="", help="With --width: rows as their means over tokens.")
+    ] = False,
 ) -> int:
     """The numbers of the infinitely wide network."""
     check_out(chosen)
     if width is not None and (approximation is not None or error is not None):
         other = "approximation" if approximation is not None else "error"
         raise InputError(f"{other} at width={width}; accepted: one of the two")
+    if width is None and (over_tokens or not shift):
+        raise InputError(f"{'over-tokens' if over_tokens else 'no-shift'}; accepted: with --width")
     arch = inputs.architecture(name, chosen)
     quantities, applications = (
         inputs.quantities(rows.quantity),
@@ -135,7 +143,8 @@ def predict(
     import sigprop as sp
 
     if width is not None:
-        show(sp.fluctuations(arch, quantities, applications, width=width), chosen)
+        given = {"width": width, "shift": shift, "over_tokens": over_tokens}
+        show(sp.fluctuations(arch, quantities, applications, **given), chosen)
         return 0
     table = sp.predict(
         arch,

@@ -4,8 +4,10 @@ compared one by one."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
@@ -140,6 +142,18 @@ def select(
     _require(arch, names, at)
     asked = Asked(arch, at, applications is not None)
     return tuple(row for name in names for row in _rows(asked, name))
+
+
+def token_means(
+    rows: Sequence[Row],
+) -> tuple[tuple[Row, ...], Float[np.ndarray, "means R"]]:
+    """Name the means of rows that differ in tokens alone; also each row's weight in every mean."""
+    of = [replace(row, token=None, token_2=None) for row in rows]
+    means = tuple(dict.fromkeys(of))
+    place = {row: k for k, row in enumerate(means)}
+    weights = np.zeros((len(means), len(rows)))
+    weights[[place[row] for row in of], np.arange(len(rows))] = 1.0
+    return means, weights / weights.sum(axis=1, keepdims=True)
 
 
 def _rows(asked: Asked, name: str) -> list[Row]:

@@ -13,7 +13,6 @@ docs/finite-width.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -26,19 +25,12 @@ from sigprop.description.averages import averaging, matrices, pulled
 from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
-from sigprop.theory.attention.draws import head_draws
-from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.independence import check_writes
+from sigprop.theory.fluctuations.derivatives import derived
 from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward
 from sigprop.theory.fluctuations.ordering import Ordering
-from sigprop.theory.fluctuations.reading import Slopes, slopes
-from sigprop.theory.fluctuations.seen import run_rows, run_seen
 from sigprop.theory.gaussian import field
-from sigprop.theory.gaussian.begin import begin
-from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
-from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
-from sigprop.theory.recursion.program import Program, shared_program
-from sigprop.theory.recursion.sources.sources import Sources
+from sigprop.theory.recursion.program import shared_program
 
 CONTROLLED = (*FORMS, "write_cosine", "log_norm")
 """Quantities whose rows follow averages."""
@@ -74,27 +66,17 @@ def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
     """
     _check(arch, rows)
     backward = is_backward(row.quantity for row in rows)
-    program, reach = shared_program(arch), GRADIENTS if backward else FORWARD
-    tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
-    readout = arch.readout.gram(arch.tokens)
-    heads = tuple(head_draws(law, arch.tokens, 0).first(HEADS) for law in program.structure.heads)
-    stem = begin(arch.stem_parts)
-    given = (Fineness.of(DEGREE), heads, tables, stem, np.array(arch.bands), boundaries, readout)
-    scan, ordering = (program.structure, program.coupled, reach), Ordering(arch, program)
+    program = shared_program(arch)
+    ordering, found = Ordering(arch, program), derived(arch, program, rows, backward)
+    seen, read = found.seen, found.read | {"write_crossed": _of_writes(found.seen, rows, ordering)}
     with jax.enable_x64(True):
-        none = _no_sources(arch, program)
-        seen: Any = jax.device_get(run_seen(*scan, none, *given))
-        read = slopes(arch, _in_units(seen, program, columns), rows, backward)
-        raised = _at_steps(read, program, len(boundaries))
-        read["write_crossed"] = _of_writes(seen, rows, ordering)
-        back: Any = jax.device_get(run_rows(*scan, none, raised, *given))
         factors = {name: _factors(ordering.given(name, seen)) for name in matrices(arch)}
         behind = {
             name: _factors(ordering.back(name, seen)[:, ::-1, :, ::-1])
             for name in matrices(arch)
             if backward
         }
-    derivatives = ordering.derivatives(back, read, readout)
+    derivatives = ordering.derivatives(found.by_source, read, arch.readout.gram(arch.tokens))
     places, at = np.flatnonzero((derivatives != 0).any(axis=0)), ordering.steps
     return Controls(
         seen["initial"],
@@ -108,64 +90,6 @@ def controls(arch: Architecture, rows: Sequence[Row]) -> Controls:
         ordering.expected(seen)[places],
         derivatives[:, places],
     )
-
-
-def _no_sources(arch: Architecture, program: Program) -> Sources:
-    """Return zeros at every average."""
-    lanes, partners = program.structure.lanes, (program.partners.shape[1], program.later.shape[1])
-    names = matrices(arch), pulled(arch)
-    return Sources.none(program.steps, lanes, arch.tokens, partners, *names)
-
-
-def _in_units(seen: dict[str, Any], program: Program, columns: tuple[int, ...]) -> Kernels:
-    """Return the kernels in the units of the network, in tables that can be written to."""
-    found = read_forward(seen["kernels"], program, columns)
-    at, tokens = program.boundary, np.arange(found.states.shape[1])
-    tracked = at if program.coupled else np.arange(len(columns))
-    crossed = np.zeros_like(found.crossed)
-    crossed[..., tokens, tokens] = seen["crossed"][at][:, tracked]
-    pairs = found.write_pairs
-    if pairs is not None:
-        pairs = np.zeros_like(pairs)
-        pairs[..., tokens, tokens] = seen["write_pairs"]
-    found = replace(
-        found,
-        write_pairs=pairs,
-        log_norm=found.log_norm.copy(),
-        states=seen["states"][at][:, 0, 0].copy(),
-        state_log=np.zeros_like(found.state_log),
-        crossed=crossed,
-        writes=seen["writes"].copy(),
-        write_log=np.zeros_like(found.write_log),
-    )
-    if "gradients" not in seen:
-        return found
-    return replace(
-        found,
-        gradients=seen["gradients"][at].copy(),
-        gradient_log=np.zeros_like(found.gradient_log),
-        groups={name: _unscaled(gram) for name, gram in seen["groups"].items()},
-        stem=_unscaled(seen["gradient_stem"]),
-    )
-
-
-def _unscaled(gram: Float[np.ndarray, "*P T T"]) -> tuple[np.ndarray, np.ndarray]:
-    """Return Grams and logarithms of 0."""
-    return gram.copy(), np.zeros(gram.shape[:-1])
-
-
-def _at_steps(read: Slopes, program: Program, columns: int) -> Slopes:
-    """Return slopes by what the scan's boundaries and steps have."""
-    count, states, _, tokens = read["crossed"].shape
-    at = program.boundary
-    tracked = at if program.coupled else np.arange(states)
-    found = dict(read)
-    for name in {"states", "gradients", "log_norm"} & set(read):
-        found[name] = np.zeros((count, program.steps + 1, *read[name].shape[2:]))
-        found[name][:, at] = read[name]
-    found["crossed"] = np.zeros((count, program.steps + 1, columns, tokens))
-    found["crossed"][:, at[:, None], tracked[None, :]] = read["crossed"]
-    return found
 
 
 def _of_writes(

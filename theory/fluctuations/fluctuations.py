@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
-from sigprop.description.rows import known, require_rows, select
+from sigprop.description.rows import known, require_rows, select, token_means
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.tables.table import Table
@@ -22,6 +22,7 @@ from sigprop.theory.fluctuations.forms import (
     having_forms,
     is_backward,
 )
+from sigprop.theory.fluctuations.influence import has_influence, influences
 from sigprop.theory.fluctuations.units import SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
@@ -34,13 +35,13 @@ ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_varianc
 
 
 class Moments(NamedTuple):
-    """Of every row: n times the variance between networks, and n times the shift of their mean,
-    each with the half-width of a 99 % interval."""
+    """Of every row: n times the variance between networks, and, where it is wanted, n times the
+    shift of their mean, each with the half-width of a 99 % interval."""
 
     variance: Float[np.ndarray, " R"]
     variance_error: Float[np.ndarray, " R"]
-    shift: Float[np.ndarray, " R"]
-    shift_error: Float[np.ndarray, " R"]
+    shift: Float[np.ndarray, " R"] | None = None
+    shift_error: Float[np.ndarray, " R"] | None = None
 
 
 def fluctuations(
@@ -50,15 +51,20 @@ def fluctuations(
     *,
     width: int | None = None,
     units: int = UNITS,
+    shift: bool = True,
+    over_tokens: bool = False,
 ) -> Table:
     """Predict what finite networks have beside the wide limit: of a row's scatter between networks
     and of the shift of its mean the terms of first order in 1/n.
 
     arch: the description; quantities, applications: as of ``predict`` (None: those that have a
-    form); width: n; units: sampled in each of eight sets, a power of two from 64
-    on. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
-    Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
-    network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
+    form); width: n; units: sampled in each of eight sets, a power of two from 64 on; shift: whether
+    shifts are wanted (where not, and rows are of the forward pass, one recursion serves all units:
+    that is what many tokens need); over_tokens: whether rows that differ in tokens alone come as
+    one, their mean over tokens or pairs. Returns a ``Table`` with value, error and status as of
+    ``predict`` and ``n_variance`` = n Var, ``n_shift`` = n (mean - value); at a width instead
+    ``sd`` = sqrt(n_variance / n), of one network, and ``shift`` = n_shift / n; each with an
+    ``_error``, half a 99 % interval. Raises
     ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels, grouped queries, heads
     of several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an
     activation of what LayerNorm returns. Source: derived (docs/finite-width.md;
@@ -70,41 +76,75 @@ def fluctuations(
     check_writes(arch)
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)
-    base = predict(arch, asked, applications)
+    base = [dict(row) for row in predict(arch, asked, applications)]
     if lost := next((row for row in base if row["value"] is None), None):
         raise InputError(
             f"{lost['quantity']}: no number that a float holds at application "
             f"{lost.get('application')}; accepted: parameters at which every row has a value"
         )
-    found = moments(arch, rows, units)
+    means = None
+    if over_tokens:
+        named, means = token_means(rows)
+        base = _means(base, named, means)
+    found = moments(arch, rows, units, means=means, shift=shift)
     table = [_row(row, found, k, width) for k, row in enumerate(base)]
     notes: dict[str, Any] = {} if width is None else {"width": width}
     return Table(arch.name, dict(arch.parameters), table, "fluctuations", notes=notes or None)
 
 
-def moments(arch: Architecture, rows: Sequence[Row], units: int = UNITS) -> Moments:
-    """Return both coefficients of rows.
+def moments(
+    arch: Architecture,
+    rows: Sequence[Row],
+    units: int = UNITS,
+    *,
+    means: Float[np.ndarray, "means rows"] | None = None,
+    shift: bool = True,
+) -> Moments:
+    """Return both coefficients of rows, or of means of them.
 
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
-    0, over that unit (``recursion.units``).
+    0, over that unit (``recursion.units``). Without shifts dK/dt is taken from derivatives by
+    averages (``influence``) where it can be.
     """
+    backward = is_backward(row.quantity for row in rows)
+    if not shift and not backward and has_influence(arch):
+        moved = influences(arch, rows, means, units, range(SETS))
+        return Moments(*_interval(np.mean(moved**2, axis=1)))
     variances, shifts = [], []
-    reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD
     for seed in range(SETS):
-        more, less, (middle,) = traced(arch, units, seed, reach)
-        at_0 = _read(arch, [middle], rows)[0]
-        up, down = _read(arch, more, rows), _read(arch, less, rows)
+        more, less, (middle,) = traced(arch, units, seed, GRADIENTS if backward else FORWARD)
+        at_0 = _read(arch, [middle], rows, means)[0]
+        up, down = _read(arch, more, rows, means), _read(arch, less, rows, means)
         variances.append(np.mean(((up - down) / (2 * STEP)) ** 2, axis=0))
         shifts.append(np.mean(up - 2 * at_0 + down, axis=0) / (2 * STEP**2))
-    return Moments(*_interval(variances), *_interval(shifts))
+    return Moments(*_interval(variances), *(_interval(shifts) if shift else ()))
 
 
 def _read(
-    arch: Architecture, kernels: Sequence[Any], rows: Sequence[Row]
+    arch: Architecture,
+    kernels: Sequence[Any],
+    rows: Sequence[Row],
+    means: Float[np.ndarray, "means rows"] | None,
 ) -> Float[np.ndarray, "N R"]:
-    """Read rows off the kernels of every unit."""
+    """Read rows, or means of them, off the kernels of every unit."""
     values = [Values(arch, each) for each in kernels]
-    return np.array([[unscaled(*each.value(row)) for row in rows] for each in values], dtype=float)
+    read = np.array([[unscaled(*each.value(row)) for row in rows] for each in values], dtype=float)
+    return read if means is None else read @ means.T
+
+
+def _means(
+    base: Sequence[dict[str, Any]], named: Sequence[Row], means: Float[np.ndarray, "means rows"]
+) -> list[dict[str, Any]]:
+    """Return means of predicted rows; the mean of bounds bounds a mean's error."""
+    found = []
+    for row, weights in zip(named, means, strict=True):
+        of = [base[k] for k in np.flatnonzero(weights)]
+        statuses = dict.fromkeys(each["status"] for each in of)
+        numbers = {
+            name: sum(each[name] for each in of) / len(of) for name in ("value", "error", "scale")
+        }
+        found.append({**row.to_dict(), **numbers, "status": ", ".join(statuses)})
+    return found
 
 
 def _interval(
@@ -117,23 +157,17 @@ def _interval(
 def _row(base: dict[str, Any], found: Moments, k: int, width: int | None) -> dict[str, Any]:
     """Return a predicted row with its coefficients."""
     row = {name: value for name, value in base.items() if name not in LEFT_OUT}
-    variance, shift = float(found.variance[k]), float(found.shift[k])
-    variance_error, shift_error = float(found.variance_error[k]), float(found.shift_error[k])
+    variance, variance_error = float(found.variance[k]), float(found.variance_error[k])
     if width is None:
-        coefficients = {
-            "n_variance": variance,
-            "n_variance_error": variance_error,
-            "n_shift": shift,
-            "n_shift_error": shift_error,
-        }
+        coefficients = {"n_variance": variance, "n_variance_error": variance_error}
     else:
         sd = math.sqrt(variance / width)
-        coefficients = {
-            "sd": sd,
-            "sd_error": sd * variance_error / (2 * variance) if variance else 0.0,
-            "shift": shift / width,
-            "shift_error": shift_error / width,
-        }
+        error = sd * variance_error / (2 * variance) if variance else 0.0
+        coefficients = {"sd": sd, "sd_error": error}
+    if found.shift is not None and found.shift_error is not None:
+        name, n = ("n_shift", 1) if width is None else ("shift", width)
+        coefficients[name] = float(found.shift[k]) / n
+        coefficients[f"{name}_error"] = float(found.shift_error[k]) / n
     return row | coefficients | {"assumes": ASSUMES}
 
 

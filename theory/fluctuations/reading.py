@@ -7,6 +7,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
@@ -26,16 +27,26 @@ Entry = tuple[Any, Any, tuple[int, ...], tuple[int, ...]]
 """(table of kernels, its derivatives [R, ...], place in one, place in the other)."""
 
 
-def slopes(arch: Architecture, kernels: Kernels, rows: Sequence[Row], backward: bool) -> Slopes:
+def slopes(
+    arch: Architecture,
+    kernels: Kernels,
+    rows: Sequence[Row],
+    backward: bool,
+    means: Float[np.ndarray, "means rows"] | None = None,
+) -> Slopes:
     """Return how rows move with every kernel that has one of their places.
 
-    kernels: all logarithms 0. Differences of what ``Values`` reads, so that a row is read in one
-    place.
+    kernels: all logarithms 0; means: weights of the rows in each mean of them that is wanted in
+    their place. Differences of what ``Values`` reads, so that a row is read in one place.
     """
-    values, found = Values(arch, kernels), _blank(kernels, len(rows), backward)
+    weights = np.eye(len(rows)) if means is None else means
+    values, found = Values(arch, kernels), _blank(kernels, len(weights), backward)
     for k, row in enumerate(rows):
+        wanted = [(int(mean), weights[mean, k]) for mean in np.flatnonzero(weights[:, k])]
         for table, derivatives, here, there in _entries(row, values, found):
-            derivatives[k][there] += _slope(values, row, table, here)
+            slope = _slope(values, row, table, here)
+            for mean, weight in wanted:
+                derivatives[mean][there] += weight * slope
     return found
 
 
@@ -126,8 +137,13 @@ def _slope(values: Values, row: Row, table: Any, at: tuple[int, ...]) -> float:
 
 
 def _size(values: Values, table: Any, at: tuple[int, ...]) -> float:
-    """Return the scale of an entry: that of its diagonal; of overlaps 1 and more, of which rows are
-    linear."""
-    if table is values.k.log_norm or table is values.k.write_pairs:
+    """Return the scale of an entry: that of its diagonal, of states' overlaps the states' own; of
+    writes' overlaps 1 and more, of which rows are linear."""
+    k = values.k
+    if table is k.log_norm or table is k.write_pairs:
         return max(1.0, abs(table[at]))
+    if table is k.crossed:  # 0 where nothing of a state is left in a later one
+        late, column, t, _ = at
+        early = k.columns[column]
+        return float(np.sqrt(k.states[late, t, t] * k.states[early, t, t]))
     return max(abs(table[at]), *(abs(table[*at[:-2], t, t]) for t in at[-2:]))

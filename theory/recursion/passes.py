@@ -21,6 +21,7 @@ from sigprop.theory.recursion.backward import BackwardKind, Looking
 from sigprop.theory.recursion.forward import ForwardKind
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.apart import Apart
 from sigprop.theory.recursion.sources.sources import Held, Sourced, SourcedBack, Sources
 from sigprop.theory.recursion.summary import arguments
 from sigprop.theory.recursion.units.behind import Reverser
@@ -127,7 +128,8 @@ def forward_pass(
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
     stem, units = network.stem, _units(network)
-    seen = stem.seen() if network.unit is None else stem.seen(network.unit.t, units[0])
+    apart = network.unit is None or network.unit.t is None
+    seen = stem.seen() if apart else stem.seen(network.unit.t, units[0])
     if network.sources is not None:
         square = network.sources.stem * jnp.exp(-2 * network.begin.log)
         seen = seen._replace(square=seen.square + square[None])
@@ -149,7 +151,8 @@ def forward_pass(
     if network.unit is not None:
         unit = network.unit
         own = initial * units[:, None] + ones
-        tracer = Tracer(unit.t, Lanes(own, ones), unit.normals, unit.given)
+        traced = Apart if apart else Tracer
+        tracer = traced(unit.t, Lanes(own, ones), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )

@@ -108,3 +108,15 @@ def test_the_root_of_a_gram_moves_where_eigenvalues_meet():
         np.testing.assert_allclose(slope @ ends[0] + ends[0] @ slope, change, atol=1e-5)
         at_one = jax.jvp(heads._root, (jnp.eye(3)[None],), (change,))[1]
         np.testing.assert_allclose(at_one, change / 2, atol=1e-12)
+
+
+def test_overlaps_that_vanish_are_followed():
+    """No skip: <S_0, S_D> is 0 in the limit, and its cosine follows it by 1/sqrt(q_0 q_D)."""
+    arch = sp.architectures.mlp(depth=DEPTH, activation="tanh")
+    (row,) = select(arch, ("state_cosine",), [0, DEPTH])
+    (value,) = (r["value"] for r in sp.predict(arch, ["state_cosine"], [0, DEPTH]))
+    assert value == 0
+    q = [r["value"] for r in sp.predict(arch, ["residual_variance"], [0, DEPTH])]
+    found = controls(arch, [row])
+    assert found.expected == pytest.approx(0.0)
+    assert found.rows.ravel() == pytest.approx([(q[0] * q[1]) ** -0.5], rel=1e-9)

@@ -12,10 +12,10 @@ from sigprop.theory.recursion.units.unit import Given, Reads
 
 
 class Draws(NamedTuple):
-    """A unit to trace: its weight t among all, its normals in the stem and in the read-out [T], and
-    {weight or bias: [P, C, T]} forward and of its transpose; zeros for what it gives to every
-    weight, forward and backward {weight: [P, C, T]}; members: what the forward pass left of others
-    (``behind.Record``)."""
+    """A unit to trace: its weight t among all (None: it is a part of no average), its normals in
+    the stem and in the read-out [T], and {weight or bias: [P, C, T]} forward and of its transpose;
+    zeros for what it gives to every weight, forward and backward {weight: [P, C, T]}; members: what
+    the forward pass left of others (``behind.Record``)."""
 
     t: Any
     stem: Any

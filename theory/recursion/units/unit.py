@@ -76,10 +76,10 @@ class Given(NamedTuple):
 
 @dataclass
 class Unit:
-    """A unit at one step. t: its weight; reads: what it reads; earlier: {matrix: what its partners'
-    units gave to it [U, C, T]}; outputs: {matrix or bias: its output [C, T]}, as they are
-    drawn. C: coordinates of the unit, 1, or where it is a head those of a head. All as mantissas of
-    the scales that ``log_scale`` says."""
+    """A unit at one step. t: its weight (None: it is a part of no average); reads: what it reads;
+    earlier: {matrix: what its partners' units gave to it [U, C, T]}; outputs: {matrix or bias: its
+    output [C, T]}, as they are drawn. C: coordinates of the unit, 1, or where it is a head those of
+    a head. All as mantissas of the scales that ``log_scale`` says."""
 
     t: Any
     reads: Reads
@@ -157,6 +157,8 @@ class Unit:
 
     def seen(self, weight: str, of: Vector, i: str, j: str, value: Any, env: Environment) -> Any:
         """Mix an inner product of what a weight is given with the unit's."""
+        if self.t is None:
+            return value
         other = None if i == j else self.at_partners(weight, of)
         return self.averaged(of, other, value, env)
 
@@ -170,6 +172,8 @@ class Unit:
 
     def mean_square(self, node: Normalise, value: Any, env: Environment) -> Float[Array, "1 T"]:
         """Mix a variance with the unit's, as a norm sees it: of LayerNorm about the mean."""
+        if self.t is None:
+            return value
         of, t = node.of, self.weight(node.of, env)
         mean = self.mean(of, env)
         own = jnp.mean(self.value(of, env) ** 2, axis=0, keepdims=True)
@@ -178,6 +182,8 @@ class Unit:
 
     def average(self, u: Vector, env: Environment) -> Float[Array, "1 T"]:
         """Return the mean over all coordinates of u, the unit's among them."""
+        if self.t is None:
+            return self.mean(u, env)
         own, t = jnp.mean(self.value(u, env), axis=0, keepdims=True), self.weight(u, env)
         return (1 - t) * self.mean(u, env) + t * own
 
@@ -208,7 +214,12 @@ class Unit:
 
     def weight(self, u: Vector, env: Environment) -> Any:
         """Return the unit's weight among those that u has: coordinates, or heads of several."""
-        return self.t * math.sqrt(self.value(u, env).shape[0] / rows(u))
+        return self.t * share(u, self.value(u, env).shape[0])
+
+
+def share(u: Vector, size: int) -> float:
+    """Return 1/sqrt(r), r n units of ``size`` coordinates having the coordinates of u."""
+    return math.sqrt(size / rows(u))
 
 
 def without_form(u: Vector) -> NoRule:

@@ -1,0 +1,116 @@
+"""What one unit moves rows by, from derivatives, is what tracing it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sigprop as sp
+from sigprop.description.quantities import QUANTITIES
+from sigprop.description.rows import select, token_means
+from sigprop.theory.attention.draws import Amount, head_draws
+from sigprop.theory.fluctuations import derivatives, influence, units
+from sigprop.theory.fluctuations.forms import having_forms
+from sigprop.theory.predictions.evaluate import unscaled
+from sigprop.theory.predictions.values import Values
+from sigprop.theory.recursion.program import shared_program
+
+UNITS = 64
+CASES = {
+    "two matrices, two tokens": lambda: hidden(3, residual_scale=0.7),
+    "tied": lambda: sp.architectures.looped_mlp(loops=3, activation="tanh"),
+    "without a skip": lambda: sp.architectures.mlp(depth=3, c_b=0.1),
+    "two lanes": lambda: sp.architectures.nag(depth=2, block="mlp"),
+    "heads": lambda: sp.architectures.transformer(block="attention", tokens=2),
+    "norms on writes, heads": lambda: sp.architectures.sandwich_transformer(depth=1, mask="causal"),
+    "tied, heads": lambda: sp.architectures.looped_transformer(loops=2, norm_kind="layer"),
+}
+LONG = ("norms on writes, heads", "tied, heads")
+SEED = 3
+
+
+def hidden(depth: int, **given: float) -> sp.Architecture:
+    """An MLP whose hidden units are more than its stream's."""
+    return sp.architectures.transformer(
+        block="mlp", depth=depth, tokens=2, activation="gelu", mlp_ratio=2.5, **given
+    )
+
+
+def forward(arch: sp.Architecture) -> list[str]:
+    return [name for name in having_forms(arch) if not QUANTITIES[name].backward]
+
+
+def both(arch: sp.Architecture, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
+    """Each unit's dK/dt about their mean [units, R]: from derivatives, and from tracing it."""
+    rows = select(arch, forward(arch))
+    found = influence.influences(arch, rows, None, UNITS, [seed])[0]
+    more, less, _ = (
+        np.array([[unscaled(*Values(arch, k).value(row)) for row in rows] for k in kernels])
+        for kernels in units.traced(arch, 2 * UNITS, seed)
+    )
+    traced = ((more - less) / (2 * units.STEP))[:UNITS]
+    return found, traced - traced.mean(axis=0)
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.long] * (case in LONG)) for case in CASES]
+)
+def test_derivatives_say_what_a_traced_unit_moves(case: str, monkeypatch: pytest.MonkeyPatch):
+    """To what differences leave: 1e-8 of STEP squared, rounding over STEP. Others' heads are the
+    same sample on both ways."""
+    arch = CASES[case]()
+    amount = Amount(2 if shared_program(arch).coupled else 1)
+    monkeypatch.setattr(derivatives, "HEADS", units.HEADS)
+    monkeypatch.setattr(
+        derivatives, "head_draws", lambda law, tokens, _: head_draws(law, tokens, SEED, amount)
+    )
+    found, traced = both(arch)
+    scatter = traced.std(axis=0)
+    assert (scatter > 1e-3).mean() > 0.5
+    assert np.abs(found - traced).max() < 3e-6 * scatter.max()
+
+
+def test_a_population_that_is_not_counted_is_found_out(monkeypatch: pytest.MonkeyPatch):
+    """Companion: hidden units taken for as many as the stream has."""
+    monkeypatch.setattr(influence, "share", lambda of, size: 1.0)
+    found, traced = both(hidden(2))
+    assert np.abs(found - traced).max() > 0.05 * traced.std(axis=0).max()
+
+
+def test_variances_without_shifts_are_those_with():
+    arch = hidden(2)
+    names = ["residual_variance", "token_cosine"]
+    whole = sp.fluctuations(arch, names, units=512)
+    alone = sp.fluctuations(arch, names, units=512, shift=False)
+    assert not any("shift" in name for row in alone for name in row)
+    for one, other in zip(whole, alone, strict=True):
+        error = np.hypot(one["n_variance_error"], other["n_variance_error"])
+        assert abs(one["n_variance"] - other["n_variance"]) <= error + 1e-12, one
+        assert one["value"] == other["value"]
+
+
+def test_means_over_tokens_are_rows_of_their_own():
+    """Of influences, hence of tokens that go together nearly one row's variance; on both ways."""
+    arch = sp.architectures.residual_mlp(depth=2, tokens=3, activation="gelu")
+    rows = select(arch, ("residual_variance", "token_cosine"), [2])
+    named, weights = token_means(rows)
+    assert [str(row) for row in named] == [
+        "residual_variance[application=2]",
+        "token_cosine[application=2]",
+    ]
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    single = influence.influences(arch, rows, None, UNITS, [0])
+    means = influence.influences(arch, rows, weights, UNITS, [0])
+    np.testing.assert_allclose(means, single @ weights.T, atol=1e-9)
+    given = {"applications": [2], "units": 256, "over_tokens": True}
+    whole, alone = (
+        sp.fluctuations(arch, ["residual_variance", "token_cosine"], shift=shift, **given)
+        for shift in (True, False)
+    )
+    each = sp.fluctuations(arch, ["residual_variance"], [2], units=256, shift=False)
+    for one, other in zip(whole, alone, strict=True):
+        error = np.hypot(one["n_variance_error"], other["n_variance_error"])
+        assert abs(one["n_variance"] - other["n_variance"]) <= error
+        assert "token" not in other
+    assert alone[0]["value"] == pytest.approx(np.mean([row["value"] for row in each]))
+    assert alone[0]["n_variance"] < np.mean([row["n_variance"] for row in each])
