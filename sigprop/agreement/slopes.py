@@ -46,14 +46,16 @@ def check_slope(slope: str, theory: Architecture, rows: Sequence[Row]) -> str:
 def predicted_slopes(
     theory: Architecture, rows: Sequence[Row], scale: Float[np.ndarray, " R"], use: bool
 ) -> Predicted:
-    """Predict b of every row that has a form, deviation = a + b/n over ``scale``; use: see
-    ``Predicted``. Source: docs/finite-width.md; tests/agreement/test_slopes.py."""
-    slope, error = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    """Predict b, and n Var of one network, of every row that has a form, deviation = a + b/n over
+    ``scale``; use: see ``Predicted``. Source: docs/finite-width.md;
+    tests/agreement/test_slopes.py."""
+    slope, error, scatter = (np.full(len(rows), np.nan) for _ in range(3))
     having = having_forms(theory)
     has = np.array([row.quantity in having for row in rows])
     found = moments(theory, [row for row in rows if row.quantity in having], UNITS)
     slope[has], error[has] = found.shift / scale[has], found.shift_error / scale[has]
-    return Predicted(slope, error, use)
+    scatter[has] = found.variance / scale[has] ** 2
+    return Predicted(slope, error, use, scatter)
 
 
 def columns(judgement: Judgement, i: int) -> dict[str, Any]:

@@ -34,15 +34,18 @@ def overall(verdicts: Sequence[str]) -> str:
 @dataclass(frozen=True)
 class Predicted:
     """Hold the slopes b of d = a + b/n that a theory has, [R] each (NaN: none), in units of width,
-    and half their 99 % intervals; use: fix b in the fit of a where the networks confirm it."""
+    and half their 99 % intervals; use: fix b in the fit of a where the networks confirm it;
+    scatter: n Var of d [R] of one network, likewise, which sizes the run (None: the pilot does)."""
 
     slope: Floats
     error: Floats
     use: bool = False
+    scatter: Floats | None = None
 
     def rows(self, keep: NDArray[np.intp]) -> Predicted:
         """Return the rows ``keep`` only."""
-        return Predicted(self.slope[keep], self.error[keep], self.use)
+        scatter = None if self.scatter is None else self.scatter[keep]
+        return Predicted(self.slope[keep], self.error[keep], self.use, scatter)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ of rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,12 @@ class Moments:
     def variance(self) -> Floats:
         """[R] variance of one network's rows."""
         return np.diag(self.scatter) / max(self.count - 1, 1)
+
+    def with_variance(self, variance: Floats) -> Moments:
+        """The same networks, their correlations at another variance of each row [R]."""
+        own = self.variance
+        s = np.sqrt(np.where(own > 0, variance / np.where(own > 0, own, 1.0), 1.0))
+        return replace(self, scatter=self.scatter * np.outer(s, s))
 
     @property
     def size(self) -> Floats:

@@ -24,7 +24,7 @@ from sigprop.verdict.judgement import (
     empty,
 )
 from sigprop.verdict.moments import Floats, Moments
-from sigprop.verdict.pilot import TINY, Pilot, climb
+from sigprop.verdict.pilot import TINY, Pilot, climb, foretold
 from sigprop.verdict.sampling import Source
 from sigprop.verdict.sizing import FLOOR, Plan, plan
 
@@ -74,11 +74,12 @@ class Run:
                 tolerance=tolerance,
                 keep=~self.tested.identities,
                 leap=factors[0] == 1,
+                scatter=None if self.tested.predicted is None else self.tested.predicted.scatter,
             )
             if pilot.row is not None:
                 return self.stop(pilot, pilot.reason)
             try:
-                design = self.plan(pilot.n1, pilot.rungs)
+                design = self.plan(pilot)
             except ValueError as bad:
                 return self.stop(pilot, str(bad))
             again, n1 = evidence is not None, pilot.n1
@@ -100,10 +101,13 @@ class Run:
         self.slopes[self.slopes != ""] = INCONCLUSIVE
         return self.report(INCONCLUSIVE, reason, pilot.row)
 
-    def plan(self, n1: int, pilot: Sequence[Moments]) -> Plan:
+    def plan(self, pilot: Pilot) -> Plan:
         """Size the main run; raises ``ValueError`` where the budget does not allow one."""
         factors, tolerance, error = self.terms.factors, self.terms.tolerance, self.tested.error
-        kept = [r.rows(self.keep) for r in pilot]
+        kept, n1 = [r.rows(self.keep) for r in pilot.rungs], pilot.n1
+        said = self.tested.predicted and self.tested.predicted.rows(self.keep).scatter
+        if pilot.foretold and said is not None:
+            kept = foretold(kept, said, factors * n1)
         # A row that is far off has room in proportion to its own size; its noise (under 10 %) does
         # not count.
         size = np.maximum(1.0, kept[int(np.argmin(abs(factors - 1)))].size / 1.1)

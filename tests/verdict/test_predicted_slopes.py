@@ -134,3 +134,42 @@ def test_a_row_without_a_slope_is_what_it_was():
 def test_slopes_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="accepted: one row or more each"):
         judge(networks(2), np.ones(2), np.ones(2), predicted=Predicted(np.ones(3), np.ones(3)))
+
+
+def drawn(scatter):
+    """Networks of the pilot, and the verdict; scatter: n Var that is said of every row."""
+    found = judge(
+        networks(ROWS, seed=3),
+        ONES,
+        ONES,
+        tolerance=0.01,
+        samples=[400] * 5,
+        predicted=Predicted(SLOPE * ONES, 0 * ONES, False, scatter),
+    )
+    return sum(d.samples for d in found.draws if d.phase == "pilot"), found
+
+
+def test_a_predicted_scatter_takes_the_pilots_place():
+    """kappa^2 = 12.25 is n Var of the networks: said, a few check it; two rows unsaid, or said to
+    be what it is not, a whole pilot runs."""
+    measured, plain = drawn(None)
+    told, found = drawn(12.25 * ONES)
+    assert measured == 1000 + 1000 + 500 + 250 + 125
+    assert told == 200 + 200 + 100 + 100 + 100
+    assert found.samples == plain.samples
+    some = np.where(np.arange(ROWS) < 2, np.nan, 12.25)
+    for wrong in (some, 4.5 * 12.25 * ONES, 12.25 / 4.5 * ONES):
+        assert drawn(wrong)[0] == measured
+    # of another prediction within the factor, weights are the prediction's: as unbiased, not best
+    wide = np.where(np.arange(ROWS) < 3, 12.25, 1.3 * 12.25)
+    assert drawn(wide)[0] == told
+
+
+def test_predicted_variances_keep_correlations():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((50, 3)) @ rng.standard_normal((3, 3)) + 5
+    own = Moments.of(rows, np.abs(rows))
+    found = own.with_variance(np.array([1.0, 4.0, 0.25]))
+    np.testing.assert_allclose(found.variance, [1.0, 4.0, 0.25])
+    np.testing.assert_allclose(np.corrcoef(rows.T)[0, 1] * 2.0, found.covariance[0, 1])
+    np.testing.assert_array_equal(found.mean, own.mean)

@@ -35,13 +35,17 @@ ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_varianc
 
 
 class Moments(NamedTuple):
-    """Of every row: n times the variance between networks, and, where it is wanted, n times the
-    shift of their mean, each with the half-width of a 99 % interval."""
+    """Of every row: n times the variance between networks, and n times the shift of their mean,
+    each with the half-width of a 99 % interval."""
 
     variance: Float[np.ndarray, " R"]
     variance_error: Float[np.ndarray, " R"]
-    shift: Float[np.ndarray, " R"] | None = None
-    shift_error: Float[np.ndarray, " R"] | None = None
+    shift: Float[np.ndarray, " R"]
+    shift_error: Float[np.ndarray, " R"]
+
+
+Means = Float[np.ndarray, "means rows"]
+"""Weights of rows in means of them."""
 
 
 def fluctuations(
@@ -86,45 +90,46 @@ def fluctuations(
     if over_tokens:
         named, means = token_means(rows)
         base = _means(base, named, means)
-    found = moments(arch, rows, units, means=means, shift=shift)
+    found = (moments if shift else variances)(arch, rows, units, means)
     table = [_row(row, found, k, width) for k, row in enumerate(base)]
     notes: dict[str, Any] = {} if width is None else {"width": width}
     return Table(arch.name, dict(arch.parameters), table, "fluctuations", notes=notes or None)
 
 
 def moments(
-    arch: Architecture,
-    rows: Sequence[Row],
-    units: int = UNITS,
-    *,
-    means: Float[np.ndarray, "means rows"] | None = None,
-    shift: bool = True,
+    arch: Architecture, rows: Sequence[Row], units: int = UNITS, means: Means | None = None
 ) -> Moments:
     """Return both coefficients of rows, or of means of them.
 
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
-    0, over that unit (``recursion.units``). Without shifts dK/dt is taken from derivatives by
-    averages (``influence``) where it can be.
+    0, over that unit (``recursion.units``).
     """
-    backward = is_backward(row.quantity for row in rows)
-    if not shift and not backward and has_influence(arch):
-        moved = influences(arch, rows, means, units, range(SETS))
-        return Moments(*_interval(np.mean(moved**2, axis=1)))
     variances, shifts = [], []
+    reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD
     for seed in range(SETS):
-        more, less, (middle,) = traced(arch, units, seed, GRADIENTS if backward else FORWARD)
+        more, less, (middle,) = traced(arch, units, seed, reach)
         at_0 = _read(arch, [middle], rows, means)[0]
         up, down = _read(arch, more, rows, means), _read(arch, less, rows, means)
         variances.append(np.mean(((up - down) / (2 * STEP)) ** 2, axis=0))
         shifts.append(np.mean(up - 2 * at_0 + down, axis=0) / (2 * STEP**2))
-    return Moments(*_interval(variances), *(_interval(shifts) if shift else ()))
+    return Moments(*_interval(variances), *_interval(shifts))
+
+
+def variances(
+    arch: Architecture, rows: Sequence[Row], units: int = UNITS, means: Means | None = None
+) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
+    """Return n Var alone, and the half-width of its 99 % interval: dK/dt from derivatives by
+    averages (``influence``) where it can be."""
+    if is_backward(row.quantity for row in rows) or not has_influence(arch):
+        return moments(arch, rows, units, means)[:2]
+    return _interval(np.mean(influences(arch, rows, means, units, range(SETS)) ** 2, axis=1))
 
 
 def _read(
     arch: Architecture,
     kernels: Sequence[Any],
     rows: Sequence[Row],
-    means: Float[np.ndarray, "means rows"] | None,
+    means: Means | None,
 ) -> Float[np.ndarray, "N R"]:
     """Read rows, or means of them, off the kernels of every unit."""
     values = [Values(arch, each) for each in kernels]
@@ -133,12 +138,12 @@ def _read(
 
 
 def _means(
-    base: Sequence[dict[str, Any]], named: Sequence[Row], means: Float[np.ndarray, "means rows"]
+    base: Sequence[dict[str, Any]], named: Sequence[Row], means: Means
 ) -> list[dict[str, Any]]:
     """Return means of predicted rows; the mean of bounds bounds a mean's error."""
     found = []
     for row, weights in zip(named, means, strict=True):
-        of = [base[k] for k in np.flatnonzero(weights)]
+        of = [base[int(k)] for k in np.flatnonzero(weights)]
         statuses = dict.fromkeys(each["status"] for each in of)
         numbers = {
             name: sum(each[name] for each in of) / len(of) for name in ("value", "error", "scale")
@@ -154,21 +159,22 @@ def _interval(
     return np.mean(sets, axis=0), half_width(len(sets)) * np.std(sets, axis=0, ddof=1)
 
 
-def _row(base: dict[str, Any], found: Moments, k: int, width: int | None) -> dict[str, Any]:
-    """Return a predicted row with its coefficients."""
+def _row(
+    base: dict[str, Any], found: Sequence[Float[np.ndarray, " R"]], k: int, width: int | None
+) -> dict[str, Any]:
+    """Return a predicted row with its coefficients. found: of ``Moments``, or its first two."""
     row = {name: value for name, value in base.items() if name not in LEFT_OUT}
-    variance, variance_error = float(found.variance[k]), float(found.variance_error[k])
+    variance, variance_error, *shift = (float(each[k]) for each in found)
     if width is None:
         coefficients = {"n_variance": variance, "n_variance_error": variance_error}
     else:
         sd = math.sqrt(variance / width)
         error = sd * variance_error / (2 * variance) if variance else 0.0
         coefficients = {"sd": sd, "sd_error": error}
-    if found.shift is not None and found.shift_error is not None:
-        name, n = ("n_shift", 1) if width is None else ("shift", width)
-        coefficients[name] = float(found.shift[k]) / n
-        coefficients[f"{name}_error"] = float(found.shift_error[k]) / n
-    return row | coefficients | {"assumes": ASSUMES}
+    name, n = ("n_shift", 1) if width is None else ("shift", width)
+    names = (name, f"{name}_error") if shift else ()
+    shifts = {name: each / n for name, each in zip(names, shift, strict=True)}
+    return row | coefficients | shifts | {"assumes": ASSUMES}
 
 
 def _check(width: int | None, units: int) -> None:

@@ -92,7 +92,8 @@ def run_influences(
     finely = resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> Float[Array, " R"]:
-        unit = Draws(None, *draws, given, {})
+        parts: tuple[Any, ...] = (None, *draws, given, {})
+        unit = Draws(*parts)
         network = Network(structure, coupled, FORWARD, finely, tables, begin, bands, unit)
         kernels, forward, _ = forward_pass(network, columns, None)
         return _moved(structure, tables, alone(kernels, forward, begin.log), *by)

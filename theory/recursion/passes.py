@@ -128,8 +128,8 @@ def forward_pass(
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
     stem, units = network.stem, _units(network)
-    apart = network.unit is None or network.unit.t is None
-    seen = stem.seen() if apart else stem.seen(network.unit.t, units[0])
+    weight = None if network.unit is None else network.unit.t
+    seen = stem.seen() if weight is None else stem.seen(weight, units[0])
     if network.sources is not None:
         square = network.sources.stem * jnp.exp(-2 * network.begin.log)
         seen = seen._replace(square=seen.square + square[None])
@@ -151,7 +151,7 @@ def forward_pass(
     if network.unit is not None:
         unit = network.unit
         own = initial * units[:, None] + ones
-        traced = Apart if apart else Tracer
+        traced = Apart if weight is None else Tracer
         tracer = traced(unit.t, Lanes(own, ones), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
