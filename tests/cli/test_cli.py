@@ -23,6 +23,8 @@ BAD = [
     (["measure", "looped-mlp", "--widht", "3"], "Did you mean --width"),
     (["measure", "looped-mlp", "--width"], "requires an argument"),
     (["measur", "looped-mlp"], 'Did you mean "measure"'),
+    (["predict", "looped-mlp", "--no-shift"], "no-shift; accepted: with --width"),
+    (["predict", "looped-mlp", "--over-tokens"], "over-tokens; accepted: with --width"),
     (["predict", "looped-mlp", "extra"], "extra"),
     (
         ["verify", "looped-mlp", "--tolerance", "-1"],

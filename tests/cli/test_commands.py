@@ -43,6 +43,17 @@ def test_set_wins_over_the_file_and_the_file_may_name_the_architecture(
     assert err == ""
 
 
+def test_predict_of_a_width_passes_its_options_on(
+    calls: list, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(sigprop, "fluctuations", sigprop.predict, raising=False)
+    words = "predict looped-mlp --quantity residual_variance --width 64 --no-shift --over-tokens"
+    for chosen, shift, over in ((words, False, True), (words[:-25], True, False)):
+        assert run(chosen.split()) == 0
+        _, positional, options = calls.pop()
+        assert options == {"width": 64, "shift": shift, "over_tokens": over}, positional
+
+
 def test_measure_passes_its_options_on(calls: list, capfd: pytest.CaptureFixture[str]):
     words = (
         "measure looped-mlp --width 64 --samples 10 --seed 3 --engine dense --dtype float64 "
