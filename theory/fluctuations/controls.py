@@ -29,7 +29,7 @@ from sigprop.errors import InputError
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.independence import check_writes
-from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward
+from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward, vanishing
 from sigprop.theory.fluctuations.ordering import Ordering
 from sigprop.theory.fluctuations.reading import Slopes, slopes
 from sigprop.theory.fluctuations.seen import run_rows, run_seen
@@ -206,6 +206,11 @@ def _check(arch: Architecture, rows: Sequence[Row]) -> None:
             raise InputError(
                 f"control=twin: {row} has no form yet; accepted: groups of matrices and biases"
             )
+    if len(arch.bands) > 1 or arch.truncations or vanishing(arch):
+        raise InputError(
+            f"{arch.name}: control=twin: networks of several widths, and scores that vanish with "
+            f"the width, have no form yet; accepted: without"
+        )
     check_writes(arch)
     if (node := averaging(arch, backward)) is not None:
         raise InputError(

@@ -196,6 +196,7 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
         coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
+        x |= {"by_band": _by_band(carry, x, rho, scan)}
         x |= {"last": scan.tables["step"].shape[0] - 1}
         x["tracing"] = tracer.step(carry.tables, x, carry.lanes, coefficients)
     written = _switch(kinds, x, "write", own, read_log, partners)
@@ -209,6 +210,7 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
         "reads": rho,
         "pairs": partners.reads if partners else None,
         "read_gap": carry.gap,
+        "by_band": x.get("by_band"),
     }
     return after._replace(tables=tables), out
 
@@ -291,6 +293,19 @@ def _contract(
 ) -> Float[Array, "R R T T"]:
     """sum_k width_k sum_ij left_ri[k, t] right_qj[k, s] gram_ij[k, t, s]: [R, R, T, T]."""
     return jnp.einsum("k,rikt,qjks,ijkts->rqts", bands, left, right, gram)
+
+
+def _by_band(carry: Carry, x: Any, rho: Any, scan: _Scan) -> tuple[Any, Any] | None:
+    """Return <x, x> [R, R, K, T, T] of what is read, and of several bands alone, and with what the
+    step's partners did [U, R, R, K, T, T]."""
+    if len(scan.bands) == 1:
+        return None
+    own = jnp.einsum("rikt,qjks,ijkts->rqkts", rho, rho, carry.gram)
+    if not scan.coupled:
+        return own, None
+    q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
+    reads = carry.tables["reads"][q]
+    return own, jnp.einsum("rikt,uqjks,uijkts->urqkts", rho, reads, carry.rows[q])
 
 
 def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partners:

@@ -127,7 +127,7 @@ def forward_pass(
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
     stem, units = network.stem, _units(network)
-    seen = stem.seen() if network.unit is None else stem.seen(network.unit.t, units[0])
+    seen = stem.seen() if network.unit is None else stem.seen(network.unit.t, units)
     if network.sources is not None:
         square = network.sources.stem * jnp.exp(-2 * network.begin.log)
         seen = seen._replace(square=seen.square + square[None])
@@ -148,8 +148,8 @@ def forward_pass(
         used["sources"] = network.sources.by_step
     if network.unit is not None:
         unit = network.unit
-        own = initial * units[:, None] + ones
-        tracer = Tracer(unit.t, Lanes(own, ones), unit.normals, unit.given)
+        own = initial * units[None] + ones
+        tracer = Tracer(unit.t, bands, Lanes(own, ones), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
@@ -170,7 +170,7 @@ def forward_pass(
         "gaps": with_start(forward["gap"], network.begin.gap) if network.gapped else None,
         "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], at_start),
-        "writes": forward["write"][:, 0, 0],
+        "writes": _over_bands(network, forward["write"][:, 0, 0]),
         "write_log": forward["write_log"][:, 0],
         "write_pairs": pairs,
         "participation": forward["extra"]["participation"],
@@ -180,11 +180,17 @@ def forward_pass(
     return kernels, forward, initial
 
 
+def _over_bands(network: Network, writes: Any) -> Any:
+    """Return <w, w> [P, T, T]; writes: where a unit is traced in every band [P, K, T, T]."""
+    return writes if network.unit is None else jnp.einsum("k,pkts->pts", network.bands, writes)
+
+
 def _units(network: Network) -> Any:
-    """Return a traced unit's tokens in the stem [1, T], None where none is traced."""
+    """Return traced units' tokens in the stem [K, T], None where none is traced."""
     if network.unit is None:
         return None
-    return (field.cholesky(jnp.asarray(network.begin.gram)) @ network.unit.stem)[None]
+    root = field.cholesky(jnp.asarray(network.begin.gram))
+    return jnp.stack([root @ each for each in network.unit.stem])
 
 
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
@@ -228,7 +234,7 @@ def backward_pass(
     to_stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem)
     if network.unit is not None:
         seen, units = forward["stem"]
-        everyone = jnp.concatenate([units, network.unit.members.stem[0]])
+        everyone = jnp.concatenate([units[None], jnp.moveaxis(network.unit.members.stem, 1, 0)])
         main, last = out["last"].gram[:lanes, :lanes], out["last"].lanes
         own = Cotangents(last.main[:lanes], last.rest[:, :lanes])
         to_stem = back_to_stem(network.stem, seen, network.unit.t, everyone, main, own)
@@ -276,13 +282,14 @@ def _reversed_scan(
     tables = _reversed(network, forward, delta_log)
     tracer: Any = None if network.sources is None else SourcedBack()
     if network.unit is not None:
-        own = field.cholesky(readout) @ network.unit.readout
+        root = field.cholesky(readout)
+        own = jnp.stack([root @ each for each in network.unit.readout])
         lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
         normals = _flip(network.unit.transposed)
         members = network.unit.members.write.shape[1]
         rest = jnp.zeros((1 + members, *lane.shape), dtype=jnp.float64)
         own = Cotangents(lane, rest)
-        tracer = Reverser(network.unit.t, own, normals, network.unit.later, members)
+        tracer = Reverser(network.unit.t, network.bands, own, normals, network.unit.later, members)
     return gram_scan(
         kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
     )
