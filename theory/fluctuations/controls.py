@@ -192,13 +192,24 @@ def _factors(gram: Float[np.ndarray, "slots U T U T"]) -> Float[np.ndarray, "slo
 def has_control(arch: Architecture, row: Row) -> bool:
     """Tell if a row is one that a twin says something of."""
     groups = {*pulled(arch), *arch.stem_parts, *([READOUT] if len(arch.readout.at) == 1 else [])}
-    return row.quantity in CONTROLLED and (row.group is None or row.group in groups)
+    named = row.group is None or row.group in groups
+    return _has_twin(arch) and row.quantity in CONTROLLED and named
+
+
+def _has_twin(arch: Architecture) -> bool:
+    """Tell if a network has one band of coordinates, and no scores that vanish with the width."""
+    return len(arch.bands) == 1 and not arch.truncations and not vanishing(arch)
 
 
 def _check(arch: Architecture, rows: Sequence[Row]) -> None:
     """Raise ``InputError`` for what has no form."""
     if others := [row.quantity for row in rows if row.quantity not in CONTROLLED]:
         check_quantities(tuple(dict.fromkeys(others)))
+    if not _has_twin(arch):
+        raise InputError(
+            f"{arch.name}: control=twin: networks of several widths, and scores that vanish with "
+            f"the width, have no form yet; accepted: without"
+        )
     backward = is_backward(row.quantity for row in rows)
     check(arch, backward)
     for row in rows:
@@ -206,11 +217,6 @@ def _check(arch: Architecture, rows: Sequence[Row]) -> None:
             raise InputError(
                 f"control=twin: {row} has no form yet; accepted: groups of matrices and biases"
             )
-    if len(arch.bands) > 1 or arch.truncations or vanishing(arch):
-        raise InputError(
-            f"{arch.name}: control=twin: networks of several widths, and scores that vanish with "
-            f"the width, have no form yet; accepted: without"
-        )
     check_writes(arch)
     if (node := averaging(arch, backward)) is not None:
         raise InputError(

@@ -53,7 +53,7 @@ def draw_back(
     given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
     to_lanes, to_write = through_rule(kind, x, pulling)
     unit.cotangent = pulling.delta.main[0]
-    added = to_write / x["back_scale"][None] * (1 - x["tap"])
+    added = to_write / x["back_scale"][None, None] * (1 - x["tap"])
     unit.rests[Cotangent()] = pulling.delta.rest[:, 0] + added
     tops = [y for y in (*turned, *cotangents.values()) if y is not None]
     nodes = [u for y in tops for u in reversed(list(walk(y))) if isinstance(u, Transposed)]

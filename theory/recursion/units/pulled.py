@@ -99,7 +99,7 @@ class Pulled(Unit):
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         if not is_cotangent(u):
             return super().averaged(u, other, value, env)
-        mine, weight = self.both(u, env), self.weight(u, env)[:, None, None]
+        mine, weight = self.both(u, env), self.weight(u, env)[None, :, None, None]
         own, members = (mine.own[None], mine.members[None]) if other is None else other
         each = self.by_band(u, "a" if other is None else "b", value, env)
         (left, right), units = (mine.own, mine.members), self.bands.units

@@ -198,11 +198,12 @@ class Unit:
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         """Mix an inner product of u with what partners' units have in its place (None: with
         itself), which a network sees as an average over coordinates, with the unit's."""
-        mine, mean, t = self.value(u, env), self.mean(u, env), self.weight(u, env)[:, None, None]
+        mine, mean, t = self.value(u, env), self.mean(u, env), self.weight(u, env)
         unit, others = Given(mine[None], mean[None]) if other is None else other
         each = self.by_band(u, "a" if other is None else "b", value, env)
         each = each + mean[None, :, :, None] * others[:, :, None, :]
         mine, unit = self.bands.units(mine), self.bands.units(unit)
+        t = t[None, :, None, None]
         own = jnp.einsum("kct,ukcs->ukts", mine, unit) / mine.shape[1]
         return jnp.einsum("k,ukts->uts", self.bands.widths, (1 - t) * each + t * own)
 
