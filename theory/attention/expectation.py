@@ -125,7 +125,9 @@ def form(env: NumericEnvironment, node: Attend, i: str, j: str) -> Form:
         None if scalar is None else _number(env, scalar, "a") for scalar in (node.cap, node.base)
     )
     drawn = None if node.drawn_bias is None else _drawn(env, node.drawn_bias, i, j)
-    return Form(cap, base, _bias(env, node, i), _bias(env, node, j), drawn, env.traced)
+    of_unit = env.scores(node, i)
+    seen = None if of_unit is None else (of_unit, env.scores(node, j))
+    return Form(cap, base, _bias(env, node, i), _bias(env, node, j), drawn, env.traced, seen)
 
 
 def _bias(env: NumericEnvironment, node: Attend, i: str) -> Bias | None:

@@ -3,7 +3,7 @@ has once it is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,8 @@ class Drawn(NamedTuple):
 class Form(NamedTuple):
     """Beside ``Scores``, how scores become weights: the soft cap and the rotary base [1, 1, 1];
     the biases at a and b, one for each kind of heads [kinds, B, T or 1, T]; a drawn bias; or
-    None; smooth: whether heads move smoothly with their Grams, point by point."""
+    None; smooth: whether heads move smoothly with their Grams, point by point; seen: of scores that
+    vanish with the width, what a unit adds to them at a [1, T, T] and b [B, T, T]."""
 
     cap: Number | None = None
     base: Number | None = None
@@ -58,6 +59,7 @@ class Form(NamedTuple):
     bias_b: Bias | None = None
     drawn: Drawn | None = None
     smooth: bool = False
+    seen: tuple[Any, Any] | None = None
 
     @property
     def kinds(self) -> int:

@@ -82,6 +82,8 @@ def _of_kind(
 ) -> Any:
     """Take the mean over heads of one kind."""
     if scores.uniform and form.drawn is None:
+        if form.seen is not None:
+            return _moved(scores, form, query, key, function)
         return function(_uniform(scores, form, query, key))
     assert points is not None
     given = points if isinstance(points, Points) else Points(points)
@@ -252,11 +254,28 @@ def _overlap(x: Coordinates, y: Coordinates) -> Omega:
     return jnp.einsum("cbtj,cbsj->cbts", x, y)
 
 
+def _moved(
+    scores: Scores, form: Form, query: Leg, key: Leg, function: Callable[[Head], Any]
+) -> Any:
+    """Take the mean over H heads, each of whose scores a unit of its own adds x to: x / sqrt(H) to
+    their mean, x^2 to the mean of their squares. Two do the same, of scores x and -x and weights (1
+    +- H^-1/2) / 2, as what is linear in one unit's x and another's has no mean."""
+    assert form.seen is not None and scores.heads is not None
+    share, (a, b) = (1 + scores.heads**-0.5) / 2, form.seen
+    up, down = (
+        function(_uniform(scores, form._replace(seen=pair), query, key))
+        for pair in ((a, b), (-a, -b))
+    )
+    return jax.tree.map(lambda x, y: share * x + (1 - share) * y, up, down)
+
+
 def _uniform(scores: Scores, form: Form, query: Leg, key: Leg) -> Head:
-    """Return the head of scores that are zero: the same for all, by mask and bias alone."""
+    """Return the head of scores that are zero, but for what a unit adds: the same for all, by mask
+    and bias alone."""
     zero = jnp.zeros((1, *query.ab.shape), dtype=jnp.float64)
+    seen = (0.0, 0.0) if form.seen is None else (form.seen[0][None], form.seen[1][None])
     a, b = (
-        softmax(scores, None, zero, zero[0, :, 0, 0], bias)[0]
-        for bias in (form.bias_a, form.bias_b)
+        softmax(scores, None, zero + own, zero[0, :, 0, 0], bias)[0]
+        for own, bias in zip(seen, (form.bias_a, form.bias_b), strict=True)
     )
     return Head(a, b, a, b, query.ab[None], key.ab[None])

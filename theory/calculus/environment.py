@@ -76,6 +76,10 @@ class Environment(ABC):
     def number(self, scalar: Scalar, i: str) -> Any:
         """A scalar's value at one place, as a factor of Grams."""
 
+    def share(self, fraction: Scalar, i: str) -> Any:
+        """How much of the squares of what is truncated is left at one place."""
+        return self.number(fraction, i)
+
     @abstractmethod
     def per_token(self, scalar: Scalar, i: str) -> Any:
         """A scalar's value at one place, as a factor of what has one token axis."""
@@ -219,6 +223,11 @@ class NumericEnvironment(Environment):
 
     resolution: Resolution
     gaps: Mapping[str, Any]
+
+    def scores(self, node: Attend, i: str) -> Any:
+        """Return what a unit adds to scores that vanish with the width [B, T, T]; None where none
+        is traced, or scores do not."""
+        return None
 
     @property
     def traced(self) -> bool:

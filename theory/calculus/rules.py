@@ -124,7 +124,7 @@ def _truncated(u: Vector, i: str, v: Vector, j: str, env: Environment) -> Any:
             "one truncation, of equal runs on both sides",
         )
     shares = [
-        env.number(w.fraction, place) for w, place in ((u, i), (v, j)) if isinstance(w, Truncate)
+        env.share(w.fraction, place) for w, place in ((u, i), (v, j)) if isinstance(w, Truncate)
     ]
     return (minimum(*shares) if len(shares) == 2 else shares[0]) * inner(x, i, y, j, env)
 

@@ -26,7 +26,7 @@ from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
 from sigprop.theory.calculus.independence import check_writes
-from sigprop.theory.fluctuations.derivatives import derived
+from sigprop.theory.fluctuations.derivatives import derived, has_twin
 from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward
 from sigprop.theory.fluctuations.ordering import Ordering
 from sigprop.theory.gaussian import field
@@ -116,13 +116,19 @@ def _factors(gram: Float[np.ndarray, "slots U T U T"]) -> Float[np.ndarray, "slo
 def has_control(arch: Architecture, row: Row) -> bool:
     """Tell if a row is one that a twin says something of."""
     groups = {*pulled(arch), *arch.stem_parts, *([READOUT] if len(arch.readout.at) == 1 else [])}
-    return row.quantity in CONTROLLED and (row.group is None or row.group in groups)
+    named = row.group is None or row.group in groups
+    return has_twin(arch) and row.quantity in CONTROLLED and named
 
 
 def _check(arch: Architecture, rows: Sequence[Row]) -> None:
     """Raise ``InputError`` for what has no form."""
     if others := [row.quantity for row in rows if row.quantity not in CONTROLLED]:
         check_quantities(tuple(dict.fromkeys(others)))
+    if not has_twin(arch):
+        raise InputError(
+            f"{arch.name}: control=twin: networks of several widths, and scores that vanish with "
+            f"the width, have no form yet; accepted: without"
+        )
     backward = is_backward(row.quantity for row in rows)
     check(arch, backward)
     for row in rows:

@@ -16,6 +16,7 @@ from sigprop.description.averages import matrices, pulled
 from sigprop.description.shapes import Row
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
+from sigprop.theory.fluctuations.forms import vanishing
 from sigprop.theory.fluctuations.reading import Slopes, slopes
 from sigprop.theory.fluctuations.seen import run_rows, run_seen
 from sigprop.theory.gaussian.begin import begin
@@ -36,6 +37,12 @@ class Derived(NamedTuple):
     read: Slopes
     by_source: Sources
     given: tuple[Any, ...]
+
+
+def has_twin(arch: Architecture) -> bool:
+    """Tell if a network has one band of coordinates, and no scores that vanish with the width:
+    averages of others have no sources."""
+    return len(arch.bands) == 1 and not arch.truncations and not vanishing(arch)
 
 
 def derived(

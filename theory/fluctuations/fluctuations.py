@@ -70,8 +70,9 @@ def fluctuations(
     ``sd`` = sqrt(n_variance / n), of one network, and ``shift`` = n_shift / n; each with an
     ``_error``, half a 99 % interval. Raises
     ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels, grouped queries, heads
-    of several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an
-    activation of what LayerNorm returns. Source: derived (docs/finite-width.md;
+    of several kinds, LayerNorm in networks of several widths, gradients by scores that vanish with
+    the width, modulators, experts, orthogonal matrices, dropout, an activation of what LayerNorm
+    returns. Source: derived (docs/finite-width.md;
     tests/theory/fluctuations).
     """
     _check(width, units)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
 from sigprop.description.architecture import Architecture
+from sigprop.description.checks import BAND
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import askable, select
 from sigprop.description.rows import check_quantities as check_names
@@ -21,7 +24,8 @@ from sigprop.language.expression import (
     Read,
     Vector,
 )
-from sigprop.language.nodes import Centre, Truncate
+from sigprop.language.nodes import Centre
+from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, group_of, walk
 from sigprop.theory.calculus.transpose import transpose
 
@@ -32,8 +36,11 @@ FORMS = (
     "token_cosine",
     "state_cosine",
     "write_variance",
+    "band_variance",
+    "band_covariance",
     "gradient_variance",
     "gradient_covariance",
+    "band_gradient",
     "weight_gradient",
 )
 """Quantities that are read off Grams which a traced unit is a part of."""
@@ -76,14 +83,16 @@ def check(arch: Architecture, backward: bool) -> None:
 
 
 def _lacking_back(arch: Architecture) -> Iterator[str]:
+    if vanishing(arch):
+        yield "scores that vanish with the width"
     for block in arch.sub_blocks:
         if any(len(uses) > 1 for uses in transpose(block.branch).uses.values()):
             yield "a weight that a branch uses twice"
 
 
 def _lacking(arch: Architecture) -> Iterator[str]:
-    if len(arch.bands) > 1:
-        yield "networks of several widths"
+    if ends_within(arch):
+        yield "a truncation that ends within a band"
     if arch.scored:
         yield "modulators and experts"
     if arch.sampled:
@@ -91,8 +100,26 @@ def _lacking(arch: Architecture) -> Iterator[str]:
     if arch.ensemble != "gaussian":
         yield f"{arch.ensemble} matrices"
     layered = any(map(_layered, arch.sub_blocks))
+    if layered and len(arch.bands) > 1:
+        yield "LayerNorm in networks of several widths"
     for block in arch.sub_blocks:
         yield from _lacking_in(block, layered)
+
+
+def ends_within(arch: Architecture) -> bool:
+    """Tell whether some truncation, of states or in branches, ends within a band."""
+    ends = np.cumsum(arch.bands)
+    return any(
+        abs(ends - fraction).min() > BAND
+        for node in arch.truncations
+        for fraction in np.atleast_1d(evaluate(node.fraction, arch.number_tables))
+    )
+
+
+def vanishing(arch: Architecture) -> bool:
+    """Tell whether attention has scores that vanish with the width."""
+    every = (node for block in arch.sub_blocks for node in walk(block.branch))
+    return any(isinstance(node, Attend) and node.scores.scale == "linear" for node in every)
 
 
 def _layered(block: SubBlock) -> bool:
@@ -106,8 +133,8 @@ def _layered(block: SubBlock) -> bool:
 
 def _lacking_in(block: SubBlock, layered: bool) -> Iterator[str]:
     for node in walk(block.branch):
-        if isinstance(node, (Dropout, Truncate)):
-            yield type(node).__name__.lower()
+        if isinstance(node, Dropout):
+            yield "dropout"
         if isinstance(node, Attend):
             yield from _lacking_of(node)
         if (
@@ -128,8 +155,8 @@ def _has_mean(u: Vector) -> bool:
 def _lacking_of(node: Attend) -> Iterator[str]:
     if node.rate is not None:
         yield "dropout"
-    if node.scores.scale == "linear":
-        yield "scores that vanish with the width"
+    if node.scores.scale == "linear" and (node.scores.qk_norm or node.scores.rotary):
+        yield "normalised or rotated queries whose scores vanish with the width"
     if math.isinf(node.scores.head_dim) and not node.scores.uniform:
         yield "heads of infinitely many coordinates"
     if node.drawn_bias is not None or node.kinds > 1:

@@ -23,7 +23,7 @@ from sigprop.description.averages import averaging
 from sigprop.description.shapes import Row
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness
-from sigprop.theory.fluctuations.derivatives import derived
+from sigprop.theory.fluctuations.derivatives import derived, has_twin
 from sigprop.theory.fluctuations.running import resolution
 from sigprop.theory.fluctuations.units import blank, normals
 from sigprop.theory.gaussian.begin import Begin
@@ -40,8 +40,8 @@ AT_ONCE = 512  # units
 
 def has_influence(arch: Architecture) -> bool:
     """Tell if units are independent of each other, given the averages that matrices, reads and
-    rules see: no branch takes averages of its own."""
-    return averaging(arch, False) is None
+    rules see (no branch takes averages of its own), and rows have derivatives by these."""
+    return averaging(arch, False) is None and has_twin(arch)
 
 
 def influences(

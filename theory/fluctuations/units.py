@@ -82,9 +82,9 @@ def normals(
     arch: Architecture, program: Program, count: int, seed: int, reach: int
 ) -> tuple[Any, ...]:
     """Draw what a unit is random through, as ``beside.Draws`` has it: its tokens in the stem and in
-    the read-out, and its outputs of every matrix and bias, and of every matrix's transpose, at
-    every step that uses it (elsewhere 0). One after the other in the order in which they come, so
-    that Sobol's best points are the first's."""
+    the read-out [N, K, T], and its outputs of every matrix and bias, and of every matrix's
+    transpose, at every step that uses it (elsewhere 0). One after the other in the order in which
+    they come, so that Sobol's best points are the first's."""
     tokens, kinds = arch.tokens, program.structure.blocks
     forward: dict[str, int] = {}
     back: dict[str, int] = {}
@@ -99,18 +99,16 @@ def normals(
         name: [p for p, kind in enumerate(program.kinds) if name in program.structure.weights[kind]]
         for name in forward
     }
-    vectors = 1 + sum(len(used[name]) * each for name, each in forward.items())
-    later = reach - FORWARD and 1 + sum(len(used[name]) * each for name, each in back.items())
+    bands = len(arch.bands)
+    forward, back = ({name: bands * c for name, c in each.items()} for each in (forward, back))
+    vectors = bands + sum(len(used[name]) * each for name, each in forward.items())
+    later = reach - FORWARD and bands + sum(len(used[name]) * each for name, each in back.items())
     every = points(count, tokens * (vectors + later), seed).reshape(count, -1, tokens)
-    tables = _placed(every[:, 1:vectors], program, used, forward)
+    stem, tables = every[:, :bands], _placed(every[:, bands:vectors], program, used, forward)
     if not back:
-        return every[:, 0], np.zeros_like(every[:, 0]), tables, {}
-    return (
-        every[:, 0],
-        every[:, vectors],
-        tables,
-        _placed(every[:, vectors + 1 :], program, used, back),
-    )
+        return stem, np.zeros_like(stem), tables, {}
+    last = vectors + bands
+    return stem, every[:, vectors:last], tables, _placed(every[:, last:], program, used, back)
 
 
 def _placed(
@@ -130,8 +128,8 @@ def _placed(
 def blank(
     program: Program, tokens: int, reach: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return zeros [P, C, T] of what a unit gives to every weight, forward and backward."""
-    blocks = program.structure.blocks
+    """Return zeros [P, K C, T] of what a unit gives to every weight, forward and backward."""
+    blocks, bands = program.structure.blocks, program.structure.bands
     sizes = {READOUT: (1, 1)}
     given = {READOUT: 1}
     for block in blocks:
@@ -141,7 +139,7 @@ def blank(
     if reach == FORWARD:
         del given[READOUT]
     return tuple(  # pyright: ignore[reportReturnType]
-        {name: np.zeros((program.steps, size, tokens)) for name, size in each.items()}
+        {name: np.zeros((program.steps, bands * size, tokens)) for name, size in each.items()}
         for each in (given, later)
     )
 

@@ -22,6 +22,7 @@ BEYOND = 200  # powers of two
 Transition = Float[Array, "m m K T"]
 Into = Float[Array, "m W K T"]
 Grams = Float[Array, "m m K T T"]
+Reads = Float[Array, "R m K T"]
 Log = Float[Array, "1 T"]
 
 
@@ -110,3 +111,17 @@ def next_gap(
         pairs.append(Pair(q[:, None], factor[:, None] * factor[None, :] * gram, q[None, :], gap))
     gap, same = joined(pairs).gap, jnp.eye(len(m), dtype=bool)
     return jnp.where(same, 0.0, jnp.minimum((jnp.sqrt(gap) + nudge) ** 2, 1.0))
+
+
+def by_band(rho: Reads, gram: Grams, before: tuple[Any, Any, Any] | None) -> tuple[Any, Any] | None:
+    """Return <x, x> [R, R, K, T, T] of what is read, and with what earlier steps did [U, R, R, K,
+    T, T]; None of one band, where it is no news. before: overlaps of states with theirs, the reads
+    of all steps, and the partners [U]; None where no steps share a weight."""
+    if rho.shape[2] == 1:
+        return None
+    own = jnp.einsum("rikt,qjks,ijkts->rqkts", rho, rho, gram)
+    if before is None:
+        return own, None
+    rows, reads, partners = before
+    q = jnp.minimum(partners, reads.shape[0] - 1)
+    return own, jnp.einsum("rikt,uqjks,uijkts->urqkts", rho, reads[q], rows[q])

@@ -3,12 +3,14 @@ their scales, numbers by place."""
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from sigprop.description.checks import BAND
 from sigprop.language.activation import Activation
 from sigprop.language.expression import (
     Attend,
@@ -49,6 +51,20 @@ class ArrayEnvironment(NumericEnvironment):
         super().__init__(reads, cotangents, numbers, ties)
         self.logs, self.resolution, self.gaps = logs, resolution or Resolution(), gaps
         self.unit: Averaging | None = None
+        self.whole: ArrayEnvironment | None = None
+        self.end: Any = None
+
+    def in_band(self, reads: Any, cotangents: Any, end: Any, memo: Any) -> ArrayEnvironment:
+        """Return the environment of one band's coordinates. reads, cotangents: their Grams; end:
+        the share of all coordinates up to its last; memo: to begin with."""
+        own = copy.copy(self)
+        own.reads, own.cotangents, own.end, own.memo = reads, cotangents, end, memo
+        own.whole, own.values = self, dict(self.values)
+        return own
+
+    def share(self, fraction: Scalar, i: str) -> Any:
+        value = self.number(fraction, i)
+        return value if self.end is None else jnp.asarray(self.end <= value + BAND, jnp.float64)
 
     def tied(self, weight: str, i: str, j: str) -> Any:
         return 1 if i == j else self.ties(weight)[:, None, None]
@@ -115,12 +131,20 @@ class ArrayEnvironment(NumericEnvironment):
     def traced(self) -> bool:
         return self.unit is not None
 
+    def scores(self, node: Attend, i: str) -> Any:
+        unit = self.unit
+        if unit is None or node.scores.scale != "linear":
+            return None
+        return self.once(("scores", node, i), lambda: unit.scores(node, self))
+
     def averaged(self, weight: str, of: Vector, i: str, j: str, value: Any) -> Any:
         if self.unit is None:
             return value
         return self.unit.seen(weight, of, i, j, value, self)
 
     def mean_square(self, norm: Normalise, i: str) -> Any:
+        if self.whole is not None:
+            return self.whole.mean_square(norm, i)
         value = self.variance(norm.of, i)
         if self.unit is None or i == "b":  # a partner's own was kept as it was seen
             return value

@@ -97,7 +97,8 @@ class BackwardKind:
         cotangents = {group: d for group in self.groups for _, d in self._uses(group)}
         if isinstance(pulling, Sourcing):
             return pulling.behind(env, cotangents)
-        env.unit = pulling.pulled(x["partner"]["given"] if "partner" in x else {})
+        partner = x.get("partner", {})
+        env.unit = pulling.pulled(partner.get("given", {}), partner.get("by_band"))
         asked = asking(x, inputs(self.block.branch, False), x.get("asked"))
         kind = ForwardKind(self.index, self.structure, self.resolution, x["widths"])
         return draw_back(env, turned, cotangents, pulling, kind, x, asked)
@@ -253,6 +254,9 @@ class Looking:
             q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
             # <x_q, x_p> is kept; its transpose, of reads and of tokens
             reads = jnp.moveaxis(self.forward["pairs"][x["row"], x["column"]], (1, 3), (2, 4))
+            by_band = self.forward["by_band"]
+            if by_band is not None:
+                by_band = jnp.moveaxis(by_band[1][x["row"], x["column"]], (1, 4), (2, 5))
             summary = jax.tree.map(lambda table: table[q], self.forward["summary"])
             x = x | {
                 "partner": {
@@ -260,6 +264,7 @@ class Looking:
                     "logs": self.forward["read_log"][q],
                     "delta_log": self.delta_log[q],
                     "summary": summary,
+                    "by_band": by_band,
                     "given": jax.tree.map(lambda t: t[q], self.forward["last"].tables.get("given")),
                 }
             }

@@ -73,7 +73,7 @@ def _mean(x: Any, leaf: int) -> Float[Array, "K T"]:
     """Return a leaf's mean over coordinates, where a unit is traced."""
     if leaf == ONES:
         return jnp.ones_like(x["means"][0])
-    return x["mean_write"][None] if leaf == WRITE else x["means"][leaf]
+    return x["mean_write"] if leaf == WRITE else x["means"][leaf]
 
 
 def within(bands: Float[Array, " K"], fraction: Any) -> Float[Array, "K 1"]:
@@ -211,11 +211,11 @@ class ForwardKind:
         gram: Grams,
         log: Log,
         cross: Float[Array, "1 m K T T"],
-        own: Float[Array, "1 1 T T"],
+        own: Float[Array, "1 1 *K T T"],
         write_log: Log,
     ) -> tuple[Transition, Into, Log, dict[str, Any]]:
         """M, B and the common log of the next lanes (the stem's lane, if there is one, stays),
-        lane 0's gain, and of modulators."""
+        lane 0's gain, and of modulators; of <w, w> in every band where a unit is traced."""
         cross, own = cross[0], own[0, 0]
         transition, into, shift, common, gain = self._rule(x, gram, log, cross, own, write_log)
         facts = {"gain": gain, "modulator": jnp.ones_like(log), "sensitivity": jnp.zeros_like(log)}
@@ -275,7 +275,8 @@ class ForwardKind:
             if ONES in (i, j):
                 return _mean(x, max(i, j))
             if i == WRITE and j == WRITE:
-                return jnp.broadcast_to(jnp.diagonal(own)[None], (gram.shape[2], gram.shape[3]))
+                diagonal = jnp.diagonal(own, axis1=-2, axis2=-1)
+                return jnp.broadcast_to(jnp.atleast_2d(diagonal), (gram.shape[2], gram.shape[3]))
             block = cross[max(i, j)] if WRITE in (i, j) else gram[i, j]
             return jnp.diagonal(block, axis1=-2, axis2=-1)
 

@@ -31,6 +31,8 @@ from sigprop.theory.gaussian import field
 from sigprop.theory.recursion.advance import (
     Grams,
     Log,
+    Reads,
+    by_band,
     lanes_first,
     moderate,
     next_gap,
@@ -41,8 +43,6 @@ from sigprop.theory.recursion.sources.sources import Given, Sourced, SourcedBack
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Tracer
 from sigprop.theory.recursion.units.drawing import Traced
-
-Reads = Float[Array, "R m K T"]
 
 
 class Written(NamedTuple):
@@ -88,8 +88,8 @@ class Kind(Protocol):
     def rule(
         self, x: Any, gram: Any, log: Any, cross: Any, own: Any, write_log: Any
     ) -> tuple[Any, Any, Any, dict[str, Any]]:
-        """(M [m, m, K, T], B [m, W, K, T], log [1, T], other facts by name [1, T]) from
-        Grams of the states, <S, w> [W, m, K, T, T] and <w, w>."""
+        """(M [m, m, K, T], B [m, W, K, T], log [1, T], other facts by name [1, T]) from Grams of
+        the states, <S, w> [W, m, K, T, T] and <w, w>."""
         ...
 
 
@@ -115,9 +115,8 @@ class Carry(NamedTuple):
 
 
 class _Scan(NamedTuple):
-    """Everything that the steps of one scan share: the kinds of step, the step tables, tracked
-    boundaries [C], widths of bands [K], whether steps share weights, draws of modulators' scores,
-    gaps."""
+    """What the steps of one scan share: kinds of step, step tables, tracked boundaries [C], widths
+    of bands [K], whether steps share weights, draws of modulators' scores, gaps."""
 
     kinds: Sequence[Kind]
     tables: dict[str, Any]
@@ -196,7 +195,8 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
         coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
-        x |= {"last": scan.tables["step"].shape[0] - 1}
+        before = (carry.rows, carry.tables["reads"], x["partners"]) if scan.coupled else None
+        x |= {"by_band": by_band(rho, carry.gram, before), "last": len(scan.tables["step"]) - 1}
         x["tracing"] = tracer.step(carry.tables, x, carry.lanes, coefficients)
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
@@ -209,6 +209,7 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
         "reads": rho,
         "pairs": partners.reads if partners else None,
         "read_gap": carry.gap,
+        "by_band": x.get("by_band"),
     }
     return after._replace(tables=tables), out
 
@@ -286,9 +287,7 @@ def _switch(kinds: Sequence[Kind], x: Any, method: str, *operands: Any) -> Any:
     )
 
 
-def _contract(
-    left: Reads, right: Reads, gram: Grams, bands: Float[Array, " K"]
-) -> Float[Array, "R R T T"]:
+def _contract(left: Reads, right: Reads, gram: Grams, bands: Any) -> Float[Array, "R R T T"]:
     """sum_k width_k sum_ij left_ri[k, t] right_qj[k, s] gram_ij[k, t, s]: [R, R, T, T]."""
     return jnp.einsum("k,rikt,qjks,ijkts->rqts", bands, left, right, gram)
 

@@ -127,9 +127,10 @@ def forward_pass(
 ) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """(the kernels of the forward pass, all that the scan left, the lanes in the stem)."""
     structure, bands = network.structure, network.bands
-    stem, units = network.stem, _units(network)
-    weight = None if network.unit is None else network.unit.t
-    seen = stem.seen() if weight is None else stem.seen(weight, units[0])
+    stem, unit = network.stem, network.unit
+    units: Any = None if unit is None else stem.units(unit.stem)
+    weight = None if unit is None else unit.t
+    seen = stem.seen() if weight is None else stem.seen(weight, units)
     if network.sources is not None:
         square = network.sources.stem * jnp.exp(-2 * network.begin.log)
         seen = seen._replace(square=seen.square + square[None])
@@ -148,11 +149,10 @@ def forward_pass(
     if network.sources is not None:
         tracer = Sourced(Held(network.sources.states[0], start_log))
         used["sources"] = network.sources.by_step
-    if network.unit is not None:
-        unit = network.unit
-        own = initial * units[:, None] + ones
+    if unit is not None:
+        own = initial * units[None] + ones
         traced = Apart if weight is None else Tracer
-        tracer = traced(unit.t, Lanes(own, ones), unit.normals, unit.given)
+        tracer = traced(unit.t, bands, Lanes(own, ones), unit.normals, unit.given)
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
@@ -173,7 +173,7 @@ def forward_pass(
         "gaps": with_start(forward["gap"], network.begin.gap) if network.gapped else None,
         "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], at_start),
-        "writes": forward["write"][:, 0, 0],
+        "writes": _over_bands(network, forward["write"][:, 0, 0]),
         "write_log": forward["write_log"][:, 0],
         "write_pairs": pairs,
         "participation": forward["extra"]["participation"],
@@ -183,11 +183,9 @@ def forward_pass(
     return kernels, forward, initial
 
 
-def _units(network: Network) -> Any:
-    """Return a traced unit's tokens in the stem [1, T], None where none is traced."""
-    if network.unit is None:
-        return None
-    return (field.cholesky(jnp.asarray(network.begin.gram)) @ network.unit.stem)[None]
+def _over_bands(network: Network, writes: Any) -> Any:
+    """Return <w, w> [P, T, T]; writes: where a unit is traced in every band [P, K, T, T]."""
+    return writes if network.unit is None else jnp.einsum("k,pkts->pts", network.bands, writes)
 
 
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
@@ -231,7 +229,7 @@ def backward_pass(
     to_stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem)
     if network.unit is not None:
         seen, units = forward["stem"]
-        everyone = jnp.concatenate([units, network.unit.members.stem[0]])
+        everyone = jnp.concatenate([units[None], jnp.moveaxis(network.unit.members.stem, 1, 0)])
         main, last = out["last"].gram[:lanes, :lanes], out["last"].lanes
         own = Cotangents(last.main[:lanes], last.rest[:, :lanes])
         to_stem = back_to_stem(network.stem, seen, network.unit.t, everyone, main, own)
@@ -279,13 +277,14 @@ def _reversed_scan(
     tables = _reversed(network, forward, delta_log)
     tracer: Any = None if network.sources is None else SourcedBack()
     if network.unit is not None:
-        own = field.cholesky(readout) @ network.unit.readout
+        root = field.cholesky(readout)
+        own = jnp.stack([root @ each for each in network.unit.readout])
         lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
         normals = _flip(network.unit.transposed)
         members = network.unit.members.write.shape[1]
         rest = jnp.zeros((1 + members, *lane.shape), dtype=jnp.float64)
         own = Cotangents(lane, rest)
-        tracer = Reverser(network.unit.t, own, normals, network.unit.later, members)
+        tracer = Reverser(network.unit.t, network.bands, own, normals, network.unit.later, members)
     return gram_scan(
         kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
     )

@@ -17,7 +17,8 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
     """(activation, argument): its features; (norm, its argument): its variance; (Attend,
     query, key, or what a function without a rule is fed): its own Gram; ('kept', an attention
-    node): which keys are seen; ('routed', a mixture of experts): what its router chose."""
+    node): which keys are seen; ('scores', one whose scores vanish with the width): what a unit adds
+    to them; ('routed', a mixture of experts): what its router chose."""
     facts: dict[tuple[Any, Vector], None] = {}
     for node in walk(branch):
         match node:
@@ -26,6 +27,8 @@ def _facts(branch: Vector) -> list[tuple[Any, Vector]]:
             case Normalise(of):
                 facts[node, of] = None
             case Attend(query, key):
+                if node.scores.scale == "linear":
+                    facts["scores", node] = None
                 facts[Attend, query] = facts[Attend, key] = None
                 if node.kept_by:
                     facts["kept", node] = None
@@ -46,6 +49,9 @@ def summarise(env: ArrayEnvironment, branch: Vector, i: str) -> tuple[Any, ...]:
     def fact(kind: Any, of: Vector) -> Any:
         if kind == "kept":
             return env.kept(of, i)  # pyright: ignore[reportArgumentType]
+        if kind == "scores":
+            found = env.scores(of, i)  # pyright: ignore[reportArgumentType]
+            return 0 * env.ones(i, i) if found is None else found
         if kind == "routed":
             return env.shares(of, i)  # pyright: ignore[reportArgumentType]
         if kind is Attend:

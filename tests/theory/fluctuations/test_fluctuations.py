@@ -7,6 +7,7 @@ of them with probability 1e-4. Closed forms: tests/theory/derivations/test_finit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -251,7 +252,16 @@ def test_a_width():
 A = sp.architectures
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "tangent kernels": (A.looped_mlp, {"quantities": ["ntk"]}, "no form yet"),
-    "several widths": (A.variable_width, {}, "several widths"),
+    "gradients by scores that vanish": (
+        A.variable_width,
+        {"quantities": ["gradient_variance"]},
+        "scores that vanish",
+    ),
+    "LayerNorm in several bands": (
+        lambda: replace(network("gelu", norm="layer"), bands=(0.5, 0.5)),
+        {},
+        "LayerNorm in networks of several widths",
+    ),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
     "an activation of what LayerNorm returns": (
         lambda: network("gelu", matrices=1, norm="layer"),

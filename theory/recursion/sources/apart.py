@@ -17,16 +17,17 @@ from jaxtyping import Float
 from sigprop.description.sub_block import SubBlock
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import walk
+from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.recursion.advance import Grams
 from sigprop.theory.recursion.sources.sources import FARTHEST
-from sigprop.theory.recursion.units.beside import Lanes, Tracer, looked_up
+from sigprop.theory.recursion.units.beside import Lanes, Tracer, looked_up, places
 from sigprop.theory.recursion.units.drawing import Traced, Tracing
 from sigprop.theory.recursion.units.unit import Reads
 
 
 class Left(NamedTuple):
-    """What a step leaves of a unit. write [T], as a mantissa; inputs {matrix: [C, T]}: what it
+    """What a step leaves of a unit. write [K, T], as a mantissa; inputs {matrix: [C, T]}: what it
     gives to the step's matrices, in the units of the network (0 where the step has it not)."""
 
     write: Any
@@ -70,15 +71,15 @@ class Apart(Tracer):
     def written(
         self, x: Any, lanes: Lanes, grams: tuple[Grams, Any, Any], traced: Traced
     ) -> tuple[tuple[Any, Any, Any], Any]:
-        """Return Grams and the step's slice as they are."""
-        return grams, x
+        """Return Grams and the step's slice as they are; <w, w> of every band."""
+        return (*grams[:2], grams[2][:, :, None]), x
 
     def step(self, tables: dict[str, Any], x: Any, lanes: Lanes, read: tuple[Any, Any]) -> Any:
         """Return what a step is given of the unit. read: coefficients of the reads on the lanes [R,
         m, K, T], and on 1 [R, T]."""
-        unit = jnp.einsum("rikt,ikt->rt", read[0], lanes.unit)
-        reads = Reads(unit, jnp.zeros_like(unit))
-        tracing = Tracing(None, reads, self.normals, *looked_up(tables, x))
+        unit = jnp.einsum("rikt,ikt->rkt", read[0], lanes.unit)
+        reads, bands = Reads(unit, jnp.zeros_like(unit)), Bands(self.bands, places(x["by_band"]))
+        tracing = Tracing(None, bands, reads, self.normals, *looked_up(tables, x))
         return Drawing(tracing, self.given)
 
     def left(self, traced: Traced, x: Any, grams: tuple[Any, Any, Any], scales: Any) -> Any:
@@ -102,7 +103,7 @@ def alone(kernels: dict[str, Any], forward: dict[str, Any], stem_log: Any) -> Al
     left, lanes = forward["alone"], forward["last"].tables["lanes"].unit[:, :, 0]
     return Alone(
         lanes * jnp.exp(kernels["state_log"])[:, None],
-        left.write * jnp.exp(kernels["write_log"]),
+        left.write[:, 0] * jnp.exp(kernels["write_log"]),
         left.inputs,
         forward["stem"][1][0] * jnp.exp(stem_log),
     )

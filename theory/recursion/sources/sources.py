@@ -17,7 +17,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Linear, Normalise, Vector
+from sigprop.language.expression import Attend, Linear, Normalise, Vector
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.log_scale import log_scale
 from sigprop.theory.calculus.rules import inner
@@ -154,6 +154,9 @@ class Sourcing(NamedTuple):
             return value
         source = sources[weight][None] if i == j else sources[weight]
         return value + source / _scales(of, i, j, env)
+
+    def scores(self, node: Attend, env: Any) -> None:
+        """Return nothing: no source stands at scores."""
 
     def mean_square(self, node: Normalise, value: Any, env: Any) -> Any:
         """Return a variance as it is: no source stands at a branch's own norms."""

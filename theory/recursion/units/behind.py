@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.recursion.advance import Grams, Into, Transition
-from sigprop.theory.recursion.units.beside import kept, looked_up
+from sigprop.theory.recursion.units.beside import kept, looked_up, places
 from sigprop.theory.recursion.units.drawing import Traced, Tracing
 from sigprop.theory.recursion.units.pulled import Cotangents, Members, Pulled
 from sigprop.theory.recursion.units.records import Record
-from sigprop.theory.recursion.units.unit import Given, Reads
+from sigprop.theory.recursion.units.unit import Given, Reads, among
 
 
 class Pulling(NamedTuple):
     """What a step is given on the way back. tracing: as forward, with what the forward pass read;
-    delta [1, T]: the cotangent of the branch's output, without what its rule's coefficients add;
+    delta [1, K, T]: the cotangent of the branch's output, without what its rule's coefficients add;
     lanes: those of the rule's; unit, members: what the forward pass left of them."""
 
     tracing: Tracing
@@ -26,11 +27,15 @@ class Pulling(NamedTuple):
     unit: Record
     members: Record
 
-    def pulled(self, earlier: dict[str, Given]) -> Pulled:
-        """Return the unit. earlier: what its partners' units gave to weights forward."""
-        tracing = self.tracing
+    def pulled(self, earlier: dict[str, Given], pairs: Any) -> Pulled:
+        """Return the unit. earlier: what its partners' units gave to weights forward; pairs: Grams
+        of the bands of what was read with what they read, as ``beside.places`` has them."""
+        tracing, bands = self.tracing, self.tracing.bands
+        if bands.reads and pairs is not None:
+            bands = bands._replace(reads=bands.reads | {("a", "b"): jnp.moveaxis(pairs, 0, 3)})
         return Pulled(
             tracing.t,
+            bands,
             tracing.reads,
             earlier,
             dict(self.unit.outputs),
@@ -40,12 +45,13 @@ class Pulling(NamedTuple):
 
 
 class Reverser(NamedTuple):
-    """A unit that is traced beside the reversed recursion (``pulled``). t: its weight; start:
-    its lanes at the first step, all zero but for v's; normals {weight: [P, C, T]} of the
-    transposes, the last step's first; given {weight: zeros [P, C, T]}: of what it gives to them;
-    members: how many, of whom the forward pass left a record."""
+    """A unit of every band that is traced beside the reversed recursion (``pulled``). t: its
+    weight; bands; start: its lanes at the first step, all zero but for v's; normals {weight: [P, K
+    C, T]} of the transposes, the last step's first; given {weight: zeros [P, K C, T]}: of what it
+    gives to them; members: how many, of whom the forward pass left a record."""
 
     t: Any
+    bands: Any
     start: Cotangents
     normals: dict[str, Any]
     given: dict[str, Any]
@@ -73,7 +79,8 @@ class Reverser(NamedTuple):
         """Return the gradients' Gram as a network averages it, the unit among all."""
         members, own = lanes.members, lanes.own
         rest = jnp.einsum("nikt,njks->ijkts", members, members) / max(1, self.members)
-        return (1 - self.t) * (gram + rest) + self.t * jnp.einsum("ikt,jks->ijkts", own, own)
+        t = among(self.t, self.bands)[None, None, :, None, None]
+        return (1 - t) * (gram + rest) + t * jnp.einsum("ikt,jks->ijkts", own, own)
 
     def seen(
         self, tables: dict[str, Any], p: Any, grams: tuple[Any, Any], lanes: Any, columns: Any
@@ -94,8 +101,10 @@ class Reverser(NamedTuple):
         K, T], and on 1."""
         unit, members = x["unit"], x["members"]
         reads = Reads(unit.reads, x["others"])
-        tracing = Tracing(self.t, reads, self.normals, *looked_up(tables, x))
-        delta = Cotangents(*(jnp.einsum("rikt,...ikt->...rt", read[0], part) for part in lanes))
+        back = {pair: gram[0, 0] for pair, gram in places(x["by_band"]).items()}
+        bands = Bands(self.bands, places(x["forward_bands"]), back)
+        tracing = Tracing(self.t, bands, reads, self.normals, *looked_up(tables, x))
+        delta = Cotangents(*(jnp.einsum("rikt,...ikt->...rkt", read[0], part) for part in lanes))
         return Pulling(tracing, delta, lanes, unit, members)
 
     def after(
@@ -110,7 +119,7 @@ class Reverser(NamedTuple):
         goes to lanes beside them [1 + M, m, K, T]."""
         m, b, beside, _ = rule
         main, rest = (
-            jnp.einsum("ijkt,...jkt->...ikt", m, part) + jnp.einsum("iwkt,...wt->...ikt", b, write)
+            jnp.einsum("ijkt,...jkt->...ikt", m, part) + jnp.einsum("iwkt,...wkt->...ikt", b, write)
             for part, write in zip(lanes, traced.write, strict=True)
         )
         return Cotangents(main, rest + beside), tables

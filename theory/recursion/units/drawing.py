@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from sigprop.description.sub_block import SubBlock
 from sigprop.language.expression import Bias, Linear, Vector
 from sigprop.language.traversal import walk
+from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.calculus.rules import inner
 from sigprop.theory.calculus.transpose import Transposed
 from sigprop.theory.gaussian import field
@@ -20,12 +21,13 @@ Drawn = Linear | Bias | Transposed
 
 
 class Tracing(NamedTuple):
-    """What a step is given of the unit that is traced. t: its weight; reads; normals {matrix
-    or bias: [P, C, T]}; step; partners [U] and earlier {matrix: [U, C, T]} of steps that share a
-    weight; factors {matrix or bias: L [P, T, P, T]}, empty where none
-    does; grams {matrix or bias: [T, T]}, of outputs drawn at the step."""
+    """What a step is given of the unit that is traced. t: its weight; bands, with Grams of what
+    they read; reads; normals {matrix or bias: [P, K C, T]}; step; partners [U] and earlier {matrix:
+    [U, K C, T]} of steps that share a weight; factors {matrix or bias: L [P, T, P, T]}, empty where
+    none does; grams {matrix or bias: [T, T]}, of outputs drawn at the step."""
 
     t: Any
+    bands: Bands
     reads: Reads
     normals: dict[str, Any]
     step: Any
@@ -34,7 +36,7 @@ class Tracing(NamedTuple):
     factors: dict[str, Any]
     grams: dict[str, Any]
 
-    def draw(self, node: Drawn, env: Any) -> Float[Array, "C T"]:
+    def draw(self, node: Drawn, env: Any) -> Float[Array, "KC T"]:
         """Draw the unit's output of a matrix, its transpose or a bias."""
         own = env.block(inner(node, "a", node, "a", env), "a", "a")[0]
         row, factor = None, self.factors.get(node.weight)
@@ -50,7 +52,7 @@ class Tracing(NamedTuple):
 
     def beside(self, env: Any, block: SubBlock, readout: bool) -> Traced:
         """Put the unit into an environment; what a step leaves of it."""
-        env.unit = Unit(self.t, self.reads, self.earlier)
+        env.unit = Unit(self.t, self.bands, self.reads, self.earlier)
         return draw(env, block.branch, self, readout)
 
     def blank(self) -> dict[str, Given]:
@@ -62,9 +64,9 @@ class Tracing(NamedTuple):
 
 
 class Traced(NamedTuple):
-    """What a step leaves of the unit. write [W, T]: the branch's output; given {weight: its input
-    [C, T]}; factors: with this step's rows; mean [W, T]: of the other units' writes; seen: what the
-    reversed pass is given of it."""
+    """What a step leaves of the unit. write [W, K, T]: the branch's output; given {weight: its
+    input [K C, T]}; factors: with this step's rows; mean [W, K, T]: of the other units' writes;
+    seen: what the reversed pass is given of it."""
 
     write: Any
     given: dict[str, Given]
@@ -83,7 +85,7 @@ class Traced(NamedTuple):
 
 def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
     """Draw the outputs of a branch's matrices at the unit of ``env``."""
-    unit, like = env.unit, tracing.reads.unit[:1]
+    unit, like = env.unit, tracing.reads.unit[0]
     given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
     like_gram = jnp.zeros((like.shape[1], like.shape[1]), dtype=like.dtype)
     tracing = tracing._replace(grams=dict.fromkeys(tracing.normals, like_gram))
@@ -93,8 +95,8 @@ def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
         unit.outputs[node.weight] = outputs[node.weight] = tracing.draw(node, env)
     for name, of in inputs(branch, readout).items():
         if name in given:
-            given[name] = Given(unit.value(of, env), unit.mean(of, env)[0])
-    write = jnp.broadcast_to(unit.value(branch, env), like.shape)
-    mean = jnp.broadcast_to(unit.mean(branch, env), like.shape)
+            given[name] = Given(unit.value(of, env), unit.mean(of, env))
+    write = jnp.broadcast_to(unit.value(branch, env), like.shape)[None]
+    mean = jnp.broadcast_to(unit.mean(branch, env), like.shape)[None]
     seen = tracing.reads, outputs, write[0], tracing.grams
     return Traced(write, given, tracing.factors, mean, seen)

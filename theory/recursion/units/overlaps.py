@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from sigprop.language.expression import Vector
 from sigprop.language.traversal import walk
+from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.calculus.transpose import Cotangent, Transposed
 from sigprop.theory.gaussian import field
 from sigprop.theory.recursion.units.behind import Pulling
@@ -25,7 +26,7 @@ from sigprop.theory.recursion.units.unit import Given
 
 class Questions(NamedTuple):
     """What a matrix was asked forward, by every step that shares it with this one (Q of them, some
-    blank): its inputs and outputs of the unit and of members [1 + M, Q, C, T]; root [Q, T, Q, T]:
+    blank): its inputs and outputs of the unit and of members [1 + M, Q, K C, T]; root [Q, T, Q, T]:
     the Cholesky factor of C <phi, phi'>, rows of 0 where blank."""
 
     inputs: Any
@@ -51,9 +52,9 @@ def draw_back(
     unit, tracing = env.unit, pulling.tracing
     given, tracing = tracing.blank(), tracing._replace(factors=dict(tracing.factors))
     to_lanes, to_write = through_rule(kind, x, pulling)
-    unit.cotangent = pulling.delta.main
-    added = to_write / x["back_scale"][None] * (1 - x["tap"])
-    unit.rests[Cotangent()] = pulling.delta.rest + added[:, None]
+    unit.cotangent = pulling.delta.main[0]
+    added = to_write / x["back_scale"][None, None] * (1 - x["tap"])
+    unit.rests[Cotangent()] = pulling.delta.rest[:, 0] + added
     tops = [y for y in (*turned, *cotangents.values()) if y is not None]
     nodes = [u for y in tops for u in reversed(list(walk(y))) if isinstance(u, Transposed)]
     for node in dict.fromkeys(nodes):  # those inside others first
@@ -63,13 +64,11 @@ def draw_back(
         if name in given:
             both = unit.both(d, env)
             given[name] = Given(both.own, both.members)
-    like = pulling.delta
+    like = unit.both(Cotangent(), env)
     parts = [like if y is None else unit.both(y, env) for y in turned]
     zeros = [y is None for y in turned]
-    main = jnp.concatenate(
-        [0 * p.main if no else p.main for p, no in zip(parts, zeros, strict=True)]
-    )
-    rest = jnp.concatenate(
+    main = jnp.stack([0 * p.main if no else p.main for p, no in zip(parts, zeros, strict=True)])
+    rest = jnp.stack(
         [0 * p.rest if no else p.rest for p, no in zip(parts, zeros, strict=True)], axis=1
     )
     y = Cotangents(main, rest)
@@ -106,18 +105,25 @@ def _sharing(x: Any, weight: str, steps: int) -> Float[Array, " Q"]:
     return tied
 
 
-def _rest(node: Transposed, unit: Pulled, questions: Questions, env: Any) -> Float[Array, "B C T"]:
+def _rest(node: Transposed, unit: Pulled, questions: Questions, env: Any) -> Float[Array, "B KC T"]:
     """Return sum_l phi_l A_l of a matrix's transpose (``pulled``)."""
     d, z = unit.both(node.of, env), unit.values[node]
     phi, (_, asked, _, tokens) = questions.inputs, questions.inputs.shape
-    out, into = unit.weight(node.of, env), unit.weight(node, env)
-    o = d.overlap("ncs,nqct->qts", questions.outputs, out) / len(d.main)
-    n = into * jnp.einsum("qct,cs->qts", phi[0], z) / len(z)
+    out, into, (widths, units) = unit.weight(node.of, env), unit.weight(node, env), _of(unit.bands)
+    o = d.by_band(unit.bands).overlap("nkcs,nqkct->kqts", units(questions.outputs), out)
+    o = jnp.einsum("k,kqts->qts", widths, o) / (len(d.main) // len(widths))
+    n = jnp.einsum("k,qkct,kcs->qts", widths * into, units(phi[0]), units(z))
+    n = n / (len(z) // len(widths))
     size = asked * tokens
     right = (float(node.ratio.value) * o - n).reshape(size, tokens)
     a = solved(questions.root.reshape(size, size), right).reshape(-1, tokens, tokens)
     a = a * jnp.reshape(jnp.asarray(env.number(node.variance, "a")), (1, 1, 1))
     return jnp.einsum("nqct,qts->ncs", phi, a)
+
+
+def _of(bands: Bands) -> tuple[Any, Any]:
+    """Return widths, and what takes their units apart."""
+    return bands.widths, bands.units
 
 
 def solved(root: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:

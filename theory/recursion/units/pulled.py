@@ -31,7 +31,8 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix
+from sigprop.language.nodes import Gate, Mix, Truncate
+from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
@@ -57,16 +58,21 @@ class Cotangents(NamedTuple):
         return self.rest[1:]
 
     def overlap(self, over: str, forward: Any, weight: Any) -> Any:
-        """Return <d, x> with a forward vector x [1 + M, ...], the unit of weight ``weight`` among
-        all. over: the einsum of d and x, n being the units."""
+        """Return <d, x> of every band with a forward vector x [1 + M, ...], the units of weights
+        [K] among the bands'. over: the einsum of d and x, n being the units, k the bands."""
         own = jnp.einsum(over.replace("n", ""), self.own, forward[0])
         others = jnp.einsum(over, self.members, forward[1:]) / max(1, len(self.members))
+        weight = weight.reshape([-1 if axis == "k" else 1 for axis in over.split("->")[1]])
         return (1 - weight) * others + weight * own
+
+    def by_band(self, bands: Bands) -> Cotangents:
+        """Take the units of the bands apart: [K, C, T], [1 + M, K, C, T]."""
+        return Cotangents(bands.units(self.main), bands.units(self.rest))
 
 
 class Members(NamedTuple):
-    """Other units at one step of the forward pass, in the wide limit: what they read [M, R, T] and
-    what was drawn {matrix or bias: [M, C, T]}."""
+    """Other units at one step of the forward pass, in the wide limit: what they read [M, R, K, T]
+    and what was drawn {matrix or bias: [M, K C, T]}."""
 
     reads: Any
     outputs: dict[str, Any]
@@ -74,8 +80,9 @@ class Members(NamedTuple):
 
 @dataclass
 class Pulled(Unit):
-    """A unit at one step on the way back. cotangent: of the branch's output [1, T]; later {weight:
-    what its partners' units gave to its transpose [U, C, T], and their members [U, M, C, T]}."""
+    """A unit at one step on the way back. cotangent: of the branch's output [K, T]; later {weight:
+    what its partners' units gave to its transpose [U, K C, T], and their members [U, M, K C,
+    T]}."""
 
     cotangent: Any = None
     later: Any = None
@@ -92,18 +99,21 @@ class Pulled(Unit):
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         if not is_cotangent(u):
             return super().averaged(u, other, value, env)
-        mine, weight = self.both(u, env), self.weight(u, env)
+        mine, weight = self.both(u, env), self.weight(u, env)[None, :, None, None]
         own, members = (mine.own[None], mine.members[None]) if other is None else other
-        rest = self.mean_of("mct,umcs->uts", mine.members, members)
-        unit = jnp.einsum("ct,ucs->uts", mine.own, own) / mine.main.shape[0]
-        return (1 - weight) * (value + rest) + weight * unit
+        each = self.by_band(u, "a" if other is None else "b", value, env)
+        (left, right), units = (mine.own, mine.members), self.bands.units
+        rest = self.mean_of("mkct,umkcs->ukts", units(right), units(members))
+        unit = jnp.einsum("kct,ukcs->ukts", units(left), units(own)) / units(left).shape[1]
+        mixed = (1 - weight) * (each + rest) + weight * unit
+        return jnp.einsum("k,ukts->uts", self.bands.widths, mixed)
 
     def mean_of(self, over: str, left: Any, right: Any) -> Any:
         """Return products of the members, by their mean over members and a head's coordinates."""
-        return jnp.einsum(over, left, right) / max(1, left.shape[0] * left.shape[1])
+        return jnp.einsum(over, left, right) / max(1, left.shape[0] * left.shape[2])
 
     def both(self, u: Vector, env: Environment) -> Cotangents:
-        """Return both parts of a cotangent [C, T], [1 + M, C, T]."""
+        """Return both parts of a cotangent [K C, T], [1 + M, K C, T]."""
         return Cotangents(self.value(u, env), self.rest(u, env))
 
     def forward(self, u: Vector, env: Environment) -> Float[Array, "B C T"]:
@@ -111,7 +121,8 @@ class Pulled(Unit):
         own = self.value(u, env)
 
         def member(reads: Any, outputs: dict[str, Any]) -> Any:
-            return Unit(0.0, Reads(reads, jnp.zeros_like(reads)), {}, outputs).value(u, env)
+            own = Reads(reads, jnp.zeros_like(reads))
+            return Unit(0.0, self.bands, own, {}, outputs).value(u, env)
 
         return together(own, jax.vmap(member)(*self.members))
 
@@ -132,6 +143,9 @@ class Pulled(Unit):
             case Sum(terms):
                 parts = [_times(self.rest(term, env), shift(term, u, "a", env)) for term in terms]
                 return sum(parts[1:], parts[0])
+            case Truncate(of, fraction):
+                rest = self.rest(of, env)
+                return rest * self.inside(fraction, rest.shape[1], env)[None]
             case Mix(table, of, turned):
                 even = _times(self.rest(of, env), shift(of, u, "a", env))
                 return jnp.einsum("ts,mcs->mct", env.matrix(table, "a", turned)[0], even)
@@ -144,12 +158,17 @@ class Pulled(Unit):
     def _divided(self, of: Vector, by: Normalise, env: Environment) -> Any:
         """Return (d - x <x, d>) / norm of x = by, for LayerNorm less its mean: the rest of it."""
         d, x, weight = self.both(of, env), self.forward(by, env), self.weight(by, env)
-        along = d.overlap("nct,nct->t", x, weight) / len(d.main)
-        rest = d.rest - _times(x, along[None])
+        along = self.along(d, x, weight)
+        rest = d.rest - _times(x, along)
         if by.kind == "layer":
-            mean = d.overlap("nct,nct->t", jnp.ones_like(x), weight) / len(d.main)
-            rest = rest - mean[None, None]
+            rest = rest - self.along(d, jnp.ones_like(x), weight)[None]
         return _times(rest, 1 / norm(by, "a", env))
+
+    def along(self, d: Cotangents, x: Float[Array, "B KC T"], weight: Any) -> Float[Array, "1 T"]:
+        """Return <d, x> of every token."""
+        d, x = d.by_band(self.bands), self.bands.units(x)
+        every = d.overlap("nkct,nkct->kt", x, weight) / x.shape[2]
+        return jnp.einsum("k,kt->t", self.bands.widths, every)[None]
 
     def _value(self, u: Vector, env: Environment) -> Any:
         match u:
@@ -200,7 +219,8 @@ def _through_head(
     log, at = log_scale(u.of, "a", env), getattr(node, leg)  # type: ignore[attr-defined]
 
     def output(part: Any) -> Any:
-        return Unit(unit.t, unit.reads, {}, values=values | {at: part}).value(node, env)
+        own = values | {at: part}
+        return Unit(unit.t, unit.bands, unit.reads, {}, values=own).value(node, env)
 
     (pulled,) = jax.vjp(output, values[at])[1](d * jnp.exp(log - env.widest(log)))
     scale = env.widest(log) + log_scale(node, "a", env)
@@ -214,4 +234,5 @@ def is_cotangent(u: Vector) -> bool:
     if isinstance(u, Sum):
         return is_cotangent(u.terms[0])
     found = isinstance(u, (Cotangent, Transposed, Divide, AttendTransposed))
-    return found or (isinstance(u, (Scale, Gate, Rescale, Mix)) and is_cotangent(u.of))
+    inner = (Scale, Gate, Rescale, Mix, Truncate)
+    return found or (isinstance(u, inner) and is_cotangent(u.of))

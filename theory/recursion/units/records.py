@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 
 class Record(NamedTuple):
-    """What the forward pass left of units at every step: what they read [P, R, T], and was drawn
-    {matrix or bias: [P, C, T]}; their lanes before it [P, m, K, T], and their write [P, T]; what
-    they gave {weight: [P, C, T]}, where steps share weights; their tokens in the stem [1, T]. Of
-    members with their axis next to P.
+    """What the forward pass left of units at every step: what they read [P, R, K, T], and was drawn
+    {matrix or bias: [P, K C, T]}; their lanes before it [P, m, K, T], and their write [P, K, T];
+    what they gave {weight: [P, K C, T]}, where steps share weights; their tokens in the stem [K,
+    T]. Of members with their axis next to P.
     """
 
     reads: Any
@@ -57,6 +57,7 @@ def by_step(
         "earlier": tables["partners"],
         "ties_earlier": tables["ties"],
         "widths": jnp.broadcast_to(bands, (steps, len(bands))),
+        "forward_bands": forward["by_band"],
     }
 
 

@@ -15,7 +15,7 @@ from sigprop.language.expression import (
     Sum,
     Vector,
 )
-from sigprop.language.nodes import Gate, Mix
+from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.traversal import children, rows_of, walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Divide, Transposed
 
@@ -60,7 +60,14 @@ def rows(u: Vector) -> Fraction:
             return rows_of(getattr(attend, leg))
         case Product(_, right):
             return rows(right)
-        case Divide(of=of) | Scale(of=of) | Gate(of=of) | Rescale(of=of) | Mix(of=of):
+        case (
+            Divide(of=of)
+            | Scale(of=of)
+            | Gate(of=of)
+            | Rescale(of=of)
+            | Mix(of=of)
+            | Truncate(of=of)
+        ):
             return rows(of)
         case Sum(terms):
             return rows(terms[0])

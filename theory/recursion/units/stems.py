@@ -15,10 +15,12 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.theory.calculus.linear import ONES
+from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion.forward import dense, numeric_form
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.units.pulled import Cotangents
+from sigprop.theory.recursion.units.unit import among
 
 
 class Seen(NamedTuple):
@@ -47,14 +49,19 @@ class Stem(NamedTuple):
     bands: Any
     numbers: dict[str, Any]
 
+    def units(self, normals: Float[Array, "K T"]) -> Float[Array, "K T"]:
+        """Return units' tokens in the stem."""
+        root = field.cholesky(jnp.asarray(self.begin.gram))
+        return jnp.stack([root @ each for each in normals])
+
     def seen(self, t: Any = 0.0, unit: Any = None) -> Seen:
-        """Return what norms see, a unit of weight t and tokens ``unit`` [T] among all."""
+        """Return what norms see, units of weight t and tokens ``unit`` [K, T] among all."""
         shape = len(self.bands), self.begin.gram.shape[0]
         square = jnp.broadcast_to(jnp.diagonal(jnp.asarray(self.begin.gram))[None], shape)
         if unit is None:
             return Seen(square)
-        mean = jnp.broadcast_to(t * unit[None, None], (1, *shape))
-        return Seen((1 - t) * square + t * unit[None] ** 2, mean)
+        t = among(t, self.bands)[:, None]
+        return Seen((1 - t) * square + t * unit**2, (t * unit)[None])
 
     def start(self, seen: Seen) -> Start:
         """Return the initial lanes."""
@@ -86,7 +93,7 @@ class Stem(NamedTuple):
 
 
 def back_to_stem(
-    stem: Stem, seen: Seen, t: Any, units: Float[Array, "B T"], gram: Any, lanes: Cotangents
+    stem: Stem, seen: Seen, t: Any, units: Float[Array, "B K T"], gram: Any, lanes: Cotangents
 ) -> Float[Array, "T T"]:
     """Return <g, g> of the gradient by the stem, as a network averages it. seen: by norms; units:
     tokens in the stem of the unit, of weight t, and of members; gram [m, m, K, T, T], lanes: the
@@ -97,14 +104,15 @@ def back_to_stem(
         return start.lanes, start.ones
 
     (c, _), pull = jax.vjp(coefficients, seen)
-    members = max(1, len(units) - 1)
-    seen_by = (lanes.overlap("nikt,nt->ikt", each, t) for each in (units, jnp.ones_like(units)))
-    (back,) = pull(tuple(seen_by))
+    members, widths, t = max(1, len(units) - 1), stem.bands[:, None], among(t, stem.bands)
+    seen_by = (lanes.overlap("nikt,nkt->ikt", each, t) for each in (units, jnp.ones_like(units)))
+    (back,) = pull(tuple(widths[None] * each for each in seen_by))
     main = jnp.einsum("ikt,ikt->kt", c, lanes.main)
     rest = jnp.einsum("ikt,nikt->nkt", c, lanes.rest)
-    rest = rest + 2 * back.square[None] * units[:, None] + back.mean
+    rest = rest + (2 * back.square / widths)[None] * units + back.mean / widths[None]
     own = main + rest[0]
     expected = jnp.einsum("ikt,jks,ijkts->kts", c, c, gram)
     expected = expected + jnp.einsum("nkt,nks->kts", rest[1:], rest[1:]) / members
+    t = t[:, None, None]
     mixed = (1 - t) * expected + t * own[:, :, None] * own[:, None, :]
     return jnp.einsum("k,kts->ts", stem.bands, mixed)
