@@ -45,6 +45,13 @@ class Bands(NamedTuple):
         return x.reshape(*x.shape[:-2], self.count, -1, x.shape[-1])
 
 
+def over_bands(widths: Float[Array, " K"], each: Any, axis: int) -> Any:
+    """Return sum_k w_k x_k, k at an axis: of one band, as it is."""
+    if len(widths) == 1:
+        return jnp.squeeze(each, axis)
+    return jnp.tensordot(each, widths, (axis, 0))
+
+
 class Alike(dict):
     """What one band's environment remembers; of what is alike in all, what the network's does."""
 

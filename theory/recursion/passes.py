@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
+from sigprop.theory.calculus.by_band import over_bands
 from sigprop.theory.calculus.environment import Fineness, Resolution
 from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
@@ -185,7 +186,7 @@ def forward_pass(
 
 def _over_bands(network: Network, writes: Any) -> Any:
     """Return <w, w> [P, T, T]; writes: where a unit is traced in every band [P, K, T, T]."""
-    return writes if network.unit is None else jnp.einsum("k,pkts->pts", network.bands, writes)
+    return writes if network.unit is None else over_bands(network.bands, writes, 1)
 
 
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:

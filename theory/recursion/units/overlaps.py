@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from sigprop.language.expression import Vector
 from sigprop.language.traversal import walk
-from sigprop.theory.calculus.by_band import Bands
+from sigprop.theory.calculus.by_band import over_bands
 from sigprop.theory.calculus.transpose import Cotangent, Transposed
 from sigprop.theory.gaussian import field
 from sigprop.theory.recursion.units.behind import Pulling
@@ -109,21 +109,17 @@ def _rest(node: Transposed, unit: Pulled, questions: Questions, env: Any) -> Flo
     """Return sum_l phi_l A_l of a matrix's transpose (``pulled``)."""
     d, z = unit.both(node.of, env), unit.values[node]
     phi, (_, asked, _, tokens) = questions.inputs, questions.inputs.shape
-    out, into, (widths, units) = unit.weight(node.of, env), unit.weight(node, env), _of(unit.bands)
+    out, into, units = unit.weight(node.of, env), unit.weight(node, env), unit.bands.units
+    widths, bands = unit.bands.widths, unit.bands.count
     o = d.by_band(unit.bands).overlap("nkcs,nqkct->kqts", units(questions.outputs), out)
-    o = jnp.einsum("k,kqts->qts", widths, o) / (len(d.main) // len(widths))
-    n = jnp.einsum("k,qkct,kcs->qts", widths * into, units(phi[0]), units(z))
-    n = n / (len(z) // len(widths))
+    o = over_bands(widths, o, 0) / (len(d.main) // bands)
+    n = jnp.einsum("qkct,kcs->kqts", units(phi[0]), units(z)) / (len(z) // bands)
+    n = over_bands(widths, into[:, None, None, None] * n, 0)
     size = asked * tokens
     right = (float(node.ratio.value) * o - n).reshape(size, tokens)
     a = solved(questions.root.reshape(size, size), right).reshape(-1, tokens, tokens)
     a = a * jnp.reshape(jnp.asarray(env.number(node.variance, "a")), (1, 1, 1))
     return jnp.einsum("nqct,qts->ncs", phi, a)
-
-
-def _of(bands: Bands) -> tuple[Any, Any]:
-    """Return widths, and what takes their units apart."""
-    return bands.widths, bands.units
 
 
 def solved(root: Float[Array, "S S"], right: Float[Array, "S T"]) -> Float[Array, "S T"]:

@@ -32,7 +32,7 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.nodes import Gate, Mix, Truncate
-from sigprop.theory.calculus.by_band import Bands
+from sigprop.theory.calculus.by_band import Bands, over_bands
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
@@ -106,7 +106,7 @@ class Pulled(Unit):
         rest = self.mean_of("mkct,umkcs->ukts", units(right), units(members))
         unit = jnp.einsum("kct,ukcs->ukts", units(left), units(own)) / units(left).shape[1]
         mixed = (1 - weight) * (each + rest) + weight * unit
-        return jnp.einsum("k,ukts->uts", self.bands.widths, mixed)
+        return over_bands(self.bands.widths, mixed, 1)
 
     def mean_of(self, over: str, left: Any, right: Any) -> Any:
         """Return products of the members, by their mean over members and a head's coordinates."""
@@ -168,7 +168,7 @@ class Pulled(Unit):
         """Return <d, x> of every token."""
         d, x = d.by_band(self.bands), self.bands.units(x)
         every = d.overlap("nkct,nkct->kt", x, weight) / x.shape[2]
-        return jnp.einsum("k,kt->t", self.bands.widths, every)[None]
+        return over_bands(self.bands.widths, every, 0)[None]
 
     def _value(self, u: Vector, env: Environment) -> Any:
         match u:

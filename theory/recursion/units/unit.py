@@ -46,7 +46,7 @@ from sigprop.theory.attention import expectation
 from sigprop.theory.attention.heads import softmax
 from sigprop.theory.attention.positions import positions, rotated
 from sigprop.theory.attention.sampling import normalised
-from sigprop.theory.calculus.by_band import Bands, by_band
+from sigprop.theory.calculus.by_band import Bands, by_band, over_bands
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
@@ -208,7 +208,7 @@ class Unit:
         mine, unit = self.bands.units(mine), self.bands.units(unit)
         t = t[None, :, None, None]
         own = jnp.einsum("kct,ukcs->ukts", mine, unit) / mine.shape[1]
-        return jnp.einsum("k,ukts->uts", self.bands.widths, (1 - t) * each + t * own)
+        return over_bands(self.bands.widths, (1 - t) * each + t * own, 1)
 
     def by_band(self, u: Vector, j: str, value: Any, env: Environment) -> Float[Array, "B K T T"]:
         """Return what is expected of <u_a, u_j> in every band; value: in all."""
@@ -234,7 +234,7 @@ class Unit:
         return self._over_bands((1 - t[:, None]) * self.mean(u, env) + t[:, None] * own)
 
     def _over_bands(self, each: Float[Array, "K T"]) -> Float[Array, "1 T"]:
-        return jnp.einsum("k,kt->t", self.bands.widths, each)[None]
+        return over_bands(self.bands.widths, each, 0)[None]
 
     def mean(self, u: Vector, env: Environment) -> Float[Array, "K T"]:
         """Return the mean of the other units' values: what LayerNorm took away of the unit."""
@@ -278,7 +278,7 @@ def share(u: Vector, size: int) -> float:
 
 def among(t: Any, widths: Float[Array, " K"]) -> Float[Array, " K"]:
     """Return the weights of a unit of weight t among all, one of every band, among the band's."""
-    return t / jnp.sqrt(widths)
+    return jnp.reshape(t, (1,)) if len(widths) == 1 else t / jnp.sqrt(widths)
 
 
 def without_form(u: Vector) -> NoRule:
