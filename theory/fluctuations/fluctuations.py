@@ -17,8 +17,11 @@ from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.calculus.independence import check_writes
 from sigprop.theory.fluctuations.forms import (
+    FORMS,
+    TANGENT,
     check,
     check_quantities,
+    check_tangent,
     having_forms,
     is_backward,
 )
@@ -26,7 +29,7 @@ from sigprop.theory.fluctuations.units import SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
 from sigprop.theory.predictions.values import Values
-from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 
 UNITS = 2048  # of one set
 LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
@@ -55,18 +58,24 @@ def fluctuations(
     and of the shift of its mean the terms of first order in 1/n.
 
     arch: the description; quantities, applications: as of ``predict`` (None: those that have a
-    form); width: n; units: sampled in each of eight sets, a power of two from 64
-    on. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
-    Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
-    network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
-    ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels, grouped queries, heads
-    of several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an
-    activation of what LayerNorm returns. Source: derived (docs/finite-width.md;
-    tests/theory/fluctuations).
+    form, but for tangent kernels, which are asked for by name); width: n; units: sampled in each of
+    eight sets, a power of two from 64 on. Returns a ``Table`` with value, error and status as of
+    ``predict`` and ``n_variance`` = n Var, ``n_shift`` = n (mean - value); at a width instead
+    ``sd`` = sqrt(n_variance / n), of one network, and ``shift`` = n_shift / n; each with an
+    ``_error``, half a 99 % interval. Raises ``InputError`` and ``NoRule`` for what has no form yet:
+    tangent kernels of tokens that attention mixes or through gates, grouped queries, heads of
+    several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an activation
+    of what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
-    asked = having_forms(arch, applications) if quantities is None else check_quantities(quantities)
+    asked = (
+        having_forms(arch, applications)
+        if quantities is None
+        else check_quantities(quantities, (*FORMS, TANGENT))
+    )
     check(arch, is_backward(asked))
+    if TANGENT in asked:
+        check_tangent(arch)
     check_writes(arch)
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)
@@ -88,8 +97,25 @@ def moments(arch: Architecture, rows: Sequence[Row], units: int = UNITS) -> Mome
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
     0, over that unit (``recursion.units``).
     """
+    found = np.zeros((len(Moments._fields), len(rows)))
+    for reach, at in _by_reach(rows).items():
+        found[:, at] = _moments(arch, [rows[k] for k in at], units, reach)
+    return Moments(*found)
+
+
+def _by_reach(rows: Sequence[Row]) -> dict[int, list[int]]:
+    """Return which rows are read off passes that go how far."""
+    others = [row.quantity for row in rows if row.quantity != TANGENT]
+    reach = GRADIENTS if is_backward(others) else FORWARD
+    found: dict[int, list[int]] = {}
+    for k, row in enumerate(rows):
+        found.setdefault(NTK if row.quantity == TANGENT else reach, []).append(k)
+    return found
+
+
+def _moments(arch: Architecture, rows: Sequence[Row], units: int, reach: int) -> Moments:
+    """Return ``moments`` of rows that the same passes have."""
     variances, shifts = [], []
-    reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD
     for seed in range(SETS):
         more, less, (middle,) = traced(arch, units, seed, reach)
         at_0 = _read(arch, [middle], rows)[0]

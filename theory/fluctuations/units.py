@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,8 +17,9 @@ from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.running import run_members, run_units
 from sigprop.theory.gaussian.begin import begin
+from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
-from sigprop.theory.recursion.passes import FORWARD
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 from sigprop.theory.recursion.program import Program, shared_program
 from sigprop.theory.recursion.units.sizes import coordinates, inputs
 
@@ -35,8 +37,11 @@ def traced(
     arch: Architecture, count: int, seed: int, reach: int = FORWARD
 ) -> tuple[list[Kernels], ...]:
     """Return the kernels with each of ``count`` units traced at weight STEP, at -STEP, and (one of
-    them) at 0. reach: how far the passes go."""
-    program = shared_program(arch)
+    them) at 0. reach: how far the passes go; to NTK, all that comes back is of one read-out vector
+    that tokens share."""
+    program, readout, tangents = shared_program(arch), arch.readout.gram(arch.tokens), reach == NTK
+    if tangents:
+        reach, readout = GRADIENTS, np.ones_like(readout)
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
     draws = normals(arch, program, count, seed, reach)
     sampled = OF_PAIRS if program.coupled and reach > FORWARD else HEADS
@@ -68,14 +73,24 @@ def traced(
                 (weights, *jax.tree.map(lambda table: table[order], draws)),
                 (*given, *others),
                 *about,
-                arch.readout.gram(arch.tokens),
+                readout,
             )
         )
+        if tangents:
+            out["ntk"] = _tangents(out, arch.stem_parts)
     every = [
         read_forward(jax.tree.map(lambda leaf, i=i: leaf[i], out), program, columns)
         for i in range(len(order))
     ]
     return every[:count], every[count:-1], every[-1:]
+
+
+def _tangents(out: dict[str, Any], stem: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the tangent kernel of every group, (Theta, log) [N, T, T], of passes back from one
+    read-out vector."""
+    back, parts = {name: out[name] for name in ("groups", "stem", "stem_log")}, dict(stem)
+    each = jax.vmap(lambda found: tangent.apart(tangent.products(found, parts)))
+    return jax.device_get(each(back))
 
 
 def normals(

@@ -250,7 +250,7 @@ def test_a_width():
 
 A = sp.architectures
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "tangent kernels": (A.looped_mlp, {"quantities": ["ntk"]}, "no form yet"),
+    "participation": (A.transformer, {"quantities": ["participation"]}, "no form here"),
     "several widths": (A.variable_width, {}, "several widths"),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
     "an activation of what LayerNorm returns": (
