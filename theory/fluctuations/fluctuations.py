@@ -63,9 +63,9 @@ def fluctuations(
     ``predict`` and ``n_variance`` = n Var, ``n_shift`` = n (mean - value); at a width instead
     ``sd`` = sqrt(n_variance / n), of one network, and ``shift`` = n_shift / n; each with an
     ``_error``, half a 99 % interval. Raises ``InputError`` and ``NoRule`` for what has no form yet:
-    tangent kernels of tokens that attention mixes or through gates, grouped queries, heads of
-    several kinds, several widths, modulators, experts, orthogonal matrices, dropout, an activation
-    of what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
+    tangent kernels through gates, grouped queries, heads of several kinds, several widths,
+    modulators, experts, orthogonal matrices, dropout, an activation of what LayerNorm returns.
+    Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
     asked = (

@@ -68,19 +68,14 @@ def check_quantities(quantities: Sequence[str], accepted: Sequence[str] = FORMS)
 
 
 def check_tangent(arch: Architecture) -> None:
-    """Raise ``InputError`` for tangent kernels without a form: of outputs that depend on other
-    tokens, and of gates, whose gradients are products of coordinates."""
+    """Raise ``InputError`` for tangent kernels without a form: of gates, whose gradients are
+    products of coordinates."""
     nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
-    if arch.tokens > 1 and any(isinstance(node, Attend) for node in nodes):
-        what = "attention between tokens"
-    elif any(isinstance(node, Gate) for node in nodes):
-        what = "gates"
-    else:
-        return
-    raise InputError(
-        f"{arch.name}: fluctuations of tangent kernels through {what} have no form yet; accepted: "
-        f"other quantities"
-    )
+    if any(isinstance(node, Gate) for node in nodes):
+        raise InputError(
+            f"{arch.name}: fluctuations of tangent kernels through gates have no form yet; "
+            f"accepted: other quantities"
+        )
 
 
 def check(arch: Architecture, backward: bool) -> None:

@@ -15,6 +15,7 @@ from sigprop.language.expression import Bias, Linear
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
+from sigprop.theory.fluctuations.copies import between_outputs, output_by_output
 from sigprop.theory.fluctuations.running import run_members, run_units
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion import tangent
@@ -39,9 +40,10 @@ def traced(
     """Return the kernels with each of ``count`` units traced at weight STEP, at -STEP, and (one of
     them) at 0. reach: how far the passes go; to NTK, all that comes back is of one read-out vector
     that tokens share."""
-    program, readout, tangents = shared_program(arch), arch.readout.gram(arch.tokens), reach == NTK
-    if tangents:
-        reach, readout = GRADIENTS, np.ones_like(readout)
+    readout, outputs = arch.readout.gram(arch.tokens), arch.tokens if reach == NTK else 0
+    if outputs:
+        arch, readout, reach = *output_by_output(arch), GRADIENTS
+    program = shared_program(arch)
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
     draws = normals(arch, program, count, seed, reach)
     sampled = OF_PAIRS if program.coupled and reach > FORWARD else HEADS
@@ -76,8 +78,8 @@ def traced(
                 readout,
             )
         )
-        if tangents:
-            out["ntk"] = _tangents(out, arch.stem_parts)
+        if outputs:
+            out["ntk"] = _tangents(out, arch.stem_parts, outputs)
     every = [
         read_forward(jax.tree.map(lambda leaf, i=i: leaf[i], out), program, columns)
         for i in range(len(order))
@@ -85,12 +87,14 @@ def traced(
     return every[:count], every[count:-1], every[-1:]
 
 
-def _tangents(out: dict[str, Any], stem: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _tangents(
+    out: dict[str, Any], stem: Mapping[str, Any], outputs: int
+) -> dict[str, tuple[Any, Any]]:
     """Return the tangent kernel of every group, (Theta, log) [N, T, T], of passes back from one
-    read-out vector."""
+    read-out vector; outputs: T."""
     back, parts = {name: out[name] for name in ("groups", "stem", "stem_log")}, dict(stem)
-    each = jax.vmap(lambda found: tangent.apart(tangent.products(found, parts)))
-    return jax.device_get(each(back))
+    found = jax.vmap(lambda found: tangent.apart(tangent.products(found, parts)))(back)
+    return jax.device_get(between_outputs(found, outputs))
 
 
 def normals(

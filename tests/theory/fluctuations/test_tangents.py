@@ -15,9 +15,12 @@ from explicit_tangents import tangents
 from skip_networks import GRAMS, agrees, network
 
 import sigprop as sp
-from sigprop.agreement.finite_width.scatter import Found, at_infinity
+from sigprop.agreement.finite_width.scatter import Found, against_networks, at_infinity
 from sigprop.errors import InputError
+from sigprop.theory.fluctuations.copies import copied
 from sigprop.theory.fluctuations.forms import FORMS, having_forms
+from sigprop.theory.recursion.kernels import kernels
+from sigprop.theory.recursion.passes import FORWARD
 
 A = sp.architectures
 FAR = 4.0
@@ -223,13 +226,58 @@ def gated() -> sp.Architecture:
     return sp.Architecture("gated", (block,), slots, {"g": 1.0}, kinds=[0], input_gram=np.eye(1))
 
 
-REFUSED: dict[str, Any] = {
-    "attention between tokens": lambda: A.transformer(depth=1),
-    "gates": gated,
-}
+def test_gates_are_refused_in_one_line():
+    with pytest.raises(InputError, match="tangent kernels through gates have no form yet"):
+        sp.fluctuations(gated(), ["ntk"])
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_one_line(name: str):
-    with pytest.raises(InputError, match=f"tangent kernels through {name} have no form yet"):
-        sp.fluctuations(REFUSED[name](), ["ntk"])
+def attention(scale: str = "sqrt", **given: Any) -> sp.Architecture:
+    """Attention sub-blocks behind RMSNorm, two tokens, heads of four coordinates."""
+    first = 0.0 if scale == "zero_query" else 2.0
+    q, k = (sp.Linear(name, sp.Read(), c) for name, c in (("q", first), ("k", 2.0)))
+    scores = sp.Scores(head_dim=4, scale=scale, mask=given.get("mask", "none"))
+    heads = sp.Attend(q, k, sp.Linear("v", sp.Read(), 1.0), scores)
+    block = sp.SubBlock(
+        sp.Normalise(sp.State()), sp.Linear("u", heads, 1.0), sp.State() + 1.0 * sp.Write()
+    )
+    slots = given.get("slots", [0])
+    kinds, gram = [0] * len(slots), given.get("gram", GRAMS[2])
+    return sp.Architecture(
+        "a", (block,), dict.fromkeys("qkvu", slots), {}, kinds=kinds, input_gram=gram
+    )
+
+
+@pytest.mark.parametrize("mask", ["none", "causal"])
+def test_copies_do_not_see_each_other(mask: str):
+    """Every copy has the Grams of the network, between copies those of its own tokens. Without a
+    mask of their own they would mix, the companion."""
+
+    def gram(arch: sp.Architecture) -> np.ndarray:
+        return kernels(arch, reach=FORWARD).states[-1]
+
+    arch = attention("zero_query", mask=mask)
+    many = copied(arch)
+    np.testing.assert_allclose(gram(many), np.kron(np.ones((2, 2)), gram(arch)), atol=1e-12)
+    if mask == "causal":
+        mixed = attention("zero_query", mask=mask, gram=many.input_gram)
+        assert np.abs(gram(mixed) - gram(many)).max() > 0.01
+
+
+MIXED: dict[str, dict[str, Any]] = {"causal": {"mask": "causal"}, "tied": {"slots": [0, 0]}}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", MIXED)
+def test_attention_as_finite_networks_have_it(name: str):
+    """The companion: what tokens have without a mask, or one application, is another kernel."""
+    many, arch = {32: 8000, 64: 8000, 128: 8000}, attention(**MIXED[name])
+    found = against_networks(arch, many, quantities=["ntk"], units=512)
+    # under a mask the first token's scores are nothing's: 0 within rounding
+    rows = [row for row in found if row["n_variance"] > 1e-12]
+    every = [row[z] for row in rows for z in ("variance_z", "shift_z") if row[z] is not None]
+    assert max(map(abs, every)) < FAR
+    total = by_group(rows)[None, 0, 0]
+    others = [dict(row) for row in sp.fluctuations(attention(), ["ntk"], units=512)]
+    other = by_group(others)[None, 0, 0]
+    apart = abs(other["n_variance"] - total["networks_variance"])
+    assert apart > FAR * (total["networks_variance_se"] + other["n_variance_error"] / 2.576)
