@@ -16,18 +16,21 @@ from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.tables.table import Table
 from sigprop.theory.calculus.independence import check_writes
+from sigprop.theory.fluctuations.averages.influence import has_influence, influences
 from sigprop.theory.fluctuations.forms import (
+    FORMS,
+    TANGENT,
     check,
     check_quantities,
+    check_tangent,
     having_forms,
     is_backward,
 )
-from sigprop.theory.fluctuations.influence import has_influence, influences
 from sigprop.theory.fluctuations.units import SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
 from sigprop.theory.predictions.values import Values
-from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 
 UNITS = 2048  # of one set
 LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
@@ -62,22 +65,27 @@ def fluctuations(
     and of the shift of its mean the terms of first order in 1/n.
 
     arch: the description; quantities, applications: as of ``predict`` (None: those that have a
-    form); width: n; units: sampled in each of eight sets, a power of two from 64 on; shift: whether
-    shifts are wanted (where not, and rows are of the forward pass, one recursion serves all units:
-    that is what many tokens need); over_tokens: whether rows that differ in tokens alone come as
-    one, their mean over tokens or pairs. Returns a ``Table`` with value, error and status as of
-    ``predict`` and ``n_variance`` = n Var, ``n_shift`` = n (mean - value); at a width instead
-    ``sd`` = sqrt(n_variance / n), of one network, and ``shift`` = n_shift / n; each with an
-    ``_error``, half a 99 % interval. Raises
-    ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels, grouped queries, heads
-    of several kinds, LayerNorm in networks of several widths, gradients by scores that vanish with
-    the width, modulators, experts, orthogonal matrices, dropout, an activation of what LayerNorm
-    returns. Source: derived (docs/finite-width.md;
-    tests/theory/fluctuations).
+    form, but for tangent kernels, which are asked for by name); width: n; units: sampled in each of
+    eight sets, a power of two from 64 on; shift: whether shifts are wanted (where not, and rows are
+    of the forward pass, one recursion serves all units: that is what many tokens need);
+    over_tokens: whether rows that differ in tokens alone come as one, their mean over tokens or
+    pairs. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
+    Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
+    network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
+    ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels through gates, grouped
+    queries, heads of several kinds, LayerNorm in networks of several widths, gradients by scores
+    that vanish with the width, modulators, experts, orthogonal matrices, dropout, an activation of
+    what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
-    asked = having_forms(arch, applications) if quantities is None else check_quantities(quantities)
+    asked = (
+        having_forms(arch, applications)
+        if quantities is None
+        else check_quantities(quantities, (*FORMS, TANGENT))
+    )
     check(arch, is_backward(asked))
+    if TANGENT in asked:
+        check_tangent(arch)
     check_writes(arch)
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)
@@ -105,8 +113,31 @@ def moments(
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
     0, over that unit (``recursion.units``).
     """
+    found = np.zeros((len(Moments._fields), len(rows) if means is None else len(means)))
+    for reach, at in _by_reach(rows).items():
+        of, part = np.array(at), None
+        if means is not None:
+            of = np.flatnonzero(means[:, at].any(axis=1))
+            part = means[of][:, at]
+        found[:, of] = _moments(arch, [rows[k] for k in at], units, reach, part)
+    return Moments(*found)
+
+
+def _by_reach(rows: Sequence[Row]) -> dict[int, list[int]]:
+    """Return which rows are read off passes that go how far."""
+    others = [row.quantity for row in rows if row.quantity != TANGENT]
+    reach = GRADIENTS if is_backward(others) else FORWARD
+    found: dict[int, list[int]] = {}
+    for k, row in enumerate(rows):
+        found.setdefault(NTK if row.quantity == TANGENT else reach, []).append(k)
+    return found
+
+
+def _moments(
+    arch: Architecture, rows: Sequence[Row], units: int, reach: int, means: Means | None
+) -> Moments:
+    """Return ``moments`` of rows that the same passes have."""
     variances, shifts = [], []
-    reach = GRADIENTS if is_backward(row.quantity for row in rows) else FORWARD
     for seed in range(SETS):
         more, less, (middle,) = traced(arch, units, seed, reach)
         at_0 = _read(arch, [middle], rows, means)[0]

@@ -24,7 +24,7 @@ from sigprop.language.expression import (
     Read,
     Vector,
 )
-from sigprop.language.nodes import Centre
+from sigprop.language.nodes import Centre, Gate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, group_of, walk
 from sigprop.theory.calculus.transpose import transpose
@@ -44,6 +44,8 @@ FORMS = (
     "weight_gradient",
 )
 """Quantities that are read off Grams which a traced unit is a part of."""
+TANGENT = "ntk"
+"""Asked for by name alone: of read-out vectors that tokens share, a run of its own."""
 
 
 def having_forms(arch: Architecture, applications: Sequence[int] | None = None) -> tuple[str, ...]:
@@ -61,14 +63,26 @@ def is_backward(quantities: Iterable[str]) -> bool:
     return any(QUANTITIES[name].backward for name in quantities)
 
 
-def check_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+def check_quantities(quantities: Sequence[str], accepted: Sequence[str] = FORMS) -> tuple[str, ...]:
     """Return quantities as they are; raises ``InputError`` for one without a form."""
     for name in check_names(quantities):
-        if name not in FORMS:
+        if name not in accepted:
             raise InputError(
-                f"quantity={name}: its fluctuations have no form yet; accepted: {', '.join(FORMS)}"
+                f"quantity={name}: its fluctuations have no form here; accepted: "
+                f"{', '.join(accepted)}"
             )
     return tuple(quantities)
+
+
+def check_tangent(arch: Architecture) -> None:
+    """Raise ``InputError`` for tangent kernels without a form: of gates, whose gradients are
+    products of coordinates."""
+    nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
+    if any(isinstance(node, Gate) for node in nodes):
+        raise InputError(
+            f"{arch.name}: fluctuations of tangent kernels through gates have no form yet; "
+            f"accepted: other quantities"
+        )
 
 
 def check(arch: Architecture, backward: bool) -> None:

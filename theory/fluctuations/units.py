@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,10 +15,12 @@ from sigprop.language.expression import Bias, Linear
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
+from sigprop.theory.fluctuations.copies import between_outputs, output_by_output
 from sigprop.theory.fluctuations.running import run_members, run_units
 from sigprop.theory.gaussian.begin import begin
+from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
-from sigprop.theory.recursion.passes import FORWARD
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 from sigprop.theory.recursion.program import Program, shared_program
 from sigprop.theory.recursion.units.sizes import coordinates, inputs
 
@@ -35,7 +38,11 @@ def traced(
     arch: Architecture, count: int, seed: int, reach: int = FORWARD
 ) -> tuple[list[Kernels], ...]:
     """Return the kernels with each of ``count`` units traced at weight STEP, at -STEP, and (one of
-    them) at 0. reach: how far the passes go."""
+    them) at 0. reach: how far the passes go; to NTK, all that comes back is of one read-out vector
+    that tokens share."""
+    readout, outputs = arch.readout.gram(arch.tokens), arch.tokens if reach == NTK else 0
+    if outputs:
+        arch, readout, reach = *output_by_output(arch), GRADIENTS
     program = shared_program(arch)
     tables, boundaries, columns = scan_tables(arch, program, tuple(range(arch.depth + 1)))
     draws = normals(arch, program, count, seed, reach)
@@ -68,14 +75,26 @@ def traced(
                 (weights, *jax.tree.map(lambda table: table[order], draws)),
                 (*given, *others),
                 *about,
-                arch.readout.gram(arch.tokens),
+                readout,
             )
         )
+        if outputs:
+            out["ntk"] = _tangents(out, arch.stem_parts, outputs)
     every = [
         read_forward(jax.tree.map(lambda leaf, i=i: leaf[i], out), program, columns)
         for i in range(len(order))
     ]
     return every[:count], every[count:-1], every[-1:]
+
+
+def _tangents(
+    out: dict[str, Any], stem: Mapping[str, Any], outputs: int
+) -> dict[str, tuple[Any, Any]]:
+    """Return the tangent kernel of every group, (Theta, log) [N, T, T], of passes back from one
+    read-out vector; outputs: T."""
+    back, parts = {name: out[name] for name in ("groups", "stem", "stem_log")}, dict(stem)
+    found = jax.vmap(lambda found: tangent.apart(tangent.products(found, parts)))(back)
+    return jax.device_get(between_outputs(found, outputs))
 
 
 def normals(

@@ -21,7 +21,7 @@ from sigprop.description.shapes import Row
 from sigprop.errors import InputError, NoRule
 from sigprop.simulations.engines.population import SCRAMBLES
 from sigprop.simulations.network.twin import Twin
-from sigprop.theory.fluctuations.controls import CONTROLLED, controls, has_control
+from sigprop.theory.fluctuations.averages.controls import CONTROLLED, controls, has_control
 from sigprop.theory.fluctuations.forms import FORMS, check, having_forms
 from sigprop.theory.predictions.evaluate import half_width
 

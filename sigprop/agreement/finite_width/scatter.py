@@ -126,7 +126,7 @@ def _compared(
         "networks_shift_se": float(found.shift_se[k]),
     }
     limit = CERTAIN * scale**2
-    if row["n_variance"] <= limit and measured <= limit:
+    if row["n_variance"] <= limit and measured <= limit:  # 0, of a row that is 0 in every network
         return row | numbers | {"variance_off": None, "variance_z": None, "shift_z": None}
     # the limit's own error is the same at all widths
     known = abs(factor).sum() * ROUNDING * scale, abs(factor.sum()) * row["error"] / BOUND

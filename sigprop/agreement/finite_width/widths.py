@@ -85,7 +85,7 @@ def _checked(arch: Architecture, row: dict[str, Any], width: int, networks: int)
     """Measure a row at a width; returns what is predicted beside it, over the row's scale."""
     at = sorted({row[name] for name in ("application", "application_2") if name in row})
     table = measure(
-        arch, width=width, samples=networks, quantities=[row["quantity"]], applications=at
+        arch, width=width, samples=networks, quantities=[row["quantity"]], applications=at or None
     )
     (found,) = (other for other in table if _key(other) == _key(row))
     scale, se = row["scale"], found["se"]

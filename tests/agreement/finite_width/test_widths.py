@@ -70,7 +70,7 @@ def test_networks_of_that_width():
         ({"tolerance": 0}, "tolerance=0"),
         ({"tolerance": 1.5}, "tolerance=1.5"),
         ({"check": 3}, "check=3"),
-        ({"quantities": ["ntk"]}, "no form yet"),
+        ({"quantities": ["participation"]}, "no form here"),
     ],
 )
 def test_bad_input(given: dict[str, Any], text: str):

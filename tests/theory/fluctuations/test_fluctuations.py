@@ -252,7 +252,7 @@ def test_a_width():
 
 A = sp.architectures
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "tangent kernels": (A.looped_mlp, {"quantities": ["ntk"]}, "no form yet"),
+    "participation": (A.transformer, {"quantities": ["participation"]}, "no form here"),
     "gradients by scores that vanish": (
         A.variable_width,
         {"quantities": ["gradient_variance"]},

@@ -9,7 +9,8 @@ import sigprop as sp
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import select, token_means
 from sigprop.theory.attention.draws import Amount, head_draws
-from sigprop.theory.fluctuations import derivatives, influence, units
+from sigprop.theory.fluctuations import units
+from sigprop.theory.fluctuations.averages import derivatives, influence
 from sigprop.theory.fluctuations.forms import having_forms
 from sigprop.theory.predictions.evaluate import unscaled
 from sigprop.theory.predictions.values import Values

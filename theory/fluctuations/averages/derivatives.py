@@ -16,9 +16,9 @@ from sigprop.description.averages import matrices, pulled
 from sigprop.description.shapes import Row
 from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
+from sigprop.theory.fluctuations.averages.reading import Slopes, slopes
+from sigprop.theory.fluctuations.averages.seen import run_rows, run_seen
 from sigprop.theory.fluctuations.forms import vanishing
-from sigprop.theory.fluctuations.reading import Slopes, slopes
-from sigprop.theory.fluctuations.seen import run_rows, run_seen
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
 from sigprop.theory.recursion.passes import FORWARD, GRADIENTS

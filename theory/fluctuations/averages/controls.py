@@ -6,8 +6,8 @@ run through K in the place of its averages (its twin), the network's row is to f
     row = value + sum_y (d row / d s_y) (K'_y - K_y),
 
 s_y a source at average y (``recursion.sources``). Subtracting that sum from a measured row leaves
-its mean and little of its scatter. Source: derived (tests/theory/fluctuations/test_controls.py;
-docs/finite-width.md).
+its mean and little of its scatter. Source: derived (docs/finite-width.md;
+tests/theory/fluctuations/averages/test_controls.py).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError
 from sigprop.theory.calculus.independence import check_writes
-from sigprop.theory.fluctuations.derivatives import derived, has_twin
+from sigprop.theory.fluctuations.averages.derivatives import derived, has_twin
+from sigprop.theory.fluctuations.averages.ordering import Ordering
 from sigprop.theory.fluctuations.forms import FORMS, check, check_quantities, is_backward
-from sigprop.theory.fluctuations.ordering import Ordering
 from sigprop.theory.gaussian import field
 from sigprop.theory.recursion.program import shared_program
 

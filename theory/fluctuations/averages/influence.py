@@ -4,7 +4,7 @@ the rows' derivatives by that.
 Its variance over units is n Var, as that of a unit traced with a small weight is
 (``fluctuations``), at the cost of one reversed derivative a row and one recursion for all units,
 where a traced unit takes two of its own. Source: derived
-(tests/theory/fluctuations/test_influence.py).
+(tests/theory/fluctuations/averages/test_influence.py).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sigprop.description.averages import averaging
 from sigprop.description.shapes import Row
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness
-from sigprop.theory.fluctuations.derivatives import derived, has_twin
+from sigprop.theory.fluctuations.averages.derivatives import derived, has_twin
 from sigprop.theory.fluctuations.running import resolution
 from sigprop.theory.fluctuations.units import blank, normals
 from sigprop.theory.gaussian.begin import Begin

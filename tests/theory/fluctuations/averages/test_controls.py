@@ -12,7 +12,7 @@ import sigprop as sp
 from sigprop.description.averages import layout
 from sigprop.description.rows import select
 from sigprop.theory.attention import heads
-from sigprop.theory.fluctuations.controls import Controls, controls
+from sigprop.theory.fluctuations.averages.controls import Controls, controls
 
 DEPTH, EPS = 3, 0.7
 

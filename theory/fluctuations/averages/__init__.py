@@ -1,0 +1,1 @@
+"""How rows follow the averages that a network sees, to first order."""
