@@ -21,8 +21,8 @@ from sigprop.theory.fluctuations.forms import (
     FORMS,
     TANGENT,
     check,
+    check_products,
     check_quantities,
-    check_tangent,
     having_forms,
     is_backward,
 )
@@ -84,8 +84,7 @@ def fluctuations(
         else check_quantities(quantities, (*FORMS, TANGENT))
     )
     check(arch, is_backward(asked))
-    if TANGENT in asked:
-        check_tangent(arch)
+    check_products(arch, asked)
     check_writes(arch)
     rows = select(arch, known(arch, asked), applications)
     require_rows(arch, quantities, rows)

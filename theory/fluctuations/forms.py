@@ -44,15 +44,17 @@ FORMS = (
     "weight_gradient",
 )
 """Quantities that are read off Grams which a traced unit is a part of."""
-TANGENT = "ntk"
-"""Asked for by name alone: of read-out vectors that tokens share, a run of its own."""
+GATED, TANGENT = "weight_gradient", "ntk"
+"""Gradients by groups; the tangent kernel is asked for by name alone: of read-out vectors that
+tokens share, a run of its own."""
 
 
 def having_forms(arch: Architecture, applications: Sequence[int] | None = None) -> tuple[str, ...]:
     """Return the quantities of an architecture that have a form, and rows at the applications."""
     check(arch, False)
     backward = not any(_lacking_back(arch)) if arch.gradients_known else False
-    names = [name for name in FORMS if backward or not is_backward([name])]
+    without = {GATED} if gated(arch) else set[str]()
+    names = [n for n in FORMS if n not in without and (backward or not is_backward([n]))]
     return tuple(
         name for name in names if name in askable(arch) and select(arch, (name,), applications)
     )
@@ -74,15 +76,35 @@ def check_quantities(quantities: Sequence[str], accepted: Sequence[str] = FORMS)
     return tuple(quantities)
 
 
-def check_tangent(arch: Architecture) -> None:
-    """Raise ``InputError`` for tangent kernels without a form: of gates, whose gradients are
-    products of coordinates."""
-    nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
-    if any(isinstance(node, Gate) for node in nodes):
+def check_products(arch: Architecture, quantities: Sequence[str]) -> None:
+    """Raise ``InputError`` for gradients without a form: those by gates, which are averages of
+    products of four coordinates, and tangent kernels of attention that is used several times."""
+    if gated(arch):
+        for name in {GATED, TANGENT}.intersection(quantities):
+            raise InputError(
+                f"{arch.name}: {name}: fluctuations of gradients by gates have no form yet; "
+                f"accepted: other quantities"
+            )
+    if TANGENT in quantities and _attends_again(arch):
         raise InputError(
-            f"{arch.name}: fluctuations of tangent kernels through gates have no form yet; "
-            f"accepted: other quantities"
+            f"{arch.name}: {TANGENT}: fluctuations of tangent kernels of attention that is used "
+            f"several times have no form yet; accepted: other quantities"
         )
+
+
+def gated(arch: Architecture) -> bool:
+    """Tell whether gates are trained."""
+    return any(isinstance(node, Gate) for node in arch.weights.values())
+
+
+def _attends_again(arch: Architecture) -> bool:
+    """Tell whether attention between tokens has a weight that is used more than once."""
+    if arch.tokens == 1:
+        return False
+    nodes = [node for block in arch.sub_blocks for node in walk(block.branch)]
+    attends = any(isinstance(node, Attend) and not node.scores.uniform for node in nodes)
+    uses = [len(at) for name in arch.weights for at in arch.applications_of(name).values()]
+    return attends and max(uses, default=0) > 1
 
 
 def check(arch: Architecture, backward: bool) -> None:

@@ -227,7 +227,7 @@ def gated() -> sp.Architecture:
 
 
 def test_gates_are_refused_in_one_line():
-    with pytest.raises(InputError, match="tangent kernels through gates have no form yet"):
+    with pytest.raises(InputError, match="gradients by gates have no form yet"):
         sp.fluctuations(gated(), ["ntk"])
 
 
