@@ -254,7 +254,7 @@ class Looking:
             q = jnp.minimum(x["later"], self.delta_log.shape[0] - 1)
             # <x_q, x_p> is kept; its transpose, of reads and of tokens
             reads = jnp.moveaxis(self.forward["pairs"][x["row"], x["column"]], (1, 3), (2, 4))
-            by_band = self.forward["by_band"]
+            by_band = self.forward.get("by_band")
             if by_band is not None:
                 by_band = jnp.moveaxis(by_band[1][x["row"], x["column"]], (1, 4), (2, 5))
             summary = jax.tree.map(lambda table: table[q], self.forward["summary"])

@@ -39,7 +39,7 @@ from sigprop.theory.recursion.advance import (
 )
 from sigprop.theory.recursion.sources.sources import Given, Sourced, SourcedBack
 from sigprop.theory.recursion.units.behind import Reverser
-from sigprop.theory.recursion.units.beside import Tracer
+from sigprop.theory.recursion.units.beside import Tracer, grams_of_bands
 from sigprop.theory.recursion.units.drawing import Traced
 
 Reads = Float[Array, "R m K T"]
@@ -184,8 +184,7 @@ def _kept(scan: _Scan, start: Any, summary: Any) -> dict[str, Any]:
 
 def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     """One step: read, write, rule; what it leaves for later steps and what it returns."""
-    p, kinds = x["step"], scan.kinds
-    averages, tracer = carry.gram, scan.tracer
+    p, kinds, averages, tracer = x["step"], scan.kinds, carry.gram, scan.tracer
     if tracer is not None:
         averages, x = tracer.averaged(averages, carry.lanes), x | tracer.means(carry.lanes)
     rho, read_log = _switch(kinds, x, "read", averages, carry.log)
@@ -196,8 +195,8 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
     x = x | {"scores": scores, "gap": carry.gap}
     if tracer is not None:
         coefficients = rho, _switch(kinds, x, "shift", averages, carry.log)
-        x |= {"by_band": _by_band(carry, x, rho, scan)}
-        x |= {"last": scan.tables["step"].shape[0] - 1}
+        grams = grams_of_bands(carry, x, rho, scan.coupled)
+        x |= {"last": scan.tables["step"].shape[0] - 1, "by_band": grams}
         x["tracing"] = tracer.step(carry.tables, x, carry.lanes, coefficients)
     written = _switch(kinds, x, "write", own, read_log, partners)
     after, out = _advanced(scan, carry, x, written)
@@ -210,7 +209,6 @@ def _step(scan: _Scan, carry: Carry, x: Any) -> tuple[Carry, Any]:
         "reads": rho,
         "pairs": partners.reads if partners else None,
         "read_gap": carry.gap,
-        "by_band": x.get("by_band"),
     }
     return after._replace(tables=tables), out
 
@@ -293,19 +291,6 @@ def _contract(
 ) -> Float[Array, "R R T T"]:
     """sum_k width_k sum_ij left_ri[k, t] right_qj[k, s] gram_ij[k, t, s]: [R, R, T, T]."""
     return jnp.einsum("k,rikt,qjks,ijkts->rqts", bands, left, right, gram)
-
-
-def _by_band(carry: Carry, x: Any, rho: Any, scan: _Scan) -> tuple[Any, Any] | None:
-    """Return <x, x> [R, R, K, T, T] of what is read, and of several bands alone, and with what the
-    step's partners did [U, R, R, K, T, T]."""
-    if len(scan.bands) == 1:
-        return None
-    own = jnp.einsum("rikt,qjks,ijkts->rqkts", rho, rho, carry.gram)
-    if not scan.coupled:
-        return own, None
-    q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
-    reads = carry.tables["reads"][q]
-    return own, jnp.einsum("rikt,uqjks,uijkts->urqkts", rho, reads, carry.rows[q])
 
 
 def _partners(carry: Carry, x: Any, rho: Any, bands: Any, numbers: Any) -> Partners:

@@ -164,6 +164,8 @@ def forward_pass(
     first_gram, every = jnp.einsum("k,kts->ts", bands, start[0, 0]), forward["gram"][:, 0, 0]
     at_start = jnp.where((columns == 0)[:, None, None], first_gram[None], 0.0)
     pairs = forward["write_pairs"][:, :, 0, 0] if network.coupled else None
+    writes = forward["write"][:, 0, 0]
+    writes = writes if network.unit is None else over_bands(bands, writes, 1)
     kernels = {
         "bands": with_start(every, start[0, 0]),
         "states": with_start(jnp.einsum("k,pkts->pts", bands, every), first_gram),
@@ -171,7 +173,7 @@ def forward_pass(
         "gaps": with_start(forward["gap"], network.begin.gap) if network.gapped else None,
         "arguments": arguments(forward["summary"]),
         "crossed": with_start(forward["rows"], at_start),
-        "writes": _over_bands(network, forward["write"][:, 0, 0]),
+        "writes": writes,
         "write_log": forward["write_log"][:, 0],
         "write_pairs": pairs,
         "participation": forward["extra"]["participation"],
@@ -179,11 +181,6 @@ def forward_pass(
         "log_norm": jnp.cumsum(with_start(forward["facts"]["gain"], start_gain), axis=0),
     }
     return kernels, forward, initial
-
-
-def _over_bands(network: Network, writes: Any) -> Any:
-    """Return <w, w> [P, T, T]; writes: where a unit is traced in every band [P, K, T, T]."""
-    return writes if network.unit is None else over_bands(network.bands, writes, 1)
 
 
 def _units(network: Network) -> Any:

@@ -151,7 +151,20 @@ class Tracer(NamedTuple):
         """Return what the way back is given of a step. scales: log, write_log and unit of
         ``Averages``."""
         averages = Averages(grams, x["means"], x["mean_write"], *scales)
-        return {"traced": traced.seen, "averages": averages}
+        return {"traced": traced.seen, "averages": averages, "by_band": x["by_band"]}
+
+
+def grams_of_bands(carry: Any, x: Any, rho: Any, coupled: bool) -> tuple[Any, Any] | None:
+    """Return <x, x> [R, R, K, T, T] of what a step reads, and with what its partners did [U, R, R,
+    K, T, T] where steps share weights; none of one band."""
+    if rho.shape[2] == 1:
+        return None
+    own = jnp.einsum("rikt,qjks,ijkts->rqkts", rho, rho, carry.gram)
+    if not coupled:
+        return own, None
+    q = jnp.minimum(x["partners"], carry.tables["logs"].shape[0] - 1)
+    reads = carry.tables["reads"][q]
+    return own, jnp.einsum("rikt,uqjks,uijkts->urqkts", rho, reads, carry.rows[q])
 
 
 def places(by_band: tuple[Any, Any] | None) -> Places:
