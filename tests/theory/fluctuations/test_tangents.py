@@ -276,3 +276,18 @@ def test_attention_as_finite_networks_have_it():
         return max(abs(row[z]) for row in found for z in ("variance_z", "shift_z"))
 
     assert furthest_of(arch, 9600) < FAR < furthest_of(attention(), 500)
+
+
+def test_gradients_by_gates_are_refused_or_left_out():
+    """<x^2 d^2> is no product of <x, x> and <d, d> (one gate of size 1: n Var 10, not 6): asked for
+    by name it is refused, by default left out."""
+    arch = gated()
+    with pytest.raises(InputError, match="weight_gradient: .* gates have no form yet"):
+        sp.fluctuations(arch, ["weight_gradient"], [0], units=64)
+    found = {row["quantity"] for row in sp.fluctuations(arch, None, [0], units=64)}
+    assert "gradient_variance" in found and "weight_gradient" not in found
+
+
+def test_attention_used_twice_is_refused():
+    with pytest.raises(InputError, match="ntk: .* several times have no form yet"):
+        sp.fluctuations(sp.architectures.looped_transformer(loops=2), ["ntk"])
