@@ -26,7 +26,7 @@ from sigprop.theory.fluctuations.forms import (
     having_forms,
     is_backward,
 )
-from sigprop.theory.fluctuations.units import SETS, STEP, traced
+from sigprop.theory.fluctuations.units import FEW, MEMBERS, SETS, STEP, traced
 from sigprop.theory.predictions.evaluate import half_width, unscaled
 from sigprop.theory.predictions.predict import predict
 from sigprop.theory.predictions.values import Values
@@ -105,9 +105,13 @@ def fluctuations(
 
 
 def moments(
-    arch: Architecture, rows: Sequence[Row], units: int = UNITS, means: Means | None = None
+    arch: Architecture,
+    rows: Sequence[Row],
+    units: int = UNITS,
+    means: Means | None = None,
+    members: int = MEMBERS,
 ) -> Moments:
-    """Return both coefficients of rows, or of means of them.
+    """Return both coefficients of rows, or of means of them; members: as of ``traced``.
 
     With one unit of weight t among all, K(t): n Var -> E (dK/dt)^2, n shift -> E d2K/dt2 / 2 at t =
     0, over that unit (``recursion.units``).
@@ -118,7 +122,8 @@ def moments(
         if means is not None:
             of = np.flatnonzero(means[:, at].any(axis=1))
             part = means[of][:, at]
-        found[:, of] = _moments(arch, [rows[k] for k in at], units, reach, part)
+        given = units, reach, members
+        found[:, of] = _moments(arch, [rows[k] for k in at], part, *given)
     return Moments(*found)
 
 
@@ -133,12 +138,17 @@ def _by_reach(rows: Sequence[Row]) -> dict[int, list[int]]:
 
 
 def _moments(
-    arch: Architecture, rows: Sequence[Row], units: int, reach: int, means: Means | None
+    arch: Architecture,
+    rows: Sequence[Row],
+    means: Means | None,
+    units: int,
+    reach: int,
+    members: int,
 ) -> Moments:
     """Return ``moments`` of rows that the same passes have."""
     variances, shifts = [], []
     for seed in range(SETS):
-        more, less, (middle,) = traced(arch, units, seed, reach)
+        more, less, (middle,) = traced(arch, units, seed, reach, members)
         at_0 = _read(arch, [middle], rows, means)[0]
         up, down = _read(arch, more, rows, means), _read(arch, less, rows, means)
         variances.append(np.mean(((up - down) / (2 * STEP)) ** 2, axis=0))
@@ -150,9 +160,9 @@ def variances(
     arch: Architecture, rows: Sequence[Row], units: int = UNITS, means: Means | None = None
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     """Return n Var alone, and the half-width of its 99 % interval: dK/dt from derivatives by
-    averages (``influence``) where it can be."""
+    averages (``influence``) where it can be, else of units whose gradients act on few others."""
     if is_backward(row.quantity for row in rows) or not has_influence(arch):
-        return moments(arch, rows, units, means)[:2]
+        return moments(arch, rows, units, means, FEW)[:2]
     return _interval(np.mean(influences(arch, rows, means, units, range(SETS)) ** 2, axis=1))
 
 

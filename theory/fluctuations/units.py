@@ -27,7 +27,8 @@ from sigprop.theory.recursion.units.sizes import coordinates, inputs
 STEP = 1e-4
 """Weight of the unit: derivatives at 0 are differences of kernels at +STEP, -STEP and 0."""
 SETS = 8  # independent scrambles, whose scatter is the error
-MEMBERS = 256  # other units, on whom a unit's gradients act
+MEMBERS, FEW = 256, 2
+"""Other units, on whom a unit's gradients act: that shifts gradients, and does not scatter them."""
 HEADS, OF_PAIRS = 128, 1024
 """Heads whose mean stands for all others where a head is traced; where what comes back at one
 application depends on what did at another that shares weights."""
@@ -35,11 +36,11 @@ WHITENED = 64  # points a normal from which on second moments are set to 1
 
 
 def traced(
-    arch: Architecture, count: int, seed: int, reach: int = FORWARD
+    arch: Architecture, count: int, seed: int, reach: int = FORWARD, members: int = MEMBERS
 ) -> tuple[list[Kernels], ...]:
     """Return the kernels with each of ``count`` units traced at weight STEP, at -STEP, and (one of
     them) at 0. reach: how far the passes go; to NTK, all that comes back is of one read-out vector
-    that tokens share."""
+    that tokens share; members: other units on whom its gradients act."""
     readout, outputs = arch.readout.gram(arch.tokens), arch.tokens if reach == NTK else 0
     if outputs:
         arch, readout, reach = *output_by_output(arch), GRADIENTS
@@ -66,8 +67,8 @@ def traced(
     with jax.enable_x64(True):
         others = ()
         if reach > FORWARD:
-            members = normals(arch, program, MEMBERS, SETS + seed, FORWARD)
-            others = (run_members(*scan, members, (given[0], {}), *about),)
+            drawn = normals(arch, program, members, SETS + seed, FORWARD)
+            others = (run_members(*scan, drawn, (given[0], {}), *about),)
         out: Any = jax.device_get(
             run_units(
                 *scan,

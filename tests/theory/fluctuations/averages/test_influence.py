@@ -115,3 +115,15 @@ def test_means_over_tokens_are_rows_of_their_own():
         assert "token" not in other
     assert alone[0]["value"] == pytest.approx(np.mean([row["value"] for row in each]))
     assert alone[0]["n_variance"] < np.mean([row["n_variance"] for row in each])
+
+
+def test_scatter_of_gradients_needs_no_other_units():
+    """What a unit's gradients do to others is of second order: n Var is the same to 1e-3, some STEP
+    times n shift."""
+    arch = sp.architectures.looped_mlp(loops=2, activation="tanh")
+    names = ["gradient_variance", "weight_gradient"]
+    whole = sp.fluctuations(arch, names, units=64)
+    alone = sp.fluctuations(arch, names, units=64, shift=False)
+    for one, other in zip(whole, alone, strict=True):
+        assert other["n_variance"] == pytest.approx(one["n_variance"], rel=1e-3), one
+        assert "n_shift" in one and "n_shift" not in other
