@@ -37,6 +37,7 @@ from sigprop.agreement.finite_width.scatter import NETWORKS, against_networks
 from sigprop.architectures import entries
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.shapes import Row
+from sigprop.simulations.network.weights import least_width
 from sigprop.theory.fluctuations.forms import FORMS, having_forms
 
 FEWER = 4  # networks for gradients, of the forward pass's
@@ -56,10 +57,16 @@ def asked(arch: sp.Architecture, gradients: bool) -> list[str]:
     return found or [name for name in FORMS if QUANTITIES[name].backward]  # refused by name
 
 
+def sizes(arch: sp.Architecture, fewer: int) -> dict[int, int]:
+    """Widths and how many networks of each: the next that heads and bands divide."""
+    step = least_width(arch, max(NETWORKS))
+    return {step * math.ceil(n / step): count // fewer for n, count in NETWORKS.items()}
+
+
 def line(name: str, seed: int, gradients: bool = False) -> dict[str, Any]:
     """Measure one architecture and sum its rows up."""
     arch, given = built(name)
-    networks = {n: count // (FEWER if gradients else 1) for n, count in NETWORKS.items()}
+    networks = sizes(arch, FEWER if gradients else 1)
     about: dict[str, Any] = {"architecture": name, "set": given, "seed": seed, "refused": ""}
     try:
         rows = against_networks(arch, networks, seed=seed, quantities=asked(arch, gradients))
@@ -68,7 +75,7 @@ def line(name: str, seed: int, gradients: bool = False) -> dict[str, Any]:
     judged = [row for row in rows if row["variance_z"] is not None]
     resolved = [abs(row["variance_off"]) for row in judged if _error(row) < RESOLVED]
     about |= {
-        "widths": " ".join(map(str, NETWORKS)),
+        "widths": " ".join(map(str, networks)),
         "networks": " ".join(map(str, networks.values())),
         "rows": len(judged),
         "alike": len(rows) - len(judged),

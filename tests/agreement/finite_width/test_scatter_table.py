@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import sigprop as sp
 from sigprop.agreement.finite_width.scatter import against_networks
 from sigprop.architectures import entries
 
@@ -30,8 +29,8 @@ def script() -> ModuleType:
     return module
 
 
-def recorded() -> list[dict[str, str]]:
-    return list(csv.DictReader((DOCS / "scatter.csv").read_text().splitlines()))
+def recorded(file: str = "scatter.csv") -> list[dict[str, str]]:
+    return list(csv.DictReader((DOCS / file).read_text().splitlines()))
 
 
 def test_every_architecture_is_there_and_none_misses(script: ModuleType):
@@ -47,18 +46,22 @@ def test_every_architecture_is_there_and_none_misses(script: ModuleType):
     assert script.summary(far).missed == ("transformer",)
 
 
-def test_what_is_refused_is_what_fluctuations_refuses(script: ModuleType):
-    refused = {line["architecture"]: line["refused"] for line in recorded() if line["refused"]}
-    assert set(refused) == {"variable-width"}
-    for name, why in refused.items():
-        with pytest.raises(sp.InputError) as error:
-            sp.fluctuations(script.built(name)[0])
-        assert str(error.value) == why
+def test_gradients_are_of_registered_architectures_and_none_misses(script: ModuleType):
+    every = recorded("scatter_gradients.csv")
+    assert {line["architecture"] for line in every} <= set(entries())
+    told = script.summary(every)
+    assert told.missed == () and told.rows > 150
+    assert max(told.rms) < script.MOST_RMS
+
+
+def test_nothing_is_refused():
+    assert not any(line["refused"] for line in recorded())
 
 
 def test_the_page_shows_the_file(script: ModuleType):
     page = (DOCS / "finite-width.md").read_text()
     assert script.table(DOCS / "scatter.csv") in page
+    assert script.table(DOCS / "scatter_gradients.csv") in page
 
 
 def test_an_architecture_that_the_file_lacks_is_measured(
