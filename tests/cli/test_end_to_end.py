@@ -36,6 +36,17 @@ def document(words: str, capfd: pytest.CaptureFixture[str], code: int = 0) -> di
     return json.loads(out, parse_constant=refuse)
 
 
+def test_predict_of_a_width_without_shifts_over_tokens(capfd: pytest.CaptureFixture[str]):
+    """The scatter of the mean over tokens is below the tokens' own mean scatter."""
+    words = "predict residual-mlp --set depth=1 --set tokens=2 --quantity residual_variance"
+    words += " --applications 1 --width 64 --no-shift"
+    each = document(words, capfd)["rows"]
+    (mean,) = document(words + " --over-tokens", capfd)["rows"]
+    assert "token" not in mean and not any("shift" in name for name in mean)
+    assert 0 < mean["sd"] < sum(row["sd"] for row in each) / 2
+    assert mean["value"] == pytest.approx(sum(row["value"] for row in each) / 2)
+
+
 def test_list(capfd: pytest.CaptureFixture[str]):
     out, err = out_of("list", capfd)
     assert (

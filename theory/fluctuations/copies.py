@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -20,6 +19,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.sub_block import Part, SubBlock
 from sigprop.language.expression import Attend, Vector
 from sigprop.language.traversal import mapped, tables_in, walk
+from sigprop.theory.recursion.tangent import highest, on_scale
 
 
 def output_by_output(arch: Architecture) -> tuple[Architecture, Float[np.ndarray, "R R"]]:
@@ -74,9 +74,7 @@ def between_outputs(
     def total(amount: Any, log: Any) -> tuple[Any, Any]:
         shape = (len(amount), outputs, -1, outputs, amount.shape[-1] // outputs)
         amount, log = amount.reshape(shape), log.reshape(shape)
-        top = jnp.where(amount == 0, -jnp.inf, log).max(axis=(2, 4))
-        top = jnp.where(top == -jnp.inf, 0.0, top)
-        above = jnp.minimum(log - top[:, :, None, :, None], 0.0)
-        return (amount * jnp.exp(above)).sum(axis=(2, 4)), top
+        top = highest(log, amount, (2, 4))
+        return on_scale(top[:, :, None, :, None], amount, log).sum(axis=(2, 4)), top
 
     return {name: total(*value) for name, value in found.items()}

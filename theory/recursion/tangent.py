@@ -35,8 +35,8 @@ def apart(found: Products) -> dict[str, tuple[Float[Array, "T T"], Float[Array, 
 
     def total(amount: Any, log: Any) -> tuple[Any, Any]:
         both = log[:, :, None] + log[:, None, :]
-        top = _top(both, amount, 0)
-        return _on(top[None], amount, both).sum(axis=0), top
+        top = highest(both, amount, 0)
+        return on_scale(top[None], amount, both).sum(axis=0), top
 
     return {name: total(*value) for name, value in found.items()}
 
@@ -51,8 +51,8 @@ def mixed(
         sums, tops = [], []
         for amount, log in _sorted(run(gram)).values():
             both = jax.lax.stop_gradient(log[:, :, None] + log[:, None, :])
-            tops.append(_top(both, jax.lax.stop_gradient(amount), None))
-            sums.append(_on(tops[-1], amount, both).sum())
+            tops.append(highest(both, jax.lax.stop_gradient(amount), None))
+            sums.append(on_scale(tops[-1], amount, both).sum())
         return jnp.stack(sums), jnp.stack(tops)
 
     start = jnp.eye(tokens, dtype=jnp.float64) + 1
@@ -66,13 +66,13 @@ def mixed(
     }
 
 
-def _top(log: Any, amount: Any, axis: int | None) -> Any:
+def highest(log: Any, amount: Any, axis: int | tuple[int, ...] | None) -> Any:
     """The largest log of amounts that are not zero."""
     top = jnp.where(amount == 0, -jnp.inf, log).max(axis=axis)
     return jnp.where(top == -jnp.inf, 0.0, top)
 
 
-def _on(top: Any, amount: Any, log: Any) -> Any:
+def on_scale(top: Any, amount: Any, log: Any) -> Any:
     """amount exp(log - top); a zero's log may lie above."""
     return amount * jnp.exp(jnp.minimum(log - top, 0.0))
 

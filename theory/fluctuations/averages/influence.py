@@ -115,7 +115,7 @@ def _moved(
     moved = jnp.einsum("rpijts,pit,pjs->r", by.states, own.lanes, own.lanes)
     moved += jnp.einsum("rpit,pit,pt->r", by.overlaps, before, own.writes)
     moved += jnp.einsum("rpts,pt,ps->r", by.writes, own.writes, own.writes)
-    moved += jnp.einsum("ract,at,ct->r", crossed, first, first[: crossed.shape[2]])
+    moved += jnp.einsum("ract,at,ct->r", crossed, first, first)
     moved += jnp.einsum("rt,t->r", by.stem, own.stem**2)
     partners = jnp.minimum(tables["partners"], len(before) - 1)
     for name, weight in _shares(structure, by, own).items():

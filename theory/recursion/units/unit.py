@@ -182,7 +182,8 @@ class Unit:
         )
         weight = self.bands.widths * self.weight(node.query, env) / query.shape[1]
         added = jnp.einsum("k,kct,kcs->ts", weight, query, key)
-        return math.sqrt(node.scores.heads or 1) * added[None]
+        assert node.scores.heads is not None  # of scores that vanish with the width
+        return math.sqrt(node.scores.heads) * added[None]
 
     def _mixed(self, matrix: Any, part: Vector, whole: Vector, env: Environment) -> Any:
         """Mix tokens, all on the whole's one scale."""
