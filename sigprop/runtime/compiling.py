@@ -4,6 +4,8 @@ the compile time of the engines' programs and leaves their speed as it is."""
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +23,10 @@ OUT_OF_CACHE = LIGHT | {
 }
 """For programs whose vectors are in no cache: what a sum of products adds up is not written to
 memory first."""
-# kept compiled at a time: each holds memory maps, of which a process has only so many
-MOST_PROGRAMS = 32
+MOST_PROGRAMS = 32  # kept compiled at a time, of a function
+MOST_MAPS = 0.5
+"""Of the memory maps of a process: each program holds some dozens, and where none is left the
+compiler ends the process."""
 COMPILED: Counter[str] = Counter()
 """Programs that this process has compiled, by function."""
 
@@ -89,6 +93,7 @@ class _Programs:
     ):
         self.function, self.static, self.options = function, static, options
         self.programs: OrderedDict[Any, Any] = OrderedDict()
+        _EVERY.add(self)
 
     @functools.cached_property
     def settings(self) -> dict[str, Any] | None:
@@ -124,6 +129,7 @@ class _Programs:
         ``InputError`` where it needs more memory than there is."""
         key = _key(args, self.static)
         if key not in self.programs:
+            make_room(MOST_MAPS)
             while len(self.programs) >= MOST_PROGRAMS:
                 self.programs.popitem(last=False)
             # the call that follows has the program that is compiled here
@@ -133,6 +139,22 @@ class _Programs:
             self.programs[key] = new
         self.programs.move_to_end(key)
         return self.programs[key]
+
+
+_EVERY: weakref.WeakSet[_Programs] = weakref.WeakSet()
+
+
+def make_room(most: float) -> None:
+    """Drop every compiled program of this process, jax's own among them, where they hold more than
+    that share of its memory maps; what is used again is compiled, or read from disk, again."""
+    if memory.maps() <= most:
+        return
+    import jax
+
+    for kept in _EVERY:
+        kept.programs.clear()
+    jax.clear_caches()
+    gc.collect()
 
 
 def _key(args: tuple[Any, ...], static: tuple[int, ...]) -> Any:

@@ -47,6 +47,16 @@ def available() -> int | None:
     )
 
 
+def maps() -> float:
+    """Return the share that is taken of the memory maps that the system gives a process; 0 where
+    nothing is known, as on a system without /proc."""
+    try:
+        most = int(Path("/proc/sys/vm/max_map_count").read_text())
+        return Path("/proc/self/maps").read_bytes().count(b"\n") / most
+    except (OSError, ValueError):
+        return 0.0
+
+
 def require(need: float, what: str) -> None:
     """Raise ``InputError`` where ``need`` bytes are more than there are. what: the sizes they
     come from, such as 'loops=1000000'."""

@@ -61,6 +61,33 @@ def test_what_went_holds_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded[-1] == loaded[3]
 
 
+def test_no_program_is_kept_where_memory_maps_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of every function go, and what is called again is compiled again."""
+    (one, seen), (two, _) = traced(), traced()
+    x = jnp.ones(4)
+    one(1, x), two(1, x), two(2, x)
+    monkeypatch.setattr(memory, "maps", lambda: 1.0)
+    two(1, x)  # compiled before: nothing to make room for
+    assert len(one.programs) == 1
+    assert len(two.programs) == 2
+    two(3, x)
+    assert len(one.programs) == 0
+    assert len(two.programs) == 1
+    assert float(one(1, x)[0]) == 1
+    assert seen == [1, 1]
+
+
+def test_programs_that_go_give_their_maps_back() -> None:
+    scaled, _ = traced()
+    before = memory.maps()
+    for k in range(6):
+        scaled(k, jnp.ones(4))
+    held = memory.maps()
+    assert held > before
+    compiling.make_room(0.0)
+    assert memory.maps() < held
+
+
 def test_programs_are_counted() -> None:
     """One for each static value, shape and dtype; none for a call that has been made."""
     scaled, _ = traced()
