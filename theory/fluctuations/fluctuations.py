@@ -66,8 +66,8 @@ def fluctuations(
 
     arch: the description; quantities, applications: as of ``predict`` (None: those that have a
     form, but for tangent kernels, which are asked for by name); width: n; units: sampled in each of
-    eight sets, a power of two from 64 on; shift: whether shifts are wanted (where not, and rows are
-    of the forward pass, one recursion serves all units: that is what many tokens need);
+    eight sets, a power of two from 64 on; shift: whether shifts are wanted (where not, one
+    recursion serves all units: that is what many tokens need);
     over_tokens: whether rows that differ in tokens alone come as one, their mean over tokens or
     pairs. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
     Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
@@ -161,7 +161,7 @@ def variances(
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     """Return n Var alone, and the half-width of its 99 % interval: dK/dt from derivatives by
     averages (``influence``) where it can be, else of units whose gradients act on few others."""
-    if is_backward(row.quantity for row in rows) or not has_influence(arch):
+    if not has_influence(arch, rows):
         return moments(arch, rows, units, means, FEW)[:2]
     return _interval(np.mean(influences(arch, rows, means, units, range(SETS)) ** 2, axis=1))
 

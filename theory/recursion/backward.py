@@ -30,6 +30,7 @@ from sigprop.theory.recursion.arrays import ArrayEnvironment
 from sigprop.theory.recursion.forward import ForwardKind, by_read, environment
 from sigprop.theory.recursion.gram_scan import Partners, Written
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.apart_behind import Returning
 from sigprop.theory.recursion.sources.sources import Given, Sourcing
 from sigprop.theory.recursion.summary import recall
 from sigprop.theory.recursion.units.behind import Pulling
@@ -91,12 +92,12 @@ class BackwardKind:
     ) -> Traced | Given | None:
         """Draw what comes back to a unit at this step, where one is traced; put sources in, where
         any are."""
-        pulling: Pulling | Sourcing | None = x.get("tracing")
+        pulling: Pulling | Sourcing | Returning | None = x.get("tracing")
         if pulling is None:
             return None
         cotangents = {group: d for group in self.groups for _, d in self._uses(group)}
-        if isinstance(pulling, Sourcing):
-            return pulling.behind(env, cotangents)
+        if isinstance(pulling, (Sourcing, Returning)):
+            return pulling.behind(env, turned, cotangents)
         partner = x.get("partner", {})
         env.unit = pulling.pulled(partner.get("given", {}), partner.get("by_band"))
         asked = asking(x, inputs(self.block.branch, False), x.get("asked"))

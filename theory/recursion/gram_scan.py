@@ -39,6 +39,7 @@ from sigprop.theory.recursion.advance import (
     next_gram,
     normalised,
 )
+from sigprop.theory.recursion.sources.apart_behind import ApartBehind
 from sigprop.theory.recursion.sources.sources import Given, Sourced, SourcedBack
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Tracer
@@ -139,7 +140,7 @@ def gram_scan(
     summary: Any = (),
     draws: Any = None,
     gaps: Gaps | None = None,
-    tracer: Tracer | Reverser | Sourced | SourcedBack | None = None,
+    tracer: Tracer | Reverser | ApartBehind | Sourced | SourcedBack | None = None,
 ) -> Any:
     """Run the recursion. Returns (gram, log, rows, per-step outputs) at the boundaries 0..P, and
     'last': what the last step carried on.

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.by_band import over_bands
 from sigprop.theory.calculus.environment import Fineness, Resolution
-from sigprop.theory.gaussian import field
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.advance import unit
@@ -22,11 +21,10 @@ from sigprop.theory.recursion.backward import BackwardKind, Looking
 from sigprop.theory.recursion.forward import ForwardKind
 from sigprop.theory.recursion.gram_scan import Gaps, gram_scan
 from sigprop.theory.recursion.program import Structure
-from sigprop.theory.recursion.sources.apart import Apart
 from sigprop.theory.recursion.sources.sources import Held, Sourced, SourcedBack, Sources
+from sigprop.theory.recursion.sources.tracers import behind, beside
 from sigprop.theory.recursion.summary import arguments
-from sigprop.theory.recursion.units.behind import Reverser
-from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
+from sigprop.theory.recursion.units.beside import Draws, Lanes
 from sigprop.theory.recursion.units.pulled import Cotangents
 from sigprop.theory.recursion.units.records import Record, by_step
 from sigprop.theory.recursion.units.stems import Stem, back_to_stem
@@ -77,6 +75,11 @@ class Network(NamedTuple):
         """What the passes begin with."""
         first = {name: value[0] for name, value in self.tables["numbers"].items()}
         return Stem(self.structure, self.begin, self.bands, first)
+
+    @property
+    def alone(self) -> bool:
+        """Tell if there is a unit that is a part of no average."""
+        return self.unit is not None and self.unit.t is None
 
     @property
     def gapped(self) -> bool:
@@ -151,9 +154,7 @@ def forward_pass(
         tracer = Sourced(Held(network.sources.states[0], start_log))
         used["sources"] = network.sources.by_step
     if unit is not None:
-        own = initial * units[None] + ones
-        traced = Apart if weight is None else Tracer
-        tracer = traced(unit.t, bands, Lanes(own, ones), unit.normals, unit.given)
+        tracer = beside(unit, bands, Lanes(initial * units[None] + ones, ones))
     forward = gram_scan(
         kinds, used, start, start_log, columns, bands, network.coupled, blank, draws, gaps, tracer
     )
@@ -228,13 +229,16 @@ def backward_pass(
     gram = jnp.einsum("k,pkts->pts", bands, banded)
     at_stem = out["gram"][-1, :lanes, :lanes]
     to_stem = jnp.einsum("k,ikt,jks,ijkts->ts", bands, initial, initial, at_stem)
-    if network.unit is not None:
+    kernels: dict[str, Any] = {}
+    if network.alone:
+        kernels["alone"] = _flip((out["alone"], out["last"].tables["lanes"]))
+    elif network.unit is not None:
         seen, units = forward["stem"]
         everyone = jnp.concatenate([units[None], jnp.moveaxis(network.unit.members.stem, 1, 0)])
         main, last = out["last"].gram[:lanes, :lanes], out["last"].lanes
         own = Cotangents(last.main[:lanes], last.rest[:, :lanes])
         to_stem = back_to_stem(network.stem, seen, network.unit.t, everyone, main, own)
-    kernels = {
+    kernels |= {
         "stem": to_stem,
         "stem_log": out["log"][-1] - stem_log,
         "gradients": _after_zero(gram),
@@ -265,7 +269,7 @@ def _reversed_scan(
             forward,
             delta_log,
             network.coupled,
-            None if network.unit is None else network.unit.members,
+            None if network.unit is None or network.alone else network.unit.members,
         )
         for k in range(len(network.structure.blocks))
     ]
@@ -278,14 +282,7 @@ def _reversed_scan(
     tables = _reversed(network, forward, delta_log)
     tracer: Any = None if network.sources is None else SourcedBack()
     if network.unit is not None:
-        root = field.cholesky(readout)
-        own = jnp.stack([root @ each for each in network.unit.readout])
-        lane = jnp.zeros(start.shape[1:4], dtype=jnp.float64).at[lanes].set(own)
-        normals = _flip(network.unit.transposed)
-        members = network.unit.members.write.shape[1]
-        rest = jnp.zeros((1 + members, *lane.shape), dtype=jnp.float64)
-        own = Cotangents(lane, rest)
-        tracer = Reverser(network.unit.t, network.bands, own, normals, network.unit.later, members)
+        tracer = behind(network.unit, network.bands, readout, lanes)
     return gram_scan(
         kinds, tables, start, zero_log, columns, network.bands, network.coupled, tracer=tracer
     )
@@ -327,7 +324,9 @@ def _reversed(network: Network, forward: dict[str, Any], delta_log: Any) -> dict
         "delta_log": delta_log,
         "summary": forward["summary"],
     }
-    if network.unit is not None:
+    if network.alone:
+        given["unit"] = forward["alone"]
+    elif network.unit is not None:
         members: Record = network.unit.members
         given |= by_step(forward, members, tables, network.bands)
         given |= {"tap": taps, "back_scale": scale}

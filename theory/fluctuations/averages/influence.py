@@ -10,7 +10,7 @@ where a traced unit takes two of its own. Source: derived
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,27 +21,40 @@ from jaxtyping import Float
 from sigprop.description.architecture import Architecture
 from sigprop.description.averages import averaging
 from sigprop.description.shapes import Row
+from sigprop.description.structure import READOUT
+from sigprop.language.expression import Vector
 from sigprop.runtime.compiling import jit
 from sigprop.theory.calculus.environment import Fineness
-from sigprop.theory.fluctuations.averages.derivatives import derived, has_twin
+from sigprop.theory.calculus.transpose import transpose
+from sigprop.theory.fluctuations.averages.controls import has_control
+from sigprop.theory.fluctuations.averages.derivatives import Derived, derived
+from sigprop.theory.fluctuations.forms import is_backward
 from sigprop.theory.fluctuations.running import resolution
 from sigprop.theory.fluctuations.units import blank, normals
 from sigprop.theory.gaussian.begin import Begin
-from sigprop.theory.recursion.passes import FORWARD, Network, forward_pass
-from sigprop.theory.recursion.program import Structure, shared_program
+from sigprop.theory.recursion.passes import (
+    FORWARD,
+    GRADIENTS,
+    Network,
+    backward_pass,
+    forward_pass,
+)
+from sigprop.theory.recursion.program import Program, Structure, shared_program
 from sigprop.theory.recursion.sources.apart import Alone, alone
+from sigprop.theory.recursion.sources.apart_behind import Returned, returned
 from sigprop.theory.recursion.sources.sources import Sources
 from sigprop.theory.recursion.units.beside import Draws
 from sigprop.theory.recursion.units.sizes import inputs
 from sigprop.theory.recursion.units.unit import share
 
-AT_ONCE = 512  # units
+AT_ONCE = {FORWARD: 512, GRADIENTS: 64}  # units
 
 
-def has_influence(arch: Architecture) -> bool:
+def has_influence(arch: Architecture, rows: Sequence[Row]) -> bool:
     """Tell if units are independent of each other, given the averages that matrices, reads and
     rules see (no branch takes averages of its own), and rows have derivatives by these."""
-    return averaging(arch, False) is None and has_twin(arch)
+    backward = is_backward(row.quantity for row in rows)
+    return averaging(arch, backward) is None and all(has_control(arch, row) for row in rows)
 
 
 def influences(
@@ -51,87 +64,132 @@ def influences(
     units: int,
     seeds: Sequence[int],
 ) -> Float[np.ndarray, "sets units means"]:
-    """Return what each unit of several sets moves rows of the forward pass, or means of them, by.
+    """Return what each unit of several sets moves rows, or means of them, by.
 
-    arch: one that ``has_influence``; means: as of ``reading.slopes``; units: of a set, the first
+    arch, rows: such as ``has_influence``; means: as of ``reading.slopes``; units: of a set, the first
     half of those that ``units.traced`` traces at the same seed: the others are their negatives,
     which squares of coordinates do not tell apart.
     """
     program = shared_program(arch)
-    found = derived(arch, program, rows, False, means)
-    by = found.by_source, found.read["crossed"], program.boundary
-    blanks = blank(program, arch.tokens, FORWARD)[0]
+    backward = is_backward(row.quantity for row in rows)
+    found, reach = derived(arch, program, rows, backward, means), GRADIENTS if backward else FORWARD
+    by, blanks = _by(arch, program, found, backward), blank(program, arch.tokens, reach)
     every: Any = []
     with jax.enable_x64(True):
         for seed in seeds:
-            both = normals(arch, program, 2 * units, seed, FORWARD)
+            both = normals(arch, program, 2 * units, seed, reach)
             drawn = jax.tree.map(lambda table: table[:units], both)
-            moved = run_influences(
-                program.structure, program.coupled, drawn, blanks, by, *found.given[:-1]
-            )
+            scan = program.structure, program.coupled, reach
+            moved = run_influences(*scan, drawn, blanks, by, *found.given)
             every.append(np.asarray(moved))
     every = np.stack(every)
     return every - every.mean(axis=(0, 1))
 
 
-@jit(static=(0, 1))
+class By(NamedTuple):
+    """Derivatives of rows: by sources; by overlaps of lane 0 at two boundaries, at [A]; on the way
+    back by gradients at every boundary, by that of the stem, and by what the read-out is given at
+    the step ``last`` (nothing of these where no row needs them)."""
+
+    sources: Sources
+    crossed: Any
+    at: Any
+    gradients: Any = None
+    stem: Any = None
+    outputs: Any = None
+    last: int = 0
+
+
+def _by(arch: Architecture, program: Program, found: Derived, backward: bool) -> By:
+    """Return derivatives in the places of a unit's values."""
+    by = By(found.by_source, found.read["crossed"], program.boundary)
+    if not backward:
+        return by
+    taps, read = np.flatnonzero(program.taps), found.read
+    outputs = read["groups"][READOUT].sum(axis=1) * arch.readout.gram(arch.tokens)
+    outputs = outputs * (len(taps) == 1)  # of several, no row has one
+    return by._replace(
+        gradients=read["gradients"], stem=read["gradient_stem"], outputs=outputs, last=int(taps[-1])
+    )
+
+
+@jit(static=(0, 1, 2))
 def run_influences(
     structure: Structure,
     coupled: bool,
+    reach: int,
     units: tuple[Any, ...],
-    given: dict[str, Any],
-    by: tuple[Sources, Any, Any],
+    given: tuple[dict[str, Any], dict[str, Any]],
+    by: By,
     fineness: Fineness,
     points: Any,
     tables: dict[str, Any],
     begin: Begin,
     bands: Any,
     columns: Any,
+    readout: Any,
 ) -> Float[Array, "N R"]:
     """Return every unit's values, times the derivatives by them."""
     finely = resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> Float[Array, " R"]:
-        parts: tuple[Any, ...] = (None, *draws, given, {})
-        unit = Draws(*parts)
-        network = Network(structure, coupled, FORWARD, finely, tables, begin, bands, unit)
-        kernels, forward, _ = forward_pass(network, columns, None)
-        return _moved(structure, tables, alone(kernels, forward, begin.log), *by)
+        parts: tuple[Any, ...] = (None, *draws, *given)
+        network = Network(structure, coupled, reach, finely, tables, begin, bands, Draws(*parts))
+        kernels, forward, initial = forward_pass(network, columns, None)
+        own = alone(kernels, forward, begin.log)
+        moved = _moved(structure, tables, own, by)
+        if reach == FORWARD:
+            return moved
+        back = backward_pass(network, forward, (initial, begin.log), readout)
+        return moved + _moved_back(structure, tables, own, returned(kernels, back, initial), by)
 
-    return jax.lax.map(once, units, batch_size=AT_ONCE)
+    return jax.lax.map(once, units, batch_size=AT_ONCE[reach])
 
 
 def _moved(
-    structure: Structure,
-    tables: dict[str, Any],
-    own: Alone,
-    by: Sources,
-    crossed: Float[Array, "R A C T"],
-    at: Any,
+    structure: Structure, tables: dict[str, Any], own: Alone, rows: By
 ) -> Float[Array, " R"]:
-    """Return derivatives times a unit's products, each over the root of its population over n.
-    crossed: by overlaps of lane 0 at two boundaries, at [A]."""
+    """Return derivatives times a unit's products, each over the root of its population over n."""
+    by, at = rows.sources, rows.at
     before, first = own.lanes[:-1], own.lanes[at, 0]
     moved = jnp.einsum("rpijts,pit,pjs->r", by.states, own.lanes, own.lanes)
     moved += jnp.einsum("rpit,pit,pt->r", by.overlaps, before, own.writes)
     moved += jnp.einsum("rpts,pt,ps->r", by.writes, own.writes, own.writes)
-    moved += jnp.einsum("ract,at,ct->r", crossed, first, first)
+    moved += jnp.einsum("ract,at,ct->r", rows.crossed, first, first)
     moved += jnp.einsum("rt,t->r", by.stem, own.stem**2)
-    partners = jnp.minimum(tables["partners"], len(before) - 1)
-    for name, weight in _shares(structure, by, own).items():
-        x = own.inputs[name]
-        moved += weight * jnp.einsum("rpts,pct,pcs->r", by.inputs[name], x, x)
-        if name in by.pairs:
-            moved += weight * jnp.einsum("rputs,pct,pucs->r", by.pairs[name], x, x[partners])
+    given = {name: of for block in structure.blocks for name, of in inputs(block.branch, False).items()}
+    return moved + _of_weights(given, own.inputs, by.inputs, by.pairs, tables["partners"])
+
+
+def _moved_back(
+    structure: Structure, tables: dict[str, Any], own: Alone, back: Returned, rows: By
+) -> Float[Array, " R"]:
+    """Return likewise what cotangents move, and what the read-out is given."""
+    by, outputs = rows.sources, own.writes[rows.last]
+    moved = jnp.einsum("rpts,pt,ps->r", rows.gradients, back.gradients[rows.at], back.gradients[rows.at])
+    moved += jnp.einsum("rts,t,s->r", rows.stem, back.stem, back.stem)
+    moved += jnp.einsum("rts,t,s->r", rows.outputs, outputs, outputs)
+    uses = (each for block in structure.blocks for each in transpose(block.branch).uses.items())
+    given = {name: pairs[-1][1] for name, pairs in uses}
+    return moved + _of_weights(given, back.cotangents, by.cotangents, by.later, tables["later"])
+
+
+def _of_weights(
+    of: dict[str, Vector],
+    values: dict[str, Any],
+    own: dict[str, Any],
+    pairs: dict[str, Any],
+    partners: Any,
+) -> Float[Array, " R"]:
+    """Return derivatives times a unit's products at weights, with themselves and with partners'.
+    of: what stands there, r n units having its coordinates, so that each of C counts for
+    1/sqrt(r)/C."""
+    moved = jnp.zeros(())
+    for name in of.keys() & own.keys():
+        x = values[name]
+        weight = share(of[name], x.shape[1]) / x.shape[1]
+        moved += weight * jnp.einsum("rpts,pct,pcs->r", own[name], x, x)
+        if name in pairs:
+            at = jnp.minimum(partners, len(x) - 1)
+            moved += weight * jnp.einsum("rputs,pct,pucs->r", pairs[name], x, x[at])
     return moved
-
-
-def _shares(structure: Structure, by: Sources, own: Alone) -> dict[str, float]:
-    """{matrix: 1/sqrt(r) over coordinates}, r n units giving to it."""
-    found = {}
-    for block in structure.blocks:
-        for name, of in inputs(block.branch, False).items():
-            if name in by.inputs:
-                size = own.inputs[name].shape[1]
-                found[name] = share(of, size) / size
-    return found

@@ -15,7 +15,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.description.sub_block import SubBlock
-from sigprop.language.expression import Linear
+from sigprop.language.expression import Linear, Vector
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.by_band import Bands
 from sigprop.theory.calculus.log_scale import log_scale
@@ -28,10 +28,13 @@ from sigprop.theory.recursion.units.unit import Reads
 
 class Left(NamedTuple):
     """What a step leaves of a unit. write [K, T], as a mantissa; inputs {matrix: [C, T]}: what it
-    gives to the step's matrices, in the units of the network (0 where the step has it not)."""
+    gives to the step's matrices, in the units of the network (0 where the step has it not); for
+    the way back what it read, and its outputs {matrix or bias: [C, T]}."""
 
     write: Any
     inputs: dict[str, Any]
+    reads: Reads
+    outputs: dict[str, Any]
 
 
 class Drawing(NamedTuple):
@@ -46,9 +49,15 @@ class Drawing(NamedTuple):
         traced = self.tracing.beside(env, block, readout)
         inputs = {name: jnp.zeros_like(table[0]) for name, table in self.given.items()}
         for u in dict.fromkeys(node for node in walk(block.branch) if isinstance(node, Linear)):
-            log = jnp.clip(log_scale(u.of, "a", env), -FARTHEST, FARTHEST)
-            inputs[u.weight] = env.unit.value(u.of, env) * jnp.exp(log)
-        return traced._replace(seen=Left(traced.write[0], inputs))
+            inputs[u.weight] = in_units(u.of, env)
+        reads, outputs, *_ = traced.seen
+        return traced._replace(seen=Left(traced.write[0], inputs, reads, outputs))
+
+
+def in_units(u: Vector, env: Any) -> Float[Array, "C T"]:
+    """Return the unit's value of an expression in the units of the network."""
+    log = jnp.clip(log_scale(u, "a", env), -FARTHEST, FARTHEST)
+    return env.unit.value(u, env) * jnp.exp(log)
 
 
 class Apart(Tracer):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import long_cases
 import numpy as np
 import pytest
 
@@ -9,11 +13,12 @@ import sigprop as sp
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import select, token_means
 from sigprop.theory.attention.draws import Amount, head_draws
-from sigprop.theory.fluctuations import units
+from sigprop.theory.fluctuations import fluctuations, units
 from sigprop.theory.fluctuations.averages import derivatives, influence
 from sigprop.theory.fluctuations.forms import having_forms
 from sigprop.theory.predictions.evaluate import unscaled
 from sigprop.theory.predictions.values import Values
+from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
 from sigprop.theory.recursion.program import shared_program
 
 UNITS = 64
@@ -27,6 +32,13 @@ CASES = {
     "tied, heads": lambda: sp.architectures.looped_transformer(loops=2, norm_kind="layer"),
 }
 LONG = ("norms on writes, heads", "tied, heads")
+BACK = {name: CASES[name] for name in ("two matrices, two tokens", "heads", "without a skip")} | {
+    "tied": lambda: sp.architectures.looped_mlp(loops=2, activation="tanh"),
+    "two lanes": CASES["two lanes"],
+    "tied, heads": lambda: sp.architectures.looped_transformer(loops=2, block="attention"),
+}
+LONG_BACK = ("heads", "without a skip", "two lanes", "tied, heads")
+MEMBERS = 64  # for whom a difference is off by STEP squared times what a unit does to them
 SEED = 3
 
 
@@ -41,40 +53,76 @@ def forward(arch: sp.Architecture) -> list[str]:
     return [name for name in having_forms(arch) if not QUANTITIES[name].backward]
 
 
-def both(arch: sp.Architecture, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
+def backward(arch: sp.Architecture) -> list[str]:
+    return [name for name in having_forms(arch) if QUANTITIES[name].backward]
+
+
+def both(
+    arch: sp.Architecture, names: list[str], reach: int = FORWARD
+) -> tuple[np.ndarray, np.ndarray]:
     """Each unit's dK/dt about their mean [units, R]: from derivatives, and from tracing it."""
-    rows = select(arch, forward(arch))
-    found = influence.influences(arch, rows, None, UNITS, [seed])[0]
+    rows = select(arch, names)
+    assert influence.has_influence(arch, rows)
+    found = influence.influences(arch, rows, None, UNITS, [SEED])[0]
     more, less, _ = (
         np.array([[unscaled(*Values(arch, k).value(row)) for row in rows] for k in kernels])
-        for kernels in units.traced(arch, 2 * UNITS, seed)
+        for kernels in units.traced(arch, 2 * UNITS, SEED, reach, MEMBERS)
     )
     traced = ((more - less) / (2 * units.STEP))[:UNITS]
     return found, traced - traced.mean(axis=0)
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.long] * (case in LONG)) for case in CASES]
-)
-def test_derivatives_say_what_a_traced_unit_moves(case: str, monkeypatch: pytest.MonkeyPatch):
-    """To what differences leave: 1e-8 of STEP squared, rounding over STEP. Others' heads are the
-    same sample on both ways."""
-    arch = CASES[case]()
+def same_heads(arch: sp.Architecture, sampled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let others' heads be the same sample on both ways."""
     amount = Amount(2 if shared_program(arch).coupled else 1)
-    monkeypatch.setattr(derivatives, "HEADS", units.HEADS)
+    monkeypatch.setattr(derivatives, "HEADS", sampled)
     monkeypatch.setattr(
         derivatives, "head_draws", lambda law, tokens, _: head_draws(law, tokens, SEED, amount)
     )
-    found, traced = both(arch)
+
+
+@pytest.mark.parametrize("case", long_cases.apart(CASES, LONG))
+def test_derivatives_say_what_a_traced_unit_moves(case: str, monkeypatch: pytest.MonkeyPatch):
+    """To what differences leave: 1e-8 of STEP squared, rounding over STEP."""
+    arch = CASES[case]()
+    same_heads(arch, units.HEADS, monkeypatch)
+    found, traced = both(arch, forward(arch))
     scatter = traced.std(axis=0)
     assert (scatter > 1e-3).mean() > 0.5
     assert np.abs(found - traced).max() < 3e-6 * scatter.max()
 
 
+@pytest.mark.parametrize("case", long_cases.apart(BACK, LONG_BACK))
+def test_derivatives_say_what_it_moves_on_the_way_back(case: str, monkeypatch: pytest.MonkeyPatch):
+    """Of every group too; differences leave what a unit does to others, squared, as well."""
+    arch = BACK[case]()
+    same_heads(arch, units.OF_PAIRS if shared_program(arch).coupled else units.HEADS, monkeypatch)
+    found, traced = both(arch, backward(arch), GRADIENTS)
+    scatter = traced.std(axis=0)
+    assert (scatter > 1e-3).mean() > 0.5
+    assert np.abs(found - traced).max() < 1e-5 * scatter.max()
+
+
+def test_cotangents_that_nothing_follows_are_found_out(monkeypatch: pytest.MonkeyPatch):
+    """Companion: what comes back to matrices and biases left out."""
+    real = influence.returned
+
+    def without(*given: Any) -> Any:
+        found = real(*given)
+        return found._replace(cotangents=jax.tree.map(lambda d: 0 * d, found.cotangents))
+
+    monkeypatch.setattr(influence, "returned", without)
+    arch, programs = BACK["tied"](), influence.run_influences.programs
+    programs.clear()
+    found, traced = both(arch, backward(arch), GRADIENTS)
+    programs.clear()
+    assert np.abs(found - traced).max() > 0.05 * traced.std(axis=0).max()
+
+
 def test_a_population_that_is_not_counted_is_found_out(monkeypatch: pytest.MonkeyPatch):
     """Companion: hidden units taken for as many as the stream has."""
     monkeypatch.setattr(influence, "share", lambda of, size: 1.0)
-    found, traced = both(hidden(2))
+    found, traced = both(hidden(2), forward(hidden(2)))
     assert np.abs(found - traced).max() > 0.05 * traced.std(axis=0).max()
 
 
@@ -117,10 +165,11 @@ def test_means_over_tokens_are_rows_of_their_own():
     assert alone[0]["n_variance"] < np.mean([row["n_variance"] for row in each])
 
 
-def test_scatter_of_gradients_needs_no_other_units():
+def test_scatter_of_gradients_needs_no_other_units(monkeypatch: pytest.MonkeyPatch):
     """What a unit's gradients do to others is of second order: n Var is the same to 1e-3, some STEP
-    times n shift."""
+    times n shift. Of units that are traced, as where rows have no derivatives."""
     arch = sp.architectures.looped_mlp(loops=2, activation="tanh")
+    monkeypatch.setattr(fluctuations, "has_influence", lambda *_: False)
     names = ["gradient_variance", "weight_gradient"]
     whole = sp.fluctuations(arch, names, units=64)
     alone = sp.fluctuations(arch, names, units=64, shift=False)
