@@ -66,9 +66,9 @@ def influences(
 ) -> Float[np.ndarray, "sets units means"]:
     """Return what each unit of several sets moves rows, or means of them, by.
 
-    arch, rows: such as ``has_influence``; means: as of ``reading.slopes``; units: of a set, the first
-    half of those that ``units.traced`` traces at the same seed: the others are their negatives,
-    which squares of coordinates do not tell apart.
+    arch, rows: such as ``has_influence``; means: as of ``reading.slopes``; units: of a set, the
+    first half of those that ``units.traced`` traces at the same seed: the others are their
+    negatives, which squares of coordinates do not tell apart.
     """
     program = shared_program(arch)
     backward = is_backward(row.quantity for row in rows)
@@ -157,7 +157,9 @@ def _moved(
     moved += jnp.einsum("rpts,pt,ps->r", by.writes, own.writes, own.writes)
     moved += jnp.einsum("ract,at,ct->r", rows.crossed, first, first)
     moved += jnp.einsum("rt,t->r", by.stem, own.stem**2)
-    given = {name: of for block in structure.blocks for name, of in inputs(block.branch, False).items()}
+    given = {
+        name: of for block in structure.blocks for name, of in inputs(block.branch, False).items()
+    }
     return moved + _of_weights(given, own.inputs, by.inputs, by.pairs, tables["partners"])
 
 
@@ -166,7 +168,9 @@ def _moved_back(
 ) -> Float[Array, " R"]:
     """Return likewise what cotangents move, and what the read-out is given."""
     by, outputs = rows.sources, own.writes[rows.last]
-    moved = jnp.einsum("rpts,pt,ps->r", rows.gradients, back.gradients[rows.at], back.gradients[rows.at])
+    moved = jnp.einsum(
+        "rpts,pt,ps->r", rows.gradients, back.gradients[rows.at], back.gradients[rows.at]
+    )
     moved += jnp.einsum("rts,t,s->r", rows.stem, back.stem, back.stem)
     moved += jnp.einsum("rts,t,s->r", rows.outputs, outputs, outputs)
     uses = (each for block in structure.blocks for each in transpose(block.branch).uses.items())

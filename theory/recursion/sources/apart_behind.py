@@ -1,5 +1,5 @@
-"""What comes back to units that are no part of any average (``apart``): their cotangents in the wide
-limit, where overlaps of gradients with what the forward pass left are 0.
+"""What comes back to units that are no part of any average (``apart``): their cotangents in the
+wide limit, where overlaps of gradients with what the forward pass left are 0.
 
 To first order a unit moves gradients by what it adds to Grams of cotangents; what its cotangents
 owe to overlaps (``units.overlaps``) is of second order.
@@ -135,6 +135,4 @@ def returned(kernels: dict[str, Any], back: dict[str, Any], initial: Any) -> Ret
     log = back["gradient_log"][::-1] - kernels["state_log"]
     stem = jnp.einsum("ikt,ikt->t", initial, lanes[0, : len(initial)])
     log_of_stem = back["stem_log"].reshape(log.shape[1:])
-    return Returned(
-        lanes[:, 0, 0] * jnp.exp(log), stem * jnp.exp(log_of_stem), cotangents
-    )
+    return Returned(lanes[:, 0, 0] * jnp.exp(log), stem * jnp.exp(log_of_stem), cotangents)

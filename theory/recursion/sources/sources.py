@@ -133,9 +133,7 @@ class Sourcing(NamedTuple):
                 pairs[u.weight] = _in_units(u.of, "b", env)
         return Given(inputs, pairs, self.of_step["after"])
 
-    def behind(
-        self, env: Any, turned: list[Vector | None], cotangents: dict[str, Vector]
-    ) -> Given:
+    def behind(self, env: Any, turned: list[Vector | None], cotangents: dict[str, Vector]) -> Given:
         """Put the sources into an environment of the way back; what a step leaves. cotangents
         {weight: of its output}."""
         env.unit = self
