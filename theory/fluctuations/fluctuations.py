@@ -33,6 +33,9 @@ from sigprop.theory.predictions.values import Values
 from sigprop.theory.recursion.passes import FORWARD, GRADIENTS, NTK
 
 UNITS = 2048  # of one set
+TAIL = 5
+"""Units: at which 99 % intervals of a gated unit's scatter hold 98 % with sets of 512 units and all
+of 200 runs with sets of 2048, where without they hold 93 % and 96 %."""
 LEFT_OUT = ("assumes", "log_value")  # of what the wide limit says of a row
 ASSUMES = "n -> infinity at fixed depth; relative corrections of order n_variance / (n value^2)"
 
@@ -146,14 +149,14 @@ def _moments(
     members: int,
 ) -> Moments:
     """Return ``moments`` of rows that the same passes have."""
-    variances, shifts = [], []
+    squares, shifts = [], []
     for seed in range(SETS):
         more, less, (middle,) = traced(arch, units, seed, reach, members)
         at_0 = _read(arch, [middle], rows, means)[0]
         up, down = _read(arch, more, rows, means), _read(arch, less, rows, means)
-        variances.append(np.mean(((up - down) / (2 * STEP)) ** 2, axis=0))
+        squares.append(((up - down) / (2 * STEP)) ** 2)
         shifts.append(np.mean(up - 2 * at_0 + down, axis=0) / (2 * STEP**2))
-    return Moments(*_interval(variances), *_interval(shifts))
+    return Moments(*_of_squares(np.stack(squares)), *_interval(shifts))
 
 
 def variances(
@@ -163,7 +166,7 @@ def variances(
     averages (``influence``) where it can be, else of units whose gradients act on few others."""
     if not has_influence(arch, rows):
         return moments(arch, rows, units, means, FEW)[:2]
-    return _interval(np.mean(influences(arch, rows, means, units, range(SETS)) ** 2, axis=1))
+    return _of_squares(influences(arch, rows, means, units, range(SETS)) ** 2)
 
 
 def _read(
@@ -198,6 +201,19 @@ def _interval(
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     """Return the mean over sets, and half the width of its interval."""
     return np.mean(sets, axis=0), half_width(len(sets)) * np.std(sets, axis=0, ddof=1)
+
+
+def _of_squares(
+    squares: Float[np.ndarray, "sets N R"],
+) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
+    """Return the mean, and half the width of its interval. Where the largest is beyond what N
+    squares of Gaussians hold, the tail is heavy, as of gated units: most samples miss some of it
+    and their scatter does not show that, so that the interval has what ``TAIL`` more like the
+    largest would add."""
+    mean, half = _interval(squares.mean(axis=1))
+    count = squares.shape[0] * squares.shape[1]
+    usual = (2 * math.log(2 * count) - 1) ** 2 / 2 * mean
+    return mean, half + TAIL * np.maximum(0.0, squares.max(axis=(0, 1)) - usual) / count
 
 
 def _row(
