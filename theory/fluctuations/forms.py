@@ -26,7 +26,7 @@ from sigprop.language.expression import (
 )
 from sigprop.language.nodes import Centre, Gate
 from sigprop.language.scalar import evaluate
-from sigprop.language.traversal import children, group_of, walk
+from sigprop.language.traversal import children, walk
 from sigprop.theory.calculus.transpose import transpose
 
 FORMS = (
@@ -197,5 +197,3 @@ def _lacking_of(node: Attend) -> Iterator[str]:
         yield "heads of infinitely many coordinates"
     if node.drawn_bias is not None or node.kinds > 1:
         yield "biases on scores head by head"
-    if group_of(node) > 1:
-        yield "grouped queries"

@@ -16,13 +16,13 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.nodes import Gate, Mix, Truncate
-from sigprop.language.traversal import children, rows_of, walk
+from sigprop.language.traversal import children, group_of, rows_of, walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Divide, Transposed
 
 
 def coordinates(branch: Vector) -> dict[str, tuple[int, int]]:
     """Return {weight or bias: coordinates of a unit (of its output, of its input)}: those of a head
-    within attention over random scores, else 1."""
+    within attention over random scores (of keys, and of all queries that share them), else 1."""
     found: dict[str, tuple[int, int]] = {}
 
     def note(u: Vector, inside: int) -> None:
@@ -33,10 +33,13 @@ def coordinates(branch: Vector) -> dict[str, tuple[int, int]]:
             of = size(u.of) if isinstance(u, Linear) else 1
             found[u.weight] = (inside, of)
             inside = of
-        if isinstance(u, Attend):
-            inside = size(u)
+        if isinstance(u, Attend) and not u.scores.uniform:
+            note(u.query, size(u))
+            note(u.key, size(u) // group_of(u))
+            note(u.value, size(u) // group_of(u))
+            return
         for child in children(u):
-            note(child, inside)
+            note(child, size(u) if isinstance(u, Attend) else inside)
 
     note(branch, size(branch))
     return found
@@ -45,7 +48,7 @@ def coordinates(branch: Vector) -> dict[str, tuple[int, int]]:
 def size(u: Vector) -> int:
     """Return the coordinates of a unit of u."""
     if isinstance(u, Attend) and not u.scores.uniform:
-        return int(u.scores.head_dim)
+        return int(u.scores.head_dim) * group_of(u)
     if isinstance(u, (Linear, Bias)):
         return 1
     return max(map(size, children(u)), default=1)

@@ -151,18 +151,23 @@ class Unit:
         within = self.bands.ends[:, None] <= env.per_token(fraction, "a") + BAND
         return jnp.repeat(within, size // self.bands.count, axis=0).astype(jnp.float64)
 
-    def _weights(self, node: Attend, env: Any) -> Float[Array, "K T T"]:
-        """Return the attention weights of the units, which are heads."""
+    def _weights(self, node: Attend, env: Any) -> Float[Array, "KG T T"]:
+        """Return the attention weights of the units, which are heads: of keys, and of the G of
+        queries that share them."""
         scores = node.scores
         if scores.uniform:
             return env.weights(node, "a", False)
         d = scores.head_dim
         query, key = (
-            jnp.swapaxes(
-                self.bands.units(self.value(leg, env) * jnp.exp(log_scale(leg, "a", env))), 1, 2
-            )[:, None]
+            self.value(leg, env) * jnp.exp(log_scale(leg, "a", env))
             for leg in (node.query, node.key)
         )
+        group, tokens = len(query) // len(key), query.shape[1]
+        query, key = (
+            jnp.swapaxes(each.reshape(heads, -1, tokens), 1, 2)[:, None]
+            for each, heads in ((query, self.bands.count * group), (key, self.bands.count))
+        )
+        key = jnp.repeat(key, group, axis=0)
         if scores.qk_norm:
             query, key = (normalised(x, d)[0] for x in (query, key))
         form = expectation.form(env, node, "a", "a")
@@ -186,11 +191,13 @@ class Unit:
         return math.sqrt(node.scores.heads) * added[None]
 
     def _mixed(self, matrix: Any, part: Vector, whole: Vector, env: Environment) -> Any:
-        """Mix tokens, all on the whole's one scale."""
+        """Mix tokens, all on the whole's one scale; every head of queries those of its keys'."""
         even = self.value(part, env) * shift(part, whole, "a", env)
         if len(matrix) == 1:
             return jnp.einsum("ts,cs->ct", matrix[0], even)
-        return jnp.einsum("kts,kcs->kct", matrix, self.bands.units(even)).reshape(even.shape)
+        values = self.bands.units(even)
+        values = jnp.repeat(values, len(matrix) // len(values), axis=0)
+        return jnp.einsum("kts,kcs->kct", matrix, values).reshape(-1, even.shape[-1])
 
     def seen(self, weight: str, of: Vector, i: str, j: str, value: Any, env: Environment) -> Any:
         """Mix an inner product of what a weight is given with the unit's."""
