@@ -81,6 +81,15 @@ def inspect(
             "behind them say so.",
         ),
     ] = False,
+    scatter: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Judge one network, or trained weights, by the scatter that theory predicts for "
+            "one of this width.",
+        ),
+    ] = False,
     prescribe: Annotated[
         bool,
         Parameter(
@@ -115,8 +124,16 @@ def inspect(
     found = named(model, tokens, pairs(chosen.set))
     if found.trained is not None and against is not None:
         raise InputError("against: accepted: with FILE.py:function or --hf; weights are trained")
+    if scatter and against is not None:
+        raise InputError("against: accepted: without --scatter; the band is predicted")
     if prescribe:
-        named_too = {"against": against, "plot": plot, "widths": widths, "quantity": quantity}
+        named_too = {
+            "against": against,
+            "scatter": scatter,
+            "plot": plot,
+            "widths": widths,
+            "quantity": quantity,
+        }
         if others := [name for name, value in named_too.items() if value]:
             raise InputError(f"{others[0]}: accepted: without --prescribe, which measures nothing")
         from sigprop.inspection.prescribed import prescribe_model
@@ -152,6 +169,7 @@ def inspect(
                 error=error,
                 output=output,
                 sampled=sampled,
+                scatter=scatter,
                 progress=progress,
             )
     show(table, chosen)

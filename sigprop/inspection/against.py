@@ -16,6 +16,7 @@ from sigprop.inspection.compared import (
     ROUNDING,
     Row,
     Value,
+    log_of,
     numbers,
     possible,
     predictions,
@@ -169,14 +170,9 @@ def _rows(network: Network, reading: Reading) -> dict[Row, float]:
         return part, -at if row.quantity == "gradient_variance" else at, within
 
     return {
-        row: every[row] if COMPARED[row.quantity].absolute else _log(every[row])
+        row: every[row] if COMPARED[row.quantity].absolute else log_of(every[row])
         for row in sorted(every, key=place)
     }
-
-
-def _log(value: float) -> float:
-    """ln, of zero a number far below all others."""
-    return float(np.log(value)) if value > 0 else -1e3
 
 
 def _judged(given: list[dict[Row, float]], band: list[dict[Row, float]]) -> list[dict[str, Any]]:

@@ -54,6 +54,11 @@ class Compared:
     recorded: bool = False
 
 
+def log_of(value: float) -> float:
+    """ln, of zero a number far below all others."""
+    return float(np.log(value)) if value > 0 else -1e3
+
+
 def _mean_cosine(network: Network) -> Floats:
     tokens = network.cosine.shape[-1]
     pairs = np.triu_indices(tokens, 1)

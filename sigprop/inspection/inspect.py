@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sigprop.errors import InputError, near_miss
 from sigprop.inspection.compared import COMPARED, Row, Value, numbers, predictions, unasked
+from sigprop.inspection.scattered import one_network
 from sigprop.reading.read import Reading, read
 from sigprop.reading.sources import called
 from sigprop.runtime.progress import Progress, Silent
@@ -37,6 +38,7 @@ def inspect(
     error: float | None = None,
     output: str | int | None = None,
     sampled: bool = False,
+    scatter: bool = False,
     progress: Progress | None = None,
 ) -> Table:
     """Measure a module at every application and judge it against its own prediction.
@@ -49,7 +51,9 @@ def inspect(
     'write_variance', 'token_cosine', 'gradient_variance', each the mean over tokens, or pairs of
     them (None: those of these four that theory has), and 'weight_gradient', 'second_moment', over a
     parameter's entries; tolerances: by quantity, relative, of cosines absolute; error: of theory's
-    rows, as of ``predict``; output, sampled: as of ``read``. Returns a ``Table``, a row an
+    rows, as of ``predict``; output, sampled: as of ``read``; scatter: judge one network instead, by
+    the scatter that theory predicts for networks of this width (rejected outside of what all rows
+    lie within at once with 99 %, else inconclusive). Returns a ``Table``, a row an
     application and quantity, of the widest network, with a verdict (confirmed: every 90 % interval
     inside its tolerance; rejected: an interval that covers all rows at once with 99 % outside).
     Raises ``InputError`` as ``read`` does. Source: docs/verdict.md (tests/inspection).
@@ -57,10 +61,18 @@ def inspect(
     given = (quantities,) if isinstance(quantities, str) else quantities
     widths = (widths,) if isinstance(widths, int) else (*widths,)
     _check(given, seeds, widths)
+    if scatter and (widths or tolerances):
+        raise InputError(
+            f"{'widths' if widths else 'tolerances'}: accepted: without scatter, which judges one "
+            f"network by what one may scatter"
+        )
     limits = {name: of.tolerance for name, of in COMPARED.items()} | _checked(tolerances or {})
     readings = _readings(model, example, widths, {"output": output, "sampled": sampled})
     if weights is not None:
         readings = [_with(found, weights) for found in readings]
+    if scatter:
+        rows, verdict, remarks = one_network(readings[-1], given, error, progress or Silent())
+        return table(readings[-1], rows, verdict, {"samples": 1, "remarks": remarks})
     quantities, left_out = unasked(readings[-1]) if given is None else ((*given,), [])
     reported = Silent() if progress is None else progress
     reported.start(seeds * len(readings) if readings[0].make else 1, "networks")

@@ -63,6 +63,7 @@ def fluctuations(
     units: int = UNITS,
     shift: bool = True,
     over_tokens: bool = False,
+    fixed_stem: bool = False,
 ) -> Table:
     """Predict what finite networks have beside the wide limit: of a row's scatter between networks
     and of the shift of its mean the terms of first order in 1/n.
@@ -72,8 +73,9 @@ def fluctuations(
     eight sets, a power of two from 64 on; shift: whether shifts are wanted (where not, one
     recursion serves all units: that is what many tokens need);
     over_tokens: whether rows that differ in tokens alone come as one, their mean over tokens or
-    pairs. Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` = n
-    Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
+    pairs; fixed_stem: whether the stem's output is data that all networks share (without shifts
+    alone). Returns a ``Table`` with value, error and status as of ``predict`` and ``n_variance`` =
+    n Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
     network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
     ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels through gates, heads of
     several kinds, LayerNorm in networks of several widths, gradients by scores
@@ -81,6 +83,8 @@ def fluctuations(
     what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
+    if fixed_stem and shift:
+        raise InputError("fixed_stem=True: shifts have no form yet; accepted: with shift=False")
     asked = (
         having_forms(arch, applications)
         if quantities is None
@@ -101,7 +105,11 @@ def fluctuations(
     if over_tokens:
         named, means = token_means(rows)
         base = _means(base, named, means)
-    found = (moments if shift else variances)(arch, rows, units, means)
+    found = (
+        moments(arch, rows, units, means)
+        if shift
+        else variances(arch, rows, units, means, fixed_stem)
+    )
     table = [_row(row, found, k, width) for k, row in enumerate(base)]
     notes: dict[str, Any] = {} if width is None else {"width": width}
     return Table(arch.name, dict(arch.parameters), table, "fluctuations", notes=notes or None)
@@ -160,13 +168,21 @@ def _moments(
 
 
 def variances(
-    arch: Architecture, rows: Sequence[Row], units: int = UNITS, means: Means | None = None
+    arch: Architecture,
+    rows: Sequence[Row],
+    units: int = UNITS,
+    means: Means | None = None,
+    fixed_stem: bool = False,
 ) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
     """Return n Var alone, and the half-width of its 99 % interval: dK/dt from derivatives by
     averages (``influence``) where it can be, else of units whose gradients act on few others."""
     if not has_influence(arch, rows):
+        if fixed_stem:
+            raise InputError(
+                f"{arch.name}: fixed_stem=True: has no form here yet; accepted: without"
+            )
         return moments(arch, rows, units, means, FEW)[:2]
-    return _of_squares(influences(arch, rows, means, units, range(SETS)) ** 2)
+    return _of_squares(influences(arch, rows, means, units, range(SETS), fixed_stem) ** 2)
 
 
 def _read(

@@ -9,6 +9,7 @@ where a traced unit takes two of its own. Source: derived
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -63,27 +64,45 @@ def influences(
     means: Float[np.ndarray, "means rows"] | None,
     units: int,
     seeds: Sequence[int],
+    fixed_stem: bool = False,
 ) -> Float[np.ndarray, "sets units means"]:
     """Return what each unit of several sets moves rows, or means of them, by.
 
     arch, rows: such as ``has_influence``; means: as of ``reading.slopes``; units: of a set, the
     first half of those that ``units.traced`` traces at the same seed: the others are their
-    negatives, which squares of coordinates do not tell apart.
+    negatives, which squares of coordinates do not tell apart; fixed_stem: whether networks share
+    the stem's output, so that a unit scatters about what its own place there makes of it: half the
+    difference, squared, of two units that share that place alone.
     """
     program = shared_program(arch)
     backward = is_backward(row.quantity for row in rows)
     found, reach = derived(arch, program, rows, backward, means), GRADIENTS if backward else FORWARD
     by, blanks = _by(arch, program, found, backward), blank(program, arch.tokens, reach)
-    every: Any = []
+    scan, every = (program.structure, program.coupled, reach), []
+
+    def drawn(seed: int) -> tuple[Any, ...]:
+        both = normals(arch, program, 2 * units, seed, reach)
+        return jax.tree.map(lambda table: table[:units], both)
+
+    def moves(draws: tuple[Any, ...]) -> np.ndarray:
+        return np.asarray(run_influences(*scan, draws, blanks, by, *found.given))
+
     with jax.enable_x64(True):
         for seed in seeds:
-            both = normals(arch, program, 2 * units, seed, reach)
-            drawn = jax.tree.map(lambda table: table[:units], both)
-            scan = program.structure, program.coupled, reach
-            moved = run_influences(*scan, drawn, blanks, by, *found.given)
-            every.append(np.asarray(moved))
+            moved = moves(first := drawn(seed))
+            if fixed_stem:
+                _, *others = _apart(drawn(seed + len(seeds)), seed)
+                moved = (moved - moves((first[0], *others))) / math.sqrt(2)
+            every.append(moved)
     every = np.stack(every)
     return every - every.mean(axis=(0, 1))
+
+
+def _apart(draws: tuple[Any, ...], seed: int) -> tuple[Any, ...]:
+    """Return units in another order: points of two scrambles at one place in the sequence depend on
+    each other."""
+    order = np.random.default_rng(seed).permutation(len(draws[0]))
+    return jax.tree.map(lambda table: table[order], draws)
 
 
 class By(NamedTuple):

@@ -176,3 +176,38 @@ def test_scatter_of_gradients_needs_no_other_units(monkeypatch: pytest.MonkeyPat
     for one, other in zip(whole, alone, strict=True):
         assert other["n_variance"] == pytest.approx(one["n_variance"], rel=1e-3), one
         assert "n_shift" in one and "n_shift" not in other
+
+
+def stem_and_write(fixed: bool) -> list[dict[str, Any]]:
+    arch = sp.architectures.residual_mlp(depth=1, activation="gelu", residual_scale=0.8)
+    given = {"units": 1024, "shift": False, "fixed_stem": fixed}
+    return list(sp.fluctuations(arch, ["residual_variance", "write_variance"], **given))
+
+
+def test_a_stem_of_data_does_not_fluctuate():
+    """h = s + eps w: what is left of <h, h> is 4 eps^2 <s, s> <w, w> and eps^4 n Var <w, w>; with a
+    stem that is drawn it has 2 <s, s>^2 more, the stem's own. Behind a norm, w has the same n
+    Var."""
+    (stem, state, write), (drawn, whole, again) = stem_and_write(True), stem_and_write(False)
+    assert stem["n_variance"] == 0.0
+    error = state["n_variance_error"] + whole["n_variance_error"]
+    assert error < 0.2 * state["n_variance"]
+    assert abs(whole["n_variance"] - state["n_variance"] - drawn["n_variance"]) <= error
+    error = write["n_variance_error"] + again["n_variance_error"]
+    assert abs(write["n_variance"] - again["n_variance"]) <= error
+
+
+def test_pairs_at_one_place_of_two_scrambles_average_little(monkeypatch: pytest.MonkeyPatch):
+    """Companion: they say so in their error, which is several times as large."""
+    right = stem_and_write(True)[1]["n_variance_error"]
+    monkeypatch.setattr(influence, "_apart", lambda draws, _: draws)
+    assert stem_and_write(True)[1]["n_variance_error"] > 3 * right
+
+
+def test_a_fixed_stem_is_refused_where_it_has_no_form():
+    arch = sp.architectures.residual_mlp(depth=1)
+    with pytest.raises(sp.InputError, match="fixed_stem=True: shifts have no form"):
+        sp.fluctuations(arch, ["residual_variance"], fixed_stem=True)
+    bands = sp.architectures.variable_width(depth=1, block="mlp")
+    with pytest.raises(sp.InputError, match="fixed_stem=True: has no form here"):
+        sp.fluctuations(bands, ["write_variance"], shift=False, fixed_stem=True)
