@@ -79,6 +79,23 @@ def test_a_file_is_read_measured_and_judged(
     assert [row["module"] for row in table["rows"]] == ["", "w"]
 
 
+@pytest.mark.parametrize(
+    ("function", "code", "verdict"), [("build", 3, "inconclusive"), ("changed", 1, "rejected")]
+)
+def test_one_network_is_judged_by_its_predicted_scatter(
+    file: Path, capfd: pytest.CaptureFixture[str], function: str, code: int, verdict: str
+):
+    """Matrices of twice the deviation are seen by one network."""
+    given = ["inspect", f"{file}:{function}", "--quantity", "write_variance", "--scatter"]
+    assert run([*given, "--json"]) == code
+    out, err = capfd.readouterr()
+    table = json.loads(out)
+    assert table["verdict"] == verdict and ("first outside" in err) is bool(code == 1)
+    assert [row["module"] for row in table["rows"]] == ["w"]
+    assert run([*given, "--against", f"{file}:build"]) == 2
+    assert "against: accepted: without --scatter" in capfd.readouterr().err
+
+
 def test_an_operation_without_a_rule_is_tried_where_allowed(
     file: Path, capfd: pytest.CaptureFixture[str]
 ):
