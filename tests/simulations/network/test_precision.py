@@ -50,7 +50,7 @@ STATES = ["residual_variance", "state_cosine"]
         ("orthogonal", "matrix-free"),
         ("transformer", "dense"),
         pytest.param("skipping", "matrix-free", marks=pytest.mark.long),
-        ("bands", "dense"),
+        pytest.param("bands", "dense", marks=pytest.mark.long),
     ],
 )
 def test_networks_of_both_precisions_are_the_same_ones(name: str, engine: str):

@@ -69,7 +69,10 @@ def transformer(norm: str, readout: str) -> float:
 
 @pytest.mark.parametrize(
     ("norm", "independent", "half", "alike"),
-    [("post", 0.647, 2.061, 3.475), ("pre", 9.45, 18.42, 27.39)],
+    [
+        ("post", 0.647, 2.061, 3.475),
+        pytest.param("pre", 9.45, 18.42, 27.39, marks=pytest.mark.long),
+    ],
 )
 def test_a_transformers_gradient_depends_on_the_read_out(
     norm: str, independent: float, half: float, alike: float

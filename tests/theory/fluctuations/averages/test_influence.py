@@ -165,6 +165,7 @@ def test_means_over_tokens_are_rows_of_their_own():
     assert alone[0]["n_variance"] < np.mean([row["n_variance"] for row in each])
 
 
+@pytest.mark.long
 def test_scatter_of_gradients_needs_no_other_units(monkeypatch: pytest.MonkeyPatch):
     """What a unit's gradients do to others is of second order: n Var is the same to 1e-3, some STEP
     times n shift. Of units that are traced, as where rows have no derivatives."""
