@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sigprop.runtime.compiling import jit
+from sigprop.theory.attention.draws import Points
 from sigprop.theory.calculus.environment import Fineness, Resolution
 from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion.passes import (
@@ -18,8 +19,45 @@ from sigprop.theory.recursion.passes import (
     forward_pass,
 )
 from sigprop.theory.recursion.program import Structure
+from sigprop.theory.recursion.sources.sources import Sources
 from sigprop.theory.recursion.units.beside import Draws
 from sigprop.theory.recursion.units.records import Record, record
+
+
+class Given(NamedTuple):
+    """What programs of one network take: how finely, sampled heads of every law that occurs, the
+    step tables, the stem, the widths of bands [K], tracked boundaries [C], the read-out's Gram."""
+
+    fineness: Fineness
+    points: tuple[Points, ...]
+    tables: dict[str, Any]
+    begin: Begin
+    bands: Any
+    columns: Any
+    readout: Any
+
+    def network(
+        self,
+        structure: Structure,
+        coupled: bool,
+        reach: int,
+        unit: Draws | None = None,
+        sources: Sources | None = None,
+    ) -> Network:
+        """Return the network as both passes have it."""
+        degree, *more = self.fineness
+        points = dict(zip(structure.heads, self.points, strict=True))
+        finely = Resolution(degree, points, None, *more)
+        about = finely, self.tables, self.begin, self.bands
+        return Network(structure, coupled, reach, *about, unit, sources)
+
+    def forward(self, network: Network) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """Run the forward pass."""
+        return forward_pass(network, self.columns, None)
+
+    def backward(self, network: Network, forward: dict[str, Any], initial: Any) -> dict[str, Any]:
+        """Run the pass back. forward, initial: of the forward pass."""
+        return backward_pass(network, forward, (initial, self.begin.log), self.readout)
 
 
 @jit(static=(0, 1, 2))
@@ -28,26 +66,18 @@ def run_units(
     coupled: bool,
     reach: int,
     units: tuple[Any, ...],
-    given: tuple[Any, ...],
-    fineness: Fineness,
-    points: Any,
-    tables: dict[str, Any],
-    begin: Begin,
-    bands: Any,
-    columns: Any,
-    readout: Any,
+    zeros: tuple[Any, ...],
+    given: Given,
 ) -> dict[str, Any]:
     """The passes as far as reach goes, with each of several units traced beside them, each array
-    once a unit, in front."""
-    finely = resolution(structure, fineness, points)
+    once a unit, in front. zeros: of ``beside.Draws``, and its members."""
 
     def once(draws: tuple[Any, ...]) -> dict[str, Any]:
-        unit = Draws(*draws, *given)
-        network = Network(structure, coupled, reach, finely, tables, begin, bands, unit)
-        kernels, forward, initial = forward_pass(network, columns, None)
+        network = given.network(structure, coupled, reach, Draws(*draws, *zeros))
+        kernels, forward, initial = given.forward(network)
         if reach == FORWARD:
             return kernels
-        return kernels | backward_pass(network, forward, (initial, begin.log), readout)
+        return kernels | given.backward(network, forward, initial)
 
     return jax.lax.map(once, units, batch_size=AT_ONCE)
 
@@ -57,28 +87,15 @@ def run_members(
     structure: Structure,
     coupled: bool,
     units: tuple[Any, ...],
-    given: tuple[Any, ...],
-    fineness: Fineness,
-    points: Any,
-    tables: dict[str, Any],
-    begin: Begin,
-    bands: Any,
-    columns: Any,
+    zeros: tuple[Any, ...],
+    given: Given,
 ) -> Record:
     """What the forward pass in the wide limit leaves of several units, their axis next to the
     steps'."""
-    finely = resolution(structure, fineness, points)
 
     def once(draws: tuple[Any, ...]) -> Record:
-        unit = Draws(0.0, *draws, *given)
-        network = Network(structure, coupled, FORWARD, finely, tables, begin, bands, unit)
-        return record(forward_pass(network, columns, None)[1])
+        network = given.network(structure, coupled, FORWARD, Draws(0.0, *draws, *zeros))
+        return record(given.forward(network)[1])
 
     every = jax.lax.map(once, units, batch_size=AT_ONCE)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), every)
-
-
-def resolution(structure: Structure, fineness: Fineness, points: Any) -> Resolution:
-    """Return how finely numbers are computed. points: sampled heads of every law that occurs."""
-    degree, *more = fineness
-    return Resolution(degree, dict(zip(structure.heads, points, strict=True)), None, *more)

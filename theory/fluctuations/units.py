@@ -16,7 +16,7 @@ from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Amount, head_draws, sobol_normals
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.copies import between_outputs, output_by_output
-from sigprop.theory.fluctuations.running import run_members, run_units
+from sigprop.theory.fluctuations.running import Given, run_members, run_units
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion import tangent
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
@@ -55,28 +55,21 @@ def traced(
     order = np.concatenate([np.arange(count), np.arange(count), [0]])
     weights = np.concatenate([np.full(count, STEP), np.full(count, -STEP), [0.0]])
     scan = program.structure, program.coupled
-    about = (
-        Fineness.of(DEGREE),
-        heads,
-        tables,
-        begin(arch.stem_parts),
-        np.array(arch.bands),
-        boundaries,
-    )
-    given = blank(program, arch.tokens, reach)
+    bands, stem, finely = np.array(arch.bands), begin(arch.stem_parts), Fineness.of(DEGREE)
+    given = Given(finely, heads, tables, stem, bands, boundaries, readout)
+    zeros = blank(program, arch.tokens, reach)
     with jax.enable_x64(True):
         others = ()
         if reach > FORWARD:
             drawn = normals(arch, program, members, SETS + seed, FORWARD)
-            others = (run_members(*scan, drawn, (given[0], {}), *about),)
+            others = (run_members(*scan, drawn, (zeros[0], {}), given),)
         out: Any = jax.device_get(
             run_units(
                 *scan,
                 reach,
                 (weights, *jax.tree.map(lambda table: table[order], draws)),
-                (*given, *others),
-                *about,
-                readout,
+                (*zeros, *others),
+                given,
             )
         )
         if outputs:

@@ -19,6 +19,7 @@ from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.averages.reading import Slopes, slopes
 from sigprop.theory.fluctuations.averages.seen import run_rows, run_seen
 from sigprop.theory.fluctuations.forms import vanishing
+from sigprop.theory.fluctuations.running import Given
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
 from sigprop.theory.recursion.passes import FORWARD, GRADIENTS
@@ -36,7 +37,7 @@ class Derived(NamedTuple):
     seen: dict[str, Any]
     read: Slopes
     by_source: Sources
-    given: tuple[Any, ...]
+    given: Given
 
 
 def has_twin(arch: Architecture) -> bool:
@@ -57,14 +58,15 @@ def derived(
     readout = arch.readout.gram(arch.tokens)
     heads = tuple(head_draws(law, arch.tokens, 0).first(HEADS) for law in program.structure.heads)
     stem = begin(arch.stem_parts)
-    given = (Fineness.of(DEGREE), heads, tables, stem, np.array(arch.bands), boundaries, readout)
+    finely, bands = Fineness.of(DEGREE), np.array(arch.bands)
+    given = Given(finely, heads, tables, stem, bands, boundaries, readout)
     scan = program.structure, program.coupled, GRADIENTS if backward else FORWARD
     with jax.enable_x64(True):
         none = _no_sources(arch, program)
-        seen: Any = jax.device_get(run_seen(*scan, none, *given))
+        seen: Any = jax.device_get(run_seen(*scan, none, given))
         read = slopes(arch, _in_units(seen, program, columns), rows, backward, means)
         raised = _at_steps(read, program, len(boundaries))
-        by_source: Any = jax.device_get(run_rows(*scan, none, raised, *given))
+        by_source: Any = jax.device_get(run_rows(*scan, none, raised, given))
     return Derived(seen, read, by_source, given)
 
 

@@ -25,20 +25,15 @@ from sigprop.description.shapes import Row
 from sigprop.description.structure import READOUT
 from sigprop.language.expression import Vector
 from sigprop.runtime.compiling import jit
-from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.calculus.transpose import transpose
 from sigprop.theory.fluctuations.averages.controls import has_control
 from sigprop.theory.fluctuations.averages.derivatives import Derived, derived
 from sigprop.theory.fluctuations.forms import is_backward
-from sigprop.theory.fluctuations.running import resolution
+from sigprop.theory.fluctuations.running import Given
 from sigprop.theory.fluctuations.units import blank, normals
-from sigprop.theory.gaussian.begin import Begin
 from sigprop.theory.recursion.passes import (
     FORWARD,
     GRADIENTS,
-    Network,
-    backward_pass,
-    forward_pass,
 )
 from sigprop.theory.recursion.program import Program, Structure, shared_program
 from sigprop.theory.recursion.sources.apart import Alone, alone
@@ -85,7 +80,7 @@ def influences(
         return jax.tree.map(lambda table: table[:units], both)
 
     def moves(draws: tuple[Any, ...]) -> np.ndarray:
-        return np.asarray(run_influences(*scan, draws, blanks, by, *found.given))
+        return np.asarray(run_influences(*scan, draws, blanks, by, found.given))
 
     with jax.enable_x64(True):
         for seed in seeds:
@@ -138,29 +133,22 @@ def run_influences(
     coupled: bool,
     reach: int,
     units: tuple[Any, ...],
-    given: tuple[dict[str, Any], dict[str, Any]],
+    zeros: tuple[dict[str, Any], dict[str, Any]],
     by: By,
-    fineness: Fineness,
-    points: Any,
-    tables: dict[str, Any],
-    begin: Begin,
-    bands: Any,
-    columns: Any,
-    readout: Any,
+    given: Given,
 ) -> Float[Array, "N R"]:
-    """Return every unit's values, times the derivatives by them."""
-    finely = resolution(structure, fineness, points)
+    """Return every unit's values, times the derivatives by them. zeros: of ``beside.Draws``."""
 
     def once(draws: tuple[Any, ...]) -> Float[Array, " R"]:
-        parts: tuple[Any, ...] = (None, *draws, *given)
-        network = Network(structure, coupled, reach, finely, tables, begin, bands, Draws(*parts))
-        kernels, forward, initial = forward_pass(network, columns, None)
-        own = alone(kernels, forward, begin.log)
-        moved = _moved(structure, tables, own, by)
+        parts: tuple[Any, ...] = (None, *draws, *zeros)
+        network = given.network(structure, coupled, reach, Draws(*parts))
+        kernels, forward, initial = given.forward(network)
+        own = alone(kernels, forward, given.begin.log)
+        moved = _moved(structure, given.tables, own, by)
         if reach == FORWARD:
             return moved
-        back = backward_pass(network, forward, (initial, begin.log), readout)
-        return moved + _moved_back(structure, tables, own, returned(kernels, back, initial), by)
+        back = returned(kernels, given.backward(network, forward, initial), initial)
+        return moved + _moved_back(structure, given.tables, own, back, by)
 
     return jax.lax.map(once, units, batch_size=AT_ONCE[reach])
 

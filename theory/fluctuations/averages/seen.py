@@ -11,10 +11,9 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.runtime.compiling import jit
-from sigprop.theory.calculus.environment import Fineness
-from sigprop.theory.fluctuations.running import resolution
+from sigprop.theory.fluctuations.running import Given
 from sigprop.theory.gaussian.begin import Begin
-from sigprop.theory.recursion.passes import FORWARD, Network, backward_pass, forward_pass
+from sigprop.theory.recursion.passes import FORWARD
 from sigprop.theory.recursion.program import Structure
 from sigprop.theory.recursion.sources.sources import Sources
 
@@ -23,10 +22,10 @@ AT_ONCE = 16  # rows
 
 @jit(static=(0, 1, 2))
 def run_seen(
-    structure: Structure, coupled: bool, reach: int, sources: Sources, *given: Any
+    structure: Structure, coupled: bool, reach: int, sources: Sources, given: Given
 ) -> dict[str, Any]:
     """Everything that ``controls`` puts together."""
-    return _seen(structure, coupled, reach, sources, *given)
+    return _seen(structure, coupled, reach, sources, given)
 
 
 @jit(static=(0, 1, 2))
@@ -36,13 +35,13 @@ def run_rows(
     reach: int,
     sources: Sources,
     slopes: dict[str, Any],
-    *given: Any,
+    given: Given,
 ) -> Sources:
     """Derivatives of rows by sources, each array once a row, in front; slopes: of every row, by
     what it is read off (``reading.slopes``)."""
 
     def read(sources: Sources) -> dict[str, Any]:
-        seen = _seen(structure, coupled, reach, sources, *given)
+        seen = _seen(structure, coupled, reach, sources, given)
         seen["states"] = seen["states"][:, 0, 0]
         return {name: seen[name] for name in slopes}
 
@@ -51,33 +50,21 @@ def run_rows(
 
 
 def _seen(
-    structure: Structure,
-    coupled: bool,
-    reach: int,
-    sources: Sources,
-    fineness: Fineness,
-    points: Any,
-    tables: dict[str, Any],
-    begin: Begin,
-    bands: Any,
-    columns: Any,
-    readout: Any,
+    structure: Structure, coupled: bool, reach: int, sources: Sources, given: Given
 ) -> dict[str, Any]:
     """Run the passes. Averages by the names of ``description.averages``, of the scan's steps and
     boundaries; coefficients of the lanes by those of ``Controls``."""
-    finely = resolution(structure, fineness, points)
-    network = Network(structure, coupled, reach, finely, tables, begin, bands, None, sources)
-    kernels, forward, initial = forward_pass(network, columns, None)
-    found = _forward(kernels, forward, initial, sources, begin, columns)
+    network = given.network(structure, coupled, reach, sources=sources)
+    kernels, forward, initial = given.forward(network)
+    found = _forward(kernels, forward, initial, sources, given.begin, given.columns)
     if coupled:
         later = jnp.exp(kernels["write_log"])
-        scale = later[:, None] * later[jnp.minimum(tables["partners"], len(later) - 1)]
+        scale = later[:, None] * later[jnp.minimum(given.tables["partners"], len(later) - 1)]
         overlaps = jnp.diagonal(kernels["write_pairs"], axis1=-2, axis2=-1)
         found["write_pairs"] = overlaps * scale
     if reach == FORWARD:
         return found
-    back = backward_pass(network, forward, (initial, begin.log), readout)
-    return found | _backward(kernels, back)
+    return found | _backward(kernels, given.backward(network, forward, initial))
 
 
 def _forward(
