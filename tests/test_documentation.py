@@ -36,11 +36,14 @@ EXCLUDED = {
     ".venv/bin/pytest -q": INSTALLS,
     "python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e .": INSTALLS,
     "sigprop inspect mymodel.py:build": TORCH,
+    "sigprop inspect mymodel.py:build --scatter": TORCH,
     "sigprop inspect --hf gpt2 --set n_layer=4": TORCH,
 }
 # four programs of two applications
 FEW = "--set loops=2 --set matrices=1 --variable width --samples 4 --steps 1"
 QUICK = {
+    "sigprop predict looped-mlp --width 768 --no-shift": "sigprop predict looped-mlp --width 768 "
+    "--no-shift --quantity residual_variance",
     "sigprop measure looped-mlp --width 512 --samples 1000": "sigprop measure looped-mlp --width "
     "32 --samples 8 --quantity "
     "residual_variance",
