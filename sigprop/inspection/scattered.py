@@ -21,13 +21,13 @@ from sigprop.inspection.compared import (
     possible,
     predictions,
 )
-from sigprop.inspection.network import Network
 from sigprop.reading.read import Reading
 from sigprop.runtime.progress import Progress
 from sigprop.verdict.judgement import INCONCLUSIVE, REJECTED
 
 CERTAIN = 0.99
 """Of all rows of a right network at once."""
+STEM = Row("residual_variance", "", 0)
 SAID = (
     "sd: of one network of this width, predicted; deviation: of the logarithm (of cosines: itself) "
     "in sd; tolerance: what all rows of a right one lie within at once, 99 %, the errors of theory "
@@ -62,10 +62,12 @@ def one_network(
     from sigprop.inspection.networks import networks
 
     asked, left_out = _asked(reading, quantities)
-    predicted, remarks = predictions(reading, asked, error)
+    every = tuple(dict.fromkeys((*asked, STEM.quantity)))
+    predicted, remarks = predictions(reading, every, error)
     progress.start(1, "networks")
     (network,) = networks(reading, range(1), progress.advance)
-    measured, fixed = numbers(network, reading, asked), _fixed(network, reading)
+    measured = numbers(network, reading, every)
+    fixed = _fixed(measured[STEM], predicted[STEM].value)
     scatter = _scatter(reading, asked, fixed)
     keys = [row for row in measured if row in predicted and row in scatter]
     limit = float(stats.norm.isf((1 - CERTAIN) / (2 * len(keys))))
@@ -90,13 +92,10 @@ def _asked(reading: Reading, quantities: Sequence[str] | None) -> tuple[tuple[st
     return tuple(name for name in names if name in having), left
 
 
-def _fixed(network: Network, reading: Reading) -> bool:
+def _fixed(measured: float, value: float) -> bool:
     """Tell if the state before the first application is data, which no weight has touched: its
     second moment is the predicted one to rounding."""
-    name = "residual_variance"
-    stem = Row(name, "", 0)
-    value = predictions(reading, (name,))[0][stem].value
-    return abs(numbers(network, reading, (name,))[stem] - value) <= ROUNDING * value
+    return abs(measured - value) <= ROUNDING * value
 
 
 def _scatter(reading: Reading, quantities: Sequence[str], fixed_stem: bool) -> dict[Row, Scatter]:
