@@ -66,8 +66,8 @@ def influences(
     arch, rows: such as ``has_influence``; means: as of ``reading.slopes``; units: of a set, the
     first half of those that ``units.traced`` traces at the same seed: the others are their
     negatives, which squares of coordinates do not tell apart; fixed_stem: whether networks share
-    the stem's output, so that a unit scatters about what its own place there makes of it: half the
-    difference, squared, of two units that share that place alone.
+    the stem's output, so that a unit scatters about what its own place there makes of it: then the
+    difference, over sqrt 2, of two units that share that place alone.
     """
     program = shared_program(arch)
     backward = is_backward(row.quantity for row in rows)
@@ -196,7 +196,7 @@ def _of_weights(
     of: what stands there, r n units having its coordinates, so that each of C counts for
     1/sqrt(r)/C."""
     moved = jnp.zeros(())
-    for name in of.keys() & own.keys():
+    for name in (name for name in of if name in own):  # in order: one program in every process
         x = values[name]
         weight = share(of[name], x.shape[1]) / x.shape[1]
         moved += weight * jnp.einsum("rpts,pct,pcs->r", own[name], x, x)
