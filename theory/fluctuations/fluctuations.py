@@ -78,9 +78,9 @@ def fluctuations(
     n Var, ``n_shift`` = n (mean - value); at a width instead ``sd`` = sqrt(n_variance / n), of one
     network, and ``shift`` = n_shift / n; each with an ``_error``, half a 99 % interval. Raises
     ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels through gates, heads of
-    several kinds, LayerNorm in networks of several widths, gradients by scores
-    that vanish with the width, modulators, experts, orthogonal matrices, dropout, an activation of
-    what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
+    several kinds, LayerNorm in networks of several widths, gradients by scores that vanish with the
+    width, modulators, experts, orthogonal matrices backward, of attention or not square, dropout,
+    an activation of what LayerNorm returns. Source: derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
     if fixed_stem and shift:

@@ -26,7 +26,7 @@ from sigprop.language.expression import (
 )
 from sigprop.language.nodes import Centre, Gate
 from sigprop.language.scalar import evaluate
-from sigprop.language.traversal import children, walk
+from sigprop.language.traversal import children, rows_of, walk
 from sigprop.theory.calculus.transpose import transpose
 
 FORMS = (
@@ -119,6 +119,8 @@ def check(arch: Architecture, backward: bool) -> None:
 
 
 def _lacking_back(arch: Architecture) -> Iterator[str]:
+    if arch.ensemble != "gaussian":
+        yield f"{arch.ensemble} matrices"
     if vanishing(arch):
         yield "scores that vanish with the width"
     for block in arch.sub_blocks:
@@ -133,8 +135,8 @@ def _lacking(arch: Architecture) -> Iterator[str]:
         yield "modulators and experts"
     if arch.sampled:
         yield "functions without a rule"
-    if arch.ensemble != "gaussian":
-        yield f"{arch.ensemble} matrices"
+    if arch.ensemble != "gaussian" and not isometric(arch):
+        yield f"{arch.ensemble} matrices but square ones outside of attention"
     layered = any(map(_layered, arch.sub_blocks))
     if layered and len(arch.bands) > 1:
         yield "LayerNorm in networks of several widths"
@@ -156,6 +158,14 @@ def vanishing(arch: Architecture) -> bool:
     """Tell whether attention has scores that vanish with the width."""
     every = (node for block in arch.sub_blocks for node in walk(block.branch))
     return any(isinstance(node, Attend) and node.scores.scale == "linear" for node in every)
+
+
+def isometric(arch: Architecture) -> bool:
+    """Tell whether matrices are orthogonal and square, and none is attention's."""
+    every = [node for block in arch.sub_blocks for node in walk(block.branch)]
+    square = all(node.rows == rows_of(node.of) == 1 for node in every if isinstance(node, Linear))
+    attends = any(isinstance(node, Attend) for node in every)
+    return arch.ensemble == "orthogonal" and square and not attends and len(arch.bands) == 1
 
 
 def _layered(block: SubBlock) -> bool:

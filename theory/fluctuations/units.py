@@ -58,6 +58,7 @@ def traced(
     bands, stem, finely = np.array(arch.bands), begin(arch.stem_parts), Fineness.of(DEGREE)
     given = Given(finely, heads, tables, stem, bands, boundaries, readout)
     zeros = blank(program, arch.tokens, reach)
+    same = _same(program) if arch.ensemble == "orthogonal" else None
     with jax.enable_x64(True):
         others = ()
         if reach > FORWARD:
@@ -68,7 +69,7 @@ def traced(
                 *scan,
                 reach,
                 (weights, *jax.tree.map(lambda table: table[order], draws)),
-                (*zeros, *others),
+                (*zeros, *(others or [None]), same),
                 given,
             )
         )
@@ -136,6 +137,21 @@ def _placed(
         tables[name][:, steps] = own.reshape(count, len(steps), each, tokens)
         at += len(steps) * each
     return tables
+
+
+def _same(program: Program) -> dict[str, Float[np.ndarray, "P P"]]:
+    """Return {matrix: 1 where two steps share it}, a step with itself among them."""
+    found = {}
+    for kind, block in enumerate(program.structure.blocks):
+        for u in walk(block.branch):
+            if not isinstance(u, Linear):
+                continue
+            same = np.eye(program.steps) * (program.kinds == kind)
+            for p, q in np.argwhere(program.ties[u.weight] > 0):
+                other = program.partners[p, q]
+                same[p, other] = same[other, p] = 1.0
+            found[u.weight] = found.get(u.weight, 0) + same
+    return {name: np.minimum(same, 1.0) for name, same in found.items()}
 
 
 def blank(

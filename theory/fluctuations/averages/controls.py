@@ -126,8 +126,8 @@ def _check(arch: Architecture, rows: Sequence[Row]) -> None:
         check_quantities(tuple(dict.fromkeys(others)))
     if not has_twin(arch):
         raise InputError(
-            f"{arch.name}: control=twin: networks of several widths, and scores that vanish with "
-            f"the width, have no form yet; accepted: without"
+            f"{arch.name}: control=twin: networks of several widths, orthogonal matrices, and "
+            f"scores that vanish with the width have no form yet; accepted: without"
         )
     backward = is_backward(row.quantity for row in rows)
     check(arch, backward)

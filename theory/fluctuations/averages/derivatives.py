@@ -41,9 +41,14 @@ class Derived(NamedTuple):
 
 
 def has_twin(arch: Architecture) -> bool:
-    """Tell if a network has one band of coordinates, and no scores that vanish with the width:
-    averages of others have no sources."""
-    return len(arch.bands) == 1 and not arch.truncations and not vanishing(arch)
+    """Tell if a network has one band of coordinates, Gaussian matrices, and no scores that vanish
+    with the width: averages of others have no sources."""
+    return (
+        arch.ensemble == "gaussian"
+        and len(arch.bands) == 1
+        and not arch.truncations
+        and not vanishing(arch)
+    )
 
 
 def derived(

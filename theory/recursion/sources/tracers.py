@@ -12,13 +12,17 @@ from sigprop.theory.recursion.sources.apart import Apart
 from sigprop.theory.recursion.sources.apart_behind import ApartBehind
 from sigprop.theory.recursion.units.behind import Reverser
 from sigprop.theory.recursion.units.beside import Draws, Lanes, Tracer
+from sigprop.theory.recursion.units.isometric import straightened
 from sigprop.theory.recursion.units.pulled import Cotangents
 
 
 def beside(unit: Draws, bands: Any, start: Lanes) -> Tracer:
     """Return a unit as a tracer of the forward scan. start: its lanes at the first step."""
-    kind = Apart if unit.t is None else Tracer
-    return kind(unit.t, bands, start, unit.normals, unit.given)
+    kind, same = Apart if unit.t is None else Tracer, unit.same or {}
+    normals = unit.normals | {
+        name: straightened(unit.t, unit.normals[name], of) for name, of in same.items()
+    }
+    return kind(unit.t, bands, start, normals, unit.given, tuple(same))
 
 
 def behind(

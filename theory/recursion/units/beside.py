@@ -18,7 +18,8 @@ class Draws(NamedTuple):
     """A unit of every band to trace: its weight t among all (None: it is a part of no average), its
     normals in the stem and in the read-out [K, T], and {weight or bias: [P, K C, T]} forward and of
     its transpose; zeros for what it gives to every weight, forward and backward {weight: [P, K C,
-    T]}; members: what the forward pass left of others (``behind.Record``)."""
+    T]}; members: what the forward pass left of others (``behind.Record``); same {matrix: [P, P]}: 1
+    where two steps share one, of orthogonal matrices (None: Gaussian ones)."""
 
     t: Any
     stem: Any
@@ -28,6 +29,7 @@ class Draws(NamedTuple):
     given: dict[str, Any]
     later: dict[str, Any]
     members: Any = None
+    same: dict[str, Any] | None = None
 
 
 class Averages(NamedTuple):
@@ -53,13 +55,15 @@ class Lanes(NamedTuple):
 class Tracer(NamedTuple):
     """A unit of every band that is traced beside the recursion (``unit``). t: its weight; bands;
     start: its lanes at the first step; normals {matrix or bias: [P, K C, T]}; given {weight: zeros
-    [P, K C, T]}, of what it gives to them."""
+    [P, K C, T]}, of what it gives to them; isometric: matrices that are orthogonal
+    (``units.isometric``)."""
 
     t: Any
     bands: Any
     start: Lanes
     normals: dict[str, Any]
     given: dict[str, Any]
+    isometric: tuple[str, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -75,7 +79,9 @@ class Tracer(NamedTuple):
         """Return zeros of what later steps look up of the unit at earlier ones."""
         zeros = jnp.zeros((steps + 1, *self.start.unit.shape), dtype=jnp.float64)
         lanes = Lanes(*(zeros.at[0].set(part) for part in self.start))
-        return {"lanes": lanes} | kept(self, steps, coupled)
+        shared = self.isometric if coupled else ()
+        outputs = {name: jnp.zeros_like(self.normals[name]) for name in shared}
+        return {"lanes": lanes, "outputs": outputs} | kept(self, steps, coupled)
 
     def means(self, lanes: Lanes) -> dict[str, Any]:
         """Return the lanes' means over all coordinates, the unit's among them."""
@@ -127,7 +133,10 @@ class Tracer(NamedTuple):
         rho, shift = read
         reads = Reads(*(jnp.einsum("rikt,ikt->rkt", rho, part) + shift[:, None] for part in lanes))
         bands = Bands(self.bands, places(x["by_band"]))
-        return Tracing(self.t, bands, reads, self.normals, *looked_up(tables, x))
+        q = jnp.minimum(x["partners"], x["last"])
+        there = {name: table[q] for name, table in tables["outputs"].items()}
+        exact = {name: there.get(name) for name in self.isometric}
+        return Tracing(self.t, bands, reads, self.normals, *looked_up(tables, x), exact=exact)
 
     def after(
         self,

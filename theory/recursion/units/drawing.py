@@ -24,7 +24,8 @@ class Tracing(NamedTuple):
     """What a step is given of the unit that is traced. t: its weight; bands, with Grams of what
     they read; reads; normals {matrix or bias: [P, K C, T]}; step; partners [U] and earlier {matrix:
     [U, K C, T]} of steps that share a weight; factors {matrix or bias: L [P, T, P, T]}, empty where
-    none does; grams {matrix or bias: [T, T]}, of outputs drawn at the step."""
+    none does; grams {matrix or bias: [T, T]}, of outputs drawn at the step; exact: of orthogonal
+    matrices the unit's outputs at partners {matrix: [U, C, T]} (None where no weight is shared)."""
 
     t: Any
     bands: Bands
@@ -35,6 +36,7 @@ class Tracing(NamedTuple):
     earlier: dict[str, Given]
     factors: dict[str, Any]
     grams: dict[str, Any]
+    exact: dict[str, Any] = {}
 
     def draw(self, node: Drawn, env: Any) -> Float[Array, "KC T"]:
         """Draw the unit's output of a matrix, its transpose or a bias."""
@@ -52,7 +54,7 @@ class Tracing(NamedTuple):
 
     def beside(self, env: Any, block: SubBlock, readout: bool) -> Traced:
         """Put the unit into an environment; what a step leaves of it."""
-        env.unit = Unit(self.t, self.bands, self.reads, self.earlier)
+        env.unit = Unit(self.t, self.bands, self.reads, self.earlier, exact=self.exact)
         return draw(env, block.branch, self, readout)
 
     def blank(self) -> dict[str, Given]:
@@ -80,7 +82,11 @@ class Traced(NamedTuple):
             name: Given(*(t.at[p].set(v) for t, v in zip(parts, self.given[name], strict=True)))
             for name, parts in tables["given"].items()
         }
-        return {"given": given, "factors": self.factors}
+        outputs = {
+            name: table.at[p].set(self.seen[1][name])
+            for name, table in tables.get("outputs", {}).items()
+        }
+        return {"given": given, "factors": self.factors, "outputs": outputs}
 
 
 def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
@@ -93,6 +99,9 @@ def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
     nodes = [node for node in walk(branch) if isinstance(node, (Linear, Bias))]
     for node in dict.fromkeys(reversed(nodes)):  # those inside others first
         unit.outputs[node.weight] = outputs[node.weight] = tracing.draw(node, env)
+        if isinstance(node, Linear) and node.weight in tracing.exact:
+            unit.variances[node.weight] = env.number(node.variance, "a")
+            env.memo.clear()  # its Gram is another from here on (``isometric``)
     for name, of in inputs(branch, readout).items():
         if name in given:
             given[name] = Given(unit.value(of, env), unit.mean(of, env))

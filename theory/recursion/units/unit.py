@@ -50,6 +50,7 @@ from sigprop.theory.calculus.by_band import Bands, by_band, over_bands
 from sigprop.theory.calculus.environment import Environment
 from sigprop.theory.calculus.log_scale import log_scale, shift
 from sigprop.theory.calculus.rules import norm
+from sigprop.theory.recursion.units import isometric
 from sigprop.theory.recursion.units.sizes import rows
 
 
@@ -98,6 +99,8 @@ class Unit:
     reads: Reads
     earlier: dict[str, Given]
     outputs: dict[str, Any] = fresh(default_factory=dict)
+    exact: dict[str, Any] = fresh(default_factory=dict)
+    variances: dict[str, Any] = fresh(default_factory=dict)
     values: dict[Vector, Any] = fresh(default_factory=dict)
 
     def value(self, u: Vector, env: Environment) -> Float[Array, "KC T"]:
@@ -204,7 +207,12 @@ class Unit:
         if self.t is None:
             return value
         other = None if i == j else self.at_partners(weight, of)
-        return self.averaged(of, other, value, env)
+        seen = self.averaged(of, other, value, env)
+        if weight not in self.variances:
+            return seen
+        outputs, partners = self.outputs[weight], self.exact[weight]
+        partners = outputs[None] if other is None else partners
+        return isometric.of_others(self.t, seen, outputs, partners, self.variances[weight])
 
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         """Mix an inner product of u with what partners' units have in its place (None: with
