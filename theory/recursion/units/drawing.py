@@ -82,11 +82,11 @@ class Traced(NamedTuple):
             name: Given(*(t.at[p].set(v) for t, v in zip(parts, self.given[name], strict=True)))
             for name, parts in tables["given"].items()
         }
-        outputs = {
-            name: table.at[p].set(self.seen[1][name])
-            for name, table in tables.get("outputs", {}).items()
-        }
-        return {"given": given, "factors": self.factors, "outputs": outputs}
+        found = {"given": given, "factors": self.factors}
+        if "outputs" in tables:  # of orthogonal matrices, forward
+            kept = tables["outputs"].items()
+            found["outputs"] = {name: t.at[p].set(self.seen[1][name]) for name, t in kept}
+        return found
 
 
 def draw(env: Any, branch: Vector, tracing: Tracing, readout: bool) -> Traced:
