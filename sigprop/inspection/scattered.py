@@ -27,14 +27,14 @@ from sigprop.verdict.judgement import INCONCLUSIVE, REJECTED
 
 CERTAIN = 0.99
 """Of all rows of a right network at once."""
-STEM = Row("residual_variance", "", 0)
+STEM = ("residual_variance", "token_cosine")
+"""Of which no row fluctuates where what comes before the first application is data. Both: a norm
+behind an embedding holds the first alone."""
 SAID = (
     "sd: of one network of this width, predicted; deviation: of the logarithm (of cosines: itself) "
     "in sd; tolerance: what all rows of a right one lie within at once, 99 %, the errors of theory "
     "and of sd included"
 )
-
-
 DATA = "what comes before the first application is data: its second moments do not fluctuate"
 
 
@@ -62,12 +62,13 @@ def one_network(
     from sigprop.inspection.networks import networks
 
     asked, left_out = _asked(reading, quantities)
-    every = tuple(dict.fromkeys((*asked, STEM.quantity)))
+    stem = tuple(Row(name, "", 0) for name in possible(STEM, reading))
+    every = tuple(dict.fromkeys((*asked, *(row.quantity for row in stem))))
     predicted, remarks = predictions(reading, every, error)
     progress.start(1, "networks")
     (network,) = networks(reading, range(1), progress.advance)
     measured = numbers(network, reading, every)
-    fixed = _fixed(measured[STEM], predicted[STEM].value)
+    fixed = all(_alike(row, measured[row], predicted[row].value) for row in stem)
     scatter = _scatter(reading, asked, fixed)
     keys = [row for row in measured if row in predicted and row in scatter]
     limit = float(stats.norm.isf((1 - CERTAIN) / (2 * len(keys))))
@@ -92,10 +93,9 @@ def _asked(reading: Reading, quantities: Sequence[str] | None) -> tuple[tuple[st
     return tuple(name for name in names if name in having), left
 
 
-def _fixed(measured: float, value: float) -> bool:
-    """Tell if the state before the first application is data, which no weight has touched: its
-    second moment is the predicted one to rounding."""
-    return abs(measured - value) <= ROUNDING * value
+def _alike(row: Row, measured: float, value: float) -> bool:
+    """Tell if a row is the predicted one to rounding, of cosines absolute."""
+    return abs(measured - value) <= ROUNDING * (1.0 if COMPARED[row.quantity].absolute else value)
 
 
 def _scatter(reading: Reading, quantities: Sequence[str], fixed_stem: bool) -> dict[Row, Scatter]:

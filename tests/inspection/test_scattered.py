@@ -106,9 +106,15 @@ def _judged(reading: Reading, network: Network) -> list[dict[str, Any]]:
         return list(sp.inspect(reading, scatter=True))
 
 
+def normed() -> Any:
+    """An embedding whose rows have one length, as BERT's."""
+    words, *blocks = embedded()
+    return nn.Sequential(words, nn.RMSNorm(WIDTH, eps=0.0), *blocks)
+
+
 def test_an_embedding_fluctuates_and_data_does_not() -> None:
-    for made, example, said in ((build, data, True), (embedded, ids, False)):
-        table = sp.inspect(made, example(), quantities="residual_variance", scatter=True)
+    for made, example, said in ((build, data, True), (embedded, ids, False), (normed, ids, False)):
+        table = sp.inspect(made, example(), quantities="token_cosine", scatter=True)
         assert (scattered.DATA in table.notes["remarks"]) is said
         assert (table[0]["sd"] == 0) is said
         assert abs(table[0]["deviation"]) <= (1 if said else 5)

@@ -26,7 +26,7 @@ from sigprop.language.expression import (
 )
 from sigprop.language.nodes import Centre, Gate
 from sigprop.language.scalar import evaluate
-from sigprop.language.traversal import children, rows_of, walk
+from sigprop.language.traversal import children, group_of, rows_of, walk
 from sigprop.theory.calculus.transpose import transpose
 
 FORMS = (
@@ -205,5 +205,7 @@ def _lacking_of(node: Attend) -> Iterator[str]:
         yield "normalised or rotated queries whose scores vanish with the width"
     if math.isinf(node.scores.head_dim) and not node.scores.uniform:
         yield "heads of infinitely many coordinates"
+    if group_of(node) > 1 and (node.scores.uniform or node.scores.scale == "linear"):
+        yield "grouped queries whose scores vanish or are alike"
     if node.drawn_bias is not None or node.kinds > 1:
         yield "biases on scores head by head"

@@ -70,3 +70,11 @@ def test_heads_of_their_own_are_told_from_them():
     arch, said = (attention(keys, tokens=2, depth=2) for keys in (2, 8))
     rows = against_networks(arch, NETWORKS, quantities=["write_variance"], said=said, units=1024)
     assert max(abs(row["variance_z"]) for row in rows) > FAR
+
+
+@pytest.mark.parametrize("scale", ["zero_query", "linear"])
+def test_scores_that_are_alike_have_no_form(scale: str):
+    """Copies of one value are no heads of their own there."""
+    given = {"c_q": 0.0} if scale == "zero_query" else {}
+    with pytest.raises(sp.InputError, match="grouped queries whose scores vanish or are alike"):
+        sp.fluctuations(attention(2, tokens=2, depth=1, score_scale=scale, **given), units=64)

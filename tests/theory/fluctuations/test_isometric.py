@@ -52,10 +52,11 @@ def turned(**given: Any) -> list[dict[str, Any]]:
 
 def test_rotations_keep_what_the_stem_has():
     """Linear and orthogonal: lengths and cosines of a network are those of its stem."""
-    for row in turned(tokens=2, token_cosine=0.3):
+    found = turned(tokens=2, token_cosine=0.3)
+    for row in found:
         stem = next(
             at_0
-            for at_0 in turned(tokens=2, token_cosine=0.3)
+            for at_0 in found
             if (at_0["application"], at_0["quantity"], at_0["token"])
             == (0, row["quantity"], row["token"])
         )
