@@ -76,7 +76,7 @@ def test_right_networks_are_rejected_as_often_as_is_said(
     drawn = [k for k, row in enumerate(tables[0]) if row["sd"] > 0]
     assert len(drawn) == len(tables[0]) - (2 if made is build else 0)
     deviations = np.array([[list(table)[k]["deviation"] for k in drawn] for table in tables])
-    assert abs((deviations**2).mean(axis=0) - 1).max() < 4 * (3 / COUNT) ** 0.5
+    assert abs((deviations**2).mean(axis=0) - 1).max() < 4 * (2 / COUNT) ** 0.5
 
 
 def doubled() -> Any:
