@@ -42,7 +42,7 @@ WITHIN = {
         "gaussian attention",
         "recursion",
         "predictions",
-        "fluctuations",
+        "fluctuations first_step",
         "derivations exponents",
     ),
     "simulations": ("network", "observables", "engines", "training measure"),

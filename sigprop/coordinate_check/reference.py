@@ -65,10 +65,12 @@ def sgd(arch: Architecture, width: int, rule: Rule) -> float | None:
 @functools.lru_cache(maxsize=64)
 def _changes(arch: Architecture) -> dict[str, float] | None:
     """{group: dz} of ``adam`` at rates of 1; None where theory has none."""
-    from sigprop.theory.predictions.first_step import adam as changes
+    from sigprop.theory.first_step.response import descents
 
+    if arch.tokens != 1:  # of several tokens the loss's change alone
+        return None
     try:
-        return {group: change.value for group, change in changes(arch).items()}
+        return {group: float(x.value) for group, x in descents(arch, "sign").items()}
     except (NoRule, InputError):
         return None
 

@@ -225,3 +225,14 @@ def real(name: str, value: object) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} of {array.dtype} entries; accepted: real numbers")
     return np.atleast_2d(np.asarray(array, dtype=np.float64))
+
+
+def inputs(gram: np.ndarray) -> np.ndarray:
+    """A [T, V] with A A^T = gram: one-hot where the Gram is of words, that is of zeros and ones;
+    else its symmetric root."""
+    words, which = np.unique(gram, axis=0, return_inverse=True)
+    one_hot = np.eye(len(words))[which.ravel()]
+    if np.array_equal(one_hot @ one_hot.T, gram):
+        return one_hot
+    values, vectors = np.linalg.eigh(gram)
+    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T

@@ -25,6 +25,7 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
+from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError
 from sigprop.language.expression import Bias, Linear, PositionBias, Vector
 from sigprop.language.nodes import Gate
@@ -89,17 +90,6 @@ def tables(arch: Architecture) -> dict[str, Any]:
             part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()
         }
     }
-
-
-def inputs(gram: np.ndarray) -> np.ndarray:
-    """A [T, V] with A A^T = gram: one-hot where the Gram is of words, that is of zeros and ones;
-    else its symmetric root."""
-    words, which = np.unique(gram, axis=0, return_inverse=True)
-    one_hot = np.eye(len(words))[which.ravel()]
-    if np.array_equal(one_hot @ one_hot.T, gram):
-        return one_hot
-    values, vectors = np.linalg.eigh(gram)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
 
 def scales(arch: Architecture, width: int) -> dict[str, Any]:

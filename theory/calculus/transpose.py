@@ -114,12 +114,12 @@ def _pull(u: Vector, d: Vector, gradient: Gradient) -> None:
             gradient.uses.setdefault(u.weight, []).append((of, d))
         case Bias() | PositionBias():
             gradient.uses.setdefault(u.weight, []).append((None, d))
-    for argument, cotangent in _arguments(u, d):
+    for argument, cotangent in arguments(u, d):
         _pull(argument, cotangent, gradient)
 
 
-def _arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
-    """Return the arguments of a node, each with its cotangent."""
+def arguments(u: Vector, d: Vector) -> list[tuple[Vector, Vector]]:
+    """Return the arguments of a node, each with its cotangent d pulled back."""
     match u:
         case Read() | Bias() | PositionBias() | Ones():
             return []

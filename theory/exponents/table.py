@@ -175,7 +175,7 @@ def _logs(
 ) -> dict[Key, list[float]]:
     """Return ln of every quantity at every size; those of a first step where there is a rule
     for it."""
-    from sigprop.theory.predictions.first_step import adam, total
+    from sigprop.theory.first_step.response import descents
 
     every: dict[Key, list[float]] = {}
     members = [sized(arch, family, variable, size) for size in sizes]
@@ -190,7 +190,8 @@ def _logs(
         if ("ntk", None) in logs:
             logs["output_change_sgd", None] = logs["ntk", None]
         with contextlib.suppress(NoRule, InputError):
-            logs["output_change_adam", None] = math.log(total(adam(member, room=room)).value)
+            found = descents(member, "sign", room=room)
+            logs["output_change_adam", None] = math.log(sum(float(x.value) for x in found.values()))
         for key, value in logs.items():
             every.setdefault(key, []).append(value)
     return {key: values for key, values in every.items() if len(values) == len(sizes)}

@@ -34,7 +34,8 @@ ANGLE = 8 * 2.0**-52  # a step's rounding of an angle that is carried
 FORWARD, GRADIENTS, NTK = range(3)
 """How far the passes go: states and writes; gradients at every state and of every group of
 parameters, with the Grams of reads and of branches' cotangents over all uses of a slot (``uses``);
-the tangent kernel. Three, so that few programs are compiled."""
+the tangent kernel. Three, so that few programs are compiled. At the second: also how reads and
+states depend on states and writes, to first order (``first_step``)."""
 
 
 @jit(static=(0, 1, 2, 3))
@@ -116,8 +117,9 @@ def _once(
         return kernels
     run = functools.partial(backward_pass, network, forward, (initial, begin.log))
     if reach == GRADIENTS:
-        reads = first_read(forward["read"], forward["read_log"], forward["pairs"])
-        return kernels | {"reads": reads} | run(readout)
+        linear = {name: forward[name] for name in ("reads", "transition", "into")}
+        given = forward["read"], forward["read_log"], forward["pairs"]
+        return kernels | {"reads": given, "linear": linear | {"initial": initial}} | run(readout)
     if structure.heads and begin.gram.shape[0] > 1:
         ntk = tangent.mixed(lambda gram: tangent.products(run(gram), stem), begin.gram.shape[0])
         return kernels | run(readout) | {"ntk": ntk}

@@ -171,7 +171,7 @@ def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa
     """
     steps, most = needed(arch, room)
     footprint.require(arch, footprint.table_bytes(arch, steps, most))
-    structure = _structure(arch)
+    structure = structure_of(arch)
     order = _order(arch, room)
     taps = order.taps
     used = {
@@ -192,7 +192,7 @@ def compile_program(arch: Architecture, room: Room = Room()) -> Program:  # noqa
     return Program(structure, kinds, application, boundary, taps, *pairs, numbers=numbers)
 
 
-def _structure(arch: Architecture) -> Structure:
+def structure_of(arch: Architecture) -> Structure:
     """Return the expressions of the sub-blocks and of the read-out's tap."""
     readout, taps = arch.readout, len(arch.readout.at)
     output = readout.branch if taps == 1 else Scale(Constant(Fraction(1, taps)), readout.branch)

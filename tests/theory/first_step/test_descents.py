@@ -12,7 +12,7 @@ import pytest
 
 import sigprop as sp
 from sigprop.theory.exponents.ladder import slope
-from sigprop.theory.predictions.first_step import adam, total
+from sigprop.theory.first_step.response import descents
 from sigprop.theory.recursion.program import Room
 
 HIDDEN = ("w", "x")
@@ -22,7 +22,7 @@ def hidden(n: int, alpha: str, activation: str = "relu") -> float:
     arch = sp.architectures.looped_mlp(
         activation=activation, loops=n, residual_scale=f"1/N**({alpha})"
     )
-    found = adam(arch, room=Room(40, 40))
+    found = descents(arch, "sign", room=Room(40, 40))
     return sum(found[group].value for group in HIDDEN)
 
 
@@ -41,8 +41,9 @@ def test_constant_rate_in_depth() -> None:
     attained; naive 1.15."""
 
     def at(depth: int, scale: str) -> float:
-        found = adam(
+        found = descents(
             sp.architectures.looped_mlp(depth=depth, loops=2, residual_scale=scale),
+            "sign",
             room=Room(40, 4),
         )
         return math.log(sum(found[group].value for group in HIDDEN))
@@ -56,7 +57,11 @@ def test_naive_loops() -> None:
     """eps = 1 at a constant rate, L = 2, N = 1..16: 1.17."""
     sizes = (1, 2, 4, 8, 16)
     changes = [
-        adam(sp.architectures.looped_mlp(depth=2, loops=n, residual_scale=1), room=Room(40, 20))
+        descents(
+            sp.architectures.looped_mlp(depth=2, loops=n, residual_scale=1),
+            "sign",
+            room=Room(40, 20),
+        )
         for n in sizes
     ]
     assert slope(
@@ -68,7 +73,7 @@ def test_one_application_by_hand() -> None:
     """One relu block of unit gain on a unit stem: x: eps E|g| E|phi|, w: eps E|phi' u| E|r|, u ~
     N(0, c_x); stem and read-out E|g_0|, E|h_1|."""
     eps = 0.7
-    found = adam(sp.architectures.residual_mlp(depth=1, residual_scale=eps))
+    found = descents(sp.architectures.residual_mlp(depth=1, residual_scale=eps), "sign")
     mean = math.sqrt(2 / math.pi)
     phi = mean / 2  # E relu(z)
     assert found["x"].value == pytest.approx(eps * mean * phi, rel=2e-3)
@@ -104,7 +109,7 @@ def test_finite_networks() -> None:
     values = np.asarray(
         jax.lax.map(jax.jit(one), jax.random.split(jax.random.key(3), networks)), dtype=np.float64
     )
-    predicted = adam(sp.architectures.looped_mlp(loops=loops, residual_scale=eps))
+    predicted = descents(sp.architectures.looped_mlp(loops=loops, residual_scale=eps), "sign")
     mean, se = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(networks)
     for i, group in enumerate(HIDDEN):
         # false alarm 1e-4
@@ -115,10 +120,11 @@ def test_finite_networks() -> None:
 
 def test_rates_scale_and_refusals() -> None:
     arch = sp.architectures.looped_mlp(loops=2)
-    one, two = adam(arch), adam(arch, {"w": 2.0, "stem": 0.0})
+    one, two = descents(arch, "sign"), descents(arch, "sign", {"w": 2.0, "stem": 0.0})
     assert two["w"].value == pytest.approx(2 * one["w"].value) and two["stem"].value == 0
-    assert total(one).value == pytest.approx(sum(change.value for change in one.values()))
-    with pytest.raises(sp.NoRule, match="begins with a matrix"):
-        adam(sp.architectures.looped_mlp(matrices=1))
-    with pytest.raises(sp.InputError, match="tokens=2"):
-        adam(sp.architectures.looped_mlp(tokens=2))
+    with pytest.raises(sp.InputError, match="rates: group 'y'"):
+        descents(arch, "sign", {"y": 1.0})
+    with pytest.raises(sp.InputError, match="optimizer='adam'; accepted: sgd, sign, muon"):
+        descents(arch, "adam")
+    with pytest.raises(sp.InputError, match="accepted: 1 numbers"):
+        descents(arch, "sign", labels=[1, 1])

@@ -1,0 +1,1 @@
+"""What a first optimiser step changes in a wide network, to first order in the rates."""

@@ -1,0 +1,139 @@
+"""The direction of a first step, group by group, as a function of sampled cotangents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sigprop.description.sub_block import inputs
+from sigprop.errors import InputError, no_rule
+from sigprop.language.expression import Bias, Linear, Read
+from sigprop.language.nodes import Gate
+from sigprop.language.scalar import Constant
+from sigprop.language.traversal import rows_of
+from sigprop.theory.calculus.transpose import Transposed
+from sigprop.theory.first_step import updates
+from sigprop.theory.first_step.kinds import Kind
+from sigprop.theory.first_step.particles import Particles
+
+
+class Directions:
+    """What a step of rate 1 does to each weight of one sample.
+
+    optimizer: 'sgd', 'sign' (Adam without epsilon), or 'muon' (matrices; 'sign' for the rest).
+    """
+
+    def __init__(self, particles: Particles, optimizer: str):
+        self.particles, self.optimizer = particles, optimizer
+        self._made: dict[tuple[int, str, int], Any] = {}
+
+    def transposed(self, kind: Kind, u: Linear) -> Transposed:
+        """The transposed matrix that goes with a use of the matrix."""
+        (pair,) = self._pairs(kind, u.weight)
+        return Transposed(u.weight, pair[1], u.variance, Constant(u.rows / rows_of(u.of)))
+
+    def _pairs(self, kind: Kind, weight: str) -> Any:
+        pairs = kind.spaces.gradient.uses[weight]
+        if len(pairs) != 1:
+            raise no_rule(weight, f"it stands {len(pairs)} times in its branch", "once")
+        return pairs
+
+    def of(self, kind: Kind, u: Linear | Bias | Gate, i: int) -> Float[np.ndarray, "P C T"]:
+        """The change of a weight's output at the i-th step's input."""
+        uses = kind.sharing(u.weight, i)
+        key = kind.index, u.weight, uses[0]
+        if key not in self._made:
+            self._made[key] = self._of(kind, u, uses)
+        return self._made[key][:, :, uses.index(i)]
+
+    def _of(self, kind: Kind, u: Any, uses: list[int]) -> Float[np.ndarray, "P C U T"]:
+        """Return the change at every use of a slot."""
+        ((x, d),) = self._pairs(kind, u.weight)
+        cotangents = np.stack([self.particles.value(kind, d, j) for j in uses], axis=2)
+        shape = cotangents.shape
+        if isinstance(u, Bias):
+            return np.broadcast_to(self._vector(cotangents.sum(axis=(2, 3), keepdims=True)), shape)
+        if isinstance(u, Gate):
+            return self._gate(kind, u, cotangents, uses)
+        flat = cotangents.reshape(shape[0] * shape[1], -1)
+        return self._matrix(kind, x, flat, uses).reshape(shape)
+
+    def _vector(self, gradient: Any) -> Any:
+        return gradient if self.optimizer == "sgd" else np.sign(gradient)
+
+    def _gate(self, kind: Kind, u: Gate, cotangents: Any, uses: list[int]) -> Any:
+        """Return the change of what a gate of one coordinate, or of a head, gives."""
+        size = kind.spaces.size(u)
+        if u.size != size:
+            raise no_rule(u, f"a gate of {u.size} coordinates", f"one of {size}")
+        x = np.stack([self.particles.value(kind, u.of, j) for j in uses], axis=2)
+        gradient = (cotangents * x).sum(axis=(1, 2, 3), keepdims=True)
+        return self._vector(gradient) * x
+
+    def _matrix(self, kind: Kind, x: Any, d: Any, uses: list[int]) -> Any:
+        """Return [P C, K], the change at every use and token."""
+        at = np.array(uses)
+        gram = self.particles.moments(kind, x, at).reshape(d.shape[1], -1)
+        length = float(rows_of(x))
+        if self.optimizer == "sgd":
+            return length * updates.by_gradient(d, gram)
+        if self.optimizer == "muon":
+            return updates.by_polar(d, gram, d.T @ d / len(d))
+        if self._gaussian(kind, x):
+            return length * updates.by_sign(d, gram)
+        sample = np.stack([self.particles.value(kind, x, j) for j in uses], axis=2)
+        flat = sample.reshape(sample.shape[0] * sample.shape[1], -1)
+        return length * updates.by_sampled_sign(d, flat)
+
+    def _gaussian(self, kind: Kind, x: Any) -> bool:
+        """Tell if inputs are Gaussian: what is read, where nothing acts on the stream's
+        coordinates."""
+        linear = self.particles.linear_leaf(x)
+        return isinstance(linear, Read) and not self.particles.elementwise
+
+    def descent(self, kind: Kind, u: Linear | Bias | Gate) -> float:
+        """Return sum_t c_t dz_t by one weight at rate 1: <D, dW X>/n, summed over its slots."""
+        ((_, d),) = self._pairs(kind, u.weight)
+        overlaps = (
+            (self.particles.value(kind, d, i) * self.of(kind, u, i)).sum(axis=-1).mean()
+            for i in range(len(kind.steps))
+        )
+        return float(rows_of(u)) * float(sum(overlaps))
+
+    def stem(self, part: str, cotangent: Any) -> Float[np.ndarray, "P T"]:
+        """The change of the stem's output by one of its parts; cotangent [P, T]."""
+        table = inputs(self.particles.arch.stem_parts[part].gram)
+        return self._vector(cotangent @ table) @ table.T
+
+    def stem_descent(self, part: str) -> float:
+        """Return sum_t c_t dz_t by a part of the stem at rate 1, whose cotangent is Gaussian where
+        nothing acts on the stream's coordinates."""
+        particles = self.particles
+        table = inputs(particles.arch.stem_parts[part].gram)
+        if particles.elementwise:
+            cotangent = particles.at_stem @ table
+            return float((cotangent * self._vector(cotangent)).sum(axis=-1).mean())
+        square = np.diagonal(table.T @ particles.linear.stem @ table)
+        return float(square.sum() if self.optimizer == "sgd" else np.sqrt(2 / np.pi * square).sum())
+
+    def readout(self) -> Float[np.ndarray, " T"]:
+        """The change of the output by the read-out."""
+        particles = self.particles
+        (kind,) = (kind for kind in particles.kinds if particles.linear.taps[kind.steps[0]])
+        if particles.linear_leaf(kind.block.branch) is None:
+            raise no_rule(kind.block.branch, "a read-out that is not linear", "a linear one")
+        gram = particles.moments(kind, kind.block.branch).sum(axis=(0, 2))
+        mixed = gram @ particles.output
+        if self.optimizer == "sgd":
+            return mixed
+        size = float(particles.output @ mixed)
+        return np.sqrt(2 / np.pi) * mixed / np.sqrt(size) if size > 0 else 0 * mixed
+
+
+def check_optimizer(name: str) -> str:
+    """Return the optimizer's name; raise ``InputError`` where there is no such one."""
+    if name not in updates.OPTIMIZERS:
+        raise InputError(f"optimizer={name!r}; accepted: {', '.join(updates.OPTIMIZERS)}")
+    return name
