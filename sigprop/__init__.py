@@ -10,6 +10,7 @@ description.
                          slopes
     sp.critical(arch)    which powers of depth and loops make chosen quantities order one
     sp.prescribe(name, base=, target=, optimizer=)  rates, multipliers, decay by group of parameters
+    sp.first_step(arch)  what one step of SGD, Adam or Muon changes, group by group
     sp.check(arch)       the coordinate check as a test: real optimiser steps
     sp.read(build, example)  a module of torch, flax or equinox as an architecture, nothing by hand
     sp.inspect(build, example)  such a module measured and judged against its own prediction
@@ -36,6 +37,7 @@ _WHERE = {
     "sigprop.agreement.finite_width.widths": ("wide_enough",),
     "sigprop.theory.fluctuations.fluctuations": ("fluctuations",),
     "sigprop.theory.predictions.predict": ("predict",),
+    "sigprop.theory.first_step.table": ("first_step",),
     "sigprop.theory.exponents.table": ("exponents",),
     "sigprop.theory.exponents.critical": ("critical",),
     "sigprop.agreement.finite_width.measuring": ("measure",),

@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from sigprop.cli import inputs
 from sigprop.cli.check import check
 from sigprop.cli.figures import figures
+from sigprop.cli.first_step import first_step
 from sigprop.cli.inspect import inspect
 from sigprop.cli.options import (
     Chosen,
@@ -51,6 +52,7 @@ app = App(
 app.command(verify)
 app.command(prescribe)
 app.command(check)
+app.command(first_step)
 app.command(figures)
 app.command(inspect)
 

@@ -3,6 +3,7 @@ compared and parsed."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,3 +109,24 @@ def ladder(text: str | None) -> tuple[int, ...] | None:
             f"sizes={text!r}; accepted: three sizes or more that ascend, such as 2,4,8,16"
         )
     return sizes
+
+
+def by_group(option: str, text: str | None) -> float | dict[str, float] | None:
+    """Read a number, or one a group."""
+    if text is None or "=" not in text:
+        return None if text is None else number(option, text)
+    return {
+        group: number(f"{option} of {group}", value)
+        for group, value in pairs(text.split(","), option, once=True).items()
+    }
+
+
+def number(option: str, text: str) -> float:
+    """Read a finite number; raise ``InputError`` for anything else."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{option}={text!r}; accepted: a finite number")
+    return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -81,10 +80,12 @@ def prescribe(
         "epsilon": epsilon,
         "multiplier": multiplier,
     }
-    given = {key: _by_group(key, text) for key, text in numbers.items()} | {"init": _init(init)}
+    given = {key: inputs.by_group(key, text) for key, text in numbers.items()} | {
+        "init": _init(init)
+    }
     options = {
         "optimizer": optimizer,
-        "s": _number("s", s),
+        "s": inputs.number("s", s),
         "decay": decay,
         "parametrisation": parametrisation,
     }
@@ -129,25 +130,4 @@ def _side(option: str, text: str | None) -> dict[str, str] | str:
 
 def _init(text: str | None) -> str | float | dict[str, float] | None:
     """Read an initialisation: its name, or one std a group."""
-    return _by_group("init", text) if text is not None and "=" in text else text
-
-
-def _by_group(option: str, text: str | None) -> float | dict[str, float] | None:
-    """Read a number, or one a group."""
-    if text is None or "=" not in text:
-        return None if text is None else _number(option, text)
-    return {
-        group: _number(f"{option} of {group}", value)
-        for group, value in inputs.pairs(text.split(","), option, once=True).items()
-    }
-
-
-def _number(option: str, text: str) -> float:
-    """Read a finite number; raise ``InputError`` for anything else."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{option}={text!r}; accepted: a finite number")
-    return number
+    return inputs.by_group("init", text) if text is not None and "=" in text else text

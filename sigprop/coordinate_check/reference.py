@@ -70,7 +70,7 @@ def _changes(arch: Architecture) -> dict[str, float] | None:
     if arch.tokens != 1:  # of several tokens the loss's change alone
         return None
     try:
-        return {group: float(x.value) for group, x in descents(arch, "sign").items()}
+        return {group: float(x.value) for group, x in descents(arch, "adam").items()}
     except (NoRule, InputError):
         return None
 

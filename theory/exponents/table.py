@@ -190,7 +190,7 @@ def _logs(
         if ("ntk", None) in logs:
             logs["output_change_sgd", None] = logs["ntk", None]
         with contextlib.suppress(NoRule, InputError):
-            found = descents(member, "sign", room=room)
+            found = descents(member, "adam", room=room)
             logs["output_change_adam", None] = math.log(sum(float(x.value) for x in found.values()))
         for key, value in logs.items():
             every.setdefault(key, []).append(value)

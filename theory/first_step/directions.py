@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError, no_rule
 from sigprop.language.expression import Bias, Linear, Read
@@ -22,11 +24,15 @@ from sigprop.theory.first_step.particles import Particles
 class Directions:
     """What a step of rate 1 does to each weight of one sample.
 
-    optimizer: 'sgd', 'sign' (Adam without epsilon), or 'muon' (matrices; 'sign' for the rest).
+    optimizer: 'sgd', 'adam', or 'muon' (matrices; 'adam' for the rest); epsilon {group: of Adam,
+    over what makes a gradient's entries of order one}, 0 where not named.
     """
 
-    def __init__(self, particles: Particles, optimizer: str):
+    def __init__(
+        self, particles: Particles, optimizer: str, epsilon: Mapping[str, float] | None = None
+    ):
         self.particles, self.optimizer = particles, optimizer
+        self.epsilon = dict.fromkeys(particles.arch.groups, 0.0) | dict(epsilon or {})
         self._made: dict[tuple[int, str, int], Any] = {}
 
     def transposed(self, kind: Kind, u: Linear) -> Transposed:
@@ -50,18 +56,21 @@ class Directions:
 
     def _of(self, kind: Kind, u: Any, uses: list[int]) -> Float[np.ndarray, "P C U T"]:
         """Return the change at every use of a slot."""
-        ((x, d),) = self._pairs(kind, u.weight)
+        ((_, d),) = self._pairs(kind, u.weight)
         cotangents = np.stack([self.particles.value(kind, d, j) for j in uses], axis=2)
         shape = cotangents.shape
         if isinstance(u, Bias):
-            return np.broadcast_to(self._vector(cotangents.sum(axis=(2, 3), keepdims=True)), shape)
+            gradient = cotangents.sum(axis=(2, 3), keepdims=True)
+            return np.broadcast_to(self._vector(u.weight, gradient), shape)
         if isinstance(u, Gate):
             return self._gate(kind, u, cotangents, uses)
         flat = cotangents.reshape(shape[0] * shape[1], -1)
-        return self._matrix(kind, x, flat, uses).reshape(shape)
+        return self._matrix(kind, u, flat, uses).reshape(shape)
 
-    def _vector(self, gradient: Any) -> Any:
-        return gradient if self.optimizer == "sgd" else np.sign(gradient)
+    def _vector(self, group: str, gradient: Any) -> Any:
+        if self.optimizer == "sgd":
+            return gradient
+        return updates.normalised(gradient, self.epsilon[group])
 
     def _gate(self, kind: Kind, u: Gate, cotangents: Any, uses: list[int]) -> Any:
         """Return the change of what a gate of one coordinate, or of a head, gives."""
@@ -70,11 +79,11 @@ class Directions:
             raise no_rule(u, f"a gate of {u.size} coordinates", f"one of {size}")
         x = np.stack([self.particles.value(kind, u.of, j) for j in uses], axis=2)
         gradient = (cotangents * x).sum(axis=(1, 2, 3), keepdims=True)
-        return self._vector(gradient) * x
+        return self._vector(u.weight, gradient) * x
 
-    def _matrix(self, kind: Kind, x: Any, d: Any, uses: list[int]) -> Any:
+    def _matrix(self, kind: Kind, u: Linear, d: Any, uses: list[int]) -> Any:
         """Return [P C, K], the change at every use and token."""
-        at = np.array(uses)
+        at, x, epsilon = np.array(uses), u.of, self.epsilon[u.weight]
         gram = self.particles.moments(kind, x, at).reshape(d.shape[1], -1)
         length = float(rows_of(x))
         if self.optimizer == "sgd":
@@ -82,10 +91,10 @@ class Directions:
         if self.optimizer == "muon":
             return updates.by_polar(d, gram, d.T @ d / len(d))
         if self._gaussian(kind, x):
-            return length * updates.by_sign(d, gram)
+            return length * updates.by_entries(d, gram, epsilon)
         sample = np.stack([self.particles.value(kind, x, j) for j in uses], axis=2)
         flat = sample.reshape(sample.shape[0] * sample.shape[1], -1)
-        return length * updates.by_sampled_sign(d, flat)
+        return length * updates.by_sampled_entries(d, flat, epsilon)
 
     def _gaussian(self, kind: Kind, x: Any) -> bool:
         """Tell if inputs are Gaussian: what is read, where nothing acts on the stream's
@@ -105,7 +114,7 @@ class Directions:
     def stem(self, part: str, cotangent: Any) -> Float[np.ndarray, "P T"]:
         """The change of the stem's output by one of its parts; cotangent [P, T]."""
         table = inputs(self.particles.arch.stem_parts[part].gram)
-        return self._vector(cotangent @ table) @ table.T
+        return self._vector(part, cotangent @ table) @ table.T
 
     def stem_descent(self, part: str) -> float:
         """Return sum_t c_t dz_t by a part of the stem at rate 1, whose cotangent is Gaussian where
@@ -114,9 +123,12 @@ class Directions:
         table = inputs(particles.arch.stem_parts[part].gram)
         if particles.elementwise:
             cotangent = particles.at_stem @ table
-            return float((cotangent * self._vector(cotangent)).sum(axis=-1).mean())
+            return float((cotangent * self._vector(part, cotangent)).sum(axis=-1).mean())
         square = np.diagonal(table.T @ particles.linear.stem @ table)
-        return float(square.sum() if self.optimizer == "sgd" else np.sqrt(2 / np.pi * square).sum())
+        if self.optimizer == "sgd":
+            return float(square.sum())
+        size = np.sqrt(square)
+        return float((size * updates.mean_slope(size, self.epsilon[part])).sum())
 
     def readout(self) -> Float[np.ndarray, " T"]:
         """The change of the output by the read-out."""
@@ -128,8 +140,9 @@ class Directions:
         mixed = gram @ particles.output
         if self.optimizer == "sgd":
             return mixed
-        size = float(particles.output @ mixed)
-        return np.sqrt(2 / np.pi) * mixed / np.sqrt(size) if size > 0 else 0 * mixed
+        size = np.sqrt(float(particles.output @ mixed))
+        slope = updates.mean_slope(np.asarray(size), self.epsilon[READOUT])
+        return slope * mixed / size if size > 0 else 0 * mixed
 
 
 def check_optimizer(name: str) -> str:

@@ -30,10 +30,10 @@ Table = Float[np.ndarray, "P U T T"]
 class Linear(NamedTuple):
     """P steps (applications and taps of the read-out, in order), m lanes, R reads, K bands.
 
-    kinds [P], application [P], taps [P]; reads [P, R, m, K, T], transition [P, m, m, K, T], into [P, m, K, T]:
-    r = reads . S, S' = transition . S + into w; initial [m, K, T]: the first lanes over the stem's
-    output; read_grams [P, R, T, P, R, T], cotangent_grams [P, T, P, T]: <r, r'> and <delta,
-    delta'>, NaN where two steps share no weight; stem: <g_0, g_0> of the stem's output.
+    kinds [P], application [P], taps [P]; reads [P, R, m, K, T], transition [P, m, m, K, T], into
+    [P, m, K, T]: r = reads . S, S' = transition . S + into w; initial [m, K, T]: the first lanes
+    over the stem's output; read_grams [P, R, T, P, R, T], cotangent_grams [P, T, P, T]: <r, r'>
+    and <delta, delta'>, NaN where two steps share no weight; stem: <g_0, g_0> of its output.
     """
 
     kinds: Int[np.ndarray, " P"]
@@ -79,9 +79,9 @@ def linear(
         coefficients["into"][at, :, 0] * np.exp(after - write)[:, None, None],
         coefficients["initial"] * np.exp(state[0] - begin(arch.stem_parts).log),
         _grams(steps, log, (own, pairs, program.partners)),
-        _grams(
-            steps, delta_log[at, None], _single(delta, delta_pairs, program.later)
-        )[:, 0, :, :, 0],
+        _grams(steps, delta_log[at, None], _single(delta, delta_pairs, program.later))[
+            :, 0, :, :, 0
+        ],
         out["stem"] * np.exp(out["stem_log"][:, None] + out["stem_log"][None]),
     )
 

@@ -60,9 +60,7 @@ def inner_products(u: Vector, pairs: Pairs) -> np.ndarray:
 
 
 @jit(static=(0,))
-def _expanded(
-    u: Vector, reads: Any, cotangents: Any, numbers: Any, ties: Mapping[str, Any]
-) -> Any:
+def _expanded(u: Vector, reads: Any, cotangents: Any, numbers: Any, ties: Mapping[str, Any]) -> Any:
     """Expand <u_a, u_b> on arrays."""
     count, kinds, tokens = reads.shape[1], reads.shape[2], reads.shape[-1]
     leaves = (*(Read(j) for j in range(kinds)), Cotangent())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -76,8 +77,12 @@ class Normals:
             count = self.count if size == 1 else max(FEWEST, self.count // size)
             count *= STREAM_POINTS if space[1] == STREAM else 1
             total, seed = columns * size, [self.seed, list(self._places).index(space)]
-            points = sobol_normals(count, min(total, LEADING), int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            rest = np.random.default_rng([*seed, 1]).standard_normal((count, max(0, total - LEADING)))
+            points = sobol_normals(
+                count, min(total, LEADING), int(np.random.SeedSequence(seed).generate_state(1)[0])
+            )
+            rest = np.random.default_rng([*seed, 1]).standard_normal(
+                (count, max(0, total - LEADING))
+            )
             flat = np.concatenate([points, rest], axis=1)
             if count >= WHITE * total:
                 flat = flat @ np.linalg.inv(np.linalg.cholesky(flat.T @ flat / count)).T

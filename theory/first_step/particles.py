@@ -58,7 +58,11 @@ class Particles:
     """
 
     def __init__(
-        self, arch: Architecture, linear: Linear, cotangent: Float[np.ndarray, " T"], normals: Normals
+        self,
+        arch: Architecture,
+        linear: Linear,
+        cotangent: Float[np.ndarray, " T"],
+        normals: Normals,
     ):
         self.arch, self.linear, self.output, self.normals = arch, linear, cotangent, normals
         self.kinds = normals.kinds
@@ -150,8 +154,11 @@ class Particles:
                 return attention.output(u, numbers, legs)
             case AttendTransposed(node, of, leg) if leg in LEGS:
                 return self._pulled(kind, node, of, i)[LEGS.index(leg)]
-        raise no_rule(u, "no rule for a step's change of it", "matrices, biases, gates, activations,"
-                      " products, norms, attention")
+        raise no_rule(
+            u,
+            "no rule for a step's change of it",
+            "matrices, biases, gates, activations, products, norms, attention",
+        )
 
     def _pulled(self, kind: Kind, node: Attend, of: Vector, i: int) -> Any:
         """Return all legs' cotangents, which are made at once."""

@@ -14,17 +14,17 @@ from scipy.special import stdtrit
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, near_miss, no_rule
-from sigprop.theory.first_step.directions import Directions, check_optimizer
-from sigprop.theory.first_step.kinds import kinds_of
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import rows_of
+from sigprop.theory.first_step.directions import Directions, check_optimizer
+from sigprop.theory.first_step.kinds import kinds_of
 from sigprop.theory.first_step.linear import linear
 from sigprop.theory.first_step.normals import Normals
 from sigprop.theory.first_step.particles import Particles
 from sigprop.theory.first_step.tangents import ALL, Changes, Tangents
 from sigprop.theory.recursion.program import Room
 
-REPLICATES, POINTS = 8, 2048
+REPLICATES, POINTS, FEWEST = 8, 2048, 64
 CONFIDENCE = 0.99
 
 
@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
     error: np.ndarray
 
 
-class FirstStep(NamedTuple):
+class Response(NamedTuple):
     """settings: each group alone, then all; output [S, T], state [S, D + 1, T]; effective and
     propagating {weight: [U, T]} at applications {weight: [U]}: as ``tangents.Changes``, estimates.
     """
@@ -48,32 +48,27 @@ class FirstStep(NamedTuple):
     applications: dict[str, np.ndarray]
 
 
-def first_step(
+def response(
     arch: Architecture,
     optimizer: str,
     rates: Mapping[str, float] | None = None,
     labels: Sequence[float] | None = None,
     *,
+    epsilon: Mapping[str, float] | None = None,
     seed: int = 0,
     points: int = POINTS,
     replicates: int = REPLICATES,
-) -> FirstStep:
+) -> Response:
     """Return what a step on the loss -(1/T) sum_t y_t z_t changes, z = v . h/n of maximal update.
 
-    optimizer: 'sgd', 'sign' or 'muon'; rates: {group: rate}, 1 where not named, over what makes a
-    group's step of order one: of sgd 1 for matrices, n for stem, biases and gates, 1/n for the
-    read-out; of sign 1/n for matrices and the read-out, else 1; of muon the spectral norm over
-    sqrt(n_out/n_in); labels [T]: y, 1 where not given; points: sampled coordinates of each
-    replicate.
-
-    Raises ``InputError``, and ``NoRule`` for what has no first step (docs/first-step.md).
+    Arguments as of ``table.first_step``; replicates: samples, whose scatter gives the errors.
+    Raises ``InputError``, and ``NoRule`` for what has no first step.
     """
     given = _rates(arch, rates)
-    samples = _Samples(arch, optimizer, _cotangent(arch, labels), seed, (points, replicates))
+    rule = optimizer, _epsilon(arch, epsilon)
+    samples = _Samples(arch, rule, _cotangent(arch, labels), seed, (points, replicates))
     found = [Tangents(directions.particles, directions, given).run() for directions in samples]
-    applications = {
-        name: kind.application for kind in samples.kinds for name in kind.block.weights
-    }
+    applications = {name: kind.application for kind in samples.kinds for name in kind.block.weights}
     return _estimates(arch, found, applications)
 
 
@@ -89,14 +84,14 @@ def descents(
     room: Room = Room(),  # noqa: B008 (a tuple)
 ) -> dict[str, Estimate]:
     """Return by how much each group's step lowers the loss, sum_t c_t dz_t: the sum over entries
-    of |G| (sign), of G^2 (sgd), the nuclear norm of G (muon); of one token the change of the
+    of |G| (adam), of G^2 (sgd), the nuclear norm of G (muon); of one token the change of the
     output. No changes of states are needed, which is a tenth of the work.
 
     Arguments as of ``first_step``; room: of the program, so that members of a family share one.
     """
     given = _rates(arch, rates)
     size = points, replicates
-    samples = _Samples(arch, optimizer, _cotangent(arch, labels), seed, size, room)
+    samples = _Samples(arch, (optimizer, {}), _cotangent(arch, labels), seed, size, room)
     found: dict[str, list[Any]] = {group: [] for group in arch.groups}
     for directions in samples:
         for group, value in _descents(directions).items():
@@ -122,7 +117,7 @@ class _Samples:
     def __init__(
         self,
         arch: Architecture,
-        optimizer: str,
+        rule: tuple[str, dict[str, float]],
         cotangent: Float[np.ndarray, " T"],
         seed: int,
         size: tuple[int, int],
@@ -130,8 +125,10 @@ class _Samples:
     ):
         _check(arch)
         self.arch, self.cotangent, self.seed = arch, cotangent, seed
-        self.optimizer = check_optimizer(optimizer)
+        self.optimizer, self.epsilon = check_optimizer(rule[0]), rule[1]
         self.points, self.replicates = size
+        if self.points < FEWEST or self.points & (self.points - 1):
+            raise InputError(f"points={self.points}; accepted: a power of two from {FEWEST} on")
         self.network = linear(arch, cotangent, seed, room)
         self.kinds = kinds_of(arch, self.network)
 
@@ -140,14 +137,14 @@ class _Samples:
             seed = self.seed * self.replicates + replicate
             normals = Normals(self.kinds, self.arch.tokens, self.points, seed)
             particles = Particles(self.arch, self.network, self.cotangent, normals)
-            yield Directions(particles, self.optimizer)
+            yield Directions(particles, self.optimizer, self.epsilon)
 
 
 def _estimates(
     arch: Architecture, found: list[Changes], applications: dict[str, np.ndarray]
-) -> FirstStep:
+) -> Response:
     """Take means over replicates."""
-    return FirstStep(
+    return Response(
         (*arch.groups, ALL),
         _estimate([changes.output for changes in found]),
         _estimate([changes.state for changes in found]),
@@ -172,6 +169,17 @@ def _rates(arch: Architecture, rates: Mapping[str, float] | None) -> dict[str, f
         if not (isinstance(rate, (int, float)) and math.isfinite(rate)):
             raise InputError(f"rate of {group}={rate!r}; accepted: a number")
     return {group: float(given.get(group, 1.0)) for group in arch.groups}
+
+
+def _epsilon(arch: Architecture, epsilon: Mapping[str, float] | None) -> dict[str, float]:
+    """Return Adam's epsilon by group; raise ``InputError`` for unknown groups and odd numbers."""
+    given = dict(epsilon or {})
+    for group, value in given.items():
+        if group not in arch.groups:
+            raise InputError(f"epsilon: group {group!r}{near_miss(group, arch.groups)}")
+        if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+            raise InputError(f"epsilon of {group}={value!r}; accepted: a number >= 0")
+    return {group: float(value) for group, value in given.items()}
 
 
 def _cotangent(arch: Architecture, labels: Sequence[float] | None) -> Float[np.ndarray, " T"]:

@@ -39,7 +39,9 @@ class Spaces:
         self._joined: dict[Key, Key] = {}
         self._join(self._key(block.branch), STREAM)
         self._inputs: dict[str, Key] = {
-            node.weight: self._key(node.of) for node in walk(block.branch) if isinstance(node, Linear)
+            node.weight: self._key(node.of)
+            for node in walk(block.branch)
+            if isinstance(node, Linear)
         }
         self.sizes: dict[Key, int] = {}
         for node in block.attention:

@@ -5,8 +5,9 @@ r"""How a wide network's vectors change with its parameters, setting by setting 
 dW x is ``updates``' function of the output's cotangents d_k. W dx has a part that is new, Gaussian
 of covariance variance <dx, dx'>, and one along the cotangents, because dx depends on W^T d_k (the
 step moved earlier weights by what came back through W): sum_k c_k d_k with <dx, W^T d_k> = ratio
-sum_l c_l <d_l, d_k>. (Of an orthogonal matrix the new part is what is left of dx beside W^T d.) All changes are odd in the read-out v, so none overlaps with a state: norms
-and the means that LayerNorm takes away do not change to first order. Source: derived
+sum_l c_l <d_l, d_k>. (Of an orthogonal matrix what is new is the part of dx beside all W^T d_k.)
+All changes are odd in the read-out v, so none overlaps with a state: norms and the means that
+LayerNorm takes away do not change to first order. Source: derived
 (docs/first-step.md; tests/theory/first_step/: explicit networks).
 """
 
@@ -94,7 +95,9 @@ class Tangents:
             change = self.along(kind, kind.block.branch, i)
             if linear.taps[p]:
                 if change is not None:
-                    output += np.einsum("p,spt->st", particles.v, change[:, :, 0]) / len(particles.v)
+                    output += np.einsum("p,spt->st", particles.v, change[:, :, 0]) / len(
+                        particles.v
+                    )
                 continue
             lanes = np.einsum("ijt,spjt->spit", linear.transition[p, :, :, 0], lanes)
             if change is not None:
@@ -151,7 +154,9 @@ class Tangents:
                 return _sum([moved, self._effective(kind, u, i)])
             case Product(left, right):
                 terms = ((left, right), (right, left))
-                parts = (_times(particles.value(kind, x, i), self.along(kind, y, i)) for x, y in terms)
+                parts = (
+                    _times(particles.value(kind, x, i), self.along(kind, y, i)) for x, y in terms
+                )
                 return _sum(list(parts))
             case Sum(terms):
                 return _sum([self.along(kind, term, i) for term in terms])
@@ -162,8 +167,11 @@ class Tangents:
                 return None if change is None else change @ particles.mixing(kind, u, i)
             case Attend():
                 return self._attention(kind, u, i)
-        raise no_rule(u, "no rule for a step's change of it", "matrices, biases, gates, activations,"
-                      " products, norms, attention")
+        raise no_rule(
+            u,
+            "no rule for a step's change of it",
+            "matrices, biases, gates, activations, products, norms, attention",
+        )
 
     def _attention(self, kind: Kind, u: Attend, i: int) -> Any:
         """Return the change of attention's output."""
@@ -172,7 +180,9 @@ class Tangents:
         legs = particles.legs(kind, u, i)
         shape = (len(self.settings), *legs[0].shape)
         along = tuple(
-            np.zeros(shape) if change is None else np.ascontiguousarray(np.broadcast_to(change, shape))
+            np.zeros(shape)
+            if change is None
+            else np.ascontiguousarray(np.broadcast_to(change, shape))
             for change in changes
         )
         return attention.moved(u, particles.numbers(kind, u, i), legs, along)

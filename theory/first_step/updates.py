@@ -5,8 +5,9 @@ direction. At an input x_a of the slot and output coordinate i, with B = <x, x'>
 over k, r the rate, rho_in = n_in/n, rho_out = n_out/n:
 
     sgd    dW = r G                              (dW x_a)_i = r rho_in sum_k d_ik B_ka
-    sign   dW = (r/n) sign(G)                    (dW x_a)_i = r rho_in E_j[sign(d_i . x_j) x_ja],
-           of Gaussian inputs r rho_in sqrt(2/pi) (B d_i)_a / sqrt(d_i^T B d_i)
+    adam   dW = (r/n) f(n G), f(g) = g/(|g| +    (dW x_a)_i = r rho_in E_j[f(d_i . x_j) x_ja], of
+           epsilon), first step                  Gaussian inputs r rho_in (B d_i)_a E[z f(s z)]/s,
+                                                 s^2 = d_i^T B d_i, z ~ N(0, 1)
     muon   dW = r sqrt(n_out/n_in) polar(G)      (dW x_a)_i = r (d_i^T P)_a, P = B^1/2 (B^1/2 A
            B^1/2)^-1/2 B^1/2, the geometric mean of B and A^-1
 
@@ -17,15 +18,18 @@ tests/theory/first_step/test_updates.py: explicit matrices).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
-OPTIMIZERS = ("sgd", "sign", "muon")
+OPTIMIZERS = ("sgd", "adam", "muon")
 ZERO = 1e-10
 """Relative to the largest: below it an eigenvalue is rounding."""
 INPUTS = 2048
 """Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""
 ROWS = 512  # of outputs' coordinates at a time
+NODES, LARGEST = 200, 9.0  # of the quadrature over |z|
 
 Particles = Float[np.ndarray, "P K"]
 Gram = Float[np.ndarray, "K K"]
@@ -36,16 +40,38 @@ def by_gradient(d: Particles, gram: Gram) -> Particles:
     return d @ gram
 
 
-def by_sign(d: Particles, gram: Gram) -> Particles:
-    """E_j[sign(d_i . x_j) x_ja] of Gaussian inputs of this Gram."""
+def normalised(g: Any, epsilon: float) -> Any:
+    """f(g) = g/(|g| + epsilon): of epsilon = 0 the sign."""
+    return np.sign(g) if epsilon == 0 else g / (np.abs(g) + epsilon)
+
+
+def mean_slope(size: Any, epsilon: float) -> Any:
+    """E[z f(size z)], z ~ N(0, 1): sqrt(2/pi) at epsilon = 0, and less where
+    epsilon is more."""
+    if epsilon == 0:
+        return np.full_like(size, np.sqrt(2 / np.pi))
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    z = LARGEST * (nodes + 1) / 2
+    density = LARGEST * weights / 2 * np.sqrt(2 / np.pi) * np.exp(-(z**2) / 2)
+    moved = size[..., None] * z
+    return (moved / (moved + epsilon)) @ (z * density)
+
+
+def by_entries(d: Particles, gram: Gram, epsilon: float) -> Particles:
+    """E_j[f(d_i . x_j) x_ja] of Gaussian inputs of this Gram."""
     mixed = d @ gram
     square = np.einsum("pk,pk->p", mixed, d)
     floor = ZERO * max(float(square.max(initial=0.0)), np.finfo(np.float64).tiny)
-    return np.sqrt(2 / np.pi) * mixed / np.sqrt(np.maximum(square, floor))[:, None]
+    size = np.sqrt(np.maximum(square, floor))
+    return (mean_slope(size, epsilon) / size)[:, None] * mixed
 
 
-def by_sampled_sign(d: Particles, x: Float[np.ndarray, "Q K"]) -> Particles:
-    """E_j[sign(d_i . x_j) x_ja] over sampled inputs."""
+def by_sampled_entries(d: Particles, x: Float[np.ndarray, "Q K"], epsilon: float) -> Particles:
+    """E_j[f(d_i . x_j) x_ja] over sampled inputs."""
+    if epsilon:
+        x = x[:INPUTS]
+        rows = (d[start : start + ROWS] for start in range(0, len(d), ROWS))
+        return np.concatenate([normalised(some @ x.T, epsilon) @ x for some in rows]) / len(x)
     small, x = d.astype(np.float32), x[:INPUTS].astype(np.float32)
     turned, mean = np.ascontiguousarray(x.T), x.mean(axis=0)
     # sign = 2 [> 0] - 1: a comparison takes a third of the time

@@ -22,7 +22,7 @@ def hidden(n: int, alpha: str, activation: str = "relu") -> float:
     arch = sp.architectures.looped_mlp(
         activation=activation, loops=n, residual_scale=f"1/N**({alpha})"
     )
-    found = descents(arch, "sign", room=Room(40, 40))
+    found = descents(arch, "adam", room=Room(40, 40))
     return sum(found[group].value for group in HIDDEN)
 
 
@@ -43,7 +43,7 @@ def test_constant_rate_in_depth() -> None:
     def at(depth: int, scale: str) -> float:
         found = descents(
             sp.architectures.looped_mlp(depth=depth, loops=2, residual_scale=scale),
-            "sign",
+            "adam",
             room=Room(40, 4),
         )
         return math.log(sum(found[group].value for group in HIDDEN))
@@ -59,7 +59,7 @@ def test_naive_loops() -> None:
     changes = [
         descents(
             sp.architectures.looped_mlp(depth=2, loops=n, residual_scale=1),
-            "sign",
+            "adam",
             room=Room(40, 20),
         )
         for n in sizes
@@ -73,7 +73,7 @@ def test_one_application_by_hand() -> None:
     """One relu block of unit gain on a unit stem: x: eps E|g| E|phi|, w: eps E|phi' u| E|r|, u ~
     N(0, c_x); stem and read-out E|g_0|, E|h_1|."""
     eps = 0.7
-    found = descents(sp.architectures.residual_mlp(depth=1, residual_scale=eps), "sign")
+    found = descents(sp.architectures.residual_mlp(depth=1, residual_scale=eps), "adam")
     mean = math.sqrt(2 / math.pi)
     phi = mean / 2  # E relu(z)
     assert found["x"].value == pytest.approx(eps * mean * phi, rel=2e-3)
@@ -109,7 +109,7 @@ def test_finite_networks() -> None:
     values = np.asarray(
         jax.lax.map(jax.jit(one), jax.random.split(jax.random.key(3), networks)), dtype=np.float64
     )
-    predicted = descents(sp.architectures.looped_mlp(loops=loops, residual_scale=eps), "sign")
+    predicted = descents(sp.architectures.looped_mlp(loops=loops, residual_scale=eps), "adam")
     mean, se = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(networks)
     for i, group in enumerate(HIDDEN):
         # false alarm 1e-4
@@ -120,11 +120,11 @@ def test_finite_networks() -> None:
 
 def test_rates_scale_and_refusals() -> None:
     arch = sp.architectures.looped_mlp(loops=2)
-    one, two = descents(arch, "sign"), descents(arch, "sign", {"w": 2.0, "stem": 0.0})
+    one, two = descents(arch, "adam"), descents(arch, "adam", {"w": 2.0, "stem": 0.0})
     assert two["w"].value == pytest.approx(2 * one["w"].value) and two["stem"].value == 0
     with pytest.raises(sp.InputError, match="rates: group 'y'"):
-        descents(arch, "sign", {"y": 1.0})
-    with pytest.raises(sp.InputError, match="optimizer='adam'; accepted: sgd, sign, muon"):
-        descents(arch, "adam")
+        descents(arch, "adam", {"y": 1.0})
+    with pytest.raises(sp.InputError, match="optimizer='adamw'; accepted: sgd, adam, muon"):
+        descents(arch, "adamw")
     with pytest.raises(sp.InputError, match="accepted: 1 numbers"):
-        descents(arch, "sign", labels=[1, 1])
+        descents(arch, "adam", labels=[1, 1])
