@@ -155,6 +155,10 @@ class Sourcing(NamedTuple):
         source = sources[weight][None] if i == j else sources[weight]
         return value + source / _scales(of, i, j, env)
 
+    def mean(self, u: Vector, env: Any) -> float:
+        """Return 0: no source stands at means."""
+        return 0.0
+
     def scores(self, node: Attend, env: Any) -> None:
         """Return nothing: no source stands at scores."""
 
