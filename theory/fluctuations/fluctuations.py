@@ -80,8 +80,8 @@ def fluctuations(
     ``InputError`` and ``NoRule`` for what has no form yet: tangent kernels through gates, heads of
     several kinds, LayerNorm in networks of several widths, gradients by scores that vanish with the
     width, modulators, experts, orthogonal matrices backward, of attention or not square, dropout,
-    an activation of what LayerNorm returns. Source: derived
-    (docs/finite-width.md; tests/theory/fluctuations).
+    a product of what LayerNorm returns, gradients through a kinked activation of it. Source:
+    derived (docs/finite-width.md; tests/theory/fluctuations).
     """
     _check(width, units)
     if fixed_stem and shift:

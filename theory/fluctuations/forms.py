@@ -19,15 +19,14 @@ from sigprop.language.expression import (
     Attend,
     Dropout,
     Linear,
-    Normalise,
     Product,
-    Read,
-    Vector,
 )
-from sigprop.language.nodes import Centre, Gate
+from sigprop.language.nodes import Gate
 from sigprop.language.scalar import evaluate
 from sigprop.language.traversal import children, group_of, rows_of, walk
+from sigprop.theory.calculus.means import acting, expressions, has_mean, takes_means
 from sigprop.theory.calculus.transpose import transpose
+from sigprop.theory.fluctuations.parity import has_parity, is_kinked
 
 FORMS = (
     "residual_variance",
@@ -123,6 +122,9 @@ def _lacking_back(arch: Architecture) -> Iterator[str]:
         yield f"{arch.ensemble} matrices"
     if vanishing(arch):
         yield "scores that vanish with the width"
+    for node in shifted(arch):
+        if is_kinked(node.activation):
+            yield f"{node.activation.name}, whose derivative jumps, of what LayerNorm returns"
     for block in arch.sub_blocks:
         if any(len(uses) > 1 for uses in transpose(block.branch).uses.values()):
             yield "a weight that a branch uses twice"
@@ -137,11 +139,11 @@ def _lacking(arch: Architecture) -> Iterator[str]:
         yield "functions without a rule"
     if arch.ensemble != "gaussian" and not isometric(arch):
         yield f"{arch.ensemble} matrices but square ones outside of attention"
-    layered = any(map(_layered, arch.sub_blocks))
-    if layered and len(arch.bands) > 1:
+    blocks = any(takes_means(expressions(block)) for block in arch.sub_blocks)
+    if (blocks or shifted(arch)) and len(arch.bands) > 1:
         yield "LayerNorm in networks of several widths"
     for block in arch.sub_blocks:
-        yield from _lacking_in(block, layered)
+        yield from _lacking_in(block, blocks or takes_means(arch.initial))
 
 
 def ends_within(arch: Architecture) -> bool:
@@ -168,13 +170,17 @@ def isometric(arch: Architecture) -> bool:
     return arch.ensemble == "orthogonal" and square and not attends and len(arch.bands) == 1
 
 
-def _layered(block: SubBlock) -> bool:
-    """Tell whether LayerNorm, or what takes means away as it does, stands in a sub-block."""
-    every = (node for top in (block.branch, *block.reads, *block.rule) for node in walk(top))
-    return any(
-        isinstance(node, Centre) or isinstance(node, Normalise) and node.kind == "layer"
-        for node in every
-    )
+def shifted(arch: Architecture) -> list[Activate]:
+    """Return the activations that act on what LayerNorm may have left a mean in."""
+    every = [expression for block in arch.sub_blocks for expression in expressions(block)]
+    layered = takes_means((*arch.initial, *every))
+    return [node for block in arch.sub_blocks for node in acting(block.branch) if layered]
+
+
+def moved_by_means(arch: Architecture) -> bool:
+    """Tell whether averages move with means over coordinates to first order: by activations that
+    are neither odd nor even."""
+    return not all(has_parity(node.activation) for node in shifted(arch))
 
 
 def _lacking_in(block: SubBlock, layered: bool) -> Iterator[str]:
@@ -183,19 +189,8 @@ def _lacking_in(block: SubBlock, layered: bool) -> Iterator[str]:
             yield "dropout"
         if isinstance(node, Attend):
             yield from _lacking_of(node)
-        if (
-            layered
-            and isinstance(node, (Activate, Product))
-            and any(map(_has_mean, children(node)))
-        ):
-            yield "an activation or product of what has the mean that LayerNorm takes away"
-
-
-def _has_mean(u: Vector) -> bool:
-    """Tell whether a vector's own coordinates are, outside of matrices, reads or norms."""
-    if isinstance(u, Linear):
-        return False
-    return isinstance(u, (Read, Normalise)) or any(map(_has_mean, children(u)))
+        if layered and isinstance(node, Product) and any(map(has_mean, children(node))):
+            yield "a product of what has the mean that LayerNorm takes away"
 
 
 def _lacking_of(node: Attend) -> Iterator[str]:

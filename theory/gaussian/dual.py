@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sigprop.language.activation import Activation
 from sigprop.language.activations import find
 from sigprop.theory.calculus.algebra import cosine, is_symbolic, sqrt, squared_sine
-from sigprop.theory.gaussian import series, symbols
+from sigprop.theory.gaussian import series, shifted, symbols
 from sigprop.theory.gaussian.closed import ONE, Units, has_closed_form, homogeneous, rules
 
 LOWEST, HIGHEST, LARGEST = -300.0, 100.0, 300.0
@@ -40,6 +40,9 @@ class Features(NamedTuple):
     closed form."""
     slope: Any = None
     """Series of phi', likewise."""
+    mean: Any = None
+    """Mantissa of a small mean of the vector's coordinates, [..., T], whose square ``variance``
+    holds; None: 0. Both series are there then, of few terms beside a closed form."""
 
 
 def status(activation: str | Activation) -> str:
@@ -54,14 +57,15 @@ def features(
     degree: int = 128,
     order: int = 16,
     keep: Any = None,
+    mean: Any = None,
 ) -> Features:
     """a_k(q) of phi and phi' for a series activation; for a closed form only (q, s).
 
     variance: mantissa of the pre-activation's variance, [..., T], true variance = variance e^(2
     log); or a sympy expression. log: [..., T] or broadcastable to it; the python number 0 or None:
     no scale anywhere. degree: last term of the series, of which a traced ``keep`` uses fewer;
-    order: quadrature nodes a panel (``sigprop.language.activation.gaussian_nodes``). Variances
-    between 1e-150 and 1e150 (or 0): what is outside belongs into ``log``.
+    order: quadrature nodes a panel (``sigprop.language.activation.gaussian_nodes``); mean: as of
+    ``Features``. Variances between 1e-150 and 1e150 (or 0): what is outside belongs into ``log``.
     """
     activation = find(activation)
     scaled = log is not None and not (isinstance(log, (int, float)) and log == 0)
@@ -74,7 +78,9 @@ def features(
     variance = jnp.asarray(variance)
     s = jnp.broadcast_to(jnp.asarray(log, dtype=variance.dtype), variance.shape) if scaled else None
     if has_closed_form(activation):
-        return Features(variance, s)
+        if mean is None:
+            return Features(variance, s)
+        degree, keep = shifted.CLOSED, None
     deviation, scale = sqrt(variance), 1.0 if s is None else _scale(s)
     parts = []
     errors = (0.0, 0.0) if keep is None else series.roughness(activation, order)
@@ -84,7 +90,7 @@ def features(
             terms = terms * jnp.where(keep < degree, 1 + error / 2, 1.0)
         parts.append(terms)
     value = parts[0] if s is None else parts[0] / jnp.expand_dims(scale, -1)
-    return Features(variance, s, value, parts[1])
+    return Features(variance, s, value, parts[1], mean)
 
 
 def dual(
@@ -120,6 +126,9 @@ def dual(
     value = (
         _closed(activation, closed[order], order, pairs) if closed else _series(order, pairs, tail)
     )
+    if pairs.means is not None:
+        coefficients, rho = _coefficients(order, pairs), cosine(pairs.qa, pairs.c, pairs.qb)
+        value = value + pairs.means.crossed(*coefficients, pairs.qa, rho, pairs.qb)
     shape = jnp.broadcast_shapes(pairs.qa.shape, pairs.c.shape, pairs.qb.shape)
     return jnp.broadcast_to(value, shape)
 
@@ -127,7 +136,7 @@ def dual(
 class _Pairs(NamedTuple):
     """Every pair of a left and a right pre-activation: their features, and the mantissas of
     variances and covariances, of ``rank`` axes each; gap: 1 - rho^2, None where it is read off
-    these."""
+    these; means: of both, None where they have none."""
 
     fa: Features
     fb: Features
@@ -136,6 +145,7 @@ class _Pairs(NamedTuple):
     qb: Any
     gap: Any
     rank: int
+    means: shifted.Means | None
 
 
 def _paired(fa: Features, cross: Any, fb: Features, gap: Any, nudge: Any) -> _Pairs:
@@ -143,11 +153,16 @@ def _paired(fa: Features, cross: Any, fb: Features, gap: Any, nudge: Any) -> _Pa
     import jax.numpy as jnp
 
     qa, c, qb, rank = _aligned(fa, cross, fb)
+    means = None
+    if fa.mean is not None and fb.mean is not None:
+        left, right = fa.mean[..., :, None], fb.mean[..., None, :]
+        means = shifted.Means(_pad(left, rank), _pad(right, rank))
+        c = c + means.left * means.right
     if gap is not None:
         gap = jnp.where((qa == 0) | (qb == 0), 0.0, _pad(gap, rank))
     elif nudge is not None:
         gap = jnp.minimum(squared_sine(cosine(qa, c, qb)) + nudge, 1.0)
-    return _Pairs(fa, fb, qa, c, qb, gap, rank)
+    return _Pairs(fa, fb, qa, c, qb, gap, rank, means)
 
 
 def _closed(activation: Activation, rule: Callable[..., Any], order: int, pairs: _Pairs) -> Any:
@@ -167,11 +182,18 @@ def _series(order: int, pairs: _Pairs, tail: Any) -> Any:
     gap = squared_sine(rho) if pairs.gap is None else pairs.gap
     # near 1 and -1 the gap has the digits, elsewhere the cosine
     rho = jnp.where(gap < 0.1, jnp.sign(rho) * (1 - gap / (1 + jnp.abs(rho))), rho)
+    exact = (gap == 0) & (pairs.qa == pairs.qb)
+    a, b = _coefficients(order, pairs)
+    return series.evaluate(a, rho, b, jnp.where(exact, 1.0, tail))
+
+
+def _coefficients(order: int, pairs: _Pairs) -> tuple[Any, Any]:
+    """Return both sides' series of phi or phi', degrees first."""
+    import jax.numpy as jnp
+
     a, b = (side.value if order == 0 else side.slope for side in (pairs.fa, pairs.fb))
     a, b = jnp.moveaxis(a, -1, 0)[..., :, None], jnp.moveaxis(b, -1, 0)[..., None, :]
-    exact = (gap == 0) & (pairs.qa == pairs.qb)
-    tails = jnp.where(exact, 1.0, tail)
-    return series.evaluate(_pad(a, pairs.rank, 1), rho, _pad(b, pairs.rank, 1), tails)
+    return _pad(a, pairs.rank, 1), _pad(b, pairs.rank, 1)
 
 
 def gap(activation: str | Activation, fa: Features, pair: Any, nudge: Any = 0.0) -> Any:

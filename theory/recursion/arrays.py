@@ -53,6 +53,8 @@ class ArrayEnvironment(NumericEnvironment):
         self.unit: Averaging | None = None
         self.whole: ArrayEnvironment | None = None
         self.end: Any = None
+        self.shifted = False
+        """Whether activations act on what may have a mean over coordinates."""
 
     def in_band(self, reads: Any, cotangents: Any, end: Any, memo: Any) -> ArrayEnvironment:
         """Return the environment of one band's coordinates. reads, cotangents: their Grams; end:
@@ -114,15 +116,20 @@ class ArrayEnvironment(NumericEnvironment):
         return self.logs[leaf, i]
 
     def features(self, activation: Activation, of: Vector, i: str) -> Any:
-        return self.once(
-            (activation, of, i),
-            lambda: dual.features(
-                activation,
-                self.variance(of, i),
-                log_scale(of, i, self),
-                keep=self.resolution.degree,
-            ),
-        )
+        def found() -> Any:
+            variance, mean = self.variance(of, i), self.mean(of, i) if self.shifted else None
+            if mean is not None:
+                variance = variance + mean**2
+            scale, keep = log_scale(of, i, self), self.resolution.degree
+            return dual.features(activation, variance, scale, keep=keep, mean=mean)
+
+        return self.once((activation, of, i), found)
+
+    def mean(self, of: Vector, i: str) -> Any:
+        """Return the mean over the coordinates of all units but one that is traced [B, T]; a
+        partner's is kept with its features."""
+        variance = self.variance(of, i)
+        return jnp.zeros_like(variance) if self.unit is None else self.unit.mean(of, self)
 
     def variance(self, of: Vector, i: str) -> Any:
         return self.once((None, of, i), lambda: variance(of, i, self))

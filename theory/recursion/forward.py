@@ -94,7 +94,8 @@ def dense(
 
 
 class ForwardKind:
-    """One kind of sub-block (or the read-out tap, whose rule leaves the state alone)."""
+    """One kind of sub-block (or the read-out tap, whose rule leaves the state alone). averaged:
+    whether a unit is a part of averages, so that others may have means."""
 
     def __init__(
         self,
@@ -103,9 +104,11 @@ class ForwardKind:
         resolution: Resolution,
         bands: Any,
         blank: list[Any] | None = None,
+        averaged: bool = False,
     ):
         self.index, self.structure, self.resolution = index, structure, resolution
         self.bands, self.blank = bands, blank
+        self.shifted = averaged and structure.shifted(index)
         self.block: SubBlock = structure.blocks[index]
         self.reads, self.writes = structure.reads, 1
 
@@ -178,7 +181,7 @@ class ForwardKind:
             logs |= by_read(partners.logs, "b")
         numbers = None if partners is None else partners.numbers
         gaps = {"a": x["gap"][None]} if x.get("gap") is not None else {}
-        return environment(
+        env = environment(
             x,
             self.resolution,
             reads,
@@ -188,6 +191,8 @@ class ForwardKind:
             numbers=numbers,
             gaps=gaps,
         )
+        env.shifted = self.shifted
+        return env
 
     def _note(self, env: ArrayEnvironment, x: Any) -> None:
         """Note which tokens are kept as keys and values, by their modulators, and what routers

@@ -143,8 +143,9 @@ def forward_pass(
     initial, ones, start_log, start_gain = stem.start(seen)
     start = jnp.einsum("ikt,jks,ts->ijkts", initial, initial, network.begin.gram)
     blank = _blank_summaries(network, {"numbers": stem.numbers}, draws)
+    averaged = weight is not None
     kinds = [
-        ForwardKind(k, structure, network.resolution, bands, list(blank))
+        ForwardKind(k, structure, network.resolution, bands, list(blank), averaged)
         for k in range(len(structure.blocks))
     ]
     names = ("kind", "step", "partners", "ties", "numbers", "modulated")
@@ -195,13 +196,14 @@ def _over_bands(network: Network, writes: Any) -> Any:
 def _blank_summaries(network: Network, first: dict[str, Any], draws: Any) -> tuple[Any, ...]:
     """Return zeros of every kind of step's summary, so that each step has all."""
     structure, tokens = network.structure, network.begin.gram.shape[0]
+    averaged = network.unit is not None and network.unit.t is not None
     own = jnp.broadcast_to(network.begin.gram, (structure.reads, structure.reads, tokens, tokens))
     log = jnp.zeros((structure.reads, tokens), dtype=jnp.float64)
     first |= {"scores": None if draws is None else jnp.zeros_like(draws[0])}
     shapes = [
         jax.eval_shape(lambda kind=kind: kind.write(first, own, log, None).summary)
         for kind in (
-            ForwardKind(k, structure, network.resolution, network.bands)
+            ForwardKind(k, structure, network.resolution, network.bands, averaged=averaged)
             for k in range(len(structure.blocks))
         )
     ]

@@ -22,6 +22,7 @@ from sigprop.language.expression import Activate, Attend, Scale, State, Stem, Ve
 from sigprop.language.scalar import Constant
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import Law, law
+from sigprop.theory.calculus.means import acting, expressions, takes_means
 from sigprop.theory.gaussian.closed import has_closed_form
 from sigprop.theory.recursion import footprint
 
@@ -104,6 +105,16 @@ class Structure:
             has_closed_form(activation) and activation.name != "linear"
             for activation in activations
         )
+
+    @cached_property
+    def layered(self) -> bool:
+        """Tell if LayerNorm, or what takes means away as it does, comes before a read-out."""
+        blocks = (expression for b in self.blocks[:-1] for expression in expressions(b))
+        return takes_means((*self.initial, *blocks))
+
+    def shifted(self, index: int) -> bool:
+        """Tell if activations of a kind of step act on what LayerNorm may have left a mean in."""
+        return self.layered and any(acting(self.blocks[index].branch))
 
     def taps(self, index: int) -> bool:
         """Tell if a kind of step is the read-out's tap."""

@@ -264,11 +264,6 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         "LayerNorm in networks of several widths",
     ),
     "orthogonal": (A.vanilla, {}, "orthogonal"),
-    "an activation of what LayerNorm returns": (
-        lambda: network("gelu", matrices=1, norm="layer"),
-        {},
-        "LayerNorm",
-    ),
     "dropout": (lambda: A.transformer(dropout=0.1), {}, "dropout"),
     "beyond what a float holds": (
         lambda: A.mlp(depth=600, c_w=9.0),

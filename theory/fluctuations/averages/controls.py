@@ -126,8 +126,9 @@ def _check(arch: Architecture, rows: Sequence[Row]) -> None:
         check_quantities(tuple(dict.fromkeys(others)))
     if not has_twin(arch):
         raise InputError(
-            f"{arch.name}: control=twin: networks of several widths, orthogonal matrices, and "
-            f"scores that vanish with the width have no form yet; accepted: without"
+            f"{arch.name}: control=twin: networks of several widths, orthogonal matrices, scores "
+            f"that vanish with the width, and activations neither odd nor even of what LayerNorm "
+            f"returns have no form yet; accepted: without"
         )
     backward = is_backward(row.quantity for row in rows)
     check(arch, backward)

@@ -18,7 +18,7 @@ from sigprop.theory.attention.draws import head_draws
 from sigprop.theory.calculus.environment import Fineness
 from sigprop.theory.fluctuations.averages.reading import Slopes, slopes
 from sigprop.theory.fluctuations.averages.seen import run_rows, run_seen
-from sigprop.theory.fluctuations.forms import vanishing
+from sigprop.theory.fluctuations.forms import moved_by_means, vanishing
 from sigprop.theory.fluctuations.running import Given
 from sigprop.theory.gaussian.begin import begin
 from sigprop.theory.recursion.kernels import DEGREE, Kernels, read_forward, scan_tables
@@ -41,13 +41,15 @@ class Derived(NamedTuple):
 
 
 def has_twin(arch: Architecture) -> bool:
-    """Tell if a network has one band of coordinates, Gaussian matrices, and no scores that vanish
-    with the width: averages of others have no sources."""
+    """Tell if a network has one band of coordinates, Gaussian matrices, no scores that vanish with
+    the width, and averages that means over coordinates do not move to first order: averages of
+    others have no sources."""
     return (
         arch.ensemble == "gaussian"
         and len(arch.bands) == 1
         and not arch.truncations
         and not vanishing(arch)
+        and not moved_by_means(arch)
     )
 
 

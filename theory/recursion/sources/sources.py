@@ -4,8 +4,8 @@ gives to its matrices.
 A row's derivatives by them are how a finite network's own averages move it, to first order in
 their deviations: with K = F(K) + s, d row/d s is the row of (1 - dF/dK)^-1 that belongs to it. A
 source moves what norms, rules and matrices see, never what the units are. Means over coordinates
-(LayerNorm) have none: rows are even in them. Source: derived
-(tests/theory/fluctuations/averages/test_controls.py).
+(LayerNorm) have none: rows are even in them (``fluctuations.forms`` tells where they are not).
+Source: derived (tests/theory/fluctuations/averages/test_controls.py).
 """
 
 from __future__ import annotations
@@ -154,6 +154,10 @@ class Sourcing(NamedTuple):
             return value
         source = sources[weight][None] if i == j else sources[weight]
         return value + source / _scales(of, i, j, env)
+
+    def mean(self, u: Vector, env: Any) -> float:
+        """Return 0: no source stands at means."""
+        return 0.0
 
     def scores(self, node: Attend, env: Any) -> None:
         """Return nothing: no source stands at scores."""

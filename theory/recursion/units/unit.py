@@ -69,6 +69,10 @@ class Averaging(Protocol):
         """Return what is added to scores that vanish with the width, or None."""
         ...
 
+    def mean(self, u: Vector, env: Any) -> Any:
+        """Return the mean over coordinates of what a branch makes [*, T]."""
+        ...
+
 
 class Reads(NamedTuple):
     """What the units of the bands read, and the mean of what the others read [R, K, T]: 0 but for
@@ -253,7 +257,8 @@ class Unit:
         return over_bands(self.bands.widths, each, 0)[None]
 
     def mean(self, u: Vector, env: Environment) -> Float[Array, "K T"]:
-        """Return the mean of the other units' values: what LayerNorm took away of the unit."""
+        """Return the mean of the other units' values: what LayerNorm took away of the unit. An
+        activation's is 0 here: its Gram is about 0, not about its mean (``gaussian.shifted``)."""
         match u:
             case Read(index):
                 return self.reads.others[index]
