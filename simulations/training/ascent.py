@@ -12,7 +12,6 @@ Of a matrix, each slot's as a whole. Derived: tests/simulations/training/test_re
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -21,10 +20,9 @@ from jax import Array
 from jaxtyping import Float
 
 from sigprop.errors import InputError, near_miss
-from sigprop.simulations.training.polar import orthogonalised
+from sigprop.simulations.training.polar import Pair, orthogonalised
 
 OPTIMISERS = ("sgd", "sign", "muon")
-Vectors = Float[Array, "slots K n"]
 
 
 class Rule(NamedTuple):
@@ -70,17 +68,23 @@ def check_rule(optimizer: str, newton_schulz: bool, width: int) -> Rule:
     return Rule(optimizer, bool(newton_schulz), width)
 
 
-def of_matrix(
-    rule: Rule, d: Float[Array, "slots K n_out"], x: Float[Array, "slots K n_in"]
-) -> Outer | Full:
-    """Return the step of a matrix along G = sum_k d_k x_k^T, K a slot's uses and tokens."""
+def of_matrices(rule: Rule, pairs: dict[str, Pair]) -> dict[str, Outer | Full]:
+    """Return the step of every matrix along G = sum_k d_k x_k^T, K a slot's uses and tokens.
+
+    pairs {weight: (d [slots, K, n_out], x [slots, K, n_in])}.
+    """
     if rule.optimizer == "sgd":
-        return Outer(d, x)
+        return {name: Outer(d, x) for name, (d, x) in pairs.items()}
     if rule.optimizer == "sign":
-        return Full(jnp.sign(_exact("sko,ski->soi", d, x)) / rule.width)
-    polar = functools.partial(orthogonalised, newton_schulz=rule.newton_schulz)
-    left, right = jax.vmap(polar)(d, x)
-    return Outer(left * (d.shape[-1] / x.shape[-1]) ** 0.5, right)
+        return {
+            name: Full(jnp.sign(_exact("sko,ski->soi", d, x)) / rule.width)
+            for name, (d, x) in pairs.items()
+        }
+    steps = orthogonalised(list(pairs.values()), rule.newton_schulz)
+    return {
+        name: Outer(left * (left.shape[2] / right.shape[2]) ** 0.5, right)
+        for name, (left, right) in zip(pairs, steps, strict=True)
+    }
 
 
 def of_vector(rule: Rule, gradient: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

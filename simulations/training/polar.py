@@ -11,6 +11,9 @@ numpy's singular values and against optax.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,18 +33,49 @@ QUINTIC, STEPS, EPSILON = (3.4445, -4.7750, 2.0315), 5, 1e-8
 
 Rows = Float[Array, "K n"]
 Square = Float[Array, "K K"]
+Vectors = Float[Array, "slots K n"]
+Pair = tuple[Vectors, Vectors]
 
 
-def orthogonalised(
-    left: Float[Array, "K n_out"], right: Float[Array, "K n_in"], newton_schulz: bool
-) -> tuple[Float[Array, "K n_out"], Float[Array, "K n_in"]]:
-    """Return (l, r) with sum_k l_k r_k^T = polar(sum_k left_k right_k^T); newton_schulz: what five
-    steps of the quintic iteration make of it instead."""
-    _, by_left, from_left = extend([], left)
-    _, by_right, from_right = extend([], right)
+def orthogonalised(pairs: Sequence[Pair], newton_schulz: bool) -> list[Pair]:
+    """Return pairs (l, r) with sum_k l_k r_k^T = polar(sum_k left_k right_k^T) of every slot.
+
+    pairs: of matrices, (left [slots, K, n_out], right [slots, K, n_in]); newton_schulz: what five
+    steps of the quintic iteration make of the sums instead. Those of one K are one batch, their
+    vectors filled up with zeros: most of what they cost is loops over small arrays.
+    """
+    new: dict[int, Pair] = {}
+    for size in dict.fromkeys(left.shape[1] for left, _ in pairs):
+        here = [i for i, (left, _) in enumerate(pairs) if left.shape[1] == size]
+        longest = max(x.shape[2] for i in here for x in pairs[i])
+        left, right = (
+            jnp.concatenate([_filled(pairs[i][side], longest) for i in here]) for side in (0, 1)
+        )
+        _, bases, triangles = jax.vmap(functools.partial(extend, []))(
+            jnp.concatenate([left, right])
+        )
+        factors = zip(jnp.split(bases, 2), jnp.split(triangles, 2), strict=True)
+        (by_left, from_left), (by_right, from_right) = factors
+        turn = jax.vmap(functools.partial(_turned, newton_schulz))
+        by_left = turn(by_left, from_left, from_right)
+        ends = np.cumsum([len(pairs[i][0]) for i in here])[:-1].tolist()
+        parts = zip(here, jnp.split(by_left, ends), jnp.split(by_right, ends), strict=True)
+        new |= {
+            i: (a[:, :, : pairs[i][0].shape[2]], b[:, :, : pairs[i][1].shape[2]])
+            for i, a, b in parts
+        }
+    return [new[i] for i in range(len(pairs))]
+
+
+def _turned(newton_schulz: bool, basis: Rows, from_left: Square, from_right: Square) -> Rows:
+    """Return the left vectors of one slot, of orthonormal bases and what they make of them."""
     core = times(from_left.T, from_right)
-    new = iterated(core) if newton_schulz else polar(core)
-    return times(new.T, by_left), by_right
+    return times((iterated(core) if newton_schulz else polar(core)).T, basis)
+
+
+def _filled(x: Vectors, length: int) -> Vectors:
+    """Fill vectors up with zeros."""
+    return jnp.pad(x, ((0, 0), (0, 0), (0, length - x.shape[2])))
 
 
 def iterated(core: Square) -> Square:

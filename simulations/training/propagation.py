@@ -23,7 +23,7 @@ from sigprop.simulations.engines.dense import Dense
 from sigprop.simulations.network.trace import zero_probes
 from sigprop.simulations.network.weights import Shape
 from sigprop.simulations.training import trained
-from sigprop.simulations.training.ascent import Full, Rule, of_matrix, of_readout, of_vector
+from sigprop.simulations.training.ascent import Full, Rule, of_matrices, of_readout, of_vector
 from sigprop.simulations.training.trained import over_applications, over_uses, product
 
 ALL = "all"
@@ -118,19 +118,25 @@ def respond(network: Network, rule: Rule, rates: dict[str, Any], labels: Array) 
 
 def moves_of(network: Network, rule: Rule, rates: dict[str, Any], left: trained.Reversed) -> Moves:
     """Return what the step adds, from what a pass and its reverse left."""
-    arch, outputs = network.arch, {}
-    for name, node in arch.weights.items():
-        d = over_uses(arch, name, left.by_output[name])
-        if isinstance(node, Linear):
-            x = over_uses(arch, name, left.inputs[name])
-            added = over_applications(arch, name, of_matrix(rule, d, x).times(x))
+    arch, tables = network.arch, network.tables
+    gathered = {w: over_uses(arch, w, d) for w, d in left.by_output.items() if w in arch.weights}
+    pairs = {
+        name: (gathered[name], over_uses(arch, name, left.inputs[name]))
+        for name, node in arch.weights.items()
+        if isinstance(node, Linear)
+    }
+    steps = of_matrices(rule, pairs)
+    outputs = {}
+    for name in arch.weights:
+        if name in steps:
+            added = over_applications(arch, name, steps[name].times(pairs[name][1]))
         else:
-            step = of_vector(rule, d.sum(axis=1))[network.tables["slots"][name]]
+            step = of_vector(rule, gathered[name].sum(axis=1))[tables["slots"][name]]
             added = jnp.broadcast_to(step[:, None], left.by_output[name].shape)
         outputs[name] = rates[name] * added
     stem = {
         part: rates[part] * product(a, of_vector(rule, product(a.T, left.by_stem)))
-        for part, a in network.tables["inputs"].items()
+        for part, a in tables["inputs"].items()
     }
     return Moves(outputs, stem, rates[READOUT] * of_readout(rule, left.by_theta))
 

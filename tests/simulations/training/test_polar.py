@@ -25,9 +25,8 @@ def factors(d: np.ndarray, x: np.ndarray, dtype: str, newton_schulz: bool = Fals
     """The step that sum_k d_k x_k^T becomes, formed."""
     with scope(dtype):
         make = jax.jit(functools.partial(orthogonalised, newton_schulz=newton_schulz))
-        left, right = (
-            np.asarray(y, dtype=np.float64) for y in make(d.astype(dtype), x.astype(dtype))
-        )
+        pairs = make([(d[None].astype(dtype), x[None].astype(dtype))])
+        left, right = (np.asarray(y[0], dtype=np.float64) for y in pairs[0])
     return left.T @ right
 
 
@@ -43,6 +42,23 @@ def test_it_is_numpys(terms: int, rows: int, columns: int, dtype: str):
     np.testing.assert_allclose(
         factors(d, x, dtype), expected(gradient, CUT[dtype]), atol=TOLERANCE[dtype]
     )
+
+
+def test_matrices_of_several_shapes_go_together():
+    """Two of one K and different lengths, with two slots, and one of another."""
+    rng = np.random.default_rng(7)
+    shapes = [(2, 3, 6, 9), (1, 3, 12, 5), (1, 2, 4, 4)]
+    pairs = [
+        (rng.normal(size=(slots, terms, rows)), rng.normal(size=(slots, terms, columns)))
+        for slots, terms, rows, columns in shapes
+    ]
+    with scope("float64"):
+        steps = jax.jit(functools.partial(orthogonalised, newton_schulz=False))(pairs)
+    for (d, x), (left, right) in zip(pairs, steps, strict=True):
+        assert left.shape == d.shape and right.shape == x.shape
+        for slot in range(len(d)):
+            given = np.asarray(left[slot]).T @ np.asarray(right[slot])
+            np.testing.assert_allclose(given, expected(d[slot].T @ x[slot], 1e-6), atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
