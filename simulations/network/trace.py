@@ -42,14 +42,14 @@ class Probes(NamedTuple):
     """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and
     after [T, n] the last one (lane 0), outputs {weight: [D, T, n_out]}, stem [T, n]. Where one
     listens (``listen``), the "gradients" are those gradients' Grams: grams [D + 1, T, T] of lane
-    0, output_grams {weight: [D, T, T]}; None: nothing does, and a pass has a forward mode."""
+    0, output_grams {weight: [D, T, T]}; None of ``silent`` ones."""
 
     before: Float[Array, "*C D T n"]
     after: Float[Array, "*C T n"]
     outputs: dict[str, Float[Array, "*C D T n_out"]]
     stem: Float[Array, "*C T n"]
-    grams: Float[Array, "*C states T T"] | None
-    output_grams: dict[str, Float[Array, "*C D T T"] | None]
+    grams: Float[Array, "*C states T T"]
+    output_grams: dict[str, Float[Array, "*C D T T"]]
 
     @property
     def states(self) -> Float[Array, "*C states T n"]:
@@ -76,6 +76,11 @@ def zero_probes(
         zeros(arch.depth + 1, arch.tokens, arch.tokens),
         {s.name: of(s, arch.tokens) for s in shapes},
     )
+
+
+def silent(probes: Probes) -> Probes:
+    """The same without those that listen: a pass with them has a forward mode."""
+    return probes._replace(grams=None, output_grams=dict.fromkeys(probes.output_grams))
 
 
 def listen(

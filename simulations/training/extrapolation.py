@@ -53,16 +53,14 @@ def _limit(widths: Float[np.ndarray, " N"], estimates: list[Estimate]) -> Estima
     size = np.abs(values).max(axis=-1, keepdims=True)
     errors = np.stack([e.se for e in estimates], axis=-1)
     errors = np.maximum(errors, np.where(size > 0, ROUNDING * size, 1.0))
-    there = np.isfinite(values).all(axis=-1)
+    there = np.asarray(np.isfinite(values).all(axis=-1, keepdims=True))
     # where there is no number: any, which is taken out below
-    values, errors = (np.where(there[..., None], x, 1.0) for x in (values, errors))
+    values, errors = (np.where(there, x, 1.0) for x in (values, errors))
     # relative to the least error, so that the normal equations neither over- nor underflow
     unit = errors.min(axis=-1, keepdims=True)
     weighted = columns * (unit / errors)[..., None]  # [..., N, powers]
     inverse = np.linalg.pinv(weighted)  # [..., powers, N]
     constant = (inverse[..., 0, :] * values * unit / errors).sum(axis=-1)
     error = unit[..., 0] * np.sqrt((inverse[..., 0, :] ** 2).sum(axis=-1))
-    exact = (size[..., 0] > 0) | ~there  # zero at every width is zero
-    return Estimate(
-        np.where(there, constant, np.nan), np.where(there, np.where(exact, error, 0.0), np.nan)
-    )
+    error = np.where(size[..., 0] == 0, 0.0, error)  # zero at every width is zero
+    return Estimate(*(np.where(there[..., 0], x, np.nan) for x in (constant, error)))

@@ -81,8 +81,8 @@ def _filled(x: Vectors, length: int) -> Vectors:
 def iterated(core: Square) -> Square:
     """Return what Newton-Schulz makes of a matrix: an odd polynomial of its singular values, so
     that orthonormal factors on both sides pass through."""
-    a, b, c = (np.asarray(x, dtype=core.dtype) for x in QUINTIC)
-    x = core / (jnp.sqrt((core * core).sum()) + np.asarray(EPSILON, dtype=core.dtype))
+    a, b, c = QUINTIC
+    x = core / (jnp.sqrt((core * core).sum()) + EPSILON)
     for _ in range(STEPS):
         gram = times(x, x.T)
         x = a * x + times(b * gram + c * times(gram, gram), x)
@@ -107,7 +107,7 @@ def polar(core: Square) -> Square:
     both = jax.lax.fori_loop(0, SWEEPS[core.dtype.name] * (even - 1), one_round, both)
     rows, rotations = both[:, :size], both[:, size:]
     singular = jnp.sqrt((rows * rows).sum(axis=1))
-    counts = singular > np.asarray(CUT[core.dtype.name], dtype=core.dtype) * singular.max()
+    counts = singular > CUT[core.dtype.name] * singular.max()
     over = jnp.where(counts, singular, jnp.ones_like(singular))
     directions = jnp.where(counts[:, None], rows / over[:, None], jnp.zeros_like(rows))
     return times(rotations.T, directions)[:size]

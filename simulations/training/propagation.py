@@ -20,7 +20,7 @@ from sigprop.description.structure import READOUT
 from sigprop.language.expression import Linear
 from sigprop.language.nodes import Gate
 from sigprop.simulations.engines.dense import Dense
-from sigprop.simulations.network.trace import zero_probes
+from sigprop.simulations.network.trace import silent, zero_probes
 from sigprop.simulations.network.weights import Shape
 from sigprop.simulations.training import trained
 from sigprop.simulations.training.ascent import Full, Rule, of_matrices, of_readout, of_vector
@@ -166,9 +166,10 @@ def _carried(network: Network, tangents: Any) -> tuple[Any, Any, Any]:
     {weight: [S, D, T, n_in]}."""
     arch, shapes, width, params, tables, key = network
     zero = zero_probes(arch, shapes, width, params[READOUT].dtype)
-    silent = zero._replace(grams=None, output_grams=dict.fromkeys(zero.output_grams))
     matrices = Formed(shapes, arch.ensemble, params)
-    forward = trained.network(arch, shapes, params, tables, matrices=matrices, zero=silent, key=key)
+    forward = trained.network(
+        arch, shapes, params, tables, matrices=matrices, zero=silent(zero), key=key
+    )
 
     def along(tangent: Any) -> Any:
         return jax.jvp(forward, (zero.outputs, zero.stem), tangent)[1]

@@ -139,10 +139,20 @@ class FirstStep:
         if samples < 2:
             raise InputError(f"samples={samples}; accepted: 2 or more networks")
         numbers = self.networks(range(samples), seed, rates=rates, labels=labels, stream=stream)
-        estimates = [
+        output, state, effective, propagating = (
             Estimate(x.mean(axis=0), x.std(axis=0, ddof=1) / samples**0.5) for x in numbers
-        ]
-        return Response(self.settings, self.weights, *estimates, self.width, samples, seed)
+        )
+        return Response(
+            settings=self.settings,
+            weights=self.weights,
+            output=output,
+            state=state,
+            effective=effective,
+            propagating=propagating,
+            width=self.width,
+            samples=samples,
+            seed=seed,
+        )
 
     def _rates(self, rates: Mapping[str, float] | None) -> dict[str, float]:
         """Return every group's rate; raise ``InputError`` for an unknown group."""
