@@ -46,7 +46,8 @@ def run(
     (final, state), (states, left) = jax.lax.scan(
         functools.partial(_step, network), (lanes, state), _given(arch, tables, probes)
     )
-    final = (listen(final[0] + probes.after, probes.grams[-1]), *final[1:])
+    last = None if probes.grams is None else probes.grams[-1]
+    final = (listen(final[0] + probes.after, last), *final[1:])
     every = tuple(jnp.concatenate([s, f[None]]) for s, f in zip(states, final, strict=True))
     gains = jnp.concatenate([start.gain(arch.initial[0], arch.tokens)[None], left.gain])
     return Trace(
@@ -69,7 +70,7 @@ def _given(arch: Architecture, tables: Any, probes: Probes) -> dict[str, Any]:
         "step": jnp.arange(arch.depth, dtype=jnp.uint32),
         "probes": (probes.outputs, probes.output_grams),
         "state_probe": probes.before,
-        "gram_probe": probes.grams[:-1],
+        "gram_probe": None if probes.grams is None else probes.grams[:-1],
     }
 
 

@@ -42,7 +42,7 @@ class Probes(NamedTuple):
     """Zeros added on the way, whose gradients are dz/dh: before [D, T, n] the applications and
     after [T, n] the last one (lane 0), outputs {weight: [D, T, n_out]}, stem [T, n]. Where one
     listens (``listen``), the "gradients" are those gradients' Grams: grams [D + 1, T, T] of lane
-    0, output_grams {weight: [D, T, T]}."""
+    0, output_grams {weight: [D, T, T]}; None of ``silent`` ones."""
 
     before: Float[Array, "*C D T n"]
     after: Float[Array, "*C T n"]
@@ -78,10 +78,21 @@ def zero_probes(
     )
 
 
+def silent(probes: Probes) -> Probes:
+    """The same without those that listen: a pass with them has a forward mode."""
+    return probes._replace(grams=None, output_grams=dict.fromkeys(probes.output_grams))
+
+
+def listen(
+    x: Float[Array, "*E T n"], probe: Float[Array, "*E T T"] | None
+) -> Float[Array, "*E T n"]:
+    """x; in reverse the probe's cotangent, where there is a probe, is the Gram of x's."""
+    return x if probe is None else _listen(x, probe)
+
+
 @jax.custom_vjp
-def listen(x: Float[Array, "*E T n"], probe: Float[Array, "*E T T"]) -> Float[Array, "*E T n"]:
-    """x; in reverse the probe's cotangent is the Gram of x's."""
+def _listen(x: Float[Array, "*E T n"], probe: Float[Array, "*E T T"]) -> Float[Array, "*E T n"]:
     return x
 
 
-listen.defvjp(lambda x, probe: (x, None), lambda _, g: (g, dot(g, g)))
+_listen.defvjp(lambda x, probe: (x, None), lambda _, g: (g, dot(g, g)))

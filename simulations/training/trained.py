@@ -33,8 +33,10 @@ from sigprop.language.scalar import Constant, evaluate
 from sigprop.language.traversal import rows_of
 from sigprop.simulations.engines.dense import Dense
 from sigprop.simulations.network import random
+from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.passes import run
-from sigprop.simulations.network.trace import zero_probes
+from sigprop.simulations.network.precision import SINGLE
+from sigprop.simulations.network.trace import Probes, zero_probes
 from sigprop.simulations.network.weights import Shape, shapes, slot_tables, stored, use_tables
 
 Params = dict[str, Any]
@@ -73,10 +75,11 @@ def _bare(u: Any, width: int, copies: dict[Vector, Vector]) -> Any:
     return copies[u]
 
 
-def tables(arch: Architecture) -> dict[str, Any]:
-    """Return what ``run`` takes of each application, and {part: A [T, V]} of the stem."""
+def tables(arch: Architecture, dtype: str = SINGLE) -> dict[str, Any]:
+    """Return what ``run`` takes of each application, and {part: A [T, V]} of the stem, in that
+    precision."""
     numbers = {
-        name: table.astype(np.float32)
+        name: table.astype(dtype)
         for name, table in (arch.number_tables | arch.tables_by_application).items()
     }
     applications = {
@@ -86,9 +89,7 @@ def tables(arch: Architecture) -> dict[str, Any]:
         "numbers": numbers,
     }
     return applications | {
-        "inputs": {
-            part: inputs(gram).astype(np.float32) for part, (_, gram) in arch.stem_parts.items()
-        }
+        "inputs": {part: inputs(gram).astype(dtype) for part, (_, gram) in arch.stem_parts.items()}
     }
 
 
@@ -194,10 +195,70 @@ def passed(
 ) -> Passed:
     """One pass forward and back. arch: ``bare``; cotangent: z [T] -> dloss/dz [T]; at:
     applications of the states (0: the stem's output)."""
-    zero = zero_probes(arch, weights, width)
-    gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
+    left = reversed_pass(arch, weights, params, table, width=width, cotangent=cotangent, key=key)
+    gradients = {READOUT: left.by_theta}
+    for part, a in table["inputs"].items():
+        gradients[part] = product(a.T, left.by_stem)
+    for name, node in arch.weights.items():
+        x = left.inputs[name] if isinstance(node, Linear) else None
+        gradients[name] = _by_slot(arch, name, left.by_output[name], x)
+    return Passed(left.outputs, left.states[np.array(at)], gradients)
+
+
+class Reversed(NamedTuple):
+    """One pass and what its reverse leaves: outputs z [T], what theta reads [T, n], states [D + 1,
+    T, n] of lane 0, inputs {weight: [D, T, n_in]}, gradients by what weights gave {weight: [D, T,
+    n_out]}, by the stem's output [T, n] and by theta [n]."""
+
+    outputs: Any
+    read: Any
+    states: Any
+    inputs: Any
+    by_output: Any
+    by_stem: Any
+    by_theta: Any
+
+
+def reversed_pass(
+    arch: Architecture,
+    weights: tuple[Shape, ...],
+    params: Params,
+    table: Any,
+    *,
+    width: int,
+    cotangent: Any,
+    key: Any,
+) -> Reversed:
+    """Run one pass forward and back; arguments as of ``passed``."""
+    zero = zero_probes(arch, weights, width, params[READOUT].dtype)
     matrices = Dense(weights, arch.ensemble, params)
-    stem: Any = sum(_exact(a, params[part]) for part, a in table["inputs"].items())
+    forward = network(arch, weights, params, table, matrices=matrices, zero=zero, key=key)
+    output, pull, (states, inputs) = jax.vjp(forward, zero.outputs, zero.stem, has_aux=True)
+    z = product(output, params[READOUT])
+    c = cotangent(z)
+    by_output, by_stem = pull(c[:, None] * params[READOUT][None])
+    return Reversed(z, output, states, inputs, by_output, by_stem, product(c, output))
+
+
+def network(
+    arch: Architecture,
+    weights: tuple[Shape, ...],
+    params: Params,
+    table: Any,
+    *,
+    matrices: Matrices,
+    zero: Probes,
+    key: Any,
+) -> Any:
+    """Return the function (what is added to the weights' outputs {weight: [D, T, n_out]}, to the
+    stem's [T, n]) -> (what theta reads [T, n], (states [D + 1, T, n] of lane 0, inputs {weight:
+    [D, T, n_in]})).
+
+    A change of the parameters is, to first order, one of what they give: Delta W x. zero: probes,
+    those of Grams None where the function is to have a forward mode.
+    """
+    gates = [name for name, node in arch.weights.items() if isinstance(node, Gate)]
+    stem: Any = sum(product(a, params[part]) for part, a in table["inputs"].items())
 
     def forward(outputs: Any, at_stem: Any) -> Any:
         # their factor is 0, so this is all they are
@@ -208,20 +269,10 @@ def passed(
         )
         return trace.taps.sum(axis=0), (trace.lanes[0], trace.inputs)
 
-    output, pull, (states, inputs) = jax.vjp(forward, zero.outputs, zero.stem, has_aux=True)
-    z = _exact(output, params[READOUT])
-    c = cotangent(z)
-    by_output, by_stem = pull(c[:, None] * params[READOUT][None])
-    gradients = {READOUT: _exact(c, output)}
-    for part, a in table["inputs"].items():
-        gradients[part] = _exact(a.T, by_stem)
-    for name, node in arch.weights.items():
-        x = inputs[name] if isinstance(node, Linear) else None
-        gradients[name] = _by_slot(arch, name, by_output[name], x)
-    return Passed(z, states[np.array(at)], gradients)
+    return forward
 
 
-def _exact(a: Any, b: Any) -> Any:
+def product(a: Any, b: Any) -> Any:
     """Multiply matrices in full precision."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
@@ -229,18 +280,33 @@ def _exact(a: Any, b: Any) -> Any:
 def _by_slot(arch: Architecture, weight: str, d: Any, x: Any) -> Any:
     """Sum over a slot's uses and tokens of d x^T (of d where there is no x): [slots, n_out,
     n_in], d [D, T, n_out], x [D, T, n_in]."""
-    used = list(arch.applications_of(weight).values())
-    most = max(map(len, used))
-    place = np.array([applications + [0] * (most - len(applications)) for applications in used])
-    real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used], dtype=np.float32)[
-        :, :, None, None
-    ]
-    cotangents = (d[place] * real).reshape(len(used), -1, d.shape[-1])
+    cotangents = over_uses(arch, weight, d)
     if x is None:
         return cotangents.sum(axis=1)
     return jnp.einsum(
         "suo,sui->soi",
         cotangents,
-        x[place].reshape(len(used), -1, x.shape[-1]),
+        over_uses(arch, weight, x),
         precision=jax.lax.Precision.HIGHEST,
     )
+
+
+def over_uses(arch: Architecture, weight: str, x: Any) -> Any:
+    """Gather the vectors x [D, T, n] of a weight's applications by slot, [slots, U T, n]; zero
+    where a slot has fewer than U uses."""
+    used = list(arch.applications_of(weight).values())
+    most = max(map(len, used))
+    place = np.array([applications + [0] * (most - len(applications)) for applications in used])
+    real = np.array([[1.0] * len(a) + [0.0] * (most - len(a)) for a in used])
+    return (x[place] * real.astype(x.dtype)[:, :, None, None]).reshape(len(used), -1, x.shape[-1])
+
+
+def over_applications(arch: Architecture, weight: str, x: Any) -> Any:
+    """Undo ``over_uses``: [slots, U T, n] -> [D, T, n], zero where an application does not hold
+    the weight."""
+    used = list(arch.applications_of(weight).values())
+    vectors = x.reshape(len(used), -1, arch.tokens, x.shape[-1])
+    places = [(a, s, u) for s, applied in enumerate(used) for u, a in enumerate(applied)]
+    at, slot, use = np.array(places).T
+    zero = jnp.zeros((arch.depth, arch.tokens, x.shape[-1]), dtype=x.dtype)
+    return zero.at[at].set(vectors[slot, use])
