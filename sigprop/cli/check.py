@@ -24,8 +24,13 @@ def check(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     optimizer: Annotated[
-        Literal["sgd", "adam", "adamw"], Parameter(help="What takes the steps (optax).")
+        Literal["sgd", "adam", "adamw", "muon"],
+        Parameter(help="What takes the steps (optax); muon: matrices in branches, else AdamW."),
     ] = "adamw",
+    shape_factor: Annotated[
+        str | None,
+        Parameter(help="Of muon: original [default], match_rms_adamw or spectral."),
+    ] = None,
     parametrisation: Annotated[
         Literal["prescribed", "naive"], Parameter(help="Factors of rates and read-out.")
     ] = "prescribed",
@@ -74,6 +79,7 @@ def check(
             width=width,
             networks=networks,
             most=max(MOST, networks),
+            shape_factor=shape_factor,
             progress=progress,
         )
     if plot is not None:

@@ -11,6 +11,7 @@ docs/check.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -18,13 +19,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sigprop.coordinate_check.ladder import VARIABLES, WIDTH, Members, Rung, variables_of
-from sigprop.coordinate_check.rates import NAMED, Parametrisation, Rule, named
+from sigprop.coordinate_check.rates import NAMED, Parametrisation, Rule, named, prescribed
 from sigprop.coordinate_check.reference import first_step
 from sigprop.coordinate_check.slopes import Changes, points, rows
 from sigprop.coordinate_check.steps import EXTENSION, FIRST, LINEAR, Networks
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 from sigprop.runtime.progress import Progress, Silent
+from sigprop.scaling.rates import checked_factor
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.training.changes import check_training
 from sigprop.tables.table import Table
@@ -48,26 +50,30 @@ def check(
     loss: str = "linear",
     networks: int = NETWORKS,
     most: int = MOST,
+    shape_factor: str | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Test slopes of ln(rms change) in ln(size) for equivalence with the reference slopes within
     +-0.1 (the rows are those of this module's docstring).
 
     arch: a registered architecture; what it is at other sizes is built from its parameters;
-    optimizer: sgd, adam or adamw (optax); parametrisation: 'prescribed', 'naive', or a function
-    (arch, width, optimizer) -> ``Rule``; seed: of weights, inputs and labels; variables: of width
-    n, depth L and loops N, by default all it has; steps: after how many; ladders: {variable:
-    sizes}, by default n = 128..1024, L and N = 2..32, the others at L = 2, N = 2 and n = width;
-    loss: 'linear', -(1/T) sum y_t z_t with y = +-1, or 'squared'; networks, most: a rung, at first
-    and after the one extension. Raises ``InputError``, ``Diverged``. Source: docs/check.md.
+    optimizer: sgd, adam, adamw or muon (optax); parametrisation: 'prescribed', 'naive', or a
+    function (arch, width, optimizer) -> ``Rule``; seed: of weights, inputs and labels; variables:
+    of width n, depth L and loops N, by default all it has; steps: after how many; ladders:
+    {variable: sizes}, by default n = 128..1024, L and N = 2..32, the others at L = 2, N = 2 and n =
+    width; loss: 'linear', -(1/T) sum y_t z_t with y = +-1, or 'squared'; networks, most: a rung, at
+    first and after the one extension; shape_factor: of muon, as in ``rules``. Raises
+    ``InputError``, ``Diverged``. Source: docs/check.md.
     """
     check_sizes(width=width, seed=seed)
     arch.without_experts("check")
     steps = check_training(optimizer, steps, loss)
     looks = _checked_looks(networks, most)
+    factor = checked_factor(optimizer, shape_factor)
     name, rule = named(parametrisation)
+    rule = functools.partial(prescribed, shape_factor=shape_factor) if rule is prescribed else rule
     pairs = _ladders(arch, name == "naive", variables, _Sizes(ladders or {}, width))
-    run = Networks(optimizer, rule, steps, loss, seed)
+    run = Networks(optimizer, rule, steps, loss, seed, factor)
     # what it refuses it refuses before anything is run
     _rates(next(iter(pairs.values())).sampled[0], optimizer, rule)
     changes = _all_changes(run, pairs, looks, progress or Silent())
@@ -207,6 +213,7 @@ def _table(
     judged = [row for ladder in changes for row in rows(ladder)]
     notes: dict[str, Any] = {
         "optimizer": run.optimizer,
+        **({"shape_factor": run.shape_factor} if run.optimizer == "muon" else {}),
         "parametrisation": parametrisation,
         "seed": run.seed,
         "loss": run.loss,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from sigprop.errors import InputError
 from sigprop.prescriptions.prescription import Prescription
+from sigprop.simulations.training.steps import with_muon
 
 MOMENTUM = 0.95
 """What torch and optax start from."""
@@ -95,29 +96,10 @@ def torch_muon() -> Any:
     return torch.optim.Muon
 
 
-def optax_muon() -> Any:
-    """Return optax.contrib; raises ``InputError`` where its Muon takes no dimension numbers."""
-    import inspect
-
-    from optax import contrib
-
-    muon = getattr(contrib, "muon", None)
-    takes = () if muon is None else inspect.signature(muon).parameters
-    for name in ("muon_weight_dimension_numbers", "consistent_rms"):
-        if name not in takes:
-            import optax
-
-            raise InputError(
-                f"optax {optax.__version__} has no optax.contrib.muon with {name}; accepted: optax "
-                f"0.2.7 or newer"
-            )
-    return contrib
-
-
 def dimensions(name: str, leaf: Any, given: Any, expected: Sides) -> tuple[Any, Sides]:
     """Return a leaf's MuonDimensionNumbers and its sides: as given, else its last two axes, n_in
     and n_out, those before them counting matrices. Raises ``InputError`` where they are not."""
-    numbers = given or optax_muon().MuonDimensionNumbers(-2, -1)
+    numbers = given or with_muon().MuonDimensionNumbers(-2, -1)
     if leaf.ndim < 2:
         raise InputError(
             f"{name}: {leaf.ndim} axes, and Muon takes matrices; accepted: patterns that give "
@@ -154,7 +136,7 @@ def optax_transform_of(
     def of_each(params: Any) -> Any:
         return jax.tree.map(lambda _: dimension_numbers, params)
 
-    return optax_muon().muon(
+    return with_muon().muon(
         rate,
         beta=MOMENTUM if momentum is None else momentum,
         eps=numbers["epsilon"],
