@@ -46,7 +46,10 @@ def check(
     loss: Annotated[
         Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")
     ] = "linear",
-    width: Annotated[Width, Parameter(help="Width n on the ladders of depth and loops.")] = 128,
+    width: Annotated[
+        Width | None,
+        Parameter(help="Width n on the ladders of depth and loops [default: 128, of muon 64]."),
+    ] = None,
     samples: Annotated[
         Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")
     ] = None,

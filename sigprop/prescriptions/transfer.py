@@ -50,12 +50,10 @@ def transfer(
     )
     for name in of_base.keys() | of_target.keys():
         if of_base.get(name) != of_target.get(name):
-            one_side = (
-                "" if options["optimizer"] != "muon" else ", ratios n_out/n_in on one side of 1"
-            )
+            also = " (of muon: n_out/n_in both from 1, or both below)"
             raise InputError(
                 f"base and target have different rules for {name!r}; accepted: sides that differ "
-                f"in sizes alone{one_side}"
+                f"in sizes alone{also if options['optimizer'] == 'muon' else ''}"
             )
     heads = [sizes_of(side.arch, side.width)[C] for side in both]
     if options["optimizer"] == "sgd" and options["s"] > 0 and heads[0] != heads[1]:
