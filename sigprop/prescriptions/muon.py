@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from sigprop.errors import InputError
 from sigprop.prescriptions.prescription import Prescription
-from sigprop.simulations.training.steps import with_muon
+from sigprop.runtime.optax import contrib_with_muon
 
 MOMENTUM = 0.95
 """What torch and optax start from."""
@@ -99,7 +99,7 @@ def torch_muon() -> Any:
 def dimensions(name: str, leaf: Any, given: Any, expected: Sides) -> tuple[Any, Sides]:
     """Return a leaf's MuonDimensionNumbers and its sides: as given, else its last two axes, n_in
     and n_out, those before them counting matrices. Raises ``InputError`` where they are not."""
-    numbers = given or with_muon().MuonDimensionNumbers(-2, -1)
+    numbers = given or contrib_with_muon().MuonDimensionNumbers(-2, -1)
     if leaf.ndim < 2:
         raise InputError(
             f"{name}: {leaf.ndim} axes, and Muon takes matrices; accepted: patterns that give "
@@ -136,7 +136,7 @@ def optax_transform_of(
     def of_each(params: Any) -> Any:
         return jax.tree.map(lambda _: dimension_numbers, params)
 
-    return with_muon().muon(
+    return contrib_with_muon().muon(
         rate,
         beta=MOMENTUM if momentum is None else momentum,
         eps=numbers["epsilon"],

@@ -50,7 +50,7 @@ class Rule:
     weight_decay: sp.Expr | None = None
     epsilon: sp.Expr | None = None
     criteria: Mapping[str, str] = field(default_factory=dict, compare=False)
-    muon: Shape | None = None
+    muon: Shape | None = field(default=None, compare=False)
 
     @property
     def rate_x_decay(self) -> sp.Expr | None:

@@ -22,16 +22,11 @@ from sigprop.description.architecture import Architecture
 from sigprop.errors import Diverged, InputError
 from sigprop.language.expression import Linear
 from sigprop.runtime.compiling import jit
+from sigprop.runtime.optax import contrib_with_muon
 from sigprop.simulations.engines.engine import Static, base_key
 from sigprop.simulations.network.precision import SINGLE
 from sigprop.simulations.training import trained
-from sigprop.simulations.training.steps import (
-    Setting,
-    check_optimizer,
-    library,
-    transform,
-    with_muon,
-)
+from sigprop.simulations.training.steps import Setting, check_optimizer, library, transform
 
 DEPTHS = {"state at 1/4": 0.25, "state at 1/2": 0.5, "state at 3/4": 0.75, "last state": 1.0}
 OBSERVABLES = ("output", *DEPTHS)
@@ -51,7 +46,9 @@ def check_training(optimizer: str, steps: Sequence[int], loss: str) -> tuple[int
     """The numbers of steps, smallest first; raises ``InputError`` for an unknown optimiser or
     loss, other numbers, or without optax."""
     check_optimizer(optimizer)
-    (with_muon if optimizer == "muon" else library)()
+    library()
+    if optimizer == "muon":
+        contrib_with_muon()
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r}; accepted: {', '.join(LOSSES)}")
     if not steps or any(

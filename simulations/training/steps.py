@@ -3,11 +3,11 @@ parameters."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from sigprop.errors import InputError, near_miss
+from sigprop.runtime.optax import contrib_with_muon
 
 OPTIMISERS = ("sgd", "adam", "adamw", "muon")
 MATRICES = (2, 1)
@@ -40,19 +40,6 @@ def library() -> Any:
             "install 'sigprop[optax]'"
         ) from None
     return optax
-
-
-def with_muon() -> Any:
-    """optax.contrib; raises ``InputError`` where its Muon takes no dimension numbers."""
-    optax = library()
-    takes = inspect.signature(getattr(optax.contrib, "muon", library)).parameters
-    for name in ("muon_weight_dimension_numbers", "consistent_rms"):
-        if name not in takes:
-            raise InputError(
-                f"optax {optax.__version__} has no optax.contrib.muon with {name}; accepted: optax "
-                f"0.2.7 or newer"
-            )
-    return optax.contrib
 
 
 def transform(
@@ -101,7 +88,7 @@ def _muon(setting: Setting) -> Any:
     """Return optax's Muon of matrices [slots, n_out, n_in]."""
     import jax
 
-    contrib = with_muon()
+    contrib = contrib_with_muon()
     numbers = contrib.MuonDimensionNumbers(*MATRICES)
     return contrib.muon(
         setting.rate,
