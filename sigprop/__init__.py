@@ -52,7 +52,11 @@ _WHERE = {
     "sigprop.inspection.prescribed": ("prescribe_model",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
     "sigprop.prescriptions.prescription": ("Prescription",),
-    "sigprop.prescriptions.frameworks": ("torch_param_groups", "optax_transform"),
+    "sigprop.prescriptions.frameworks": (
+        "torch_param_groups",
+        "torch_optimizers",
+        "optax_transform",
+    ),
     "sigprop.description.architecture": ("Architecture",),
     "sigprop.description.sub_block": ("SubBlock", "Readout", "Part", "Head"),
     "sigprop.description.family": ("Family", "SlotClass"),

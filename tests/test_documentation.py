@@ -71,6 +71,7 @@ QUICK = {
     "sigprop check looped-mlp --optimizer sgd --plot check.png": f"sigprop check looped-mlp "
     f"--optimizer sgd --plot "
     f"check.png {FEW}",
+    "sigprop check looped-mlp --optimizer muon": f"sigprop check looped-mlp --optimizer muon {FEW}",
     "sigprop figures --quick --out figures": "sigprop figures width-schedule --quick --out figures",
 }
 """What stands on a page: what runs instead. Both are the same command."""
@@ -87,6 +88,8 @@ WITHOUT = {
     "sp.read(build": TORCH,
     "torch.optim.AdamW": "torch is an extra that the tests do not install; "
     "tests/prescriptions/test_prescribed_objects.py runs it where it is",
+    "sp.torch_optimizers": "torch is an extra that the tests do not install; "
+    "tests/prescriptions/test_muon_objects.py runs it where it is",
 }
 """Python blocks that hold this and do not run."""
 

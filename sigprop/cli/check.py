@@ -24,8 +24,13 @@ def check(
     *,
     chosen: Chosen = Chosen(),  # noqa: B008 (frozen)
     optimizer: Annotated[
-        Literal["sgd", "adam", "adamw"], Parameter(help="What takes the steps (optax).")
+        Literal["sgd", "adam", "adamw", "muon"],
+        Parameter(help="What takes the steps (optax); muon: matrices in branches, else AdamW."),
     ] = "adamw",
+    shape_factor: Annotated[
+        str | None,
+        Parameter(help="Of muon: original [default], match_rms_adamw or spectral."),
+    ] = None,
     parametrisation: Annotated[
         Literal["prescribed", "naive"], Parameter(help="Factors of rates and read-out.")
     ] = "prescribed",
@@ -41,7 +46,10 @@ def check(
     loss: Annotated[
         Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")
     ] = "linear",
-    width: Annotated[Width, Parameter(help="Width n on the ladders of depth and loops.")] = 128,
+    width: Annotated[
+        Width | None,
+        Parameter(help="Width n on the ladders of depth and loops [default: 128, of muon 64]."),
+    ] = None,
     samples: Annotated[
         Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")
     ] = None,
@@ -74,6 +82,7 @@ def check(
             width=width,
             networks=networks,
             most=max(MOST, networks),
+            shape_factor=shape_factor,
             progress=progress,
         )
     if plot is not None:

@@ -31,7 +31,16 @@ def prescribe(
         ),
     ] = None,
     target: Annotated[str | None, Parameter(help="Sizes of the target, likewise.")] = None,
-    optimizer: Annotated[str, Parameter(help="sgd, adam or adamw.")] = "adamw",
+    optimizer: Annotated[
+        str, Parameter(help="sgd, adam, adamw, or muon (matrices in branches, the rest by AdamW).")
+    ] = "adamw",
+    shape_factor: Annotated[
+        str | None,
+        Parameter(
+            help="Of muon: original, sqrt(max(1, n_out/n_in)) [default]; match_rms_adamw, 0.2 "
+            "sqrt(max(n_in, n_out)); spectral, sqrt(n_out/n_in)."
+        ),
+    ] = None,
     s: Annotated[
         str, Parameter(help="0: neural-tangent, 1: maximal-update widths (or between).")
     ] = "1",
@@ -50,14 +59,20 @@ def prescribe(
     ] = None,
     learning_rate: Annotated[
         str | None,
-        Parameter(help="The base's learning rate, or one a group such as q=1e-3,readout=3e-3."),
+        Parameter(
+            help="The base's learning rate, or one a group such as q=1e-3,readout=3e-3, or "
+            "muon=0.02,adamw=3e-4."
+        ),
     ] = None,
     weight_decay: Annotated[
         str | None, Parameter(help="The base's weight decay, likewise.")
     ] = None,
     epsilon: Annotated[str | None, Parameter(help="The base's Adam epsilon, likewise.")] = None,
     multiplier: Annotated[
-        str | None, Parameter(help="The base's residual multiplier, or one a group.")
+        str | None,
+        Parameter(
+            help="The base's residual multiplier, or one a group such as embedding=10,attention=2."
+        ),
     ] = None,
     base_carries_depth_factor: Annotated[
         Literal["true", "false"] | None,
@@ -88,6 +103,7 @@ def prescribe(
         "s": inputs.number("s", s),
         "decay": decay,
         "parametrisation": parametrisation,
+        "shape_factor": shape_factor,
     }
     carries = None if base_carries_depth_factor is None else base_carries_depth_factor == "true"
     from sigprop.prescriptions.prescribe import prescribe_from

@@ -11,20 +11,29 @@ docs/check.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sigprop.coordinate_check.ladder import VARIABLES, WIDTH, Members, Rung, variables_of
-from sigprop.coordinate_check.rates import NAMED, Parametrisation, Rule, named
+from sigprop.coordinate_check.ladder import (
+    VARIABLES,
+    Members,
+    Rung,
+    default_ladders,
+    default_width,
+    variables_of,
+)
+from sigprop.coordinate_check.rates import NAMED, Parametrisation, Rule, named, prescribed
 from sigprop.coordinate_check.reference import first_step
 from sigprop.coordinate_check.slopes import Changes, points, rows
 from sigprop.coordinate_check.steps import EXTENSION, FIRST, LINEAR, Networks
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, near_miss
 from sigprop.runtime.progress import Progress, Silent
+from sigprop.scaling.rates import checked_factor
 from sigprop.simulations.measure import check_sizes
 from sigprop.simulations.training.changes import check_training
 from sigprop.tables.table import Table
@@ -44,30 +53,35 @@ def check(
     steps: Sequence[int] = (1, 10),
     *,
     ladders: Mapping[str, Sequence[int]] | None = None,
-    width: int = WIDTH,
+    width: int | None = None,
     loss: str = "linear",
     networks: int = NETWORKS,
     most: int = MOST,
+    shape_factor: str | None = None,
     progress: Progress | None = None,
 ) -> Table:
     """Test slopes of ln(rms change) in ln(size) for equivalence with the reference slopes within
     +-0.1 (the rows are those of this module's docstring).
 
     arch: a registered architecture; what it is at other sizes is built from its parameters;
-    optimizer: sgd, adam or adamw (optax); parametrisation: 'prescribed', 'naive', or a function
-    (arch, width, optimizer) -> ``Rule``; seed: of weights, inputs and labels; variables: of width
-    n, depth L and loops N, by default all it has; steps: after how many; ladders: {variable:
-    sizes}, by default n = 128..1024, L and N = 2..32, the others at L = 2, N = 2 and n = width;
-    loss: 'linear', -(1/T) sum y_t z_t with y = +-1, or 'squared'; networks, most: a rung, at first
-    and after the one extension. Raises ``InputError``, ``Diverged``. Source: docs/check.md.
+    optimizer: sgd, adam, adamw or muon (optax); parametrisation: 'prescribed', 'naive', or a
+    function (arch, width, optimizer) -> ``Rule``; seed: of weights, inputs and labels; variables:
+    of width n, depth L and loops N, by default all it has; steps: after how many; ladders:
+    {variable: sizes}, by default n = 128..1024 (muon: 64..256), L and N = 2..32, the others at L =
+    2, N = 2 and n = width, by default 128 (muon: 64); loss: 'linear', -(1/T) sum y_t z_t with y =
+    +-1, or 'squared'; networks, most: a rung, at first and after the one extension; shape_factor:
+    of muon, as in ``rules``. Raises ``InputError``, ``Diverged``. Source: docs/check.md.
     """
+    width = default_width(optimizer) if width is None else width
     check_sizes(width=width, seed=seed)
     arch.without_experts("check")
     steps = check_training(optimizer, steps, loss)
     looks = _checked_looks(networks, most)
+    factor = checked_factor(optimizer, shape_factor)
     name, rule = named(parametrisation)
-    pairs = _ladders(arch, name == "naive", variables, _Sizes(ladders or {}, width))
-    run = Networks(optimizer, rule, steps, loss, seed)
+    rule = functools.partial(prescribed, shape_factor=shape_factor) if rule is prescribed else rule
+    pairs = _ladders(arch, name == "naive", variables, _Sizes(ladders or {}, width, optimizer))
+    run = Networks(optimizer, rule, steps, loss, seed, factor)
     # what it refuses it refuses before anything is run
     _rates(next(iter(pairs.values())).sampled[0], optimizer, rule)
     changes = _all_changes(run, pairs, looks, progress or Silent())
@@ -91,10 +105,16 @@ def _checked_looks(networks: int, most: int) -> _Looks:
 
 
 class _Sizes(NamedTuple):
-    """Sizes that were asked for: {variable: its ladder}, and n where n does not vary."""
+    """Sizes that were asked for: {variable: its ladder}, and n where n does not vary; the
+    optimizer, whose steps limit the others."""
 
     ladders: Mapping[str, Sequence[int]]
     width: int
+    optimizer: str
+
+    def ladder(self, variable: str) -> Sequence[int]:
+        """The ladder asked for, else the default one."""
+        return self.ladders.get(variable, default_ladders(self.optimizer)[variable])
 
 
 class _Pair(NamedTuple):
@@ -117,7 +137,7 @@ def _ladders(
     return {
         variable: _Pair(
             *(
-                members.ladder(variable, sizes.ladders.get(variable), sizes.width)
+                members.ladder(variable, sizes.ladder(variable), sizes.width)
                 for members in (family, prescribed)
             )
         )
@@ -207,6 +227,7 @@ def _table(
     judged = [row for ladder in changes for row in rows(ladder)]
     notes: dict[str, Any] = {
         "optimizer": run.optimizer,
+        **({"shape_factor": run.shape_factor} if run.optimizer == "muon" else {}),
         "parametrisation": parametrisation,
         "seed": run.seed,
         "loss": run.loss,

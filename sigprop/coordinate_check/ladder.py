@@ -21,6 +21,19 @@ SIZES: dict[str, tuple[int, ...]] = {
 """From 2 on: one loop is an untied point, and no part of a tied network's power law."""
 SMALL = 2  # depth and loops where they are not what varies
 WIDTH = 128
+MUON_WIDTHS = (64, 128, 256)
+"""Smaller, and the first of them on the other ladders: every step multiplies n x n matrices fifteen
+times for each matrix."""
+
+
+def default_width(optimizer: str) -> int:
+    """n on ladders of depth and loops."""
+    return MUON_WIDTHS[0] if optimizer == "muon" else WIDTH
+
+
+def default_ladders(optimizer: str) -> dict[str, tuple[int, ...]]:
+    """{variable: sizes}."""
+    return SIZES | ({"width": MUON_WIDTHS} if optimizer == "muon" else {})
 
 
 @dataclass(frozen=True)

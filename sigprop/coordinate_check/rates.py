@@ -5,7 +5,8 @@ rate, epsilon and decay, at every size.
                  n, L, N, rate x decay the same at every size. Adam: entries of a hidden weight move
                  by eta/(n eps D), of the stem by eta, of the read-out by eta/n. SGD: hidden rates
                  eta/(eps^2 P), stem eta n, read-out eta/n. D: applications that hold the weight, P:
-                 sum over its slots of uses^2.
+                 sum over its slots of uses^2. Muon: singular values of a square hidden matrix move
+                 by eta/(eps D), the rest as Adam's.
     naive        s = 0: read-out std n^-1/2, residual_scale 1, the same rate for everything at every
                  size.
 
@@ -15,6 +16,7 @@ Source: docs/check.md (2304.02034 in n, 2606.18524 and 2505.01618 in depth and l
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,6 +25,8 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import Head
 from sigprop.errors import InputError, near_miss
+from sigprop.language.expression import Linear
+from sigprop.language.traversal import rows_of
 
 DECAY = 0.01  # rate times decay is eta times it: small beside the step
 TINY = 1e-6  # of Adam's epsilon, over the size of a gradient's entries
@@ -50,15 +54,18 @@ Parametrisation = Callable[[Architecture, int, str], Rule]
 
 
 @functools.lru_cache(maxsize=8)
-def _monomials(arch: Architecture, optimizer: str) -> dict[str, Any]:
+def _monomials(arch: Architecture, optimizer: str, shape_factor: str | None) -> dict[str, Any]:
     from sigprop.scaling.rates import rules
 
     # whatever the head of logits is, the read-out here is one vector of its own
     described = replace(arch, head=Head())
-    return rules(described, optimizer, 1, decay="papers" if optimizer == "adam" else "product")
+    decay = "papers" if optimizer == "adam" else "product"
+    return rules(described, optimizer, 1, decay=decay, shape_factor=shape_factor)
 
 
-def prescribed(arch: Architecture, width: int, optimizer: str) -> Rule:
+def prescribed(
+    arch: Architecture, width: int, optimizer: str, shape_factor: str | None = None
+) -> Rule:
     """The rule under which no change of the output has a leading power of n, L or N (``rules``
     at s = 1). Raises ``InputError``."""
     from sigprop.scaling.sizes import V, sizes_of
@@ -68,7 +75,7 @@ def prescribed(arch: Architecture, width: int, optimizer: str) -> Rule:
     def value(monomial):
         return float(monomial.subs(sizes))
 
-    found = _monomials(arch, optimizer)
+    found = _monomials(arch, optimizer, shape_factor)
     groups = {}
     for group in arch.groups:
         rule = found[group]
@@ -83,6 +90,21 @@ def naive(arch: Architecture, width: int, optimizer: str) -> Rule:
 
 
 NAMED: dict[str, Parametrisation] = {"prescribed": prescribed, "naive": naive}
+
+
+def over_original(arch: Architecture, group: str, width: int, shape_factor: str) -> float:
+    """Return Muon's shape factor of a group's matrix over sqrt(max(1, n_out/n_in)), which the
+    steps are taken with; 1 for other groups."""
+    node = arch.weights.get(group)
+    if not isinstance(node, Linear):
+        return 1.0
+    rows, inputs = float(node.rows * width), float(rows_of(node.of) * width)
+    over = {
+        "original": 1.0,
+        "match_rms_adamw": 0.2 * math.sqrt(inputs),
+        "spectral": math.sqrt(min(1.0, rows / inputs)),
+    }
+    return over[shape_factor]
 
 
 def named(parametrisation: str | Parametrisation) -> tuple[str, Parametrisation]:

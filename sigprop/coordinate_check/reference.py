@@ -95,5 +95,8 @@ def adam(arch: Architecture, width: int, rule: Rule) -> float | None:
 
 
 def first_step(arch: Architecture, width: int, optimizer: str, rule: Rule) -> float | None:
-    """ln of the rms change of the output after one step of base rate 1, where theory has it."""
+    """ln of the rms change of the output after one step of base rate 1, where theory has it (of
+    Muon it has none)."""
+    if optimizer == "muon":
+        return None
     return (sgd if optimizer == "sgd" else adam)(arch, width, rule)

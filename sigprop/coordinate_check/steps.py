@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sigprop.coordinate_check.ladder import Rung
-from sigprop.coordinate_check.rates import Parametrisation
+from sigprop.coordinate_check.rates import Group, Parametrisation, over_original
 from sigprop.errors import Diverged, InputError
 from sigprop.simulations.training.changes import Training
 from sigprop.simulations.training.steps import Setting
@@ -27,13 +27,14 @@ RUNGS = 2  # at a time: one compiles while another runs
 @dataclass
 class Networks:
     """What stays the same on all rungs: the optimiser, how its rates depend on size, after how
-    many steps to look, the loss, the seed."""
+    many steps to look, the loss, the seed, Muon's shape factor."""
 
     optimizer: str
     rule: Parametrisation
     steps: tuple[int, ...]
     loss: str
     seed: int
+    shape_factor: str = "original"
     programs: dict[tuple[int, int], Training] = field(default_factory=dict)
 
     def changes(self, rung: Rung, base: float, networks: int, stream: int) -> np.ndarray:
@@ -44,13 +45,18 @@ class Networks:
                 rung.arch, rung.width, self.optimizer, self.steps, self.loss
             )
         rule = self.rule(rung.arch, rung.width, self.optimizer)
-        settings = {
-            group: Setting(base * g.rate, g.epsilon, g.decay if self.optimizer == "adamw" else 0.0)
-            for group, g in rule.groups.items()
-        }
+        settings = {group: self.setting(rung, group, g, base) for group, g in rule.groups.items()}
         return self.programs[key].changes(
             settings, rule.readout, range(networks), self.seed, stream
         )
+
+    def setting(self, rung: Rung, group: str, rule: Group, base: float) -> Setting:
+        """What one group is trained with at this base rate."""
+        factor = 1.0
+        if self.optimizer == "muon":
+            factor = over_original(rung.arch, group, rung.width, self.shape_factor)
+        decay = rule.decay / factor if self.optimizer in ("adamw", "muon") else 0.0
+        return Setting(base * rule.rate * factor, rule.epsilon, decay)
 
     def linear_rate(self, rung: Rung) -> float:
         """The largest of 2^-4, 2^-5, ... at which half the rate makes half of every change,

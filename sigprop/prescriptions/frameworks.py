@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sigprop.errors import InputError, near_miss
+from sigprop.prescriptions import muon
 from sigprop.prescriptions.prescription import Prescription
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def _group_of(name: str, globs: Mapping[str, list[str]]) -> str:
     return groups[0]
 
 
-def settings(prescription: Prescription, group: str) -> dict[str, float]:
-    """Return learning_rate, weight_decay (0 where the base had none) and, for Adam, epsilon of a
-    group; raises ``InputError`` without a base rate."""
+def settings(prescription: Prescription, group: str, library: str = "") -> dict[str, float]:
+    """Return learning_rate, weight_decay (0 where the base had none) and, for Adam and Muon,
+    epsilon of a group (library: whose Muon); raises ``InputError`` without a base rate."""
     rate = prescription.row(group, "learning_rate")
     if rate["base"] is None:
         raise InputError(
@@ -88,8 +89,9 @@ def settings(prescription: Prescription, group: str) -> dict[str, float]:
     if prescription.optimizer == "sgd":
         return numbers
     epsilon = prescription.row(group, "epsilon")
+    start = muon.EPSILONS[library] if group in prescription.muon else EPSILON
     return numbers | {
-        "epsilon": EPSILON * epsilon["ratio"] if epsilon["base"] is None else epsilon["value"]
+        "epsilon": start * epsilon["ratio"] if epsilon["base"] is None else epsilon["value"]
     }
 
 
@@ -97,10 +99,11 @@ def torch_param_groups(
     model: Any, prescription: Prescription, patterns: Patterns
 ) -> list[dict[str, Any]]:
     """Return parameter groups {params, lr, weight_decay, eps (not for sgd), name}, for
-    torch.optim.AdamW, Adam or SGD as prescribed.
+    torch.optim.AdamW, Adam or SGD as prescribed; of muon each with ``use_muon``, those of Muon with
+    its ``adjust_lr_fn`` (``torch_optimizers`` makes the two optimizers).
 
     model: a torch.nn.Module, its ``named_parameters()``, of which those that need no gradient are
-    left out patterns: {group: glob, or a list of them}, such as {"q": "*.attn.q.weight", "bias":
+    left out; patterns: {group: glob, or a list of them}, such as {"q": "*.attn.q.weight", "bias":
     ["*.bias"]}; ``*`` also stands for dots
 
     Initial stds and multipliers are the model's own business: ``prescription.value(group,
@@ -118,16 +121,48 @@ def torch_param_groups(
     labels = matched(trained, prescription, patterns, named.keys() - trained.keys())
     param_groups = []
     for group in dict.fromkeys(labels.values()):
-        numbers = settings(prescription, group)
-        entry = {
-            "params": [trained[name] for name, label in labels.items() if label == group],
-            "name": group,
-        }
+        numbers = settings(prescription, group, "torch")
+        parameters = {name: trained[name] for name, label in labels.items() if label == group}
+        if group in prescription.muon:
+            param_groups += muon.torch_entries(parameters, numbers, group, prescription)
+            continue
+        entry: dict[str, Any] = {"params": list(parameters.values()), "name": group}
         entry |= {"lr": numbers["learning_rate"], "weight_decay": numbers["weight_decay"]} | (
             {"eps": numbers["epsilon"]} if "epsilon" in numbers else {}
         )
-        param_groups.append(entry)
+        param_groups.append(entry | ({"use_muon": False} if prescription.muon else {}))
     return param_groups
+
+
+def torch_optimizers(
+    model: Any,
+    prescription: Prescription,
+    patterns: Patterns,
+    *,
+    momentum: float | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
+) -> list[Any]:
+    """Return the prescribed optimizers, every one to be stepped: [torch.optim.Muon,
+    torch.optim.AdamW] for muon (one that would train nothing is left out), else the one.
+
+    model, patterns: as in ``torch_param_groups``; momentum: of muon (None: 0.95) and sgd (None: 0);
+    betas: of adam and adamw. Raises ``InputError`` (``torch_param_groups``, or a torch without
+    Muon); tests/prescriptions/test_muon_objects.py trains a step.
+    """
+    groups = torch_param_groups(model, prescription, patterns)
+    from torch import optim
+
+    if prescription.optimizer == "sgd":
+        return [optim.SGD(groups, momentum=momentum or 0.0)]
+    if prescription.optimizer == "adam":
+        return [optim.Adam(groups, betas=betas)]
+    matrices = [entry for entry in groups if entry.get("use_muon")]
+    rest = [entry for entry in groups if not entry.get("use_muon")]
+    made = []
+    if matrices:
+        first = muon.MOMENTUM if momentum is None else momentum
+        made.append(muon.torch_muon()(matrices, momentum=first))
+    return [*made, optim.AdamW(rest, betas=betas)] if rest else made
 
 
 def optax_transform(
@@ -139,13 +174,16 @@ def optax_transform(
     momentum: float | None = None,
     b1: float = 0.9,
     b2: float = 0.999,
+    dimension_numbers: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """Return the prescribed optimizer for this tree of parameters, each group with its rate, decay
     and epsilon.
 
     params: a pytree; a parameter's name is its path with ``/``, such as ``blocks/0/attn/q``
     patterns: as in ``torch_param_groups``
-    schedule: step -> factor of every rate; momentum: of sgd; b1, b2: of adam and adamw
+    schedule: step -> factor of every rate; momentum: of sgd, and of muon (None: 0.95); b1, b2: of
+    adam and adamw; dimension_numbers: of muon, {group: optax.contrib.MuonDimensionNumbers}, by
+    default the last two axes, n_in and n_out, of each of the matrices that axes before them count
 
     Raises ``InputError`` (``matched``, ``settings``);
     tests/prescriptions/test_prescribed_objects.py: one step of Adam moves every entry by its
@@ -160,42 +198,83 @@ def optax_transform(
     from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
     leaves, structure = tree_flatten_with_path(params)
-    names = [keystr(path, simple=True, separator="/") for path, _ in leaves]
-    labels = matched(names, prescription, patterns)
-    shared = _Shared(prescription.optimizer, schedule, momentum, b1, b2)
-    transforms: dict[Any, optax.GradientTransformation] = {
-        group: shared.transform(**settings(prescription, group))
-        for group in dict.fromkeys(labels.values())
+    named = {keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    labels = matched(named, prescription, patterns)
+    shared = _Shared(prescription, schedule, momentum, b1, b2)
+    parts = {
+        name: shared.part(name, named[name], group, (dimension_numbers or {}).get(group))
+        for name, group in labels.items()
     }
-    return optax.partition(transforms, tree_unflatten(structure, [labels[name] for name in names]))
+    transforms: dict[Any, optax.GradientTransformation] = {
+        part.label: shared.transform(part) for part in dict.fromkeys(parts.values())
+    }
+    return optax.partition(
+        transforms, tree_unflatten(structure, [part.label for part in parts.values()])
+    )
+
+
+class _Part(NamedTuple):
+    """Parameters that one optax transformation moves: their group, and of Muon's matrices also the
+    dimension numbers and sides."""
+
+    group: str
+    dimensions: Any = None
+    sides: muon.Sides | None = None
+
+    @property
+    def label(self) -> str:
+        """Return its name in the optax state: the group, where shapes do not split it."""
+        return self.group if self.sides is None else " ".join(map(str, self))
 
 
 class _Shared(NamedTuple):
     """Hold what all groups have of an optax optimizer."""
 
-    optimizer: str
+    prescription: Prescription
     schedule: Callable[[Any], Any] | None
     momentum: float | None
     b1: float
     b2: float
+
+    def part(self, name: str, leaf: Any, group: str, given: Any) -> _Part:
+        """Return the part that a parameter belongs to; raises ``InputError``."""
+        if group not in self.prescription.muon:
+            return _Part(group)
+        expected = muon.Sides(*self.prescription.muon[group])
+        return _Part(group, *muon.dimensions(name, leaf, given, expected))
 
     def rate(self, learning_rate: float) -> Any:
         """Return a group's rate, as it is or times the schedule."""
         factor = self.schedule
         return learning_rate if factor is None else lambda step: learning_rate * factor(step)
 
-    def transform(
+    def transform(self, part: _Part) -> optax.GradientTransformation:
+        """Return a part's transformation."""
+        numbers = settings(self.prescription, part.group, "optax")
+        if part.sides is None:
+            return self.entrywise(**numbers)
+        factor = self.prescription.parameters["shape_factor"]
+        own = muon.adjusted(numbers, factor, part.sides)
+        return muon.optax_transform_of(
+            self.rate(own["learning_rate"]),
+            own,
+            factor=factor,
+            momentum=self.momentum,
+            dimension_numbers=part.dimensions,
+        )
+
+    def entrywise(
         self, learning_rate: float, weight_decay: float, epsilon: float = EPSILON
     ) -> optax.GradientTransformation:
-        """Return a group's transformation."""
+        """Return a group's transformation by Adam or SGD."""
         import optax
 
-        rate = self.rate(learning_rate)
-        if self.optimizer == "adamw":
+        rate, optimizer = self.rate(learning_rate), self.prescription.optimizer
+        if optimizer in ("adamw", "muon"):
             return optax.adamw(rate, self.b1, self.b2, epsilon, weight_decay=weight_decay)
         inner = (
             optax.sgd(rate, self.momentum)
-            if self.optimizer == "sgd"
+            if optimizer == "sgd"
             else optax.adam(rate, self.b1, self.b2, epsilon)
         )
         return optax.chain(optax.add_decayed_weights(weight_decay), inner)

@@ -62,6 +62,7 @@ def prescribe(
     multiplier: float | Mapping[str, float] | None = None,
     init: str | Mapping[str, float] | None = None,
     base_carries_depth_factor: bool | None = None,
+    shape_factor: str | None = None,
     **parameters: Any,
 ) -> Prescription:
     """Return setting_target = setting_base rule(target's sizes)/rule(base's sizes), group by group.
@@ -69,11 +70,12 @@ def prescribe(
     name: a registered architecture, whose description gives the rules
     (``sigprop.scaling.rates.rules``); base, target: {width, depth, loops, inputs, any parameter of
     the architecture}, or a TOML file of these (the base's may hold its settings too); optimizer:
-    sgd, adam or adamw; s, decay, parametrisation: as in ``rules``; learning_rate, weight_decay,
-    epsilon, multiplier (of residual branches): the base's, a number or {group: number}; what is not
-    given is 1, so that values are ratios; init: the base's stds, a name of
-    ``sigprop.blocks.variances`` or {group: std}; base_carries_depth_factor: whether the stds of
-    output matrices hold 1/sqrt(2 L); parameters: of the architecture, for base and target.
+    sgd, adam, adamw or muon (matrices in branches; the rest by AdamW); s, decay, parametrisation,
+    shape_factor (of muon): as in ``rules``; learning_rate, weight_decay, epsilon, multiplier: the
+    base's, a number (multiplier: of residual branches) or {group: number}, of muon also {"muon":
+    number, "adamw": number}; what is not given is 1, so that values are ratios; init: the base's
+    stds, a name of ``sigprop.blocks.variances`` or {group: std}; base_carries_depth_factor: whether
+    the stds of output matrices hold 1/sqrt(2 L); parameters: of the architecture, of both sides.
 
     Raises ``InputError``: unknown names, a width of no whole heads or units, sizes that ``rules``
     do not cover. Laws, tested: ratios are 1 where base is target; base to target to a third is base
@@ -84,7 +86,13 @@ def prescribe(
         parameters,
         (base, target),
         dict(zip(BASE, (learning_rate, weight_decay, epsilon, multiplier, init), strict=True)),
-        options=dict(optimizer=optimizer, s=s, decay=decay, parametrisation=parametrisation),
+        options=dict(
+            optimizer=optimizer,
+            s=s,
+            decay=decay,
+            parametrisation=parametrisation,
+            shape_factor=shape_factor,
+        ),
         base_carries_depth_factor=base_carries_depth_factor,
     )
 
@@ -102,10 +110,11 @@ def prescribe_from(
     are.
 
     both: (base, target); given: of ``BASE``, None where not given; options: optimizer, s, decay,
-    parametrisation.
+    parametrisation, shape_factor (None where there is none).
     """
     from sigprop.prescriptions.transfer import notes_of, rows_of, transfer
 
+    options = _with_factor(options)
     # the architecture's own init: in ``given`` it is how the base was initialised
     shared = {key: value for key, value in parameters.items() if key != "init"}
     base, target = (_checked_keys(name, side, shared) for side in both)
@@ -121,6 +130,15 @@ def prescribe_from(
     rows, notes = rows_of(moved, numbers, init), notes_of(moved)
     shown = {**options, **_shown(old, new)}
     return Prescription(name, shown, rows, "prescribe", None, notes, moved.rules)
+
+
+def _with_factor(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options, Muon's shape factor named and nobody else's."""
+    from sigprop.scaling.rates import checked_factor
+
+    kept = {key: value for key, value in options.items() if key != "shape_factor"}
+    factor = checked_factor(kept["optimizer"], options.get("shape_factor"))
+    return kept | ({"shape_factor": factor} if kept["optimizer"] == "muon" else {})
 
 
 def _base_settings(
@@ -199,6 +217,19 @@ def _numbers(key: str, given: Any, rules: Mapping[str, Any]) -> dict[str, float]
         given = dict.fromkeys(["residual"] if key == "multiplier" else groups, given)
     return {
         name: positive(f"{key} of {name}", value)
-        for name, value in given.items()
+        for name, value in _each_group(key, given, rules).items()
         if has_setting(key, name, groups)
     }
+
+
+def _each_group(key: str, given: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {group: number}, muon and adamw written out to the groups that each trains where
+    both train some; a group's own number wins."""
+    trained: dict[str, list[str]] = {}
+    for name, rule in rules.items():
+        if rule.learning_rate is not None:
+            trained.setdefault("adamw" if rule.muon is None else "muon", []).append(name)
+    if "muon" not in trained or key == "multiplier":
+        return dict(given)
+    several = {name: given[label] for label in trained if label in given for name in trained[label]}
+    return several | {name: value for name, value in given.items() if name not in trained}

@@ -27,8 +27,14 @@ class Prescription(Table):
 
     @property
     def optimizer(self) -> str:
-        """sgd, adam or adamw."""
+        """sgd, adam, adamw or muon."""
         return self.parameters["optimizer"]
+
+    @property
+    def muon(self) -> Mapping[str, tuple[int, int]]:
+        """Return {group that Muon trains: (n_out, n_in) of the target's matrix}; {} for other
+        optimizers."""
+        return (self.notes or {}).get("muon", {})
 
     def row(self, group: str, setting: str) -> dict[str, Any]:
         """Return the row of a group's setting; raises ``InputError`` for unknown ones."""
@@ -76,11 +82,11 @@ class Prescription(Table):
         return rule.subs({symbol: 1 for symbol in rule.free_symbols if str(symbol) in unchanged})
 
     def _blocks(self) -> list[tuple[list[str], list[dict[str, Any]]]]:
-        """(groups that share every number, their rows): multipliers that are 1 are not worth a
-        line."""
+        """(groups that share every number, their rows): multipliers of 1 that are 1 in the base are
+        not worth a line."""
         by_group: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
-            if row["setting"] != "multiplier" or row["expression"] != "1":
+            if (row["setting"], row["expression"], row["base"]) != ("multiplier", "1", 1.0):
                 by_group.setdefault(row["group"], []).append(row)
         blocks: dict[tuple[Any, ...], tuple[list[str], list[dict[str, Any]]]] = {}
         for name, block in by_group.items():

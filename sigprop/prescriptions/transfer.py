@@ -19,7 +19,7 @@ from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
 
 class Transfer(NamedTuple):
-    """Carry settings from a base to a target: options (optimizer, s, decay, parametrisation), the
+    """Carry settings from a base to a target: options (optimizer, s, decay, ...), the
     rules of both, and the factor of depth that output matrices' stds carry."""
 
     base: Side
@@ -50,9 +50,10 @@ def transfer(
     )
     for name in of_base.keys() | of_target.keys():
         if of_base.get(name) != of_target.get(name):
+            also = " (of muon: n_out/n_in both from 1, or both below)"
             raise InputError(
                 f"base and target have different rules for {name!r}; accepted: sides that differ "
-                f"in sizes alone"
+                f"in sizes alone{also if options['optimizer'] == 'muon' else ''}"
             )
     heads = [sizes_of(side.arch, side.width)[C] for side in both]
     if options["optimizer"] == "sgd" and options["s"] > 0 and heads[0] != heads[1]:
@@ -109,6 +110,16 @@ def notes_of(moved: Transfer) -> dict[str, Any]:
         "symbols": {name: text for name, text in MEANING.items() if name in used},
         "unchanged": unchanged,
         "remarks": _remarks(moved, sizes),
+        **({"muon": _shapes(moved, sizes)} if moved.options["optimizer"] == "muon" else {}),
+    }
+
+
+def _shapes(moved: Transfer, sizes: Sizes) -> dict[str, tuple[int, int]]:
+    """Return {group that Muon trains: (n_out, n_in) of the target's matrix}."""
+    return {
+        name: (int(rule.muon.rows.subs(sizes.target)), int(rule.muon.inputs.subs(sizes.target)))
+        for name, rule in moved.rules.items()
+        if rule.muon is not None
     }
 
 

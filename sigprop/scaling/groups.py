@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import sympy as sp
 
@@ -54,12 +55,20 @@ BIAS, NORM, OUTPUT_BIAS, FINAL_NORM, READOUT_BIAS = (
 branch's output, before the read-out, on it."""
 
 
+class Shape(NamedTuple):
+    """n_out and n_in of a matrix; wider: whether n_out >= n_in at the architecture's own ratios."""
+
+    rows: sp.Expr
+    inputs: sp.Expr
+    wider: bool
+
+
 @dataclass(frozen=True)
 class Group:
     """count: entries of one slot; entry: rms of dz/dtheta at eps = uses = 1; size: of an entry
     at initialisation (None: not drawn); what: in words; pattern: slots and uses; branch: inside a
     residual branch; output: the last of its branch; logits: what their factor C^(-(1+s)/2) instead
-    of 1/sqrt(C) takes from the derivatives by queries and keys."""
+    of 1/sqrt(C) takes from the derivatives by queries and keys; shape: of a matrix in a branch."""
 
     count: sp.Expr
     entry: sp.Expr
@@ -69,6 +78,7 @@ class Group:
     branch: bool = False
     output: bool = False
     logits: sp.Expr = ONE
+    shape: Shape | None = None
 
 
 def groups(arch: Architecture, s: sp.Expr, deep: bool) -> dict[str, Group]:
@@ -97,7 +107,8 @@ def _matrix(lengths: _Lengths, node: Linear, s: sp.Expr) -> Group:
     rows, inputs = lengths.of(node), lengths.of(node.of)
     logits = C ** (-s / 2) if node.weight in lengths.scored else ONE
     entry, size = n ** (-s / 2) / sp.sqrt(rows), 1 / sp.sqrt(inputs)
-    return Group(rows * inputs, entry, size, "matrix", logits=logits)
+    shape = Shape(rows, inputs, lengths.value(rows / inputs) >= 1)
+    return Group(rows * inputs, entry, size, "matrix", logits=logits, shape=shape)
 
 
 def _vector(lengths: _Lengths, node: Bias | Gate | PositionBias, s: sp.Expr) -> Group:
@@ -163,6 +174,11 @@ class _Lengths:
         )
         self.scored = {leg.weight for leg in legs if isinstance(leg, Linear)}
         self.ratio, self.group = ratio_of_units(arch), query_group(arch)
+
+    def value(self, ratio: sp.Expr) -> float:
+        """Return a ratio of lengths at the architecture's own M and g."""
+        at = {M: exact(self.ratio or 1), g: exact(self.group or 1)}
+        return float(ratio.subs(at))  # pyright: ignore[reportArgumentType]
 
     def of(self, vector: Vector) -> sp.Expr:
         if isinstance(vector, (Linear, Bias, PositionBias)):

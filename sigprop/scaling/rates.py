@@ -8,8 +8,14 @@ one step changes the output by order one when
               the coherent bound, attained (exponents.md, section 3)
     SGD       rate slots count (eps_G uses entry)^2 = 1       in depth 1/(eps^2 P), P = slots
               uses^2, from the tangent kernel
+    Muon      rate f slots sqrt(count) eps_G uses entry = 1   in depth 1/(eps D), as Adam
 
 and Adam's epsilon follows eps_G uses entry. At eps = 1/(N sqrt L): 1/sqrt(L), and a constant.
+
+Muon moves a matrix by rate f U V^T, G = U S V^T the gradient and f its shape factor, so that dz =
+rate f |G|_*, the nuclear norm. G is a sum over uses of d x^T whose d and x hardly turn from one use
+to the next: its nuclear norm is its norm, |d| |x| uses = eps uses n^(-s/2) sqrt(n_in). Every other
+group, stem and read-out among them, is AdamW's.
 
 Where the std of each branch's last matrix carries a factor of depth such as 1/sqrt(2 L), depth
 counts once: the residual multiplier is eps over that factor, and where residual_scale does not
@@ -26,14 +32,23 @@ import sympy as sp
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
-from sigprop.errors import InputError
+from sigprop.errors import InputError, near_miss
 from sigprop.scaling.groups import ONE, OUTPUT_BIAS, Group, groups
 from sigprop.scaling.multiplier import Multiplier, multiplier, unknown_in_depth
-from sigprop.scaling.rule import Carried, Choices, Rule, moved, rule_of, tidy, unlooped
+from sigprop.scaling.rule import (
+    SHAPE_FACTORS,
+    Carried,
+    Choices,
+    Rule,
+    moved,
+    rule_of,
+    tidy,
+    unlooped,
+)
 from sigprop.scaling.sizes import C, L, N, exact, n
 
 OPTIMIZERS, DECAYS, PARAMETRISATIONS = (
-    ("sgd", "adam", "adamw"),
+    ("sgd", "adam", "adamw", "muon"),
     ("papers", "product"),
     ("standard", "multiplier"),
 )
@@ -50,6 +65,7 @@ def rules(
     parametrisation: str = "standard",
     output_factor: Any = 1,
     width_only: bool = False,
+    shape_factor: str | None = None,
 ) -> dict[str, Rule]:
     """Return {group: ``Rule``}: the architecture's groups, vectors of real models (bias, norm,
     final_norm, readout_bias), residual and attention.
@@ -59,16 +75,18 @@ def rules(
     in every size (Adam without W: decay follows gradient over parameter); parametrisation:
     'standard', the read-out's power of n is its std, or 'multiplier', it is a factor, its std
     constant (always so with head=tied); output_factor: in N, L, what the std of each branch's last
-    matrix carries; width_only: leave out what depth and loops change, where they stay the same.
+    matrix carries; width_only: leave out what depth and loops change, where they stay the same;
+    shape_factor: of Muon, a name of ``SHAPE_FACTORS`` (None: original).
 
-    Raises ``InputError``: unknown optimizer, s, decay or parametrisation; unless ``width_only``,
+    Raises ``InputError``: unknown optimizer, s, decay, ...; unless ``width_only``,
     networks whose depth pair counting does not cover. Source: 2304.02034, (1.25)-(1.33),
     (1.99)-(1.116) and footnotes 8, 22, 26; 2505.01618, Table 1; 2606.18524, sections 3 and 4;
     depth, loops, epsilon derived by counting pairs (tests/scaling/test_rates.py).
     """
     _check(optimizer, decay, parametrisation, s)
+    choices = Choices(optimizer, decay, width_only, checked_factor(optimizer, shape_factor))
     depth, power = _depth(arch, output_factor, width_only), exact(s)
-    prescribed = dict(_of_parameters(arch, power, Choices(optimizer, decay, width_only), depth))
+    prescribed = dict(_of_parameters(arch, power, choices, depth))
     if arch.head.tied or parametrisation == "multiplier":
         prescribed[READOUT] = moved(prescribed[READOUT], optimizer, n ** ((1 + power) / 2))
     if not width_only:
@@ -96,6 +114,16 @@ def _check(optimizer: str, decay: str, parametrisation: str, s: Any) -> None:
             "decay='product' at optimizer='adam', whose decay is part of the gradient; accepted: "
             "adamw or sgd, or decay='papers'"
         )
+
+
+def checked_factor(optimizer: str, name: str | None) -> str:
+    """Return the shape factor's name; raises ``InputError`` for one that there is not, or for
+    another optimizer."""
+    if name is not None and optimizer != "muon":
+        raise InputError(f"shape_factor={name!r} at optimizer={optimizer!r}; accepted: of muon")
+    if name is not None and name not in SHAPE_FACTORS:
+        raise InputError(f"shape_factor={name!r}{near_miss(name, SHAPE_FACTORS)}")
+    return name or "original"
 
 
 class _Depth(NamedTuple):

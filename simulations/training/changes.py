@@ -20,7 +20,9 @@ import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import Diverged, InputError
+from sigprop.language.expression import Linear
 from sigprop.runtime.compiling import jit
+from sigprop.runtime.optax import contrib_with_muon
 from sigprop.simulations.engines.engine import Static, base_key
 from sigprop.simulations.network.precision import SINGLE
 from sigprop.simulations.training import trained
@@ -30,7 +32,7 @@ DEPTHS = {"state at 1/4": 0.25, "state at 1/2": 0.5, "state at 3/4": 0.75, "last
 OBSERVABLES = ("output", *DEPTHS)
 LOSSES = ("linear", "squared")
 BATCH_BYTES, MOST = 48 * 2**20, 8  # parameters, gradients and moments of the networks of one call
-MOMENTS = {"sgd": 3, "adam": 6, "adamw": 6}  # arrays as large as the parameters
+MOMENTS = {"sgd": 3, "adam": 6, "adamw": 6, "muon": 8}  # arrays as large as the parameters
 THREADS = 2
 
 
@@ -45,6 +47,8 @@ def check_training(optimizer: str, steps: Sequence[int], loss: str) -> tuple[int
     loss, other numbers, or without optax."""
     check_optimizer(optimizer)
     library()
+    if optimizer == "muon":
+        contrib_with_muon()
     if loss not in LOSSES:
         raise InputError(f"loss={loss!r}; accepted: {', '.join(LOSSES)}")
     if not steps or any(
@@ -60,7 +64,7 @@ class Training:
     """Networks of one description, width and optimiser; one compilation whatever the rates, numbers
     and scales are.
 
-    arch: the description; width: n; optimizer: sgd, adam or adamw; steps: after how many steps to
+    arch: the description; width: n; optimizer: of ``OPTIMISERS``; steps: after how many steps to
     look, such as (1, 10); loss: 'linear' or 'squared'. Raises ``InputError``.
     """
 
@@ -151,7 +155,8 @@ def _network(static: Static, key: Any, table: Any) -> Any:
     )
     # what is left, of learned modulators, is not trained
     params = {group: everything.pop(group) for group in arch.groups}
-    rule = transform(optimizer, table["settings"])
+    matrices = [group for group, node in arch.weights.items() if isinstance(node, Linear)]
+    rule = transform(optimizer, table["settings"], matrices)
 
     def step(carried: Any, _: Any) -> Any:
         params, state = carried

@@ -333,9 +333,10 @@ def test_the_command_passes_its_options_on_and_returns_the_verdicts_code(
     ]
     assert options.pop("progress") is not None and options == {
         "loss": "linear",
-        "width": 128,
+        "width": None,
         "networks": 12,
         "most": 256,
+        "shape_factor": None,
     }
     assert json.loads(capsys.readouterr().out)["verdict"] == verdict
     assert (tmp_path / "p.svg").exists() and (tmp_path / "t.csv").read_text().startswith(

@@ -25,7 +25,7 @@ BASE, MIDDLE, TARGET = (
 GIVEN = {"learning_rate": 3e-3, "weight_decay": 0.1, "epsilon": 1e-8}
 EVERY = [
     (optimizer, s, decay)
-    for optimizer in ("sgd", "adam", "adamw")
+    for optimizer in ("sgd", "adam", "adamw", "muon")
     for s in (0, 1)
     for decay in ("papers", "product")
     if (optimizer, decay) != ("adam", "product")
@@ -82,6 +82,70 @@ def test_numbers_are_the_bases_times_the_ratio():
     ) == (1.0, None)
     kept = made(**GIVEN, decay="product")
     assert all(row["ratio"] == pytest.approx(1) for row in kept if row["setting"] == "rate_x_decay")
+
+
+def test_muons_rates_are_the_bases_times_the_ratio():
+    """Width 16, depth 8, M 3/4 times: 1/sqrt(L), M^-1/2 of w and x, no width; with 0.2 sqrt(max)
+    sqrt(n) besides; the rest AdamW's."""
+    given = {"learning_rate": {"muon": 0.02, "adamw": 1e-3, "w": 0.01}, "weight_decay": 0.1}
+    table, adamw = made(optimizer="muon", **given), made(learning_rate=1e-3, weight_decay=0.1)
+    depth, ratio = 1 / math.sqrt(8), math.sqrt(4 / 3)
+    for group, rate in (("q", 0.02), ("w", 0.01 * ratio), ("x", 0.02 * ratio)):
+        assert table.value(group, "learning_rate") == pytest.approx(rate * depth)
+    for group in ("bias", "embedding", "readout", "norm"):
+        if group in adamw.rules:
+            for setting in ("learning_rate", "weight_decay"):
+                assert table.value(group, setting) == adamw.value(group, setting)
+    assert table.value("q", "weight_decay") == pytest.approx(0.1)
+    assert table.parameters["shape_factor"] == "original" and "shape_factor" not in adamw.parameters
+    assert table.muon["w"] == (3 * 4096, 4096) and table.muon["x"] == (4096, 3 * 4096)
+    assert table.muon.keys() == {"q", "k", "v", "u", "w", "x"} and adamw.muon == {}
+    rms = made(optimizer="muon", shape_factor="match_rms_adamw", **given)
+    assert rms.value("q", "learning_rate") == pytest.approx(0.02 * depth / 4)
+    assert rms.value("x", "learning_rate") == pytest.approx(0.02 * depth / 4 * 4 / 3)
+    assert rms.value("q", "rate_x_decay") == pytest.approx(0.002 * depth)
+    assert (
+        json.loads(rms.to_json())["muon"]["x"] == [4096, 3 * 4096] and r"\hline" in rms.to_latex()
+    )
+
+
+def test_muon_refusals():
+    for options, says in (
+        ({"shape_factor": "original"}, "shape_factor='original' at optimizer='adamw'"),
+        ({"optimizer": "muon", "shape_factor": "rms"}, "shape_factor='rms'; known: match_rms"),
+        ({"learning_rate": {"muon": 0.1}}, "no such setting for group 'muon'"),
+        ({"optimizer": "muon", "multiplier": {"muon": 2}}, "no such setting for group 'muon'"),
+    ):
+        with pytest.raises(InputError, match=says):
+            made(**options)
+    wide, narrow = {"width": 64, "depth": 2}, {"width": 64, "depth": 2, "mlp_ratio": 0.5}
+    with pytest.raises(InputError, match="of muon: n_out/n_in both from 1, or both below"):
+        prescribe("transformer", base=wide, target=narrow, optimizer="muon")
+    assert prescribe(
+        "transformer", base=wide, target=narrow, optimizer="muon", shape_factor="spectral"
+    ).row("w", "learning_rate")["ratio"] == pytest.approx(math.sqrt(8))
+
+
+def test_multipliers_of_any_group_are_the_bases_times_the_rules():
+    """Embedding, norm gains, matrices: constants; logits C^-1 at s = 1; the read-out's 1/n where
+    it is a factor. Those that are not 1 have a line."""
+    given = {"embedding": 10, "norm": 2, "q": 3, "attention": 5, "readout": 7, "residual": 0.5}
+    language = {"words": "0,1,0", "parametrisation": "multiplier"}
+    table = made(multiplier=given, **language)
+    ratio = {"attention": 1 / 2, "readout": 1 / 16, "residual": 1 / 2 / math.sqrt(8)}
+    for group, base in given.items():
+        row = table.row(group, "multiplier")
+        assert row["base"] == base and row["value"] == pytest.approx(base * ratio.get(group, 1))
+    assert table.row("k", "multiplier")["base"] == 1
+    plain = made(**language)
+    assert ratios(plain) == ratios(table)  # constants of the base change no other rule
+    lines = [line for line in str(table).splitlines() if " multiplier " in line]
+    assert len(lines) == len(given)
+    assert sum(" multiplier " in line for line in str(plain).splitlines()) == 3
+    with pytest.raises(InputError, match="multiplier: no such setting for group 'embeding'; did"):
+        made(multiplier={"embeding": 10}, **language)
+    with pytest.raises(InputError, match="multiplier of embedding=0; accepted: a number above 0"):
+        made(multiplier={"embedding": 0}, **language)
 
 
 def test_what_the_base_carries_in_depth_is_given_back_once():

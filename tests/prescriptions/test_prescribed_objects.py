@@ -233,7 +233,7 @@ def test_epsilon_is_the_usual_one_times_the_rule_where_the_base_gave_none():
 # The same network under two names: what the compensations claim, by training both.
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "muon"])
 @pytest.mark.parametrize("what", ["output_factor", "readout"])
 def test_compensated_parametrisations_train_alike(optimizer: str, what: str):
     """h + m X relu(W h), z = r v.h: stds of X over sqrt(2 L) with m times sqrt(2 L), or v of
@@ -285,9 +285,10 @@ def test_compensated_parametrisations_train_alike(optimizer: str, what: str):
         )
         plan = Prescription(
             "",
-            {"optimizer": optimizer},
+            {"optimizer": optimizer, "shape_factor": "original"},
             [row(group, key, base) for group in tree for key, base in given.items()],
             "prescribe",
+            notes={"muon": {"w": (16, 16), "x": (16, 16)}} if optimizer == "muon" else None,
         )
         transform = optax_transform(tree, plan, {group: group for group in tree})
         state = transform.init(tree)

@@ -167,7 +167,33 @@ def test_one_adam_step_moves_every_entry_by_its_groups_rate_and_sgd_by_rate_time
         )
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_one_muon_step_moves_each_slots_matrix_by_its_polar_factor_and_the_rest_as_adamw():
+    """Two slots, M = 2: along the gradient's singular vectors by rate sqrt(max(1, n_out/n_in))
+    times 0.68 to 1.21, where singular values are above 0.002 of its norm."""
+    arch = sp.architectures.looped_transformer(depth=2, loops=2, block="mlp", mlp_ratio=2, tokens=3)
+    params, _, passed = network(arch)
+    gradients, settings = (
+        passed(params).gradients,
+        {group: Setting(0.01, 1e-12, 0.5) for group in arch.groups},
+    )
+    muon, adamw = (transform(name, settings, ("w", "x")) for name in ("muon", "adamw"))
+    moved, other = (rule.update(gradients, rule.init(params), params)[0] for rule in (muon, adamw))
+    for group in arch.groups:
+        if group not in ("w", "x"):
+            np.testing.assert_array_equal(moved[group], other[group])
+            continue
+        assert params[group].shape[0] == 2
+        for slot in range(2):
+            gradient, update = np.asarray(gradients[group][slot]), np.asarray(moved[group][slot])
+            update = update + 0.005 * np.asarray(params[group][slot])
+            left, singular, right = np.linalg.svd(gradient, full_matrices=False)
+            values = left.T @ -update @ right.T / (0.01 * math.sqrt(2 if group == "w" else 1))
+            np.testing.assert_allclose(values, np.diag(np.diag(values)), atol=2e-3)
+            reached = np.diag(values)[singular > 0.002 * np.linalg.norm(singular)]
+            assert len(reached) > 1 and 0.68 < reached.min() < reached.max() < 1.21
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_steps_in_a_scan_are_steps_one_by_one(optimizer: str):
     """Three steps of one network, repeated outside; its observables after the first and the
     third."""
@@ -200,7 +226,7 @@ def test_steps_in_a_scan_are_steps_one_by_one(optimizer: str):
             key=key,
         )
     )
-    rule, seen = transform(optimizer, settings), []
+    rule, seen = transform(optimizer, settings, ("w", "x")), []
     state = rule.init(params)
     for _ in range(4):
         now = one(params)
