@@ -14,6 +14,7 @@ from sigprop.tables.plain import plain
 from sigprop.tables.table import Table
 
 KEYS = ("groups", "setting")
+SHOWN = 4  # digits of what the recursion found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,7 +80,12 @@ class Prescription(Table):
         """Return the rule without sizes (other than n, L, N) that are the same in both."""
         rule = getattr(self.rules[row["group"]], row["setting"])
         unchanged = (self.notes or {}).get("unchanged", ())
-        return rule.subs({symbol: 1 for symbol in rule.free_symbols if str(symbol) in unchanged})
+        shown = rule.subs({symbol: 1 for symbol in rule.free_symbols if str(symbol) in unchanged})
+        if row.get("by") != "recursion":
+            return shown
+        from sympy import Float
+
+        return Float(row["depth"], SHOWN) * shown
 
     def _blocks(self) -> list[tuple[list[str], list[dict[str, Any]]]]:
         """(groups that share every number, their rows): multipliers of 1 that are 1 in the base are

@@ -7,9 +7,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import sympy as sp
 
 from sigprop.errors import InputError
+from sigprop.language.scalar import evaluate
+from sigprop.prescriptions.by_recursion import Depth, depths
 from sigprop.prescriptions.initial import carries_depth_factor, initial
 from sigprop.prescriptions.sides import Side
 from sigprop.scaling.multiplier import unknown_in_depth
@@ -20,13 +23,15 @@ from sigprop.scaling.sizes import CARRIED, MEANING, C, L, N, n, sizes_of
 
 class Transfer(NamedTuple):
     """Carry settings from a base to a target: options (optimizer, s, decay, ...), the
-    rules of both, and the factor of depth that output matrices' stds carry."""
+    rules of both, the factor of depth that output matrices' stds carry, and where no law has depth,
+    what the recursion has."""
 
     base: Side
     target: Side
     options: Mapping[str, Any]
     rules: dict[str, Rule]
     carried: sp.Expr
+    depths: Mapping[str, Depth]
 
 
 def transfer(
@@ -40,8 +45,7 @@ def transfer(
     """Return the rules that base and target share; raises ``InputError`` where they have different
     ones."""
     both = (base, target)
-    same = all(base.arch.sizes.get(key, 1) == target.arch.sizes.get(key, 1) for key in ("L", "N"))
-    unknown = same and any(unknown_in_depth(side.arch) is not None for side in both)
+    unknown = any(unknown_in_depth(side.arch) is not None for side in both)
     carried = (
         CARRIED if not unknown and carries_depth_factor(base, init, carries) else sp.Integer(1)
     )
@@ -61,7 +65,29 @@ def transfer(
             "head_dim: differs at optimizer='sgd', s > 0, where no rate keeps logits and output "
             "of order one; accepted: the same, or s=0"
         )
-    return Transfer(base, target, options, of_target, carried)
+    same = all(base.arch.sizes.get(key, 1) == target.arch.sizes.get(key, 1) for key in ("L", "N"))
+    measured = {}
+    if unknown and not same:
+        _check_stds(base, target)
+        trained = [name for name, rule in of_target.items() if rule.learning_rate is not None]
+        measured = depths(base.arch, target.arch, options["optimizer"], trained)
+    return Transfer(base, target, options, of_target, carried, measured)
+
+
+def _check_stds(base: Side, target: Side) -> None:
+    """Raise ``InputError`` where variances change with depth, which no rule here carries."""
+    for name, node in base.arch.weights.items():
+        tables = (
+            np.unique(
+                np.asarray(evaluate(node.variance, side.arch.number_tables), dtype=np.float64)
+            )
+            for side in (base, target)
+        )
+        if not np.array_equal(*tables):
+            raise InputError(
+                f"variance of {name}: differs between base and target; accepted, where depth has "
+                f"no law: the same"
+            )
 
 
 class Sizes(NamedTuple):
@@ -89,7 +115,9 @@ def rows_of(
     sizes = _sizes(moved)
     numbers = _base_numbers(moved.rules, settings, initial(moved.base, init, moved.rules))
     return [
-        {"group": name, "setting": setting} | _row(rule, setting, numbers[setting].get(name), sizes)
+        {"group": name, "setting": setting}
+        | _row(rule, setting, numbers[setting].get(name), sizes)
+        | _measured(moved, name, setting, numbers[setting].get(name), sizes)
         for name, rule in moved.rules.items()
         for setting in SETTINGS
         if getattr(rule, setting) is not None
@@ -156,6 +184,28 @@ def _row(rule: Rule, setting: str, base: float | None, sizes: Sizes) -> dict[str
     }
 
 
+def _measured(
+    moved: Transfer, name: str, setting: str, base: float | None, sizes: Sizes
+) -> dict[str, Any]:
+    """Return by what a row is found, and where that is the recursion its own ratio, value and
+    error."""
+    depth, optimizer = moved.depths.get(name), moved.options["optimizer"]
+    decay = "adam" if optimizer == "adam" else moved.options["decay"]
+    factor = 1.0 if depth is None else depth.factor(setting, decay)
+    if depth is None or factor == 1.0:
+        return {"by": "law", "error": None}
+    rule = moved.rules[name]
+    ratio = sizes.ratio(getattr(rule, setting)) * factor
+    return {
+        "by": "recursion",
+        "ratio": ratio,
+        "value": ratio if base is None else ratio * base,
+        "error": depth.error * (ratio if base is None else ratio * base),
+        "depth": factor,
+        "criterion": f"{rule.criteria[setting].split('; ')[0]}; {depth.text}",
+    }
+
+
 def _symbols(rules: Mapping[str, Rule]) -> set[str]:
     """Return the names of the symbols that the expressions hold."""
     expressions = [getattr(rule, setting) for rule in rules.values() for setting in SETTINGS]
@@ -185,6 +235,7 @@ def _remarks(moved: Transfer, sizes: Sizes) -> list[str]:
     scores = next((node.scores for node in attention), None)
     return [
         *(_of_depth(moved, sizes) if RESIDUAL in moved.rules else []),
+        *(_of_recursion(moved) if moved.depths else []),
         *(_of_decay(moved.rules, sizes) if options["optimizer"] != "adam" else []),
         *(_of_scores(scores.scale, options["s"], sizes) if scores is not None else []),
     ]
@@ -203,6 +254,15 @@ def _of_depth(moved: Transfer, sizes: Sizes) -> Iterator[str]:
             "loops=1 is an untied network: constants (not exponents) change from 1 to 2 loops, so "
             "a base of 2 loops or more transfers better"
         )
+
+
+def _of_recursion(moved: Transfer) -> Iterator[str]:
+    """Remark on what the recursion's numbers are."""
+    worst = max(depth.error for depth in moved.depths.values())
+    yield (
+        f"depth and loops by the recursion at both sizes, to {worst:.1%} (no law: "
+        f"{unknown_in_depth(moved.target.arch)}); branches join as the architecture has it there"
+    )
 
 
 def _of_decay(rules: Mapping[str, Rule], sizes: Sizes) -> Iterator[str]:

@@ -20,7 +20,7 @@ LEADING = 512
 """Coordinates of Sobol points; further ones are plain normals."""
 FRESH = "fresh"
 FEWEST = 256  # heads
-STREAM_POINTS = 4
+STREAM_POINTS = 2
 """Times as many points on the stream, where the output and every state's change are means."""
 WHITE = 64
 """So many points a normal at least, and second moments are made those of normals (with fewer,

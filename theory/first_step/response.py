@@ -64,10 +64,10 @@ def response(
     Arguments as of ``table.first_step``; replicates: samples, whose scatter gives the errors.
     Raises ``InputError``, and ``NoRule`` for what has no first step.
     """
-    given = _rates(arch, rates)
+    given = checked_rates(arch, rates)
     rule = optimizer, _epsilon(arch, epsilon)
-    samples = _Samples(arch, rule, _cotangent(arch, labels), seed, (points, replicates))
-    found = [Tangents(directions.particles, directions, given).run() for directions in samples]
+    samples = Samples(arch, rule, cotangent_of(arch, labels), seed, (points, replicates))
+    found = [Tangents(directions, given).run() for directions in samples]
     applications = {name: kind.application for kind in samples.kinds for name in kind.block.weights}
     return _estimates(arch, found, applications)
 
@@ -89,17 +89,17 @@ def descents(
 
     Arguments as of ``first_step``; room: of the program, so that members of a family share one.
     """
-    given = _rates(arch, rates)
+    given = checked_rates(arch, rates)
     size = points, replicates
-    samples = _Samples(arch, (optimizer, {}), _cotangent(arch, labels), seed, size, room)
+    samples = Samples(arch, (optimizer, {}), cotangent_of(arch, labels), seed, size, room)
     found: dict[str, list[Any]] = {group: [] for group in arch.groups}
     for directions in samples:
-        for group, value in _descents(directions).items():
+        for group, value in descents_of(directions).items():
             found[group].append(np.asarray(given[group] * value))
-    return {group: _estimate(values) for group, values in found.items()}
+    return {group: estimated(values) for group, values in found.items()}
 
 
-def _descents(directions: Directions) -> dict[str, float]:
+def descents_of(directions: Directions) -> dict[str, float]:
     """Return one sample's descents at rates of 1."""
     particles = directions.particles
     found = {
@@ -111,7 +111,7 @@ def _descents(directions: Directions) -> dict[str, float]:
     return found | {part: directions.stem_descent(part) for part in particles.arch.stem_parts}
 
 
-class _Samples:
+class Samples:
     """Directions of the step in each replicate's sample, one at a time."""
 
     def __init__(
@@ -133,11 +133,14 @@ class _Samples:
         self.kinds = kinds_of(arch, self.network)
 
     def __iter__(self) -> Iterator[Directions]:
-        for replicate in range(self.replicates):
-            seed = self.seed * self.replicates + replicate
-            normals = Normals(self.kinds, self.arch.tokens, self.points, seed)
-            particles = Particles(self.arch, self.network, self.cotangent, normals)
-            yield Directions(particles, self.optimizer, self.epsilon)
+        return (self.replicate(k) for k in range(self.replicates))
+
+    def replicate(self, k: int) -> Directions:
+        """The k-th sample's directions."""
+        seed = int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0])
+        normals = Normals(self.kinds, self.arch.tokens, self.points, seed)
+        particles = Particles(self.arch, self.network, self.cotangent, normals)
+        return Directions(particles, self.optimizer, self.epsilon)
 
 
 def _estimates(
@@ -146,21 +149,21 @@ def _estimates(
     """Take means over replicates."""
     return Response(
         (*arch.groups, ALL),
-        _estimate([changes.output for changes in found]),
-        _estimate([changes.state for changes in found]),
-        {n: _estimate([c.effective[n] for c in found]) for n in found[0].effective},
-        {n: _estimate([c.propagating[n] for c in found]) for n in found[0].propagating},
+        estimated([changes.output + changes.readout for changes in found]),
+        estimated([changes.state for changes in found]),
+        {n: estimated([c.effective[n] for c in found]) for n in found[0].effective},
+        {n: estimated([c.propagating[n] for c in found]) for n in found[0].propagating},
         applications,
     )
 
 
-def _estimate(values: list[np.ndarray]) -> Estimate:
+def estimated(values: list[np.ndarray]) -> Estimate:
     stacked, count = np.stack(values), len(values)
     spread = stacked.std(axis=0, ddof=1) / math.sqrt(count)
     return Estimate(stacked.mean(axis=0), float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * spread)
 
 
-def _rates(arch: Architecture, rates: Mapping[str, float] | None) -> dict[str, float]:
+def checked_rates(arch: Architecture, rates: Mapping[str, float] | None) -> dict[str, float]:
     """Return every group's rate; raise ``InputError`` for unknown groups and odd numbers."""
     given = dict(rates or {})
     for group, rate in given.items():
@@ -182,7 +185,7 @@ def _epsilon(arch: Architecture, epsilon: Mapping[str, float] | None) -> dict[st
     return {group: float(value) for group, value in given.items()}
 
 
-def _cotangent(arch: Architecture, labels: Sequence[float] | None) -> Float[np.ndarray, " T"]:
+def cotangent_of(arch: Architecture, labels: Sequence[float] | None) -> Float[np.ndarray, " T"]:
     """Return c_t = y_t/T; raise ``InputError`` for labels that are not T finite numbers."""
     found: Any = np.ones(arch.tokens) if labels is None else np.asarray(labels, dtype=np.float64)
     if found.shape != (arch.tokens,) or not np.isfinite(found).all():

@@ -48,11 +48,12 @@ CUT = 1e-9
 
 
 class Changes(NamedTuple):
-    """Of S settings, each group alone and then all together: output [S, T], the change of z_t;
-    state [S, D + 1, T], mean squared change of a coordinate of lane 0; of every weight, by
+    """Of S settings, each group alone and then all together: output and readout [S, T], the change
+    of z_t by the last state's change and by the read-out's; state [S, D + 1, T], mean squared change of a coordinate of lane 0; of every weight, by
     application [U, T]: effective and propagating, mean squares of a coordinate of its output."""
 
     output: Float[np.ndarray, "S T"]
+    readout: Float[np.ndarray, "S T"]
     state: Float[np.ndarray, "S D+1 T"]
     effective: dict[str, Float[np.ndarray, "U T"]]
     propagating: dict[str, Float[np.ndarray, "U T"]]
@@ -69,12 +70,13 @@ class _Earlier(NamedTuple):
 class Tangents:
     """One sample's changes along a step.
 
-    particles: the sample; directions: the step; rates: {group: rate}.
+    directions: the step, of a sample; rates: {group: rate}; apart: whether groups are settings of
+    their own (else all together alone).
     """
 
-    def __init__(self, particles: Particles, directions: Directions, rates: Mapping[str, float]):
-        self.particles, self.directions, self.rates = particles, directions, rates
-        self.settings = (*particles.arch.groups, ALL)
+    def __init__(self, directions: Directions, rates: Mapping[str, float], apart: bool = True):
+        self.particles, self.directions, self.rates = directions.particles, directions, rates
+        self.settings = (*self.particles.arch.groups, ALL) if apart else (ALL,)
         self.effective: dict[str, list[Any]] = {}
         self.propagating: dict[str, list[Any]] = {}
         self._earlier: dict[tuple[int, str, int], _Earlier] = {}
@@ -103,19 +105,19 @@ class Tangents:
             if change is not None:
                 lanes = lanes + linear.into[p, :, 0][None, None] * change
         states.append((lanes[:, :, 0] ** 2).mean(axis=1))
-        last = len(self.settings) - 1
-        own = self._setting(READOUT)
-        moved = self.rates[READOUT] * self.directions.readout()
-        output[[own, last]] += moved
+        readout = np.zeros_like(output)
+        readout[self._settings(READOUT)] = self.rates[READOUT] * self.directions.readout()
         return Changes(
             output,
+            readout,
             np.stack(states[: particles.arch.depth + 1], axis=1),
             {name: np.stack(rows) for name, rows in self.effective.items()},
             {name: np.stack(rows) for name, rows in self.propagating.items()},
         )
 
-    def _setting(self, group: str) -> int:
-        return self.settings.index(group)
+    def _settings(self, group: str) -> list[int]:
+        """Return the settings in which a group moves."""
+        return [s for s, name in enumerate(self.settings) if name in (group, ALL)]
 
     def _stem(self) -> Float[np.ndarray, "S P m T"]:
         """Return the change of the first lanes."""
@@ -125,8 +127,7 @@ class Tangents:
         change = np.zeros((len(self.settings), *cotangent.shape))
         for part in particles.arch.stem_parts:
             moved = self.rates[part] * self.directions.stem(part, cotangent)
-            change[self._setting(part)] += moved
-            change[-1] += moved
+            change[self._settings(part)] += moved
         return initial[None, None] * change[:, :, None]
 
     def along(self, kind: Kind, u: Vector, i: int) -> Change | None:
@@ -194,7 +195,7 @@ class Tangents:
         tokens = self.particles.arch.tokens
         self.effective.setdefault(u.weight, []).append(np.broadcast_to(square, (tokens,)))
         change = np.zeros((len(self.settings), *moved.shape[:2], tokens))
-        change[[self._setting(u.weight), -1]] = self.rates[u.weight] * moved
+        change[self._settings(u.weight)] = self.rates[u.weight] * moved
         return change
 
     def _matrix(self, kind: Kind, u: Matrix, i: int) -> Any:

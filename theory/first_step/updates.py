@@ -26,7 +26,7 @@ from jaxtyping import Float
 OPTIMIZERS = ("sgd", "adam", "muon")
 ZERO = 1e-10
 """Relative to the largest: below it an eigenvalue is rounding."""
-INPUTS = 2048
+INPUTS = 512
 """Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""
 ROWS = 512  # of outputs' coordinates at a time
 NODES, LARGEST = 200, 9.0  # of the quadrature over |z|
@@ -68,11 +68,13 @@ def by_entries(d: Particles, gram: Gram, epsilon: float) -> Particles:
 
 def by_sampled_entries(d: Particles, x: Float[np.ndarray, "Q K"], epsilon: float) -> Particles:
     """E_j[f(d_i . x_j) x_ja] over sampled inputs."""
+    x = x[:INPUTS]
+    if d.shape[1] == 1 and epsilon == 0:
+        return np.sign(d) * np.abs(x).mean()
     if epsilon:
-        x = x[:INPUTS]
         rows = (d[start : start + ROWS] for start in range(0, len(d), ROWS))
         return np.concatenate([normalised(some @ x.T, epsilon) @ x for some in rows]) / len(x)
-    small, x = d.astype(np.float32), x[:INPUTS].astype(np.float32)
+    small, x = d.astype(np.float32), x.astype(np.float32)
     turned, mean = np.ascontiguousarray(x.T), x.mean(axis=0)
     # sign = 2 [> 0] - 1: a comparison takes a third of the time
     found = [
