@@ -25,7 +25,9 @@ from sigprop.simulations.network.directions import extend, times
 CUT = {"float32": 1e-5, "float64": 1e-6}
 """Of the largest singular value: below it, one counts as zero. In float32 the vectors that G is
 made of have rounding errors of some 1e-7, and directions of less than 1e-5 are none
-(``directions.DEPENDENT``)."""
+(``directions.DEPENDENT``). What is between the two counts whole in one precision and not in the
+other: outputs hardly, mean squares of a looped network (32 or 64 uses and tokens of a slot, n =
+256, 16 networks) by up to 0.5 % of a mean."""
 SWEEPS = {"float32": 8, "float64": 10}
 """Over all pairs of rows; Jacobi's convergence is quadratic in the end."""
 QUINTIC, STEPS, EPSILON = (3.4445, -4.7750, 2.0315), 5, 1e-8

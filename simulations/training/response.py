@@ -62,8 +62,8 @@ class FirstStep:
     the rates, labels and scales are.
 
     arch: the description; width: n; optimizer: 'sgd', 'sign' or 'muon'; newton_schulz: Muon's
-    polar factor by five steps of its iteration, not exact; dtype: 'float32' or 'float64'. Raises
-    ``InputError``.
+    polar factor by five steps of its iteration, not exact; dtype: 'float32' or 'float64', which
+    Muon's factors of slots with many uses and tokens need (``polar.CUT``). Raises ``InputError``.
     """
 
     def __init__(
@@ -103,6 +103,8 @@ class FirstStep:
         {group: number}, 1 of those that are not named; labels [T], y_t, all 1 by default. Raises
         ``Diverged`` where one is not finite, ``InputError``.
         """
+        if not samples:
+            raise InputError(f"samples={samples}; accepted: indices of one or more networks")
         real = np.dtype(self.dtype).type
         table = self.tables | {
             "rates": {group: real(rate) for group, rate in self._rates(rates).items()},

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import sigprop as sp
+from sigprop.agreement.biased import buckets
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import Linear
 from sigprop.simulations.engines.engine import base_key
@@ -162,6 +163,10 @@ NETWORKS = {
     "lanes, tied": lambda: sp.architectures.looped_nag(
         depth=1, loops=3, tokens=3, activation="tanh"
     ),
+    "learned modulators": lambda: sp.architectures.nag(
+        depth=1, tokens=3, modulator="learned", activation="gelu"
+    ),
+    "biases of scores": lambda: buckets([0, 1, 0], mask="causal"),
     "widths": lambda: sp.architectures.variable_width(
         depth=3, schedule="16,8,16", reference_width=16, tokens=3
     ),
@@ -211,6 +216,8 @@ def dual(optimizer: str, group: str, gradient: np.ndarray) -> float:
         ("gates", "sign"),
         ("lanes, tied", "sgd"),
         ("lanes, tied", "muon"),
+        ("learned modulators", "sign"),
+        ("biases of scores", "sgd"),
         ("widths", "muon"),
     ],
 )
@@ -289,6 +296,10 @@ def test_bad_input_is_said_in_a_line():
             FirstStep(arch, WIDTH, **options)
         assert text in str(error.value) and "\n" not in str(error.value)
     first = FirstStep(arch, WIDTH, "sgd")
+    with pytest.raises(sp.InputError, match="experts: the first step of an optimiser has no rule"):
+        FirstStep(sp.architectures.transformer(experts=4, experts_chosen=2), WIDTH, "sgd")
+    with pytest.raises(sp.InputError, match="accepted: indices of one or more networks"):
+        first.networks(range(0), 0)
     with pytest.raises(sp.InputError, match="group 'y'; accepted: x, w, b_w, b, readout, stem"):
         first.response(2, 0, rates={"y": 1.0})
     with pytest.raises(sp.InputError, match="accepted: 3 numbers, one of each token"):
