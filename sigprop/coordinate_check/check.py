@@ -3,9 +3,9 @@ slopes judged against theory's.
 
 A row is confirmed when the 95 % interval of slope - reference lies inside +-0.1 and half of it is
 at most 0.05, rejected when it lies wholly outside, else inconclusive; the table is rejected if any
-row is, else inconclusive if any is. reference: of the output after the first step the slope of the
-wide limit's prediction on the same ladder under the prescribed rates, where theory has it; else the
-leading exponent, 0. predicted: that slope under the rates in use. Notes hold every point. Source:
+row is, else inconclusive if any is. reference: the slope of what the wide limit predicts of the
+first step on the same ladder under the prescribed rates, where theory has it; else the leading
+exponent, 0. predicted: that slope under the rates in use. Notes hold every point. Source:
 docs/check.md.
 """
 
@@ -152,8 +152,8 @@ def _all_changes(
     with ThreadPoolExecutor(1) as pool:
         predicted = {
             variable: _Predicted(
-                pool.submit(_first_steps, pair.sampled, run.optimizer, run.rule),
-                pool.submit(_first_steps, pair.reference, run.optimizer, NAMED["prescribed"]),
+                pool.submit(_first_steps, pair.sampled, run, run.rule),
+                pool.submit(_first_steps, pair.reference, run, NAMED["prescribed"]),
             )
             for variable, pair in pairs.items()
         }
@@ -169,18 +169,24 @@ def _all_changes(
 class _Predicted(NamedTuple):
     """Hold what ``_first_steps`` will have returned for the two ladders of a ``_Pair``."""
 
-    in_use: Future[list[float] | None]
-    reference: Future[list[float] | None]
+    in_use: Future[list[list[float]] | None]
+    reference: Future[list[list[float]] | None]
 
 
 def _first_steps(
-    ladder: Sequence[Rung], optimizer: str, rule: Parametrisation
-) -> list[float] | None:
-    """Return ln of the output's first change at every size; None where theory has it not at
+    ladder: Sequence[Rung], run: Networks, rule: Parametrisation
+) -> list[list[float]] | None:
+    """Return ln of every observable's first change at every size; None where theory has it not at
     every size, or there is no prescription (which only another rule's reference would want)."""
     try:
         logs = [
-            first_step(rung.arch, rung.width, optimizer, _rates(rung, optimizer, rule))
+            first_step(
+                rung.arch,
+                rung.width,
+                run.optimizer,
+                _rates(rung, run.optimizer, rule),
+                run.shape_factor,
+            )
             for rung in ladder
         ]
     except InputError:
@@ -210,7 +216,7 @@ def _sampled(run: Networks, ladder: _Ladder, looks: _Looks, progress: Progress) 
     progress.start(len(rungs) * looks.first, "networks")
     squares = run.ladder(rungs, rate, looks.first, FIRST, progress.advance)
     theory, reference = (future.result() for future in ladder.predicted)
-    changes = Changes(ladder.variable, rate, run.steps, rungs, theory, reference, squares)
+    changes = Changes(ladder.variable, rate, run.steps, run.loss, rungs, theory, reference, squares)
     fits = [changes.fit(at) for at in changes.cells()]
     more = max(needed(line, looks.first, looks.most) for line in fits) - looks.first
     if more > 0:

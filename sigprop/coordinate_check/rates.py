@@ -27,6 +27,8 @@ from sigprop.description.sub_block import Head
 from sigprop.errors import InputError, near_miss
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import rows_of
+from sigprop.prescriptions.by_recursion import shares_of
+from sigprop.scaling.multiplier import unknown_in_depth
 
 DECAY = 0.01  # rate times decay is eta times it: small beside the step
 TINY = 1e-6  # of Adam's epsilon, over the size of a gradient's entries
@@ -59,8 +61,19 @@ def _monomials(arch: Architecture, optimizer: str, shape_factor: str | None) -> 
 
     # whatever the head of logits is, the read-out here is one vector of its own
     described = replace(arch, head=Head())
-    decay = "papers" if optimizer == "adam" else "product"
-    return rules(described, optimizer, 1, decay=decay, shape_factor=shape_factor)
+    return rules(
+        described,
+        optimizer,
+        1,
+        decay="papers" if optimizer == "adam" else "product",
+        shape_factor=shape_factor,
+        width_only=_measured(arch),
+    )
+
+
+def _measured(arch: Architecture) -> bool:
+    """Tell if no law has depth, so that the recursion says how rates depend on it."""
+    return unknown_in_depth(arch) is not None
 
 
 def prescribed(
@@ -76,11 +89,17 @@ def prescribed(
         return float(monomial.subs(sizes))
 
     found = _monomials(arch, optimizer, shape_factor)
+    shares = shares_of(arch, optimizer) if _measured(arch) else {}
     groups = {}
     for group in arch.groups:
         rule = found[group]
         epsilon = 0.0 if rule.epsilon is None else TINY * value(rule.epsilon)
-        groups[group] = Group(value(rule.learning_rate), epsilon, DECAY * value(rule.weight_decay))
+        rate, decay = value(rule.learning_rate), DECAY * value(rule.weight_decay)
+        if group in shares:
+            share = shares[group]
+            rate, decay = rate / share.value, decay * share.value
+            epsilon *= share.value / share.slots
+        groups[group] = Group(rate, epsilon, decay)
     return Rule(groups, value(found[READOUT].init_std))
 
 

@@ -24,16 +24,18 @@ class Cell(NamedTuple):
 @dataclass
 class Changes:
     """Squared changes [networks, steps, observables] of each rung of a ladder at one base rate;
-    ln of what theory has for the output after one step of base rate 1 at every size (None where
-    it has it not everywhere), under the rule in use and, for reference, under the prescribed
-    one."""
+    ln of what theory has for every observable after one step of base rate 1 at every size (None
+    where it has it not everywhere), under the rule in use and, for reference, under the prescribed
+    one. At rates of the linear regime k steps on one batch of the linear loss change k times as
+    much as the first."""
 
     variable: str
     rate: float
     steps: tuple[int, ...]
+    loss: str
     ladder: Sequence[Rung]
-    theory: list[float] | None
-    reference: list[float] | None
+    theory: list[list[float]] | None
+    reference: list[list[float]] | None
     squares: list[np.ndarray]
 
     @property
@@ -44,15 +46,20 @@ class Changes:
         """Return every number of steps with every observable."""
         return [Cell(i, j) for i in range(len(self.steps)) for j in range(len(OBSERVABLES))]
 
-    def about(self, logs: list[float] | None, at: Cell) -> list[float] | None:
-        """Return theory's logs where they are about this step and observable, else None."""
-        return logs if (self.steps[at.step], at.observable) == (1, 0) else None
+    def about(self, logs: list[list[float]] | None, at: Cell) -> list[float] | None:
+        """Return theory's logs of this number of steps and observable, where it has them."""
+        steps = self.steps[at.step]
+        if logs is None or (steps > 1 and self.loss != "linear"):
+            return None
+        return [log[at.observable] + math.log(steps) for log in logs]
 
     def fit(self, at: Cell) -> Fit:
         """Return the networks' slope beside the reference's."""
         line = self._line(at, self.about(self.reference, at))
-        # the rule's own prediction is not flat, and no network makes it so
-        return line._replace(reference=0.0) if abs(line.reference) > TOLERANCE else line
+        # of the output: the rule's own prediction is not flat, and no network makes it so (states
+        # hold an ever smaller or larger share of a network whose output is right)
+        drifts = at.observable == 0 and abs(line.reference) > TOLERANCE
+        return line._replace(reference=0.0) if drifts else line
 
     def predicted(self, at: Cell) -> float | None:
         """Return theory's slope under the rule in use, where it has one."""

@@ -12,11 +12,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
+from sigprop.language.expression import Bias, Linear
+from sigprop.language.scalar import evaluate
 from sigprop.scaling.groups import FINAL_NORM, READOUT_BIAS
 
 RULES = {"sgd": "sgd", "adam": "adam", "adamw": "adam", "muon": "muon"}
@@ -87,24 +91,38 @@ def _mean(shares: Iterable[Share | None]) -> Share:
 
 
 class Depth(NamedTuple):
-    """What the recursion says of depth for one group: rate, epsilon: factors target/base; error:
-    relative, of both; text: how it was found."""
+    """What is found of depth at both sizes, for one group: rate, epsilon, std: factors target/base
+    (std: as the description has it); error: relative, of the first two; text: how."""
 
     rate: float
     epsilon: float
+    std: float
     error: float
     text: str
 
     def factor(self, setting: str, decay: str) -> float:
         """Return a setting's factor. decay: 'papers', 'product', or 'adam', in the gradient."""
         product = {"papers": 1.0, "product": 1 / self.rate, "adam": self.epsilon}[decay]
-        factors: dict[str, Any] = {
+        factors: dict[str, float] = {
+            "init_std": self.std,
             "learning_rate": self.rate,
             "epsilon": self.epsilon,
             "weight_decay": product,
             "rate_x_decay": self.rate * product,
         }
-        return float(factors.get(setting, 1.0))
+        return factors.get(setting, 1.0)
+
+
+def _std(arch: Architecture, group: str) -> float:
+    """Return the rms over applications of a matrix's or bias's described standard deviation over
+    its fan-in's; 1 of others, and of what begins at zero."""
+    node = arch.weights.get(group)
+    if not isinstance(node, (Linear, Bias)):
+        return 1.0
+    at = [a for used in arch.applications_of(group).values() for a in used]
+    table = np.asarray(evaluate(node.variance, arch.number_tables), dtype=np.float64)
+    mean = float(np.broadcast_to(table, (arch.depth,))[at].mean())
+    return math.sqrt(mean) if mean > 0 else 1.0
 
 
 def depths(
@@ -119,6 +137,7 @@ def depths(
         found[group] = Depth(
             old.value / new.value,
             new.value / old.value * old.slots / new.slots,
+            _std(target, group) / _std(base, group),
             math.hypot(old.error, new.error),
             f"depth by the recursion: change of the loss by {whose}, {old.value:.4g} -> "
             f"{new.value:.4g}",

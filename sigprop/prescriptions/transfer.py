@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import sympy as sp
 
 from sigprop.errors import InputError
-from sigprop.language.scalar import evaluate
 from sigprop.prescriptions.by_recursion import Depth, depths
 from sigprop.prescriptions.initial import carries_depth_factor, initial
 from sigprop.prescriptions.sides import Side
@@ -68,26 +66,9 @@ def transfer(
     same = all(base.arch.sizes.get(key, 1) == target.arch.sizes.get(key, 1) for key in ("L", "N"))
     measured = {}
     if unknown and not same:
-        _check_stds(base, target)
         trained = [name for name, rule in of_target.items() if rule.learning_rate is not None]
         measured = depths(base.arch, target.arch, options["optimizer"], trained)
     return Transfer(base, target, options, of_target, carried, measured)
-
-
-def _check_stds(base: Side, target: Side) -> None:
-    """Raise ``InputError`` where variances change with depth, which no rule here carries."""
-    for name, node in base.arch.weights.items():
-        tables = (
-            np.unique(
-                np.asarray(evaluate(node.variance, side.arch.number_tables), dtype=np.float64)
-            )
-            for side in (base, target)
-        )
-        if not np.array_equal(*tables):
-            raise InputError(
-                f"variance of {name}: differs between base and target; accepted, where depth has "
-                f"no law: the same"
-            )
 
 
 class Sizes(NamedTuple):
@@ -194,7 +175,9 @@ def _measured(
     factor = 1.0 if depth is None else depth.factor(setting, decay)
     if depth is None or factor == 1.0:
         return {"by": "law", "error": None}
-    rule = moved.rules[name]
+    rule, text = moved.rules[name], depth.text
+    if setting == "init_std":
+        text = "depth as the description has it (rms over blocks)"
     ratio = sizes.ratio(getattr(rule, setting)) * factor
     return {
         "by": "recursion",
@@ -202,7 +185,7 @@ def _measured(
         "value": ratio if base is None else ratio * base,
         "error": depth.error * (ratio if base is None else ratio * base),
         "depth": factor,
-        "criterion": f"{rule.criteria[setting].split('; ')[0]}; {depth.text}",
+        "criterion": f"{rule.criteria[setting].split('; ')[0]}; {text}",
     }
 
 

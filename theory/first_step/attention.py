@@ -53,6 +53,8 @@ def _attend(node: Attend, numbers: Numbers, legs: Any) -> Float[Array, "P d T"]:
     """Return the output of heads whose coordinates are given."""
     q, k, v = (jnp.swapaxes(leg, 1, 2)[:, None] for leg in legs)  # [P, 1, T, d]
     scores, size = node.scores, legs[0].shape[1]
+    if scores.scale == "linear":  # all weights alike, in the limit
+        q, k = jnp.zeros_like(q), jnp.zeros_like(k)
     if scores.qk_norm:
         (q, _), (k, _) = normalised(q, size), normalised(k, size)
     if scores.rotary:

@@ -74,8 +74,8 @@ def size_of_step(
 
 
 def pooled(values: Any) -> Estimate:
-    """Mean over patterns and replicates [patterns, replicates, ...], and half its 99 % interval from
-    the replicates' scatter about their pattern's mean."""
+    """Mean over patterns and replicates [patterns, replicates, ...], and half its 99 % interval,
+    from the replicates' scatter about their pattern's mean."""
     every = np.asarray(values)
     count, each = every.shape[:2]
     square = every.var(axis=1, ddof=1).sum(axis=0) / each / count**2
@@ -91,8 +91,8 @@ def shares(
     points: int = POINTS // 2,
     room: Room = Room(),  # noqa: B008 (a tuple)
 ) -> dict[str, Estimate]:
-    """Return by how much each group's step of rate 1 lowers the loss (``descents``), on average over
-    labels +-1."""
+    """Return by how much each group's step of rate 1 lowers the loss (``descents``), on average
+    over labels +-1."""
     every = patterns(arch.tokens, seed)
     each = max(2, REPLICATES // len(every))
     found: dict[str, list[list[float]]] = {group: [] for group in arch.groups}

@@ -12,13 +12,16 @@ from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError, no_rule
 from sigprop.language.expression import Bias, Linear, Read
-from sigprop.language.nodes import Gate
+from sigprop.language.nodes import Gate, Truncate
 from sigprop.language.scalar import Constant
-from sigprop.language.traversal import rows_of
+from sigprop.language.traversal import rows_of, walk
 from sigprop.theory.calculus.transpose import Transposed
 from sigprop.theory.first_step import updates
 from sigprop.theory.first_step.kinds import Kind
 from sigprop.theory.first_step.particles import Particles
+
+INPUTS = 512
+"""Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""
 
 
 class Directions:
@@ -89,24 +92,30 @@ class Directions:
         if self.optimizer == "sgd":
             return length * updates.by_gradient(d, gram)
         if self.optimizer == "muon":
-            return updates.by_polar(d, gram, d.T @ d / len(d))
+            weights = self.particles.weighing(kind, self._pairs(kind, u.weight)[0][1], d)
+            return updates.by_polar(d, gram, d.T @ (d * weights))
         if self._gaussian(kind, x):
             return length * updates.by_entries(d, gram, epsilon)
         sample = np.stack([self.particles.value(kind, x, j) for j in uses], axis=2)
         flat = sample.reshape(sample.shape[0] * sample.shape[1], -1)
-        return length * updates.by_sampled_entries(d, flat, epsilon)
+        weights = self.particles.weighing(kind, x, flat)
+        if np.ndim(weights) == 0 and not any(isinstance(node, Truncate) for node in walk(x)):
+            flat = flat[:INPUTS]  # of points of low discrepancy the first are ones, too
+        return length * updates.by_sampled_entries(d, flat, epsilon, weights)
 
     def _gaussian(self, kind: Kind, x: Any) -> bool:
         """Tell if inputs are Gaussian: what is read, where nothing acts on the stream's
         coordinates."""
         linear = self.particles.linear_leaf(x)
-        return isinstance(linear, Read) and not self.particles.elementwise
+        return isinstance(linear, Read) and not self.particles.sampled
 
     def descent(self, kind: Kind, u: Linear | Bias | Gate) -> float:
         """Return sum_t c_t dz_t by one weight at rate 1: <D, dW X>/n, summed over its slots."""
         ((_, d),) = self._pairs(kind, u.weight)
         overlaps = (
-            (self.particles.value(kind, d, i) * self.of(kind, u, i)).sum(axis=-1).mean()
+            self.particles.mean(
+                kind, d, (self.particles.value(kind, d, i) * self.of(kind, u, i)).sum(axis=-1)
+            )
             for i in range(len(kind.steps))
         )
         return float(rows_of(u)) * float(sum(overlaps))
@@ -121,9 +130,10 @@ class Directions:
         nothing acts on the stream's coordinates."""
         particles = self.particles
         table = inputs(particles.arch.stem_parts[part].gram)
-        if particles.elementwise:
+        if particles.sampled:
             cotangent = particles.at_stem @ table
-            return float((cotangent * self._vector(part, cotangent)).sum(axis=-1).mean())
+            change = (cotangent * self._vector(part, cotangent)).sum(axis=-1)
+            return float(particles.weights @ change)
         square = np.diagonal(table.T @ particles.linear.stem @ table)
         if self.optimizer == "sgd":
             return float(square.sum())
@@ -136,6 +146,11 @@ class Directions:
         (kind,) = (kind for kind in particles.kinds if particles.linear.taps[kind.steps[0]])
         if particles.linear_leaf(kind.block.branch) is None:
             raise no_rule(kind.block.branch, "a read-out that is not linear", "a linear one")
+        if self.optimizer != "sgd" and len(particles.arch.bands) > 1:
+            every = [particles.value(kind, kind.block.branch, i) for i in range(len(kind.steps))]
+            outputs = sum(every[1:], every[0])[:, 0]
+            step = self._vector(READOUT, outputs @ particles.output)
+            return (particles.weights * step) @ outputs
         gram = particles.moments(kind, kind.block.branch).sum(axis=(0, 2))
         mixed = gram @ particles.output
         if self.optimizer == "sgd":

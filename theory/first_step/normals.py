@@ -31,12 +31,17 @@ Space = tuple[int, Key]
 class Normals:
     """Standard normals by space and leaf: count points (heads: as many coordinates), seeded.
 
+    banded: whether the stream's coordinates are of several bands.
+
     Leaves of one space: what matrices and biases give, what transposed matrices give back, and what
     matrices give of a change. On the stream, and where a weight is used several times, every step
     has normals of its own; elsewhere all have the same ones, since no two steps meet.
     """
 
-    def __init__(self, kinds: tuple[Kind, ...], tokens: int, count: int, seed: int):
+    def __init__(
+        self, kinds: tuple[Kind, ...], tokens: int, count: int, seed: int, banded: bool = False
+    ):
+        self.banded = banded
         self.kinds, self.tokens, self.count, self.seed = kinds, tokens, count, seed
         self._places: dict[Space, dict[object, slice]] = {}
         self._joint: dict[Space, bool] = {}
@@ -74,8 +79,7 @@ class Normals:
         if space not in self._arrays:
             columns = max(place.stop for place in self._places[space].values())
             size = self._sizes[space]
-            count = self.count if size == 1 else max(FEWEST, self.count // size)
-            count *= STREAM_POINTS if space[1] == STREAM else 1
+            count = self._count(space)
             total, seed = columns * size, [self.seed, list(self._places).index(space)]
             points = sobol_normals(
                 count, min(total, LEADING), int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -84,11 +88,21 @@ class Normals:
                 (count, max(0, total - LEADING))
             )
             flat = np.concatenate([points, rest], axis=1)
-            if count >= WHITE * total:
+            if count >= WHITE * total and not (space[1] == STREAM and self.banded):
                 flat = flat @ np.linalg.inv(np.linalg.cholesky(flat.T @ flat / count)).T
             every = flat.reshape(count, columns, size)
             self._arrays[space] = np.ascontiguousarray(np.swapaxes(every, 1, 2))
         return self._arrays[space]
+
+    def _count(self, space: Space) -> int:
+        """Return how many particles a space has."""
+        size = self._sizes[space]
+        count = self.count if size == 1 else max(FEWEST, self.count // size)
+        return count * (STREAM_POINTS if space[1] == STREAM else 1)
+
+    def particles(self, kind: Kind, u: Vector) -> int:
+        """How many particles the space of a vector has."""
+        return self._count(self.space(kind, u))
 
     def one(self, name: str) -> Float[np.ndarray, "P columns"]:
         """The stream's v or stem."""

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
+from sigprop.description.checks import BAND
 from sigprop.description.sub_block import total
 from sigprop.errors import no_rule
 from sigprop.language.expression import (
@@ -33,7 +34,7 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.expression import Linear as Matrix
-from sigprop.language.nodes import Gate, Mix
+from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
@@ -71,6 +72,7 @@ class Particles:
         self._leaves: dict[tuple[int, Vector], Any] = {}
         self._states: list[Any] = []
         self.v = normals.one("v")[:, 0]  # [P]
+        self.band, self.weights = _bands(np.asarray(arch.bands), len(self.v))
 
     @cached_property
     def cotangents(self) -> list[Float[np.ndarray, "P m T"]]:
@@ -81,39 +83,43 @@ class Particles:
         for p in reversed(range(len(linear.kinds))):
             kind, i = self.places[p]
             self._values[kind.index, Cotangent(), i] = self._arriving(p, after)
-            after = np.einsum("ijt,pit->pjt", linear.transition[p, :, :, 0], after)
+            after = np.einsum("ijpt,pit->pjt", self.coordinates(linear.transition[p]), after)
             for j in range(len(kind.block.reads)):
                 term = kind.spaces.gradient.by_read(j)
                 if term is not None:
                     back = self.value(kind, term, i)[:, 0]
-                    after = after + linear.reads[p, j, :, 0][None] * back[:, None]
+                    reads = self.coordinates(linear.reads[p, j])
+                    after = after + np.einsum("mpt,pt->pmt", reads, back)
             found.append(after)
         return found[::-1]
 
     @cached_property
     def at_stem(self) -> Float[np.ndarray, "P T"]:
         """The cotangent of the stem's output."""
-        return np.einsum("mt,pmt->pt", self.linear.initial[:, 0], self.cotangents[0])
+        return np.einsum("mpt,pmt->pt", self.coordinates(self.linear.initial), self.cotangents[0])
 
     def _arriving(self, p: int, after: Float[np.ndarray, "P m T"]) -> Sample:
         """Return the cotangent of a step's write (of a tap's: v c_t)."""
         if self.linear.taps[p]:
             return self.v[:, None, None] * self.output[None, None]
-        return np.einsum("mt,pmt->pt", self.linear.into[p, :, 0], after)[:, None]
+        return np.einsum("mpt,pmt->pt", self.coordinates(self.linear.into[p]), after)[:, None]
 
     def state(self, p: int) -> Float[np.ndarray, "P m T"]:
         """The lanes before step p: needed where something acts on the stream's coordinates."""
         if not self._states:
             gram = np.asarray(total(self.arch.stem_parts), dtype=np.float64)
             stem = self.normals.one("stem") @ root(gram).T
-            self._states.append(self.linear.initial[None, :, 0] * stem[:, None])
+            initial = self.coordinates(self.linear.initial)
+            self._states.append(np.einsum("mpt,pt->pmt", initial, stem))
         while len(self._states) <= p:
             at = len(self._states) - 1
             kind, i = self.places[at]
-            moved = np.einsum("ijt,pjt->pit", self.linear.transition[at, :, :, 0], self._states[-1])
+            transition = self.coordinates(self.linear.transition[at])
+            moved = np.einsum("ijpt,pjt->pit", transition, self._states[-1])
             if not self.linear.taps[at]:
                 write = self.value(kind, kind.block.branch, i)
-                moved = moved + self.linear.into[at, :, 0][None] * write
+                into = self.coordinates(self.linear.into[at])
+                moved = moved + np.einsum("mpt,pt->pmt", into, write[:, 0])
             self._states.append(moved)
         return self._states[p]
 
@@ -131,7 +137,8 @@ class Particles:
         match u:
             case Read(j):
                 p = int(kind.steps[i])
-                read = np.einsum("mt,pmt->pt", self.linear.reads[p, j, :, 0], self.state(p))
+                reads = self.coordinates(self.linear.reads[p, j])
+                read = np.einsum("mpt,pmt->pt", reads, self.state(p))
                 return read[:, None]
             case Matrix() | Transposed() | Bias():
                 return self.leaf(kind, u, i)
@@ -147,6 +154,8 @@ class Particles:
                 return sum(self.value(kind, term, i) for term in terms)
             case Normalise(of=of) | Divide(of=of):
                 return self.value(kind, of, i) / self.norm(kind, u, i)
+            case Truncate():
+                return self.value(kind, u.of, i) * self.kept(kind, u, i)
             case Mix() | Rescale():
                 return self.value(kind, u.of, i) @ self.mixing(kind, u, i)
             case Attend():
@@ -235,12 +244,12 @@ class Particles:
                 gram = self.linear.cotangent_grams[own][:, :, own]
             gram = np.where(np.isnan(gram), 0.0, gram)
             return np.einsum("ust,utvw,vxw->usvx", matrix, gram, matrix)
-        if moments.ruled(u) and not self.elementwise:
+        if moments.ruled(u) and not self.sampled:
             return self._by_rule(kind, u, at)
         sample = np.stack([self.value(kind, u, int(i)) for i in at], axis=2)
         count, size = sample.shape[:2]
         flat = sample.reshape(count * size, -1)
-        return (flat.T @ flat / len(flat)).reshape(sample.shape[2:] * 2)
+        return (flat.T @ (flat * self.weighing(kind, u, flat))).reshape(sample.shape[2:] * 2)
 
     def _by_rule(self, kind: Kind, u: Vector, at: Any) -> Moments:
         """<u, u'> by the calculus, of steps that share a slot of any weight."""
@@ -266,6 +275,40 @@ class Particles:
         gram = np.zeros((len(at), tokens, len(at), tokens))
         gram[a, :, b] = found
         return gram
+
+    def coordinates(self, table: Float[np.ndarray, "*axes K T"]) -> Float[np.ndarray, "*axes P T"]:
+        """A table of bands, for each coordinate of the stream its band's."""
+        return table[..., self.band, :]
+
+    def weighing(self, kind: Kind, u: Vector, flat: Any) -> Any:
+        """The weight of each of the coordinates [P C] of a vector's space, of sum 1 (one number
+        where all have the same)."""
+        on_stream = len(self.arch.bands) > 1 and kind.spaces.of(u) == STREAM
+        return self.weights[:, None] if on_stream else 1 / len(flat)
+
+    def mean(self, kind: Kind, u: Vector, x: Float[np.ndarray, "P C"]) -> float:
+        """The mean over the coordinates of a vector's space."""
+        flat = x.reshape(-1, 1)
+        return float((flat * self.weighing(kind, u, flat)).sum())
+
+    def kept(self, kind: Kind, u: Truncate, i: int) -> Float[np.ndarray, "P C 1"]:
+        """1 for coordinates that a truncation leaves, else 0."""
+        share, size = float(self.number(kind, u.fraction, i)), kind.spaces.size(u)
+        if kind.spaces.of(u) == STREAM:
+            left = np.cumsum(self.arch.bands) <= share + BAND
+            return left[self.band].astype(np.float64)[:, None, None]
+        if u.parts > 1 and size > 1:
+            whole = share * size
+            if abs(whole - round(whole)) > BAND * size:
+                raise no_rule(u, f"{whole:g} coordinates of a head", "a whole number of them")
+            return (np.arange(size) < round(whole)).astype(np.float64)[None, :, None]
+        count = self.normals.particles(kind, u)
+        return (np.arange(count) + 0.5 < share * count).astype(np.float64)[:, None, None]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the stream's coordinates are not all alike Gaussian, so that they are sampled."""
+        return self.elementwise or len(self.arch.bands) > 1
 
     @cached_property
     def elementwise(self) -> bool:
@@ -299,3 +342,10 @@ class Particles:
         else:
             factors = [np.diag(1 / self.norm(kind, u, int(i))) for i in at]
         return leaf, np.stack(factors) @ matrix
+
+
+def _bands(widths: Float[np.ndarray, " K"], count: int) -> tuple[Any, Any]:
+    """Return the band of each of the stream's coordinates, and their weights: runs of (nearly) as
+    many coordinates, each run of a sequence of low discrepancy being one."""
+    band = np.arange(count) * len(widths) // count
+    return band, (widths / np.bincount(band, minlength=len(widths)))[band]

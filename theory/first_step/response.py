@@ -138,7 +138,8 @@ class Samples:
     def replicate(self, k: int) -> Directions:
         """The k-th sample's directions."""
         seed = int(np.random.SeedSequence([self.seed, k]).generate_state(1)[0])
-        normals = Normals(self.kinds, self.arch.tokens, self.points, seed)
+        banded = len(self.arch.bands) > 1
+        normals = Normals(self.kinds, self.arch.tokens, self.points, seed, banded)
         particles = Particles(self.arch, self.network, self.cotangent, normals)
         return Directions(particles, self.optimizer, self.epsilon)
 
@@ -198,8 +199,10 @@ def _check(arch: Architecture) -> None:
     arch.without_experts("the first step")
     if arch.scored:
         raise InputError("modulators: the first step of learned ones has no rule; accepted: fixed")
-    if len(arch.bands) > 1:
-        raise no_rule(arch.readout.read, "no first step in several bands", "networks of one width")
+    if len(arch.bands) > 1 and arch.tied:
+        raise no_rule(
+            arch.readout.read, "no first step of tied weights in several bands", "untied ones"
+        )
     square = all(node.rows == rows_of(node.of) for node in _matrices(arch))
     if arch.ensemble != "gaussian" and (arch.tied or not square):
         raise InputError(

@@ -7,6 +7,7 @@ for particles, every other one has single coordinates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from functools import cached_property
 
@@ -128,10 +129,14 @@ def _parents_first(branch: Vector) -> list[Vector]:
 
 
 def _head(node: Attend) -> int:
-    """Return the coordinates of a head; raise ``NoRule`` for what has no rule."""
+    """Return the coordinates of a head (1, where scores vanish with the width and all are alike);
+    raise ``NoRule`` for what has no rule."""
+    vanishing = node.scores.scale == "linear"
     refusals = (
-        (node.scores.scale == "linear", "scores that vanish with the width"),
-        (node.scores.head_dim == float("inf"), "heads of infinitely many coordinates"),
+        (
+            not vanishing and math.isinf(node.scores.head_dim),
+            "heads of infinitely many coordinates",
+        ),
         (group_of(node) != 1, "grouped queries"),
         (rows_of(node.query) != rows_of(node.value), "values of another length"),
         (node.kinds > 1 or node.drawn_bias is not None, "a bias of each head"),
@@ -143,4 +148,4 @@ def _head(node: Attend) -> int:
             raise no_rule(
                 node, f"no first step through {what}", "heads of one kind and a finite head_dim"
             )
-    return int(node.scores.head_dim)
+    return 1 if vanishing else int(node.scores.head_dim)

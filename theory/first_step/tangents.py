@@ -34,12 +34,11 @@ from sigprop.language.expression import (
     Vector,
 )
 from sigprop.language.expression import Linear as Matrix
-from sigprop.language.nodes import Gate, Mix
+from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.theory.first_step import attention
 from sigprop.theory.first_step.directions import Directions
 from sigprop.theory.first_step.kinds import Kind
 from sigprop.theory.first_step.normals import root
-from sigprop.theory.first_step.particles import Particles
 
 Change = Float[np.ndarray, "S P C T"]
 ALL = "all"
@@ -49,8 +48,9 @@ CUT = 1e-9
 
 class Changes(NamedTuple):
     """Of S settings, each group alone and then all together: output and readout [S, T], the change
-    of z_t by the last state's change and by the read-out's; state [S, D + 1, T], mean squared change of a coordinate of lane 0; of every weight, by
-    application [U, T]: effective and propagating, mean squares of a coordinate of its output."""
+    of z_t by the last state's change and by the read-out's; state [S, D + 1, T], mean squared
+    change of a coordinate of lane 0; of every weight, by application [U, T]: effective and
+    propagating, mean squares of a coordinate of its output."""
 
     output: Float[np.ndarray, "S T"]
     readout: Float[np.ndarray, "S T"]
@@ -91,20 +91,24 @@ class Tangents:
         for p in range(len(linear.kinds)):
             kind, i = particles.places[p]
             if linear.taps[p] or p == 0 or not linear.taps[p - 1]:
-                states.append((lanes[:, :, 0] ** 2).mean(axis=1))
-            self._read = [np.einsum("mt,spmt->spt", rho[:, 0], lanes) for rho in linear.reads[p]]
+                states.append(self._square(lanes))
+            self._read = [
+                np.einsum("mpt,spmt->spt", particles.coordinates(rho), lanes)
+                for rho in linear.reads[p]
+            ]
             self._here = {}
             change = self.along(kind, kind.block.branch, i)
             if linear.taps[p]:
                 if change is not None:
-                    output += np.einsum("p,spt->st", particles.v, change[:, :, 0]) / len(
-                        particles.v
-                    )
+                    v = particles.v * particles.weights
+                    output += np.einsum("p,spt->st", v, change[:, :, 0])
                 continue
-            lanes = np.einsum("ijt,spjt->spit", linear.transition[p, :, :, 0], lanes)
+            transition = particles.coordinates(linear.transition[p])
+            lanes = np.einsum("ijpt,spjt->spit", transition, lanes)
             if change is not None:
-                lanes = lanes + linear.into[p, :, 0][None, None] * change
-        states.append((lanes[:, :, 0] ** 2).mean(axis=1))
+                into = particles.coordinates(linear.into[p])
+                lanes = lanes + np.einsum("mpt,spt->spmt", into, change[:, :, 0])
+        states.append(self._square(lanes))
         readout = np.zeros_like(output)
         readout[self._settings(READOUT)] = self.rates[READOUT] * self.directions.readout()
         return Changes(
@@ -122,13 +126,17 @@ class Tangents:
     def _stem(self) -> Float[np.ndarray, "S P m T"]:
         """Return the change of the first lanes."""
         particles = self.particles
-        initial = particles.linear.initial[:, 0]
+        initial = particles.coordinates(particles.linear.initial)
         cotangent = particles.at_stem
         change = np.zeros((len(self.settings), *cotangent.shape))
         for part in particles.arch.stem_parts:
             moved = self.rates[part] * self.directions.stem(part, cotangent)
             change[self._settings(part)] += moved
-        return initial[None, None] * change[:, :, None]
+        return np.einsum("mpt,spt->spmt", initial, change)
+
+    def _square(self, lanes: Float[np.ndarray, "S P m T"]) -> Float[np.ndarray, "S T"]:
+        """Return the mean square of a coordinate of lane 0."""
+        return np.einsum("p,spt->st", self.particles.weights, lanes[:, :, 0] ** 2)
 
     def along(self, kind: Kind, u: Vector, i: int) -> Change | None:
         """The change [S, P, C, T] of a vector at the kind's i-th step; None where it is zero."""
@@ -163,6 +171,8 @@ class Tangents:
                 return _sum([self.along(kind, term, i) for term in terms])
             case Normalise(of=of):
                 return _times(1 / particles.norm(kind, u, i), self.along(kind, of, i))
+            case Truncate():
+                return _times(particles.kept(kind, u, i), self.along(kind, u.of, i))
             case Mix() | Rescale():
                 change = self.along(kind, u.of, i)
                 return None if change is None else change @ particles.mixing(kind, u, i)
@@ -176,6 +186,12 @@ class Tangents:
 
     def _attention(self, kind: Kind, u: Attend, i: int) -> Any:
         """Return the change of attention's output."""
+        if u.scores.scale == "linear":
+            raise no_rule(
+                u,
+                "no changes by scores that vanish with the width, which a step moves",
+                "score_scale=sqrt",
+            )
         particles = self.particles
         changes = [self.along(kind, leg, i) for leg in u.legs]
         legs = particles.legs(kind, u, i)
@@ -191,12 +207,17 @@ class Tangents:
     def _effective(self, kind: Kind, u: Any, i: int) -> Any:
         """Return dW x in the settings in which W moves, 0 in the others."""
         moved = self.directions.of(kind, u, i)
-        square = (moved**2).mean(axis=(0, 1)) * self.rates[u.weight] ** 2
+        square = self._mean_square(kind, u, moved) * self.rates[u.weight] ** 2
         tokens = self.particles.arch.tokens
         self.effective.setdefault(u.weight, []).append(np.broadcast_to(square, (tokens,)))
         change = np.zeros((len(self.settings), *moved.shape[:2], tokens))
         change[self._settings(u.weight)] = self.rates[u.weight] * moved
         return change
+
+    def _mean_square(self, kind: Kind, u: Vector, change: Any) -> Any:
+        """Return the mean square over coordinates [P, C, T] of a vector's space."""
+        flat = change.reshape(-1, change.shape[-1])
+        return (flat**2 * self.particles.weighing(kind, u, flat)).sum(axis=0)
 
     def _matrix(self, kind: Kind, u: Matrix, i: int) -> Any:
         """Return the change of what a matrix gives."""
@@ -204,7 +225,7 @@ class Tangents:
         none = inside is None or not self.particles.number(kind, u.variance, i)
         moved = None if none else self._propagated(kind, u, i, inside)
         tokens = self.particles.arch.tokens
-        square = np.zeros(tokens) if moved is None else (moved[-1] ** 2).mean(axis=(0, 1))
+        square = np.zeros(tokens) if moved is None else self._mean_square(kind, u, moved[-1])
         self.propagating.setdefault(u.weight, []).append(square)
         return _sum([moved, self._effective(kind, u, i)])
 
@@ -219,23 +240,25 @@ class Tangents:
         flat = np.moveaxis(inside, -1, 1).reshape(len(self.settings), -1, count)  # [S, T, P C]
         returned = _columns([particles.value(kind, back, j) for j in uses])
         arriving = _columns([particles.value(kind, d, j) for j in uses])
-        gram = returned.T @ returned / count
-        overlap = flat @ returned / count  # [S, T, K]
+        weighed = returned * particles.weighing(kind, u.of, returned)
+        gram = returned.T @ weighed
+        overlap = flat @ weighed  # [S, T, K]
         along = variance * overlap @ np.linalg.pinv(gram, CUT, hermitian=True)
         coherent = np.einsum("stk,pk->spt", along, arriving)
         normals = self.particles.normals.of(kind, u, fresh=True)
         if particles.arch.ensemble == "orthogonal":  # a matrix that turns keeps lengths
             flat = flat - (along / variance) @ returned.T
-        new = self._new(kind, u, i, (flat, variance, count), normals)
+        weights = np.broadcast_to(particles.weighing(kind, u.of, returned), (count, 1))
+        new = self._new(kind, u, i, (flat, variance, weights[:, 0]), normals)
         shape = (len(self.settings), *normals.shape[:2], particles.arch.tokens)
         return coherent.reshape(shape) + new
 
     def _new(self, kind: Kind, u: Matrix, i: int, moved: Any, normals: Any) -> Change:
         """Return the Gaussian part, joint with that of earlier uses of the slot."""
-        flat, variance, count = moved
+        flat, variance, weights = moved
         key = kind.index, u.weight, min(kind.sharing(u.weight, i))
         tokens = flat.shape[1]
-        own = variance * flat @ np.swapaxes(flat, 1, 2) / count
+        own = variance * (flat * weights) @ np.swapaxes(flat, 1, 2)
         at = i if normals.shape[2] > 1 else 0
         earlier = self._earlier.get(key)
         if earlier is None:
@@ -245,7 +268,7 @@ class Tangents:
                 self._earlier[key] = _Earlier([(flat, at)], factor)
             return new
         others = np.concatenate([x for x, _ in earlier.inputs], axis=1)  # [S, K, P C]
-        cross = variance * flat @ np.swapaxes(others, 1, 2) / count  # [S, T, K]
+        cross = variance * (flat * weights) @ np.swapaxes(others, 1, 2)  # [S, T, K]
         row = cross @ np.swapaxes(np.linalg.pinv(earlier.factor, rcond=1e-8), 1, 2)
         rest = root(own - row @ np.swapaxes(row, 1, 2))
         places = [place for _, place in earlier.inputs]

@@ -26,8 +26,6 @@ from jaxtyping import Float
 OPTIMIZERS = ("sgd", "adam", "muon")
 ZERO = 1e-10
 """Relative to the largest: below it an eigenvalue is rounding."""
-INPUTS = 512
-"""Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""
 ROWS = 512  # of outputs' coordinates at a time
 NODES, LARGEST = 200, 9.0  # of the quadrature over |z|
 
@@ -66,9 +64,13 @@ def by_entries(d: Particles, gram: Gram, epsilon: float) -> Particles:
     return (mean_slope(size, epsilon) / size)[:, None] * mixed
 
 
-def by_sampled_entries(d: Particles, x: Float[np.ndarray, "Q K"], epsilon: float) -> Particles:
-    """E_j[f(d_i . x_j) x_ja] over sampled inputs."""
-    x = x[:INPUTS]
+def by_sampled_entries(
+    d: Particles, x: Float[np.ndarray, "Q K"], epsilon: float, weights: Any = None
+) -> Particles:
+    """E_j[f(d_i . x_j) x_ja] over sampled inputs, of these weights [Q, 1] (None or a number: all
+    alike)."""
+    if np.ndim(weights):
+        return _weighed(d, x, epsilon, weights)
     if d.shape[1] == 1 and epsilon == 0:
         return np.sign(d) * np.abs(x).mean()
     if epsilon:
@@ -81,7 +83,14 @@ def by_sampled_entries(d: Particles, x: Float[np.ndarray, "Q K"], epsilon: float
         (small[start : start + ROWS] @ turned > 0).astype(np.float32) @ x
         for start in range(0, len(d), ROWS)
     ]
-    return (2 * np.concatenate(found) / np.float32(len(x)) - mean).astype(np.float64)
+    moved = (2 * np.concatenate(found) / np.float32(len(x)) - mean).astype(np.float64)
+    return np.where(np.any(d != 0, axis=1, keepdims=True), moved, 0.0)
+
+
+def _weighed(d: Particles, x: Any, epsilon: float, weights: Any) -> Particles:
+    """E_j[f(d_i . x_j) x_ja] of weighed inputs."""
+    rows = (d[start : start + ROWS] for start in range(0, len(d), ROWS))
+    return np.concatenate([normalised(some @ x.T, epsilon) @ (weights * x) for some in rows])
 
 
 def by_polar(d: Particles, gram: Gram, cotangents: Gram) -> Particles:

@@ -144,7 +144,8 @@ def test_changes_are_linear_in_the_rates() -> None:
     np.testing.assert_allclose(twice.output.value[at], 2 * once.output.value[at], rtol=1e-9)
     np.testing.assert_allclose(twice.state.value[at], 4 * once.state.value[at], rtol=1e-9)
     turned = response(arch, "adam", {"w": 1.0}, [-1, -1], points=256)
-    np.testing.assert_allclose(turned.output.value[at], -once.output.value[at], rtol=1e-9)
+    allowed = turned.output.error[at] + once.output.error[at]
+    assert (np.abs(turned.output.value[at] + once.output.value[at]) <= allowed).all()
 
 
 def test_numbers_do_not_depend_on_the_program_s_room() -> None:
