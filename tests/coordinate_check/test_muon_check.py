@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from typing import Any
 
 import pytest
 
 import sigprop as sp
+from sigprop.cli.check import check as command
+from sigprop.cli.options import Chosen
 from sigprop.coordinate_check.check import check
 from sigprop.coordinate_check.ladder import MUON_WIDTHS, Members, default_ladders, default_width
 from sigprop.coordinate_check.rates import Rule, over_original, prescribed
@@ -117,6 +120,16 @@ def test_muons_ladders_are_smaller_and_its_options_are_checked():
     ):
         with pytest.raises(sp.InputError, match=says):
             check(arch, **options)
+
+
+def test_the_command_passes_the_shape_factor_on(capsys: pytest.CaptureFixture[str]):
+    options: Any = {"optimizer": "muon", "variable": ("width",), "steps": "1", "samples": 4}
+    chosen = Chosen(set=("loops=2", "matrices=1"), json=True)
+    assert command("looped-mlp", chosen=chosen, shape_factor="spectral", **options) in (0, 1, 3)
+    document = json.loads(capsys.readouterr().out)
+    assert document["shape_factor"] == "spectral" and document["rows"][0]["sizes"] == [64, 128, 256]
+    with pytest.raises(sp.InputError, match="shape_factor='spectral' at optimizer='sgd'"):
+        command("looped-mlp", optimizer="sgd", shape_factor="spectral")
 
 
 def test_an_optax_without_dimension_numbers_is_refused(monkeypatch: pytest.MonkeyPatch):

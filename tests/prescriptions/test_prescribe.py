@@ -429,6 +429,22 @@ def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str]):
     )
 
 
+def test_the_command_has_muon_and_multipliers_of_any_group(capsys: pytest.CaptureFixture[str]):
+    words = ["--optimizer", "muon", "--shape-factor", "match_rms_adamw", "--set", "words=0,1,0"]
+    numbers = ["--learning-rate", "muon=0.02,adamw=3e-4", "--multiplier", "embedding=10"]
+    assert typed(["looped-transformer", *SIDES, *words, *numbers, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["parameters"]["shape_factor"] == "match_rms_adamw"
+    value = {(row["group"], row["setting"]): row for row in document["rows"]}
+    assert value["q", "learning_rate"]["value"] == pytest.approx(0.02 / 4 / math.sqrt(8))
+    assert value["readout", "learning_rate"]["value"] == pytest.approx(3e-4 / 16)
+    assert value["embedding", "multiplier"]["value"] == 10
+    assert typed(["looped-transformer", *SIDES, *words, *numbers]) == 0
+    assert "0.2 sqrt(max(n_in, n_out))" in capsys.readouterr().out
+    with pytest.raises(InputError, match="shape_factor='spectral' at optimizer='adamw'"):
+        typed(["looped-transformer", *SIDES, "--shape-factor", "spectral"])
+
+
 def test_the_command_prints_text_latex_and_writes_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -15,6 +15,7 @@ from sigprop.errors import InputError
 from sigprop.scaling.rates import rules
 from sigprop.scaling.rule import SHAPE_FACTORS
 from sigprop.scaling.sizes import C, L, M, N, g, n
+from sigprop.theory.exponents.critical import critical
 
 ROOT = sp.Rational(1, 2)
 EPS = "1/(N*sqrt(L))"
@@ -78,6 +79,15 @@ def test_depth_and_loops_are_adams(a: str, b: str):
         assert equal(muon[group].learning_rate, adam[group].learning_rate * n)
         expected = N ** (sp.Rational(a) - 1) * L ** (sp.Rational(b) - 1)
         assert equal(muon[group].learning_rate, expected)
+
+
+def test_criticals_rate_for_adam_is_muons():
+    """Where writes add order one: eps = 1/(N sqrt L), rate 1/sqrt(L)."""
+    arch = entry("looped-mlp").build(depth=3, loops=4)
+    rate = rules(arch, "muon")["w"].learning_rate
+    for row in critical(arch, ("variance", "adam")):
+        symbol = {"depth": L, "loops": N}[row["variable"]]
+        assert sp.sympify(row["rate"]) == -sp.diff(sp.log(rate), symbol) * symbol
 
 
 def test_decay_and_a_factor_of_depth_in_the_stds():
