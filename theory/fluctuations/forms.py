@@ -174,7 +174,10 @@ def shifted(arch: Architecture) -> list[Activate]:
     """Return the activations that act on what LayerNorm may have left a mean in."""
     every = [expression for block in arch.sub_blocks for expression in expressions(block)]
     layered = takes_means((*arch.initial, *every))
-    return [node for block in arch.sub_blocks for node in acting(block.branch) if layered]
+    found = [node for block in arch.sub_blocks for node in acting(block.branch) if layered]
+    if layered or takes_means((arch.readout.branch, arch.readout.read)):
+        found += acting(arch.readout.branch)
+    return found
 
 
 def moved_by_means(arch: Architecture) -> bool:

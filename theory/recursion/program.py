@@ -114,7 +114,9 @@ class Structure:
 
     def shifted(self, index: int) -> bool:
         """Tell if activations of a kind of step act on what LayerNorm may have left a mean in."""
-        return self.layered and any(acting(self.blocks[index].branch))
+        block = self.blocks[index]
+        layered = self.layered or self.taps(index) and takes_means(expressions(block))
+        return layered and any(acting(block.branch))
 
     def taps(self, index: int) -> bool:
         """Tell if a kind of step is the read-out's tap."""

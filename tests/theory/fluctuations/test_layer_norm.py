@@ -7,6 +7,7 @@ networks. Errors are half-widths of 99 % intervals of eight sets of units.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -87,32 +88,47 @@ def behind_a_norm(activation: Any) -> sp.Architecture:
     )
 
 
-def of_one_layer() -> float:
-    """Given M = <gelu, gelu> of a state of length 1 and mean 0, q_1 - 1 is h_0 . w and w . w alone:
-    n Var = 4 M/4 + 2 (M/4)^2 + Var M/16, and M moves with length and mean."""
+def of_squares() -> tuple[float, float]:
+    """M = <gelu, gelu> of what LayerNorm returns, and its n Var: by Stein's lemma its derivatives
+    by mean and length are what projects x and x^2 - 1 out."""
     x, w = np.polynomial.hermite_e.hermegauss(80)
-    w, phi = w / w.sum(), np.asarray(jax.nn.gelu(x, approximate=False), dtype=np.float64)
+    with jax.enable_x64(True):
+        w, phi = w / w.sum(), np.asarray(jax.nn.gelu(x, approximate=False))
     m = float(w @ phi**2)
     rest = phi**2 - m
     rest = rest - float(w @ (rest * x)) * x - float(w @ (rest * (x**2 - 1))) / 2 * (x**2 - 1)
-    return m + m**2 / 8 + float(w @ rest**2) / 16
+    return m, float(w @ rest**2)
+
+
+def of_one_layer() -> float:
+    """Given M, q_1 - 1 is h_0 . w and w . w alone: n Var = 4 M/4 + 2 (M/4)^2 + Var M/16."""
+    m, var = of_squares()
+    return m + m**2 / 8 + var / 16
 
 
 def test_a_stem_behind_a_norm():
-    """By Stein's lemma derivatives of M by mean and length are what projects x and x^2 - 1 out."""
-    with jax.enable_x64(True):
-        expected = of_one_layer()
+    expected = of_one_layer()
     row = sp.fluctuations(behind_a_norm("gelu"), ["residual_variance"], [1], units=1024)[0]
     assert abs(row["n_variance"] - expected) < FAR * row["n_variance_error"] + 0.005 * expected
 
 
 def test_a_stem_behind_a_norm_without_crossed_terms(without_crossed_terms: sp.Activation):
     """The companion."""
-    with jax.enable_x64(True):
-        expected = of_one_layer()
+    expected = of_one_layer()
     arch = behind_a_norm(without_crossed_terms)
     row = sp.fluctuations(arch, ["residual_variance"], [1], units=1024)[0]
     assert row["n_variance"] - expected > FAR * row["n_variance_error"] + 0.005 * expected
+
+
+def test_a_readout_behind_a_norm():
+    """The gradient by the read-out's vectors is what they read, of a state of unit variance."""
+    arch = network("tanh", depth=1, strength=1e-7)
+    readout = sp.Readout(branch=sp.Activate("gelu", sp.Normalise(sp.Read(), "layer")))
+    table = sp.fluctuations(replace(arch, readout=readout), ["weight_gradient"], units=512)
+    row = next(row for row in table if row["group"] == "readout")
+    _, expected = of_squares()
+    assert abs(row["n_variance"] - expected) < FAR * row["n_variance_error"]
+    assert row["n_variance_error"] < expected  # behind RMSNorm it is four times as large
 
 
 def gradients(arch: sp.Architecture, units: int, **given: Any) -> dict[Any, dict[str, Any]]:

@@ -94,7 +94,7 @@ class Pulled(Unit):
 
     def mean_square(self, node: Normalise, value: Any, env: Environment) -> Float[Array, "1 T"]:
         """Return a variance as it is: the forward pass kept it as the norm saw it."""
-        return value
+        return value.reshape(1, -1)
 
     def averaged(self, u: Vector, other: Any, value: Any, env: Environment) -> Any:
         if not is_cotangent(u):
