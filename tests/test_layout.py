@@ -206,10 +206,15 @@ def test_the_ground_floor_does_not_know_the_halves():
         "cost",
         "registry",
         "architectures",
-        "prescriptions",
     ):
         for name, parts in outside(part).items():
             assert not parts & set(HALVES), f"{name} imports {parts & set(HALVES)}"
+
+
+def test_prescriptions_know_theory_alone():
+    """Rates where no law has them are the recursion's; nothing there is simulated."""
+    for name, parts in outside("prescriptions").items():
+        assert "simulations" not in parts, name
 
 
 def test_the_verdict_knows_no_network():

@@ -17,8 +17,8 @@ from sigprop.language.scalar import Constant
 from sigprop.language.traversal import rows_of, walk
 from sigprop.theory.calculus.transpose import Transposed
 from sigprop.theory.first_step import updates
-from sigprop.theory.first_step.kinds import Kind
-from sigprop.theory.first_step.particles import Particles
+from sigprop.theory.first_step.coordinates.kinds import Kind
+from sigprop.theory.first_step.coordinates.particles import Particles
 
 INPUTS = 512
 """Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""

@@ -16,11 +16,11 @@ from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, near_miss, no_rule
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import rows_of
+from sigprop.theory.first_step.coordinates.kinds import kinds_of
+from sigprop.theory.first_step.coordinates.linear import linear
+from sigprop.theory.first_step.coordinates.normals import Normals
+from sigprop.theory.first_step.coordinates.particles import Particles
 from sigprop.theory.first_step.directions import Directions, check_optimizer
-from sigprop.theory.first_step.kinds import kinds_of
-from sigprop.theory.first_step.linear import linear
-from sigprop.theory.first_step.normals import Normals
-from sigprop.theory.first_step.particles import Particles
 from sigprop.theory.first_step.tangents import ALL, Changes, Tangents
 from sigprop.theory.recursion.program import Room
 

@@ -35,10 +35,10 @@ from sigprop.language.expression import (
 )
 from sigprop.language.expression import Linear as Matrix
 from sigprop.language.nodes import Gate, Mix, Truncate
-from sigprop.theory.first_step import attention
+from sigprop.theory.first_step.coordinates import attention
+from sigprop.theory.first_step.coordinates.kinds import Kind
+from sigprop.theory.first_step.coordinates.normals import root
 from sigprop.theory.first_step.directions import Directions
-from sigprop.theory.first_step.kinds import Kind
-from sigprop.theory.first_step.normals import root
 
 Change = Float[np.ndarray, "S P C T"]
 ALL = "all"

@@ -158,7 +158,7 @@ def test_numbers_do_not_depend_on_the_program_s_room() -> None:
 
 
 REFUSED = (
-    (lambda: sp.architectures.variable_width(), "several bands"),
+    (lambda: sp.architectures.variable_width(), "vanish with the width"),
     (lambda: sp.architectures.nag(modulator="learned"), "modulators"),
     (lambda: sp.architectures.transformer(heads=4, score_scale="linear"), "vanish with the width"),
     (lambda: sp.architectures.transformer(kv_heads=1, heads=2), "grouped"),

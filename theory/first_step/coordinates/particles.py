@@ -38,11 +38,11 @@ from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.language.scalar import Scalar, evaluate
 from sigprop.language.traversal import walk
 from sigprop.theory.calculus.transpose import AttendTransposed, Cotangent, Divide, Transposed
-from sigprop.theory.first_step import attention, moments
-from sigprop.theory.first_step.kinds import Kind
-from sigprop.theory.first_step.linear import Linear
-from sigprop.theory.first_step.normals import Normals, root
-from sigprop.theory.first_step.spaces import STREAM
+from sigprop.theory.first_step.coordinates import attention, moments
+from sigprop.theory.first_step.coordinates.kinds import Kind
+from sigprop.theory.first_step.coordinates.linear import Linear
+from sigprop.theory.first_step.coordinates.normals import Normals, root
+from sigprop.theory.first_step.coordinates.spaces import STREAM
 
 Sample = Float[np.ndarray, "P C T"]
 Moments = Float[np.ndarray, "U T U T"]

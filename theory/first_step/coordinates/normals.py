@@ -13,8 +13,8 @@ from sigprop.language.expression import Linear as Matrix
 from sigprop.language.traversal import walk
 from sigprop.theory.attention.draws import sobol_normals
 from sigprop.theory.calculus.transpose import Transposed
-from sigprop.theory.first_step.kinds import Kind
-from sigprop.theory.first_step.spaces import STREAM, Key
+from sigprop.theory.first_step.coordinates.kinds import Kind
+from sigprop.theory.first_step.coordinates.spaces import STREAM, Key
 
 LEADING = 512
 """Coordinates of Sobol points; further ones are plain normals."""

@@ -13,8 +13,8 @@ from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import SubBlock
 from sigprop.errors import no_rule
-from sigprop.theory.first_step.linear import Linear
-from sigprop.theory.first_step.spaces import Spaces
+from sigprop.theory.first_step.coordinates.linear import Linear
+from sigprop.theory.first_step.coordinates.spaces import Spaces
 from sigprop.theory.recursion.program import structure_of
 
 
