@@ -239,8 +239,8 @@ def critical(
         Repeated,
         Parameter(
             negative="",
-            help="What is order one, repeatable: variance, adam, sgd, own_adam, own_sgd, weight, "
-            "memory, norm_power.",
+            help="What is order one, repeatable: variance, adam, muon, sgd, own_adam, own_muon, "
+            "own_sgd, weight, memory, norm_power.",
         ),
     ] = ("variance",),
     per_class: Annotated[

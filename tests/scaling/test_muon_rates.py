@@ -81,11 +81,11 @@ def test_depth_and_loops_are_adams(a: str, b: str):
         assert equal(muon[group].learning_rate, expected)
 
 
-def test_criticals_rate_for_adam_is_muons():
+def test_criticals_rate_for_muon_is_the_rules():
     """Where writes add order one: eps = 1/(N sqrt L), rate 1/sqrt(L)."""
     arch = entry("looped-mlp").build(depth=3, loops=4)
     rate = rules(arch, "muon")["w"].learning_rate
-    for row in critical(arch, ("variance", "adam")):
+    for row in critical(arch, ("variance", "muon")):
         symbol = {"depth": L, "loops": N}[row["variable"]]
         assert sp.sympify(row["rate"]) == -sp.diff(sp.log(rate), symbol) * symbol
 

@@ -5,7 +5,7 @@ A pattern is a list of classes (S_i slots, m_i uses of each); eps_i ~ N^-a_i L^-
 writes are multiplied by and eta_i ~ N^-x_i L^-y_i its rate. Every quantity is one monomial a class:
 
     variance  S m^2 eps^2      sgd  S m^2 eps^2 eta      adam  S m eps eta      own_adam  eta
-              own_sgd  m eps eta      weight  m^2 eps^2
+              own_sgd  m eps eta      weight  m^2 eps^2      muon, own_muon  as adam, own_adam
     memory  S m^2 eps^2, the stem's share of a rotated direction or of lambda^2 + beta^2 = 1 (eps:
             alpha, beta)
 
@@ -76,6 +76,17 @@ CRITERIA = {
     ),
     "own_adam": Criterion(
         "change of a matrix's own pre-activation at fixed input by one step of Adam",
+        0,
+        0,
+        0,
+        1,
+        True,
+    ),
+    "muon": Criterion(
+        "change of the output by one step of Muon, the gradients' nuclear norm", 1, 1, 1, 1
+    ),
+    "own_muon": Criterion(
+        "change of a matrix's own pre-activation at fixed input by one step of Muon",
         0,
         0,
         0,
