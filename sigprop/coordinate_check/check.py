@@ -26,7 +26,7 @@ from sigprop.coordinate_check.ladder import (
     default_width,
     variables_of,
 )
-from sigprop.coordinate_check.rates import NAMED, Parametrisation, Rule, named, prescribed
+from sigprop.coordinate_check.rates import Parametrisation, Rule, named, prescribed
 from sigprop.coordinate_check.reference import first_step
 from sigprop.coordinate_check.slopes import Changes, points, rows
 from sigprop.coordinate_check.steps import EXTENSION, FIRST, LINEAR, Networks
@@ -153,7 +153,7 @@ def _all_changes(
         predicted = {
             variable: _Predicted(
                 pool.submit(_first_steps, pair.sampled, run, run.rule),
-                pool.submit(_first_steps, pair.reference, run, NAMED["prescribed"]),
+                pool.submit(_first_steps, pair.reference, run, run.prescribed),
             )
             for variable, pair in pairs.items()
         }

@@ -3,6 +3,7 @@ regime."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sigprop.coordinate_check.ladder import Rung
-from sigprop.coordinate_check.rates import Group, Parametrisation, over_original
+from sigprop.coordinate_check.rates import Group, Parametrisation, over_original, prescribed
 from sigprop.errors import Diverged, InputError
 from sigprop.simulations.training.changes import Training
 from sigprop.simulations.training.steps import Setting
@@ -36,6 +37,13 @@ class Networks:
     seed: int
     shape_factor: str = "original"
     programs: dict[tuple[int, int], Training] = field(default_factory=dict)
+
+    @property
+    def prescribed(self) -> Parametrisation:
+        """The prescribed rule, with this run's shape factor."""
+        muon = self.optimizer == "muon"
+        factor = self.shape_factor if muon else None
+        return functools.partial(prescribed, shape_factor=factor)
 
     def changes(self, rung: Rung, base: float, networks: int, stream: int) -> np.ndarray:
         """[networks, steps, observables] squared changes at this base rate."""

@@ -33,33 +33,34 @@ SMALL = {"width": (64, 256), "depth": (2, 8), "loops": (2, 8)}
 
 def measured(
     arch: Architecture, width: int, optimizer: str, rule: Rule, base: float, networks: int
-) -> tuple[float, float]:
-    """ln of the rms change of the output by one step over the base rate, and its standard error."""
+) -> list[tuple[float, float]]:
+    """ln of each observable's rms change by one step over the base rate, and its standard error."""
     settings = {
         group: Setting(base * g.rate, g.epsilon, g.decay) for group, g in rule.groups.items()
     }
-    found = point(
-        Training(arch, width, optimizer, (1,)).changes(
-            settings, rule.readout, range(networks), seed=0
-        )[:, 0, 0]
-    )
-    return found.log - math.log(base), found.se
+    squares = Training(arch, width, optimizer, (1,)).changes(
+        settings, rule.readout, range(networks), seed=0
+    )[:, 0]
+    points = [point(squares[:, k]) for k in range(len(OBSERVABLES))]
+    return [(found.log - math.log(base), found.se) for found in points]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_the_first_steps_change_of_the_output_is_predicted_absolutely(optimizer: str):
-    """Two blocks, three loops, under both rules: ln ratio within 4 standard errors and 1 % for
-    1/n (four numbers: one run in four thousand fails)."""
-    tokens = 2 if optimizer == "sgd" else 1
+@pytest.mark.parametrize(("optimizer", "tokens"), [("sgd", 2), ("adamw", 1), ("adamw", 2)])
+def test_the_first_steps_changes_are_predicted_absolutely(optimizer: str, tokens: int):
+    """Output and four states, two blocks, three loops, under both rules: ln ratio within 4
+    standard errors and 1.5 % for 1/n and for the samples (ten numbers: one run in a thousand
+    fails)."""
     for rule_of, base in ((prescribed, 1e-3), (naive, 1e-6)):
         arch = sp.architectures.looped_mlp(
             depth=2, loops=3, tokens=tokens, token_cosine=0.5 if tokens > 1 else 0.0
         )
         rule = rule_of(arch, 256, optimizer)
-        value, se = measured(arch, 256, optimizer, rule, base, 192)
+        found = measured(arch, 256, optimizer, rule, base, 192)
         expected = first_step(arch, 256, optimizer, rule)
-        assert expected is not None and abs(value - expected) < 4 * se + 0.01, (value, expected, se)
-        assert se < 0.04  # the companion: a factor sqrt(2) in any large part would be seen
+        assert expected is not None
+        for (value, se), theory in zip(found, expected, strict=True):
+            assert abs(value - theory) < 4 * se + 0.015, (found, expected)
+            assert se < 0.04  # the companion: a factor sqrt(2) in any large part would be seen
         wrong = first_step(
             arch,
             256,
@@ -71,7 +72,9 @@ def test_the_first_steps_change_of_the_output_is_predicted_absolutely(optimizer:
                 }
             ),
         )
-        assert wrong is not None and abs(value - wrong) > 4 * se + 0.01
+        assert wrong is not None
+        for (value, se), theory in zip(found, wrong, strict=True):
+            assert abs(value - theory) > 4 * se + 0.015
 
 
 @functools.cache
@@ -99,8 +102,7 @@ def test_the_prescribed_rule_is_confirmed():
             and row["upper"] - row["lower"] <= 0.1
         )
     first = [row for row in table if (row["quantity"], row["steps"]) == ("output", 1)]
-    assert all(row["predicted"] == row["reference"] for row in first)
-    assert {row["predicted"] for row in table if row["quantity"] != "output"} == {None}
+    assert first and all(row["predicted"] == row["reference"] for row in table)
 
 
 def test_the_naive_rule_is_rejected_in_each_variable():
@@ -242,8 +244,6 @@ def test_bad_input_is_said_in_a_line():
     own = sp.Architecture("mine", arch.sub_blocks, [0, 1], arch.numbers)
     with pytest.raises(sp.InputError, match="'mine' is not registered"):
         check(own)
-    with pytest.raises(sp.InputError, match="residual rule"):
-        check(sp.architectures.nag(), variables=["depth"])
 
 
 def table_of(verdict: str) -> Table:

@@ -67,6 +67,12 @@ class Particles:
     ):
         self.arch, self.linear, self.output, self.normals = arch, linear, cotangent, normals
         self.kinds = normals.kinds
+        if self.elementwise and arch.tied:
+            raise no_rule(
+                arch.readout.branch,
+                "no first step of tied weights behind what acts on the stream's coordinates",
+                "branches that begin with a matrix, or untied weights",
+            )
         self.places = {int(p): (kind, i) for kind in self.kinds for i, p in enumerate(kind.steps)}
         self._values: dict[tuple[int, Vector, int], Any] = {}
         self._leaves: dict[tuple[int, Vector], Any] = {}
