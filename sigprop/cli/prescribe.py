@@ -82,6 +82,9 @@ def prescribe(
         ),
     ] = None,
     latex: Annotated[bool, Parameter(negative="", show_default=False, help="Print LaTeX.")] = False,
+    explain: Annotated[
+        str | None, Parameter(help="Say where this group's settings come from, in a few lines.")
+    ] = None,
 ) -> int:
     """What to set in a larger network: init stds, multipliers, learning rates, weight decay and
     epsilon, each with its rule."""
@@ -114,6 +117,9 @@ def prescribe(
     )
     if chosen.out is not None:
         _write(table, chosen.out, WAYS[suffix])
+    if explain is not None:
+        answer(table.explain(explain))
+        return 0
     answer(table.to_json() if chosen.json else table.to_latex() if latex else table)
     return 0
 

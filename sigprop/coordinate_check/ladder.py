@@ -92,12 +92,17 @@ class Members:
                 f"such as {', '.join(map(str, SIZES[variable]))}"
             )
         if variable == "width":
-            return [Rung(n, self.at(), n) for n in (self.whole(size) for size in chosen)]
-        return [Rung(size, self.at(**{variable: size}), self.whole(width)) for size in chosen]
+            arch = self.at()
+            return [Rung(n, arch, n) for n in (whole(arch, size) for size in chosen)]
+        members = [self.at(**{variable: size}) for size in chosen]
+        return [
+            Rung(size, arch, whole(arch, width)) for size, arch in zip(chosen, members, strict=True)
+        ]
 
-    def whole(self, width: int) -> int:
-        """The smallest width from this one on that the network can have."""
-        from sigprop.simulations.network.weights import least_width
 
-        least = least_width(self.at(), max(width, 1) * 64)
-        return least * math.ceil(width / least)
+def whole(arch: Architecture, width: int) -> int:
+    """The smallest width from this one on that the network can have."""
+    from sigprop.simulations.network.weights import least_width
+
+    least = least_width(arch, max(width, 1) * 64)
+    return least * math.ceil(width / least)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from sigprop.language.scalar import evaluate
 from sigprop.scaling.groups import FINAL_NORM, READOUT_BIAS
 
 RULES = {"sgd": "sgd", "adam": "adam", "adamw": "adam", "muon": "muon"}
+BRANCHES = "branches"
+"""A share that is no group's: the geometric mean of the described weights'."""
 
 
 class Share(NamedTuple):
@@ -53,14 +55,14 @@ def shares_of(arch: Architecture, optimizer: str) -> Mapping[str, Share]:
         for group, x in found.items()
         if x.value > 0
     }
+    every = _mean([share for group, share in heard.items() if group in arch.weights])
     silent = {
-        name: _mean(heard.get(other) for other in block.weights)
+        name: _mean([heard[w] for w in block.weights if w in heard], every)
         for block in arch.sub_blocks
         for name in block.weights
         if name not in heard
     }
-    every = _mean(share for group, share in heard.items() if group in arch.weights)
-    return {**heard, **{name: share or every for name, share in silent.items()}}
+    return {**heard, **silent, BRANCHES: every}
 
 
 def share(shares: Mapping[str, Share], group: str) -> Share:
@@ -70,16 +72,17 @@ def share(shares: Mapping[str, Share], group: str) -> Share:
         return shares[group]
     if group in (FINAL_NORM, READOUT_BIAS):
         return shares[READOUT]._replace(silent=True)
-    return _mean(shares.values())
+    return shares[BRANCHES]
 
 
 def _slots(arch: Architecture, group: str) -> int:
     return len(arch.applications_of(group)) if group in arch.weights else 1
 
 
-def _mean(shares: Iterable[Share | None]) -> Share:
-    """Return the geometric mean of shares."""
-    some = [share for share in shares if share is not None]
+def _mean(some: Sequence[Share], otherwise: Share | None = None) -> Share:
+    """Return the geometric mean of shares, of none ``otherwise``."""
+    if not some and otherwise is not None:
+        return otherwise
     if not some:
         raise InputError(
             "depth: no weight of a branch has a gradient at initialisation; accepted: base and "

@@ -39,17 +39,35 @@ class Prescription(Table):
 
     def row(self, group: str, setting: str) -> dict[str, Any]:
         """Return the row of a group's setting; raises ``InputError`` for unknown ones."""
-        groups = dict.fromkeys(row["group"] for row in self.rows)
-        if group not in groups:
-            raise InputError(f"group {group!r}{near_miss(group, groups)}")
-        settings = {row["setting"]: row for row in self.rows if row["group"] == group}
+        settings = {row["setting"]: row for row in self._of(group)}
         if setting not in settings:
             raise InputError(f"{group} has no setting {setting!r}; accepted: {', '.join(settings)}")
         return settings[setting]
 
+    def _of(self, group: str) -> list[dict[str, Any]]:
+        """Return a group's rows; raises ``InputError`` for an unknown one."""
+        groups = dict.fromkeys(row["group"] for row in self.rows)
+        if group not in groups:
+            raise InputError(f"group {group!r}{near_miss(group, groups)}")
+        return [row for row in self.rows if row["group"] == group]
+
     def value(self, group: str, setting: str) -> float:
         """Return the target's number; the ratio to the base's where the base gave none."""
         return self.row(group, setting)["value"]
+
+    def explain(self, group: str) -> str:
+        """Say in a few lines where each setting of a group comes from: its monomial, what fixes it,
+        and the numbers at both sizes. Raises ``InputError`` for unknown groups."""
+        sides = (_sizes(self.parameters.get(side, {})) for side in ("base", "target"))
+        lines = [f"{group}, {self.optimizer}: {' -> '.join(sides)}"]
+        for row in self._of(group):
+            if row["expression"] != "1":
+                by = (
+                    "" if row.get("by") != "recursion" else f", of it {cell(row['depth'])} by depth"
+                )
+                lines.append(f"{row['setting']} ~ {row['expression']}: x {cell(row['ratio'])}{by}")
+                lines.append(f"    {row['criterion']}")
+        return "\n".join(lines)
 
     def to_latex(self) -> str:
         r"""Return a ``tabular`` with one block of lines for groups of the same rules; \hline, no

@@ -23,6 +23,7 @@ from sigprop.blocks.residual import every
 from sigprop.blocks.transformer import check_norm, stack
 from sigprop.cli import run
 from sigprop.errors import InputError
+from sigprop.prescriptions.by_recursion import shares_of
 from sigprop.registry import entries as registry
 
 NAMES = ("hyper-connections", "layer-scale", "value-residual", "two-norms")
@@ -223,3 +224,14 @@ def test_no_norm_of_a_network_that_reads_behind_one_is_refused():
     check_norm("pre", join, 1)
     with pytest.raises(InputError, match="norm=none: this network has a norm of its own"):
         check_norm("none", join, 1)
+
+
+def test_prescribed_for_in_depth(systems: ModuleType) -> None:
+    """No law has two streams in depth: the recursion's first step has, for every group, and shares
+    of deeper networks are larger."""
+    both = [
+        shares_of(build(systems, "hyper-connections", depth=depth, tokens=1), "adamw")
+        for depth in (1, 2)
+    ]
+    for group in ("u", "v", "x", "w"):
+        assert 1.1 < both[1][group].value / both[0][group].value < 4, group
