@@ -56,6 +56,6 @@ def first_step(
 def _groups(option: str, text: str | None) -> Mapping[str, float] | None:
     """Read one number a group; raise ``InputError`` for one number for all."""
     given = inputs.by_group(option, text)
-    if isinstance(given, float):
+    if isinstance(given, (int, float)):
         raise InputError(f"{option}={text!r}; accepted: one a group, such as w=2,readout=0.5")
     return given

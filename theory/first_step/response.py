@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, near_miss, no_rule
-from sigprop.language.expression import Linear
+from sigprop.language.expression import Linear, PositionBias
 from sigprop.language.traversal import rows_of
 from sigprop.theory.first_step.coordinates.kinds import kinds_of
 from sigprop.theory.first_step.coordinates.linear import linear
@@ -106,6 +106,7 @@ def descents_of(directions: Directions) -> dict[str, float]:
         name: directions.descent(kind, node)
         for kind in particles.kinds
         for name, node in kind.block.weights.items()
+        if not isinstance(node, PositionBias)  # drawn biases of scores are refused
     }
     found[READOUT] = float(particles.output @ directions.readout())
     return found | {part: directions.stem_descent(part) for part in particles.arch.stem_parts}

@@ -60,10 +60,11 @@ class Changes(NamedTuple):
 
 
 class _Earlier(NamedTuple):
-    """Of earlier uses of a slot: their inputs' changes, and rows of the factor of their
+    """Of earlier uses of a slot: their inputs' changes [S, T, P C] and places among the normals, and
+    rows of the factor of their
     covariance."""
 
-    inputs: list[Change]
+    inputs: list[tuple[Any, int]]
     factor: Float[np.ndarray, "S K K"]
 
 
@@ -196,13 +197,11 @@ class Tangents:
         changes = [self.along(kind, leg, i) for leg in u.legs]
         legs = particles.legs(kind, u, i)
         shape = (len(self.settings), *legs[0].shape)
-        along = tuple(
-            np.zeros(shape)
-            if change is None
-            else np.ascontiguousarray(np.broadcast_to(change, shape))
-            for change in changes
+        zero = np.zeros(shape)
+        q, k, v = (
+            zero if x is None else np.ascontiguousarray(np.broadcast_to(x, shape)) for x in changes
         )
-        return attention.moved(u, particles.numbers(kind, u, i), legs, along)
+        return attention.moved(u, particles.numbers(kind, u, i), legs, (q, k, v))
 
     def _effective(self, kind: Kind, u: Any, i: int) -> Any:
         """Return dW x in the settings in which W moves, 0 in the others."""
@@ -222,8 +221,9 @@ class Tangents:
     def _matrix(self, kind: Kind, u: Matrix, i: int) -> Any:
         """Return the change of what a matrix gives."""
         inside = self.along(kind, u.of, i)
-        none = inside is None or not self.particles.number(kind, u.variance, i)
-        moved = None if none else self._propagated(kind, u, i, inside)
+        moved = None
+        if inside is not None and self.particles.number(kind, u.variance, i):
+            moved = self._propagated(kind, u, i, inside)
         tokens = self.particles.arch.tokens
         square = np.zeros(tokens) if moved is None else self._mean_square(kind, u, moved[-1])
         self.propagating.setdefault(u.weight, []).append(square)

@@ -128,8 +128,9 @@ def _grams(
     scale = np.exp(log)
     for p in range(steps):
         table[p, :, :, p] = np.moveaxis(own[p], 1, 2)
-        others = [] if pairs is None else enumerate(partners[p][: pairs.shape[1]])
-        for u, q in others:
+        if pairs is None:
+            continue
+        for u, q in enumerate(partners[p][: pairs.shape[1]]):
             if q < steps:
                 table[p, :, :, q] = np.moveaxis(pairs[p, u], 1, 2)
                 table[q, :, :, p] = np.transpose(pairs[p, u], (1, 3, 0, 2))
