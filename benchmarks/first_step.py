@@ -102,7 +102,7 @@ def predicted(arch: sp.Architecture, optimizer: str) -> list[Number]:
     return rows
 
 
-def _number(place: list[Any], value: float, se: float) -> Number:
+def _number(place: list[Any], value: Any, se: Any) -> Number:
     """Return a row; of mean squares their roots."""
     pair = (value, se) if place[0] == "output_change" else root(value, se)
     return Number(*place, *map(float, pair))
@@ -133,19 +133,28 @@ class Networks:
     def _response(self, step: Any, found: list[Any]) -> Any:
         numbers = [np.concatenate(x) for x in zip(*found, strict=True)]
         count = len(numbers[0])
-        estimates = (
+        output, state, effective, propagating = (
             measuring.Estimate(x.mean(axis=0), x.std(axis=0, ddof=1) / math.sqrt(count))
             for x in numbers
         )
-        names = (step.settings, step.weights)
-        return measuring.Response(*names, *estimates, step.width, count, self.seed)
+        return measuring.Response(
+            settings=step.settings,
+            weights=step.weights,
+            output=output,
+            state=state,
+            effective=effective,
+            propagating=propagating,
+            width=step.width,
+            samples=count,
+            seed=self.seed,
+        )
 
     def measured(self) -> dict[tuple[Any, ...], Number]:
         """Return the rows by place."""
         limit, rows = self.limit(), {}
         for *place, at in places(self.arch):
             quantity, group = place[:2]
-            name = quantity.removesuffix("_change")
+            name = str(quantity).removesuffix("_change")
             estimate = getattr(limit, name)
             if name in ("effective", "propagating"):
                 at = (limit.weights.index(group), *at[1:]) if group in limit.weights else None
