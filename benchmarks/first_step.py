@@ -210,11 +210,13 @@ def report(rows: list[dict[str, Any]]) -> None:
     print("case, optimizer: rows, rms z, largest z, largest deviation, largest se, not held")
     for key in dict.fromkeys((r["case"], r["optimizer"]) for r in rows):
         own = [r for r in rows if (r["case"], r["optimizer"]) == key]
-        z, off = (np.array([abs(float(r[k])) for r in own]) for k in ("z", "deviation"))
-        error = [abs(float(r["se"]) / float(r["predicted"])) for r in own if float(r["predicted"])]
+        z = np.array([abs(float(r["z"])) for r in own])
+        some = [r for r in own if float(r["predicted"])]  # not 0, of which nothing is a share
+        off = max(abs(float(r["deviation"])) for r in some)
+        error = max(abs(float(r["se"]) / float(r["predicted"])) for r in some)
         print(
             f"{', '.join(key)}: {len(own)}, {np.sqrt((z**2).mean()):.2f}, {z.max():.1f}, "
-            f"{off.max():.2%}, {max(error):.2%}, {sum(not holds(r) for r in own)}"
+            f"{off:.2%}, {error:.2%}, {sum(not holds(r) for r in own)}"
         )
     for row in rows:
         if not holds(row):

@@ -17,8 +17,10 @@ def table(path: Path) -> str:
     lines = [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
     for key in dict.fromkeys((row["case"], row["optimizer"]) for row in rows):
         own = [row for row in rows if (row["case"], row["optimizer"]) == key]
-        z, off = ([abs(float(row[name])) for row in own] for name in ("z", "deviation"))
-        error = max(float(row["se"]) / abs(float(row["predicted"])) for row in own)
+        z = [abs(float(row["z"])) for row in own]
+        some = [row for row in own if float(row["predicted"])]  # not 0, of which nothing is a share
+        off = [abs(float(row["deviation"])) for row in some]
+        error = max(float(row["se"]) / abs(float(row["predicted"])) for row in some)
         rms = math.sqrt(sum(one**2 for one in z) / len(z))
         ends = (f"{rms:.2f}", f"{max(z):.1f}", f"{max(off):.1%}", f"{error:.1%}")
         lines.append(f"| {' | '.join((*key, str(len(own)), *ends))} |")
