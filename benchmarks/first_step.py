@@ -1,20 +1,21 @@
 """First steps: theory against explicit networks at n = 64 to 512, extrapolated.
 
     python benchmarks/first_step.py [--case NAME ...] [--optimizer NAME ...] [--target 0.005]
-    [--minutes 3] [--out docs/first_step.csv]     (goes on where FILE ends)
+    [--minutes 3] [--again] [--out docs/first_step.csv]     (goes on where FILE ends)
 
 Rows, as ``sigprop.first_step`` has them: dz_t by group; the rms change of the last state and of the
 one in the middle by group; effective and propagating change of every weight (rms). Networks are
 added in rounds, at every width, until each row's standard error at infinite width is below
-``--target`` of it, or a case and optimiser has taken ``--minutes``. A row holds where it is
-within 2 % or 3 standard errors of the prediction, whichever is more. Prints every case's rows,
-z and deviations, and the rows that do not hold.
+``--target`` of it, or a case and optimiser has taken ``--minutes``; ``--again`` does anew what FILE
+has of them. A row holds where it is within 2 % or 3 standard errors of the prediction, whichever is
+more. Prints every case's rows, z and deviations, and the rows that do not hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ STUDENT = float(stdtrit(theory.REPLICATES - 1, (1 + theory.CONFIDENCE) / 2))
 ROUNDING = 1e-5  # of a value: single precision, where every network gives the same
 NOTHING = 1e-9
 MARGIN, ERRORS = 0.02, 3.0
+OPTIMIZERS = ("sgd", "adam", "muon")
 GRAM = {"token_cosine": 0.3}
 CASES: dict[str, Callable[[], sp.Architecture]] = {
     "untied, 1 token": lambda: sp.architectures.residual_mlp(depth=3, c_b=0.2, activation="gelu"),
@@ -223,6 +225,11 @@ def report(rows: list[dict[str, Any]]) -> None:
             print("not held:", *row.values())
 
 
+def place(row: dict[str, Any]) -> tuple[int, int]:
+    """Return where a row's case and optimiser stand in the table."""
+    return list(CASES).index(row["case"]), OPTIMIZERS.index(row["optimizer"])
+
+
 def load(path: Path) -> list[dict[str, Any]]:
     """Return what an earlier run saved."""
     if not path.exists():
@@ -245,19 +252,19 @@ def main() -> None:
     """Write the table as it grows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
-    optimizers = ["sgd", "adam", "muon"]
-    parser.add_argument("--optimizer", nargs="+", choices=optimizers, default=optimizers)
+    parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument("--target", type=float, default=0.005)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/first_step.csv"))
     given = parser.parse_args()
     rows = load(given.out)
     done = {(row["case"], row["optimizer"]) for row in rows}
-    for name in given.case:
-        for optimizer in given.optimizer:
-            if (name, optimizer) not in done:
-                rows += one(name, optimizer, given.target, given.minutes)
-                save(given.out, rows)
+    for key in itertools.product(given.case, given.optimizer):
+        if given.again or key not in done:
+            new = one(*key, given.target, given.minutes)
+            rows = sorted([r for r in rows if (r["case"], r["optimizer"]) != key] + new, key=place)
+            save(given.out, rows)
     report(rows)
 
 

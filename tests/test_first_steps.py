@@ -40,13 +40,28 @@ def test_every_case_optimizer_and_quantity_is_there(rows: list[Row]):
             assert {row["quantity"] for row in own} == QUANTITIES, (case, optimizer)
 
 
+def degenerate(row: Row) -> bool:
+    """Whether it is Muon's step of a last write that a norm or a projection acts on: tokens'
+    cotangents are parallel in the limit, and n^-1/2 beside it, which an exact polar factor counts
+    whole and theory leaves out (docs/first-step.md)."""
+    place = (row["case"], row["optimizer"], row["quantity"], row["group"], row["application"])
+    return place in {(case, "muon", "effective_change", "x", "4") for case in ("nag", "post-norm")}
+
+
 def test_every_row_holds(rows: list[Row]):
     """And deviations are errors' alone: rms z of a case and optimiser (37 or more rows that share
     networks) below 1.5."""
-    assert all(holds(row) for row in rows), [row for row in rows if not holds(row)]
-    for key in {(row["case"], row["optimizer"]) for row in rows}:
-        z = [float(row["z"]) for row in rows if (row["case"], row["optimizer"]) == key]
+    regular = [row for row in rows if not degenerate(row)]
+    assert all(holds(row) for row in regular), [row for row in regular if not holds(row)]
+    for key in {(row["case"], row["optimizer"]) for row in regular}:
+        z = [float(row["z"]) for row in regular if (row["case"], row["optimizer"]) == key]
         assert math.sqrt(sum(one**2 for one in z) / len(z)) < 1.5, key
+
+
+def test_what_is_left_out_is_where_the_page_says_and_nowhere_else(rows: list[Row]):
+    """A row that came to hold is no exception any more."""
+    left_out = [row for row in rows if degenerate(row)]
+    assert len(left_out) == 6 and not any(holds(row) for row in left_out)
 
 
 def test_predictions_a_twentieth_off_would_not_hold(rows: list[Row]):
