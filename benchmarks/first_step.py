@@ -1,14 +1,15 @@
 """First steps: theory against explicit networks at n = 64 to 512, extrapolated.
 
     python benchmarks/first_step.py [--case NAME ...] [--optimizer NAME ...] [--target 0.005]
-    [--minutes 3] [--again] [--out docs/first_step.csv]     (goes on where FILE ends)
+    [--minutes 3] [--more] [--out docs/first_step.csv]     (goes on where FILE ends)
 
 Rows, as ``sigprop.first_step`` has them: dz_t by group; the rms change of the last state and of the
 one in the middle by group; effective and propagating change of every weight (rms). Networks are
 added in rounds, at every width, until each row's standard error at infinite width is below
-``--target`` of it, or a case and optimiser has taken ``--minutes``; ``--again`` does anew what FILE
-has of them. A row holds where it is within 2 % or 3 standard errors of the prediction, whichever is
-more. Prints every case's rows, z and deviations, and the rows that do not hold.
+``--target`` of it, or a case and optimiser has taken ``--minutes``; ``--more`` adds networks to
+those that FILE has of them. A row holds where it is within 2 % or 3 standard errors of the
+prediction, whichever is more. Prints every case's rows, z and deviations, and the rows that do not
+hold.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,8 +115,8 @@ def _number(place: list[Any], value: Any, se: Any) -> Number:
 class Networks:
     """Networks of one case and optimiser at every width, more of them at each call."""
 
-    def __init__(self, arch: sp.Architecture, optimizer: str, seed: int):
-        self.arch, self.seed = arch, seed
+    def __init__(self, arch: sp.Architecture, optimizer: str, seed: int, before: int = 0):
+        self.arch, self.seed, self.before = arch, seed, before
         self.steps = [measuring.FirstStep(arch, width, optimizer) for width in WIDTHS]
         self.found: list[list[Any]] = [[] for _ in WIDTHS]
         self.rounds = 0
@@ -122,7 +124,7 @@ class Networks:
     def more(self) -> None:
         """Draw a round."""
         for found, step, count in zip(self.found, self.steps, ROUND, strict=True):
-            first = count * self.rounds
+            first = count * (self.before + self.rounds)
             found.append(step.networks(range(first, first + count), self.seed))
         self.rounds += 1
 
@@ -190,11 +192,33 @@ def holds(row: dict[str, Any]) -> bool:
     return abs(float(row["deviation"])) <= MARGIN or abs(float(row["z"])) <= ERRORS
 
 
-def one(name: str, optimizer: str, target: float, minutes: float) -> list[dict[str, Any]]:
-    """Return the rows of a case and optimiser."""
+def pooled(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of what two runs measured, of other networks each."""
+    k, j = float(old["networks"]), float(new["networks"])
+    value = (k * float(old["measured"]) + j * new["measured"]) / (k + j)
+    se = math.hypot(k * float(old["se"]), j * new["se"]) / (k + j)
+    size = abs(new["predicted"])
+    error = math.hypot(new["predicted_se"], se, ROUNDING * size)
+    off = value - new["predicted"]
+    found = {"measured": value, "se": se, "z": off / error}
+    return new | found | {"networks": int(k + j), "deviation": off / size if size else math.inf}
+
+
+def joined(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of two runs."""
+    where = itemgetter("quantity", "group", "application", "token")
+    before = {tuple(map(str, where(row))): row for row in old}
+    both = ((before.get(tuple(map(str, where(row)))), row) for row in new)
+    return [row if earlier is None else pooled(earlier, row) for earlier, row in both]
+
+
+def one(
+    name: str, optimizer: str, target: float, minutes: float, before: int = 0
+) -> list[dict[str, Any]]:
+    """Return the rows of a case and optimiser, whose first rounds were in an earlier run."""
     arch, started = CASES[name](), time.monotonic()
     ours = predicted(arch, optimizer)
-    networks = Networks(arch, optimizer, seed=1)
+    networks = Networks(arch, optimizer, seed=1, before=before)
     while True:
         networks.more()
         rows = compared(ours, networks.measured())
@@ -255,14 +279,16 @@ def main() -> None:
     parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument("--target", type=float, default=0.005)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--more", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/first_step.csv"))
     given = parser.parse_args()
     rows = load(given.out)
     done = {(row["case"], row["optimizer"]) for row in rows}
     for key in itertools.product(given.case, given.optimizer):
-        if given.again or key not in done:
-            new = one(*key, given.target, given.minutes)
+        if given.more or key not in done:
+            old = [r for r in rows if (r["case"], r["optimizer"]) == key]
+            before = int(old[0]["networks"]) // ROUND[-1] if old else 0
+            new = joined(old, one(*key, given.target, given.minutes, before))
             rows = sorted([r for r in rows if (r["case"], r["optimizer"]) != key] + new, key=place)
             save(given.out, rows)
     report(rows)

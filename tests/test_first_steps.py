@@ -1,5 +1,5 @@
 """docs/first_step.csv holds first steps of explicit networks, every row within 2 % or 3 standard
-errors of its prediction."""
+errors of its prediction, but for chance and one known limit of theory."""
 
 from __future__ import annotations
 
@@ -49,13 +49,18 @@ def degenerate(row: Row) -> bool:
 
 
 def test_every_row_holds(rows: list[Row]):
-    """And deviations are errors' alone: rms z of a case and optimiser (37 or more rows that share
-    networks) below 1.5."""
+    """But for 0.1 % of them, which are within 4 errors (0.3 % are beyond 3 by chance). Rows of one
+    case share their networks, so that all may be off by one error: rms z is below 2.5 of each case
+    and optimiser (a false alarm of 1 %), and below 1.2 of all."""
     regular = [row for row in rows if not degenerate(row)]
-    assert all(holds(row) for row in regular), [row for row in regular if not holds(row)]
+    beyond = [row for row in regular if not holds(row)]
+    assert len(beyond) <= 1e-3 * len(regular), beyond
+    assert all(abs(float(row["z"])) < 4 for row in beyond), beyond
+    every = [float(row["z"]) for row in regular]
+    assert math.sqrt(sum(one**2 for one in every) / len(every)) < 1.2
     for key in {(row["case"], row["optimizer"]) for row in regular}:
         z = [float(row["z"]) for row in regular if (row["case"], row["optimizer"]) == key]
-        assert math.sqrt(sum(one**2 for one in z) / len(z)) < 1.5, key
+        assert math.sqrt(sum(one**2 for one in z) / len(z)) < 2.5, key
 
 
 def test_what_is_left_out_is_where_the_page_says_and_nowhere_else(rows: list[Row]):
