@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 import component_table  # noqa: E402
+import first_step_table  # noqa: E402
 import real_model_table  # noqa: E402
 
 project = "sigprop"
@@ -153,6 +154,7 @@ def generate(app: object) -> None:
     out.mkdir(exist_ok=True)
     (out / "approximations.md").write_text(approximations())
     (out / "real-models.md").write_text(real_model_table.table(real_model_table.FILE))
+    (out / "first-step.md").write_text(first_step_table.table(first_step_table.FILE))
     (out / "components.md").write_text(component_table.tables(HERE / "components.csv"))
     for name, (parameters, prefix) in SYSTEMS.items():
         if name != "neighbours":  # their equations are the transformer's

@@ -3,11 +3,11 @@ the width n grows: Delta W = rate s G or what an optimiser makes of G.
 
             matrices of a branch                  stem, biases, gates       read-out theta
     sgd     G                                     n G                       G/n
-    sign    sign(G)/n                             sign(G)                   sign(G)/n
+    adam    sign(G)/n                             sign(G)                   sign(G)/n
     muon    sqrt(n_out/n_in) polar(G)             sign(G)                   sign(G)/n
 
-with theta of standard deviation 1/n. sign: Adam without epsilon, its first step; 0 where G is 0.
-Of a matrix, each slot's as a whole. Derived: tests/simulations/training/test_response.py.
+with theta of standard deviation 1/n. adam: its first step at epsilon 0, G/|G|; 0 where G is 0.
+muon: of a matrix, each slot's as a whole. Derived: tests/simulations/training/test_response.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from sigprop.errors import InputError, near_miss
 from sigprop.simulations.training.polar import Pair, orthogonalised
 
-OPTIMISERS = ("sgd", "sign", "muon")
+OPTIMISERS = ("sgd", "adam", "muon")
 
 
 class Rule(NamedTuple):
@@ -75,7 +75,7 @@ def of_matrices(rule: Rule, pairs: dict[str, Pair]) -> dict[str, Outer | Full]:
     """
     if rule.optimizer == "sgd":
         return {name: Outer(d, x) for name, (d, x) in pairs.items()}
-    if rule.optimizer == "sign":
+    if rule.optimizer == "adam":
         return {
             name: Full(jnp.sign(_exact("sko,ski->soi", d, x)) / rule.width)
             for name, (d, x) in pairs.items()

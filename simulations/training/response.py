@@ -61,9 +61,10 @@ class FirstStep:
     """First steps of networks of one description, width and optimiser; one compilation whatever
     the rates, labels and scales are.
 
-    arch: the description; width: n; optimizer: 'sgd', 'sign' or 'muon'; newton_schulz: Muon's
-    polar factor by five steps of its iteration, not exact; dtype: 'float32' or 'float64', which
-    Muon's factors of slots with many uses and tokens need (``polar.CUT``). Raises ``InputError``.
+    arch: the description; width: n; optimizer: 'sgd', 'adam' (at epsilon 0) or 'muon';
+    newton_schulz: Muon's polar factor by five steps of its iteration, not exact; dtype: 'float32'
+    or 'float64', which Muon's factors of slots with many uses and tokens need (``polar.CUT``).
+    Raises ``InputError``.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError, no_rule
-from sigprop.language.expression import Bias, Linear, Read
-from sigprop.language.nodes import Gate, Truncate
+from sigprop.language.expression import Bias, Linear, Normalise, Read
+from sigprop.language.nodes import Centre, Gate, Project, Truncate
 from sigprop.language.scalar import Constant
 from sigprop.language.traversal import rows_of, walk
 from sigprop.theory.calculus.transpose import Transposed
@@ -69,6 +69,36 @@ class Directions:
             return self._gate(kind, u, cotangents, uses)
         flat = cotangents.reshape(shape[0] * shape[1], -1)
         return self._matrix(kind, u, flat, uses).reshape(shape)
+
+    def whole(self, kind: Kind, u: Any, i: int) -> Any:
+        """<x, x> [T], the mean square of a polar factor's whole effective change, where the limit
+        has a part of it; else None.
+
+        Where a norm or a projection acts on a write, its tokens' cotangents are parallel in the
+        limit, v c_t, and n^-1/2 beside it (what the norm projects out). At every width a polar
+        factor has those directions with singular values of 1 as well. What they write is what the
+        norm takes away again: it is in no state's change.
+        """
+        if self.optimizer != "muon" or not isinstance(u, Linear) or not self._normed(kind):
+            return None
+        uses = np.array(kind.sharing(u.weight, i))
+        ((_, d),) = self._pairs(kind, u.weight)
+        sizes = []
+        for x in (d, u.of):
+            gram = self.particles.moments(kind, x, uses)
+            values = np.linalg.eigvalsh(gram.reshape(len(uses) * gram.shape[1], -1))
+            sizes.append(int((values > updates.ZERO * max(values.max(), 0.0)).sum()))
+        if sizes[0] >= sizes[1] or sizes[0] == 0:
+            return None
+        own = list(uses).index(i)
+        return np.diagonal(self.particles.moments(kind, u.of, uses)[own, :, own])
+
+    def _normed(self, kind: Kind) -> bool:
+        """Tell if a norm or a projection acts on what the branch writes, or on the last state."""
+        expressions = (*kind.block.rule, self.particles.arch.readout.read)
+        return any(
+            isinstance(node, (Normalise, Project, Centre)) for e in expressions for node in walk(e)
+        )
 
     def _vector(self, group: str, gradient: Any) -> Any:
         if self.optimizer == "sgd":

@@ -60,9 +60,8 @@ class Changes(NamedTuple):
 
 
 class _Earlier(NamedTuple):
-    """Of earlier uses of a slot: their inputs' changes [S, T, P C] and places among the normals, and
-    rows of the factor of their
-    covariance."""
+    """Of earlier uses of a slot: their inputs' changes [S, T, P C] and places among the normals,
+    and rows of the factor of their covariance."""
 
     inputs: list[tuple[Any, int]]
     factor: Float[np.ndarray, "S K K"]
@@ -206,7 +205,10 @@ class Tangents:
     def _effective(self, kind: Kind, u: Any, i: int) -> Any:
         """Return dW x in the settings in which W moves, 0 in the others."""
         moved = self.directions.of(kind, u, i)
-        square = self._mean_square(kind, u, moved) * self.rates[u.weight] ** 2
+        square = self.directions.whole(kind, u, i)
+        if square is None:
+            square = self._mean_square(kind, u, moved)
+        square = square * self.rates[u.weight] ** 2
         tokens = self.particles.arch.tokens
         self.effective.setdefault(u.weight, []).append(np.broadcast_to(square, (tokens,)))
         change = np.zeros((len(self.settings), *moved.shape[:2], tokens))

@@ -11,8 +11,8 @@ over k, r the rate, rho_in = n_in/n, rho_out = n_out/n:
     muon   dW = r sqrt(n_out/n_in) polar(G)      (dW x_a)_i = r (d_i^T P)_a, P = B^1/2 (B^1/2 A
            B^1/2)^-1/2 B^1/2, the geometric mean of B and A^-1
 
-The polar factor is U V^T over the singular values that are not zero: D (X^T X)^1/2 ... is a
-function of D and of Grams alone. Source: derived (docs/first-step.md;
+The polar factor is U V^T over the singular values that are not zero, a function of D and of Grams.
+Source: derived (docs/first-step.md;
 tests/theory/first_step/test_updates.py: explicit matrices).
 """
 

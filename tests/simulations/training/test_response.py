@@ -59,7 +59,7 @@ def step(
         return width * gradient if optimizer == "sgd" else np.sign(gradient)
     if optimizer == "sgd":
         return gradient
-    if optimizer == "sign":
+    if optimizer == "adam":
         return np.sign(gradient) / width
     _, rows, columns = gradient.shape
     u, s, v = np.linalg.svd(gradient, full_matrices=False)
@@ -211,12 +211,12 @@ def dual(optimizer: str, group: str, gradient: np.ndarray) -> float:
     ("name", "optimizer"),
     [
         ("attention, words, positions", "sgd"),
-        ("attention, words, positions", "sign"),
+        ("attention, words, positions", "adam"),
         ("attention, words, positions", "muon"),
-        ("gates", "sign"),
+        ("gates", "adam"),
         ("lanes, tied", "sgd"),
         ("lanes, tied", "muon"),
-        ("learned modulators", "sign"),
+        ("learned modulators", "adam"),
         ("biases of scores", "sgd"),
         ("widths", "muon"),
     ],
@@ -261,7 +261,7 @@ def test_numbers_are_there_where_an_application_holds_the_weight():
 
 
 def test_networks_do_not_depend_on_how_many_are_asked_for():
-    first = FirstStep(UNTIED, WIDTH, "sign")
+    first = FirstStep(UNTIED, WIDTH, "adam")
     few, many = (first.networks(range(count), SEED) for count in (3, 20))
     for some, every in zip(few, many, strict=True):
         np.testing.assert_allclose(some, every[:3], rtol=1e-6)
@@ -287,7 +287,7 @@ def test_every_groups_numbers_have_a_limit(optimizer: str):
 def test_bad_input_is_said_in_a_line():
     arch = UNTIED
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"optimizer": "adam"}, "optimizer='adam'"),
+        ({"optimizer": "sign"}, "optimizer='sign'"),
         ({"optimizer": "sgd", "newton_schulz": True}, "accepted: with optimizer='muon'"),
         ({"optimizer": "sgd", "dtype": "float16"}, "dtype='float16'"),
     ]
