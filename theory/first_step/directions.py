@@ -11,7 +11,7 @@ from jaxtyping import Float
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError, no_rule
-from sigprop.language.expression import Bias, Linear, Normalise, Read
+from sigprop.language.expression import Bias, Linear, Normalise, Read, Vector
 from sigprop.language.nodes import Centre, Gate, Project, Truncate
 from sigprop.language.scalar import Constant
 from sigprop.language.traversal import rows_of, walk
@@ -71,34 +71,37 @@ class Directions:
         return self._matrix(kind, u, flat, uses).reshape(shape)
 
     def whole(self, kind: Kind, u: Any, i: int) -> Any:
-        """<x, x> [T], the mean square of a polar factor's whole effective change, where the limit
-        has a part of it; else None.
+        """The mean square [T] of a polar factor's whole effective change, <x, P x> of a projection on
+        the inputs that something comes back from, where the limit has a part of it; else None.
 
         Where a norm or a projection acts on a write, its tokens' cotangents are parallel in the
         limit, v c_t, and n^-1/2 beside it (what the norm projects out). At every width a polar
         factor has those directions with singular values of 1 as well. What they write is what the
-        norm takes away again: it is in no state's change.
+        norm takes away again.
         """
-        if self.optimizer != "muon" or not isinstance(u, Linear) or not self._normed(kind):
+        if self.optimizer != "muon" or not isinstance(u, Linear):
             return None
-        uses = np.array(kind.sharing(u.weight, i))
+        if not (self.normed_in_rule(kind) or _normed(self.particles.arch.readout.read)):
+            return None
+        uses = kind.sharing(u.weight, i)
         ((_, d),) = self._pairs(kind, u.weight)
-        sizes = []
-        for x in (d, u.of):
-            gram = self.particles.moments(kind, x, uses)
-            values = np.linalg.eigvalsh(gram.reshape(len(uses) * gram.shape[1], -1))
-            sizes.append(int((values > updates.ZERO * max(values.max(), 0.0)).sum()))
-        if sizes[0] >= sizes[1] or sizes[0] == 0:
+        a, b = (self._square(kind, x, uses) for x in (d, u.of))
+        heard = np.diagonal(a) > 0
+        inputs_heard = b[heard][:, heard]
+        if not heard.any() or _rank(a) >= _rank(inputs_heard):
             return None
-        own = list(uses).index(i)
-        return np.diagonal(self.particles.moments(kind, u.of, uses)[own, :, own])
+        whole = b[:, heard] @ np.linalg.pinv(inputs_heard, hermitian=True) @ b[heard]
+        tokens = self.particles.arch.tokens
+        return np.diagonal(whole)[uses.index(i) * tokens :][:tokens]
 
-    def _normed(self, kind: Kind) -> bool:
-        """Tell if a norm or a projection acts on what the branch writes, or on the last state."""
-        expressions = (*kind.block.rule, self.particles.arch.readout.read)
-        return any(
-            isinstance(node, (Normalise, Project, Centre)) for e in expressions for node in walk(e)
-        )
+    def _square(self, kind: Kind, x: Vector, uses: list[int]) -> updates.Gram:
+        """Return <x, x'> over uses and tokens."""
+        moments = self.particles.moments(kind, x, np.array(uses))
+        return moments.reshape(len(uses) * moments.shape[1], -1)
+
+    def normed_in_rule(self, kind: Kind) -> bool:
+        """Tell if a norm or a projection acts on what the branch writes."""
+        return any(_normed(lane) for lane in kind.block.rule)
 
     def _vector(self, group: str, gradient: Any) -> Any:
         if self.optimizer == "sgd":
@@ -116,8 +119,8 @@ class Directions:
 
     def _matrix(self, kind: Kind, u: Linear, d: Any, uses: list[int]) -> Any:
         """Return [P C, K], the change at every use and token."""
-        at, x, epsilon = np.array(uses), u.of, self.epsilon[u.weight]
-        gram = self.particles.moments(kind, x, at).reshape(d.shape[1], -1)
+        x, epsilon = u.of, self.epsilon[u.weight]
+        gram = self._square(kind, x, uses)
         length = float(rows_of(x))
         if self.optimizer == "sgd":
             return length * updates.by_gradient(d, gram)
@@ -195,3 +198,14 @@ def check_optimizer(name: str) -> str:
     if name not in updates.OPTIMIZERS:
         raise InputError(f"optimizer={name!r}; accepted: {', '.join(updates.OPTIMIZERS)}")
     return name
+
+
+def _normed(u: Vector) -> bool:
+    """Tell if a norm or a projection stands in an expression."""
+    return any(isinstance(node, (Normalise, Project, Centre)) for node in walk(u))
+
+
+def _rank(gram: updates.Gram) -> int:
+    """Return the rank of a positive semi-definite matrix, but for rounding."""
+    values = np.linalg.eigvalsh(gram)
+    return int((values > updates.ZERO * max(float(values.max()), 0.0)).sum())

@@ -205,15 +205,24 @@ class Tangents:
     def _effective(self, kind: Kind, u: Any, i: int) -> Any:
         """Return dW x in the settings in which W moves, 0 in the others."""
         moved = self.directions.of(kind, u, i)
-        square = self.directions.whole(kind, u, i)
-        if square is None:
-            square = self._mean_square(kind, u, moved)
+        square, whole = self._mean_square(kind, u, moved), self.directions.whole(kind, u, i)
+        if whole is not None:
+            if not self.directions.normed_in_rule(kind):
+                moved = moved + self._beside(kind, i, moved.shape, whole - square)
+            square = whole
         square = square * self.rates[u.weight] ** 2
         tokens = self.particles.arch.tokens
         self.effective.setdefault(u.weight, []).append(np.broadcast_to(square, (tokens,)))
         change = np.zeros((len(self.settings), *moved.shape[:2], tokens))
         change[self._settings(u.weight)] = self.rates[u.weight] * moved
         return change
+
+    def _beside(self, kind: Kind, i: int, shape: tuple[int, ...], square: Any) -> Any:
+        """Return what a polar factor writes along the state beside its limit: of this mean square,
+        seen by states until the read-out's norm takes it away."""
+        seed = [self.particles.normals.seed, int(kind.steps[i])]
+        normals = np.random.default_rng(seed).standard_normal(shape)
+        return normals * np.sqrt(np.maximum(square, 0.0))
 
     def _mean_square(self, kind: Kind, u: Vector, change: Any) -> Any:
         """Return the mean square over coordinates [P, C, T] of a vector's space."""
