@@ -71,8 +71,8 @@ class Directions:
         return self._matrix(kind, u, flat, uses).reshape(shape)
 
     def whole(self, kind: Kind, u: Any, i: int) -> Any:
-        """The mean square [T] of a polar factor's whole effective change, <x, P x> of a projection on
-        the inputs that something comes back from, where the limit has a part of it; else None.
+        """The mean square [T] of a polar factor's whole effective change, <x, P x> of a projection
+        on the inputs that something comes back from, where the limit has a part of it; else None.
 
         Where a norm or a projection acts on a write, its tokens' cotangents are parallel in the
         limit, v c_t, and n^-1/2 beside it (what the norm projects out). At every width a polar
