@@ -201,8 +201,8 @@ def test_epsilon_makes_steps_smaller() -> None:
 
 
 def test_polar_factors_of_a_write_that_a_norm_acts_on_are_whole() -> None:
-    """nag's last write: tokens' cotangents are parallel in the limit and n^-1/2 beside it, which a polar
-    factor counts whole: the rms of the input, 1/sqrt(2) behind relu. A pre-norm network's are
+    """nag's last write: tokens' cotangents are parallel in the limit and n^-1/2 beside it, which a
+    polar factor counts whole: the rms of the input, 1/sqrt(2) behind relu. A pre-norm network's are
     parallel at every width."""
     nag = response(sp.architectures.nag(depth=2, tokens=2, token_cosine=0.3), "muon", points=256)
     np.testing.assert_allclose(nag.effective["x"].value, 0.5, rtol=1e-9)
