@@ -43,6 +43,7 @@ _WHERE = {
     "sigprop.agreement.finite_width.measuring": ("measure",),
     "sigprop.agreement.verify": ("verify",),
     "sigprop.agreement.exponents": ("verify_exponents",),
+    "sigprop.agreement.first_steps": ("verify_first_step",),
     "sigprop.coordinate_check.check": ("check",),
     "sigprop.cost": ("costs",),
     "sigprop.reading.read": ("read",),

@@ -10,7 +10,9 @@ from cyclopts import Parameter
 from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name, Seed, whole
 from sigprop.cli.output import check_out, show
+from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
+from sigprop.runtime.progress import bar
 
 
 def first_step(
@@ -37,6 +39,15 @@ def first_step(
         Annotated[int, whole(64, 2**20, "a power of two from 64 on")],
         Parameter(help="Sampled coordinates, in each of eight samples."),
     ] = 2048,
+    verify: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Judge all rows by finite networks that step."
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float, Parameter(help="With --verify: relative, of mean squares; between 0 and 1.")
+    ] = 0.05,
 ) -> int:
     """What one step of an optimiser changes, to first order in its rates: the output and the states
     by group of parameters, and of each matrix the effective and the propagating part."""
@@ -46,11 +57,21 @@ def first_step(
     labels = None if label is None else [inputs.number("label", y) for y in label.split(",")]
     import sigprop as sp
 
-    table = sp.first_step(
-        arch, optimizer, rates, labels, epsilon=epsilons, seed=seed, points=points
-    )
+    if not verify:
+        show(
+            sp.first_step(
+                arch, optimizer, rates, labels, epsilon=epsilons, seed=seed, points=points
+            ),
+            chosen,
+        )
+        return 0
+    if epsilons is not None:
+        raise InputError("epsilon: with --verify networks step without one; accepted: none")
+    options = {"tolerance": tolerance, "seed": seed, "points": points}
+    with bar(not chosen.json) as progress:
+        table = sp.verify_first_step(arch, optimizer, rates, labels, progress=progress, **options)
     show(table, chosen)
-    return 0
+    return CODES[table.verdict or "inconclusive"]
 
 
 def _groups(option: str, text: str | None) -> Mapping[str, float] | None:
