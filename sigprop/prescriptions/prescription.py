@@ -139,12 +139,22 @@ class Prescription(Table):
             values, reasons = _numbered(values)
             columns = columns_of(values, KEYS)
         rows = grid(columns, width, starts=starts[1:])
-        if "base" not in values:
-            reasons += ["", "columns left out: base, value (no settings of the base were given)"]
+        reasons += ["", f"columns left out: {'; '.join(self._left_out(values))}"]
         remarks = (f"note: {remark}" for remark in notes.get("remarks", ()))
         below = [*reasons, *_symbols(notes), *remarks]
         lines = [*head, "", *rows, *below]
         return "\n".join(part for line in lines for part in (wrapped(line, width) or [""]))
+
+    def _left_out(self, shown: Mapping[str, Any]) -> list[str]:
+        """Name the columns that the text does not have, and say why."""
+        none = "base, value (no settings of the base were given)"
+        measured = any(row.get("by") == "recursion" for row in self.rows)
+        by = (
+            "by, error, depth (said under criterion and in a note)"
+            if measured
+            else "by, error (every row is by a law)"
+        )
+        return [*([] if "base" in shown else [none]), by]
 
     def _columns(self) -> tuple[dict[str, list[Any]], list[int]]:
         """(columns that are shown, where blocks begin)."""

@@ -348,7 +348,19 @@ def test_the_document_holds_every_row_with_formula_and_criterion():
     )
     for row in document["rows"]:
         assert (
-            set(row) == {"group", "setting", "expression", "ratio", "base", "value", "criterion"}
+            set(row)
+            == {
+                "group",
+                "setting",
+                "expression",
+                "ratio",
+                "base",
+                "value",
+                "criterion",
+                "by",
+                "error",
+            }
+            and (row["by"], row["error"]) == ("law", None)
             and row["expression"]
             and row["criterion"]
         )

@@ -281,13 +281,20 @@ def test_prescriptions_read_variances() -> None:
             {key: ratios[1][key] for key in both}
         )
         assert own.row("q", "init_std")["base"] == pytest.approx(0.02)
-    with pytest.raises(sp.InputError, match="differs between blocks"):
-        sp.prescribe(
-            "residual-mlp",
-            base={"width": 64, "depth": 8},
-            target={"width": 64, "depth": 32},
-            residual_scale="1/sqrt(l)",
-        )
+
+
+def test_numbers_that_differ_between_blocks_are_the_recursions() -> None:
+    """residual_scale = 1/sqrt(l): no law, one rate for a group's matrices; of w the sum of l^-1/2
+    over blocks, as the stream grows by the log of depth."""
+    table = sp.prescribe(
+        "residual-mlp",
+        base={"width": 64, "depth": 4},
+        target={"width": 64, "depth": 16},
+        residual_scale="1/sqrt(l)",
+    )
+    row = table.row("w", "learning_rate")
+    assert row["by"] == "recursion" and 0.3 < row["ratio"] < 0.6
+    assert "differs between blocks" in str(table)
 
 
 def test_what_begins_at_zero_has_rules_as_others_do() -> None:
