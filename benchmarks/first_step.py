@@ -135,23 +135,8 @@ class Networks:
         )
 
     def _response(self, step: Any, found: list[Any]) -> Any:
-        numbers = [np.concatenate(x) for x in zip(*found, strict=True)]
-        count = len(numbers[0])
-        output, state, effective, propagating = (
-            measuring.Estimate(x.mean(axis=0), x.std(axis=0, ddof=1) / math.sqrt(count))
-            for x in numbers
-        )
-        return measuring.Response(
-            settings=step.settings,
-            weights=step.weights,
-            output=output,
-            state=state,
-            effective=effective,
-            propagating=propagating,
-            width=step.width,
-            samples=count,
-            seed=self.seed,
-        )
+        numbers = type(found[0])(*(np.concatenate(x) for x in zip(*found, strict=True)))
+        return step.summary(numbers, self.seed)
 
     def measured(self) -> dict[tuple[Any, ...], Number]:
         """Return the rows by place."""

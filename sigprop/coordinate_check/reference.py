@@ -25,9 +25,8 @@ from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import rows_of
+from sigprop.prescriptions.by_recursion import RULES
 from sigprop.simulations.training.changes import OBSERVABLES, applications
-
-RULES = {"sgd": "sgd", "adam": "adam", "adamw": "adam", "muon": "muon"}
 
 
 def first_step(

@@ -21,9 +21,10 @@ from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
 from sigprop.language.expression import Bias, Linear
 from sigprop.language.scalar import evaluate
-from sigprop.scaling.groups import FINAL_NORM, READOUT_BIAS
+from sigprop.scaling.groups import BIAS, FINAL_NORM, NORM, OUTPUT_BIAS, READOUT_BIAS
 
 RULES = {"sgd": "sgd", "adam": "adam", "adamw": "adam", "muon": "muon"}
+"""Optimizers by what ``theory.first_step`` calls their first step."""
 BRANCHES = "branches"
 """A share that is no group's: the geometric mean of the described weights'."""
 
@@ -67,12 +68,14 @@ def shares_of(arch: Architecture, optimizer: str) -> Mapping[str, Share]:
 
 def share(shares: Mapping[str, Share], group: str) -> Share:
     """Return a group's share; vectors of real models go with their branches' weights, or with
-    the read-out."""
+    the read-out. Raises ``InputError`` for other groups."""
     if group in shares:
         return shares[group]
     if group in (FINAL_NORM, READOUT_BIAS):
         return shares[READOUT]._replace(silent=True)
-    return shares[BRANCHES]
+    if group in (BIAS, NORM, OUTPUT_BIAS):
+        return shares[BRANCHES]
+    raise InputError(f"group {group!r}: no share of a first step; accepted: {', '.join(shares)}")
 
 
 def _slots(arch: Architecture, group: str) -> int:

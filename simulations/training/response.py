@@ -142,6 +142,11 @@ class FirstStep:
         if samples < 2:
             raise InputError(f"samples={samples}; accepted: 2 or more networks")
         numbers = self.networks(range(samples), seed, rates=rates, labels=labels, stream=stream)
+        return self.summary(numbers, seed)
+
+    def summary(self, numbers: Numbers, seed: int) -> Response:
+        """Return means and standard errors of networks' numbers [networks, ...], of this seed."""
+        samples = len(numbers.output)
         output, state, effective, propagating = (
             Estimate(x.mean(axis=0), x.std(axis=0, ddof=1) / samples**0.5) for x in numbers
         )

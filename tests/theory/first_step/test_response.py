@@ -208,3 +208,13 @@ def test_polar_factors_of_a_write_that_a_norm_acts_on_are_whole() -> None:
     np.testing.assert_allclose(nag.effective["x"].value, 0.5, rtol=1e-9)
     plain = sp.architectures.residual_mlp(depth=2, tokens=2, token_cosine=0.3)
     assert (response(plain, "muon", points=256).effective["x"].value[-1] < 0.45).all()
+
+
+def test_a_last_write_before_a_final_norm_is_in_the_states_change() -> None:
+    """One branch on a unit stream: x alone changes the last state by what it writes, all of it."""
+    arch = sp.architectures.transformer(
+        depth=1, block="mlp", final_norm=True, tokens=2, token_cosine=0.3, norm_kind="rms"
+    )
+    found = response(arch, "muon", points=1024)
+    state = found.state.value[found.settings.index("x"), -1]
+    np.testing.assert_allclose(state, found.effective["x"].value[-1], rtol=0.1)
