@@ -46,12 +46,24 @@ def check(
     loss: Annotated[
         Literal["linear", "squared"], Parameter(help="-y z, or (z - y)^2/2, y = +-1.")
     ] = "linear",
+    readout: Annotated[
+        Literal["random", "zero"], Parameter(help="Where the read-out starts.")
+    ] = "random",
+    parts: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Also each group's effective and propagating part, by relative application.",
+        ),
+    ] = False,
     width: Annotated[
         Width | None,
         Parameter(help="Width n on the ladders of depth and loops [default: 128, of muon 64]."),
     ] = None,
     samples: Annotated[
-        Samples | None, Parameter(help="Networks a rung at the first look [default: 32].")
+        Samples | None,
+        Parameter(help="Networks of the largest size at the first look [default: 8]."),
     ] = None,
     seed: Annotated[Seed, Parameter(help="Seed of weights, inputs and labels.")] = 0,
     plot: Annotated[
@@ -79,6 +91,8 @@ def check(
             variables,
             _steps(steps),
             loss=loss,
+            readout=readout,
+            parts=parts,
             width=width,
             networks=networks,
             most=max(MOST, networks),

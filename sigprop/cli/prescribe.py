@@ -11,6 +11,7 @@ from sigprop.cli import inputs
 from sigprop.cli.options import Chosen, Name
 from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
+from sigprop.runtime.progress import bar
 from sigprop.tables.files import SUFFIXES, check_path, write
 
 if TYPE_CHECKING:
@@ -112,9 +113,13 @@ def prescribe(
     from sigprop.prescriptions.prescribe import prescribe_from
 
     sides = (_side("base", base), _side("target", target))
-    table = prescribe_from(
-        named, parameters, sides, given, options=options, base_carries_depth_factor=carries
-    )
+    # seconds to half a minute where no law has depth and the recursion is asked
+    with bar(not chosen.json, unit="") as progress:
+        progress.start(1, "rates at both sizes")
+        table = prescribe_from(
+            named, parameters, sides, given, options=options, base_carries_depth_factor=carries
+        )
+        progress.advance(1)
     if chosen.out is not None:
         _write(table, chosen.out, WAYS[suffix])
     if explain is not None:

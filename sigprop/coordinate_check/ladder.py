@@ -10,6 +10,7 @@ from typing import Any
 
 from sigprop.architectures import entries, entry
 from sigprop.description.architecture import Architecture
+from sigprop.description.family import loops_vary
 from sigprop.errors import InputError
 
 VARIABLES = ("width", "depth", "loops")
@@ -36,28 +37,57 @@ def default_ladders(optimizer: str) -> dict[str, tuple[int, ...]]:
     return SIZES | ({"width": MUON_WIDTHS} if optimizer == "muon" else {})
 
 
+MOST_TIMES = 4
+"""On a rung, as many networks as on the ladder's last, at most."""
+
+
 @dataclass(frozen=True)
 class Rung:
-    """One size: what varies has this value; the network and its width."""
+    """One size: what varies has this value; the network and its width; times: of how many networks,
+    as a multiple of those of the ladder's last rung."""
 
     size: int
     arch: Architecture
     width: int
+    times: int = 1
+
+    @property
+    def cost(self) -> int:
+        """What a network's step costs, in proportion."""
+        return self.arch.depth * self.width**2
+
+
+def allotted(rungs: Sequence[Rung]) -> list[Rung]:
+    """Give cheap rungs more networks: the slope's variance times the cost is least when numbers go
+    as cost^-1/2 (equal variances)."""
+    costs = [max(rungs[-1].cost / rung.cost, 1.0) for rung in rungs]
+    return [
+        replace(rung, times=min(MOST_TIMES, round(math.sqrt(cost))))
+        for rung, cost in zip(rungs, costs, strict=True)
+    ]
 
 
 def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tuple[str, ...]:
     """Of width, depth and loops, those asked for (default: all that ``arch`` has). Raises
     ``InputError``."""
-    if arch.name not in entries():
+    if arch.family is None:
         raise InputError(
-            f"architecture {arch.name!r} is not registered, and check builds it at other sizes; "
-            f"accepted: a registered one (sigprop.register)"
+            f"architecture {arch.name!r} is not registered and has no family, and check builds it "
+            f"at other sizes; accepted: a registered one (sigprop.register), or "
+            f"Architecture(..., family=sigprop.Family(...))"
         )
-    has = tuple(v for v in VARIABLES if v == "width" or v in entry(arch.name).defaults)
+    has = tuple(v for v in VARIABLES if v != "loops" or _looped(arch))
     for name in asked or ():
         if name not in has:
             raise InputError(f"variable={name!r} of {arch.name}; accepted: {', '.join(has)}")
     return tuple(dict.fromkeys(asked)) if asked else has
+
+
+def _looped(arch: Architecture) -> bool:
+    """Tell if the number of loops is a size of the architecture."""
+    if arch.name in entries():
+        return "loops" in entry(arch.name).defaults
+    return arch.family is not None and loops_vary(arch, arch.family)
 
 
 class Members:
@@ -67,12 +97,12 @@ class Members:
     def __init__(self, arch: Architecture, changed: Mapping[str, Any] | None = None):
         changed = {name: value for name, value in (changed or {}).items() if name in arch.numbers}
         self.arch = replace(arch, numbers={**arch.numbers, **changed}) if changed else arch
-        self.looped = "loops" in entry(arch.name).defaults
+        self.looped = _looped(arch)
         self.built: dict[tuple[int, int], Architecture] = {}
 
     def at(self, depth: int = SMALL, loops: int = SMALL) -> Architecture:
         """L blocks, N loops where it has loops; the same object for the same sizes."""
-        assert self.arch.family is not None  # registered architectures have one
+        assert self.arch.family is not None  # ``variables_of`` refuses
         key = (depth, loops if self.looped else 1)
         if key not in self.built:
             self.built[key] = self.arch.family.member(self.arch, *key)
@@ -93,11 +123,14 @@ class Members:
             )
         if variable == "width":
             arch = self.at()
-            return [Rung(n, arch, n) for n in (whole(arch, size) for size in chosen)]
+            return allotted([Rung(n, arch, n) for n in (whole(arch, size) for size in chosen)])
         members = [self.at(**{variable: size}) for size in chosen]
-        return [
-            Rung(size, arch, whole(arch, width)) for size, arch in zip(chosen, members, strict=True)
-        ]
+        return allotted(
+            [
+                Rung(size, arch, whole(arch, width))
+                for size, arch in zip(chosen, members, strict=True)
+            ]
+        )
 
 
 def whole(arch: Architecture, width: int) -> int:

@@ -26,17 +26,30 @@ from sigprop.errors import InputError, NoRule
 from sigprop.language.expression import Linear
 from sigprop.language.traversal import rows_of
 from sigprop.prescriptions.by_recursion import RULES
-from sigprop.simulations.training.changes import OBSERVABLES, applications
+from sigprop.simulations.training.changes import OBSERVABLES
+from sigprop.simulations.training.parts import Part
 
 
 def first_step(
-    arch: Architecture, width: int, optimizer: str, rule: Rule, shape_factor: str = "original"
+    arch: Architecture,
+    width: int,
+    optimizer: str,
+    rule: Rule,
+    shape_factor: str = "original",
+    parts: tuple[Part, ...] = (),
 ) -> list[float] | None:
-    """ln of the rms change of each of ``OBSERVABLES`` after one step of base rate 1, decay and
-    epsilon apart; None where theory has no first step. shape_factor: of Muon."""
+    """ln of the rms change of each of ``OBSERVABLES``, then of the parts, after one step of base
+    rate 1, decay and epsilon apart; -inf where nothing changes to first order; None where theory
+    has no first step. shape_factor: of Muon.
+
+    Of a read-out that starts at zero nothing comes back in the first step: only theta moves.
+    """
     scale = rule.readout * width
+    moved = arch.groups if scale else (READOUT,)
     rates = {
         group: _unit(arch, group, width, optimizer, scale) * rule.groups[group].rate
+        if group in moved
+        else 0.0
         for group in arch.groups
     }
     if optimizer == "muon":
@@ -44,10 +57,10 @@ def first_step(
             group: rate * over_original(arch, group, width, shape_factor)
             for group, rate in rates.items()
         }
-    squares = _squares(arch, RULES[optimizer], tuple(rates.items()), scale)
-    if squares is None or min(squares) <= 0:
+    squares = _squares(arch, RULES[optimizer], tuple(rates.items()), scale, parts)
+    if squares is None:
         return None
-    return [0.5 * math.log(square) for square in squares]
+    return [0.5 * math.log(square) if square > 0 else -math.inf for square in squares]
 
 
 def _unit(arch: Architecture, group: str, width: int, optimizer: str, scale: float) -> float:
@@ -64,16 +77,18 @@ def _unit(arch: Architecture, group: str, width: int, optimizer: str, scale: flo
 
 @functools.lru_cache(maxsize=64)
 def _squares(
-    arch: Architecture, optimizer: str, rates: tuple[tuple[str, float], ...], scale: float
+    arch: Architecture,
+    optimizer: str,
+    rates: tuple[tuple[str, float], ...],
+    scale: float,
+    parts: tuple[Part, ...],
 ) -> tuple[float, ...] | None:
-    """Return the mean squared change of each of ``OBSERVABLES``."""
-    from sigprop.theory.first_step.averaged import size_of_step
+    """Return the mean squared change of each of ``OBSERVABLES``, and of the parts."""
+    from sigprop.coordinate_check.wide_limit import Step, squares
 
     try:
-        size = size_of_step(arch, optimizer, dict(rates), scale=scale)
+        found = squares(arch, Step(optimizer, dict(rates), scale), parts)
     except (NoRule, InputError):
         return None
-    states = [float(size.states.value[a]) for a in applications(arch.depth)]
-    found = (float(size.output.value), *states)
-    assert len(found) == len(OBSERVABLES)
-    return found if np.isfinite(found).all() else None
+    assert len(found) == len(OBSERVABLES) + len(parts)
+    return tuple(found) if np.isfinite(found).all() else None

@@ -224,8 +224,10 @@ def verdict_line(table: Document) -> str:
         if alike
         else ""
     )
+    cause = (table.notes or {}).get("cause")
+    verdict = f"{table.verdict}: {cause}" if cause else table.verdict
     return (
-        f"verdict: {table.verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}"
+        f"verdict: {verdict} (worst row: {case}{label(row)}{', ' if numbers else ''}"
         f"{numbers}{more})"
     )
 

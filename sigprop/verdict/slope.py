@@ -9,6 +9,10 @@ equivalence test against a reference slope.
 The mean of squares, because the wide limit has it exactly with labels +-1: E (sum_s K_ts y_s)^2 =
 sum_s K_ts^2. The interval has Student's t with Welch and Satterthwaite's degrees of freedom.
 Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same.
+
+Looks are at 1, 2, 4, ... times as many networks. Of K that there may be, each has an interval of
+1 - 5 %/K (Bonferroni), so that all that are taken hold the slope with at least 95 %, however it is
+decided to take another.
 """
 
 from __future__ import annotations
@@ -34,13 +38,26 @@ class Point(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """slope, its standard error, half the 95 % interval, the same weights' slope of the
+    """slope, its standard error, half its interval, the same weights' slope of the
     reference."""
 
     slope: float
     se: float
     half: float
     reference: float
+
+
+def looks(first: int, most: int) -> tuple[int, ...]:
+    """Numbers of networks at which slopes are looked at: first, doubled until there are most."""
+    found = [first]
+    while found[-1] < most:
+        found.append(min(2 * found[-1], most))
+    return tuple(found)
+
+
+def level(count: int) -> float:
+    """Confidence of each look's interval, where there may be so many looks."""
+    return 1 - (1 - LEVEL) / count
 
 
 def point(squares: Floats) -> Point:
@@ -54,10 +71,13 @@ def point(squares: Floats) -> Point:
 
 
 def fit(
-    sizes: Sequence[int], points: Sequence[Point], reference: Sequence[float] | None = None
+    sizes: Sequence[int],
+    points: Sequence[Point],
+    reference: Sequence[float] | None = None,
+    confidence: float = LEVEL,
 ) -> Fit:
     """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope
-    of 0)."""
+    of 0); confidence: of the interval."""
     from scipy.special import stdtrit
 
     x = np.log(np.asarray(sizes, dtype=np.float64))
@@ -72,7 +92,7 @@ def fit(
     free = variance**2 / max(
         float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300
     )
-    half = float(stdtrit(max(free, 1.0), (1 + LEVEL) / 2)) * math.sqrt(variance)
+    half = float(stdtrit(max(free, 1.0), (1 + confidence) / 2)) * math.sqrt(variance)
     return Fit(
         float(c @ y),
         math.sqrt(variance),

@@ -26,6 +26,7 @@ from sigprop.runtime.optax import contrib_with_muon
 from sigprop.simulations.engines.engine import Static, base_key
 from sigprop.simulations.network.precision import SINGLE
 from sigprop.simulations.training import trained
+from sigprop.simulations.training.parts import Part, Seen, squares, unseen
 from sigprop.simulations.training.steps import Setting, check_optimizer, library, transform
 
 DEPTHS = {"state at 1/4": 0.25, "state at 1/2": 0.5, "state at 3/4": 0.75, "last state": 1.0}
@@ -65,7 +66,8 @@ class Training:
     and scales are.
 
     arch: the description; width: n; optimizer: of ``OPTIMISERS``; steps: after how many steps to
-    look, such as (1, 10); loss: 'linear' or 'squared'. Raises ``InputError``.
+    look, such as (1, 10); loss: 'linear' or 'squared'; parts: what is looked at beside
+    ``OBSERVABLES``. Raises ``InputError``.
     """
 
     dtype = SINGLE
@@ -77,11 +79,12 @@ class Training:
         optimizer: str,
         steps: Sequence[int] = (1, 10),
         loss: str = "linear",
+        parts: tuple[Part, ...] = (),
     ):
         self.arch, self.width, self.steps = arch, width, check_training(optimizer, steps, loss)
         self.tables = {"given": trained.tables(arch), "scales": trained.scales(arch, width)}
         self.static = Static(
-            trained.bare(arch, width), (), width, ("training", optimizer, self.steps, loss)
+            trained.bare(arch, width), (), width, ("training", optimizer, self.steps, loss, parts)
         )
         entries = sum(s.size for s in self.static.shapes) + width * (
             arch.tokens * len(arch.stem_parts) + 1
@@ -99,8 +102,8 @@ class Training:
         seed: int,
         stream: int = 0,
     ) -> np.ndarray:
-        """[networks, steps, observables] mean squares of what the steps changed, over tokens (of
-        states: and coordinates), float64.
+        """[networks, steps, observables and parts] mean squares of what the steps changed, over
+        tokens (of states and parts: and coordinates), float64.
 
         settings: {group: ``Setting``} of every group of ``arch.groups``; readout: standard
         deviation of theta in z = theta . o; samples: indices of the networks, which with seed and
@@ -141,44 +144,61 @@ _batch = jit(static=(0,))(_networks)
 
 
 def _network(static: Static, key: Any, table: Any) -> Any:
-    """Train one network, and return the squared changes of its output and states."""
-    arch, width, (_, optimizer, steps, loss) = static.arch, static.width, static.plan
-    given, mask_key = table["given"], jax.random.fold_in(key, np.uint32(1))
+    """Train one network, and return the squared changes of its output, states and parts."""
+    arch, (_, optimizer, steps, _, _) = static.arch, static.plan
     everything, labels = trained.start(
         arch,
         static.shapes,
-        width,
+        static.width,
         key,
         size=table["scales"],
         readout=table["readout"],
-        by_part=given["inputs"],
+        by_part=table["given"]["inputs"],
     )
     # what is left, of learned modulators, is not trained
-    params = {group: everything.pop(group) for group in arch.groups}
+    start = {group: everything.pop(group) for group in arch.groups}
     matrices = [group for group, node in arch.weights.items() if isinstance(node, Linear)]
     rule = transform(optimizer, table["settings"], matrices)
-
-    def step(carried: Any, _: Any) -> Any:
-        params, state = carried
-        network = trained.passed(
-            arch,
-            static.shapes,
-            params | everything,
-            given,
-            width=width,
-            cotangent=functools.partial(_cotangent, loss, labels),
-            at=applications(arch.depth),
-            key=mask_key,
-        )
-        updates, state = rule.update(network.gradients, state, params)
-        return (jax.tree.map(jnp.add, params, updates), state), (network.outputs, network.states)
-
-    # each looks, then moves
-    _, (outputs, states) = jax.lax.scan(
-        step, (params, rule.init(params)), None, length=max(steps) + 1
-    )
+    step = functools.partial(_step, static, table["given"], (start, everything, labels, key, rule))
+    counts = jnp.arange(max(steps) + 1, dtype=jnp.int32)
+    carried = start, rule.init(start), unseen(arch, static.shapes, static.width)
+    _, (outputs, states, parts) = jax.lax.scan(step, carried, counts)
     changes = [_squares(outputs, steps, (1,))[:, None], _squares(states, steps, (2, 3))]
-    return jnp.concatenate(changes, axis=1)
+    return jnp.concatenate([*changes, parts[np.array(steps)]], axis=1)
+
+
+def _step(static: Static, given: Any, network: Any, carried: Any, count: Any) -> Any:
+    """Look, then move."""
+    arch, (_, _, steps, loss, parts) = static.arch, static.plan
+    start, everything, labels, key, rule = network
+    params, state, first = carried
+    one = trained.passed(
+        arch,
+        static.shapes,
+        params | everything,
+        given,
+        width=static.width,
+        cotangent=functools.partial(_cotangent, loss, labels),
+        at=applications(arch.depth),
+        key=jax.random.fold_in(key, np.uint32(1)),
+    )
+    seen = Seen(one.read, one.inputs)
+    first = jax.tree.map(lambda old, new: jnp.where(count == 0, new, old), first, seen)
+    looked = (count[None] == np.array(steps, dtype=np.int32)).any()
+    found = jnp.zeros(len(parts))
+    if parts:
+        found = jax.lax.cond(
+            looked,
+            lambda: squares(arch, parts, (start, params), (first, seen), given),
+            lambda: found,
+        )
+
+    def moved() -> Any:
+        updates, after = rule.update(one.gradients, state, params)
+        return jax.tree.map(jnp.add, params, updates), after
+
+    new = jax.lax.cond(count < max(steps), moved, lambda: (params, state))
+    return (*new, first), (one.outputs, one.states, found)
 
 
 def _cotangent(loss: str, labels: Any, z: Any) -> Any:

@@ -175,11 +175,13 @@ def _drawn(pieces: dict[str, tuple[int, ...]], key: Any) -> Params:
 
 class Passed(NamedTuple):
     """One pass: outputs z [T], states [A, T, n] of the applications asked for, gradients {group:
-    as the parameter}."""
+    as the parameter}, what theta reads [T, n], inputs {weight: [D, T, n_in]}."""
 
     outputs: Any
     states: Any
     gradients: Params
+    read: Any
+    inputs: dict[str, Any]
 
 
 def passed(
@@ -202,7 +204,8 @@ def passed(
     for name, node in arch.weights.items():
         x = left.inputs[name] if isinstance(node, Linear) else None
         gradients[name] = _by_slot(arch, name, left.by_output[name], x)
-    return Passed(left.outputs, left.states[np.array(at)], gradients)
+    states = left.states[np.array(at)]
+    return Passed(left.outputs, states, gradients, left.read, left.inputs)
 
 
 class Reversed(NamedTuple):
