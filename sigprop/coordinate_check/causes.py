@@ -32,7 +32,7 @@ class Cause(NamedTuple):
     def __str__(self) -> str:
         return (
             f"group {self.group}: its effective part {_power(self.variable, self.slope)} "
-            f"(predicted {self.reference:.2f})"
+            f"(predicted {_two(self.reference)})"
         )
 
 
@@ -81,7 +81,7 @@ def _told(changes: Changes) -> str:
     cell = max(rows, key=lambda at: abs(rows[at].slope - rows[at].reference))
     return (
         f"{changes.columns[cell.column].quantity} {_power(changes.variable, rows[cell].slope)} "
-        f"(predicted {rows[cell].reference:.2f}), and no group's effective part is off: what "
+        f"(predicted {_two(rows[cell].reference)}), and no group's effective part is off: what "
         f"changes pass through is (std of the read-out, residual scale)"
     )
 
@@ -113,4 +113,11 @@ def notes(ladders: Sequence[Changes]) -> dict[str, Any]:
 
 def _power(variable: str, slope: float) -> str:
     """Say how something goes with size: ``grows as n^0.50``."""
-    return f"{'grows' if slope > 0 else 'falls'} as {LETTERS[variable]}^{slope:.2f}"
+    rounded = _two(slope)
+    verb = "goes" if not float(rounded) else "grows" if slope > 0 else "falls"
+    return f"{verb} as {LETTERS[variable]}^{rounded}"
+
+
+def _two(slope: float) -> str:
+    """Write with two decimals, and no -0.00."""
+    return f"{round(slope, 2) + 0.0:.2f}"

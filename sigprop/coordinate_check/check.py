@@ -1,12 +1,12 @@
 """``check``: the coordinate check as a test. Real optimiser steps on ladders of finite networks,
 slopes judged against theory's.
 
-A row is confirmed when the interval of slope - reference lies inside +-0.1 and half of it is at
-most 0.05, rejected when it lies wholly outside, else inconclusive; the table is rejected if any
-row is, else inconclusive if any is. Intervals hold with 95 % over all looks. reference: the slope
-of what the wide limit predicts of the first step on the same ladder under the prescribed rates,
-where theory has it; else, of output and states, the leading exponent, 0. predicted: that slope
-under the rates in use. Notes hold every point, and which groups break. Source: docs/check.md.
+A row is confirmed when the interval of slope - reference lies inside +-0.1, rejected when it lies
+wholly outside, else inconclusive; the table is rejected if any row is, else inconclusive if any is.
+Intervals hold with 95 % over all looks. reference: the slope of what the wide limit predicts of the
+first step on the same ladder under the prescribed rates, where theory has it; else, of output and
+states, the leading exponent, 0, which half an interval of at most 0.05 confirms. predicted: that
+slope under the rates in use. Notes hold every point, and which groups break. Source: docs/check.md.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from sigprop.coordinate_check.ladder import Rung
 from sigprop.coordinate_check.rates import Parametrisation
 from sigprop.coordinate_check.reference import first_step
 from sigprop.coordinate_check.slopes import Changes
-from sigprop.coordinate_check.steps import Networks
+from sigprop.coordinate_check.steps import RUNGS, Networks
 from sigprop.errors import InputError
 from sigprop.runtime.progress import Labelled, Progress
-from sigprop.verdict.slope import level, looks, needed
+from sigprop.verdict.slope import level, looks
 
 ENOUGH = 4
 """Of the first look's networks, after which a rejected ladder is looked at no more."""
@@ -64,12 +64,17 @@ def all_changes(
 
 def _ask_rates(run: Networks, pairs: Mapping[str, Pair], progress: Progress) -> None:
     """Make every size's rates before anything is run, so that what they refuse is refused; where
-    no law has depth they are the recursion's, which takes its time."""
+    no law has depth they are the recursion's, which takes its time, network by network."""
     rungs = [rung for pair in pairs.values() for rung in pair.sampled]
-    progress.start(len(rungs), "rates of every size")
-    for rung in rungs:
+    networks = {id(rung.arch): rung for rung in rungs}
+    progress.start(len(networks), "rates of every size")
+
+    def ask(rung: Rung) -> None:
         run.rates(rung)
         progress.advance(1)
+
+    with ThreadPoolExecutor(RUNGS) as pool:
+        list(pool.map(ask, networks.values()))
 
 
 def _first_steps(ladder: Sequence[Rung], run: Networks, rule: Parametrisation) -> Logs:
@@ -95,7 +100,7 @@ def _sampled(
     networks: tuple[int, int],
     progress: Progress,
 ) -> Changes:
-    """Look at the networks, and at twice as many or more, until every row is decided."""
+    """Look at the networks, and at twice as many, until every row is decided."""
     rungs, predicted = ladder
     told, planned = Labelled(progress, variable), looks(*networks)
     told.start(2, "a rate of the linear regime")
@@ -144,5 +149,4 @@ def _next(changes: Changes, planned: tuple[int, ...], have: int) -> int:
     open_ = changes.look(have)
     if not open_ or have == planned[-1] or (rejected(changes) and have >= ENOUGH * planned[0]):
         return have
-    wanted = max(needed(line, have, planned[-1]) for line in open_)
-    return next(count for count in planned if count >= max(wanted, have + 1))
+    return planned[planned.index(have) + 1]

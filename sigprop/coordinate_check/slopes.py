@@ -84,19 +84,18 @@ class Changes:
         # of the output: the rule's own prediction is not flat, and no network makes it so (states
         # and parts hold an ever smaller or larger share of a network whose output is right)
         drifts = self.columns[at.column].quantity == "output" and abs(line.reference) > TOLERANCE
-        return line._replace(reference=0.0) if drifts else line
+        return line._replace(reference=0.0, exact=False) if drifts else line
 
     def predicted(self, at: Cell) -> float | None:
         """Return theory's slope under the rule in use, where it has one."""
         logs = self.about(self.theory, at)
         return None if logs is None else self._line(at, logs).reference
 
-    def look(self, networks: int) -> list[Fit]:
-        """Judge every row at this number of networks, and return what was inconclusive."""
-        fits = {cell: self.fit(cell) for cell in self.cells()}
+    def look(self, networks: int) -> bool:
+        """Judge every row at this number of networks; tell if one is inconclusive."""
         self.looks.append(networks)
-        self.verdicts.append({cell: judge(line) for cell, line in fits.items()})
-        return [fits[cell] for cell, found in self.verdicts[-1].items() if found == INCONCLUSIVE]
+        self.verdicts.append({cell: judge(self.fit(cell)) for cell in self.cells()})
+        return INCONCLUSIVE in self.verdicts[-1].values()
 
     def decided(self, at: Cell) -> int | None:
         """Return at how many networks of the last rung a row's verdict was found; None if it

@@ -38,13 +38,14 @@ class Point(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """slope, its standard error, half its interval, the same weights' slope of the
-    reference."""
+    """slope, its standard error, half its interval, the same weights' slope of the reference;
+    exact: whether the reference is of these very sizes, not a leading exponent."""
 
     slope: float
     se: float
     half: float
     reference: float
+    exact: bool = False
 
 
 def looks(first: int, most: int) -> tuple[int, ...]:
@@ -97,13 +98,15 @@ def fit(
         float(c @ y),
         math.sqrt(variance),
         half,
-        0.0 if reference is None else round(float(c @ np.asarray(reference)), 12),
+        # no -0.0
+        0.0 if reference is None else round(float(c @ np.asarray(reference)), 12) + 0.0,
+        reference is not None,
     )
 
 
 def judge(found: Fit) -> str:
-    """confirmed: the interval of slope - reference lies inside +-0.1 and half of it is at most
-    0.05; rejected: it lies wholly outside."""
+    """confirmed: the interval of slope - reference lies inside +-0.1, and half of it is at most
+    0.05 where the reference is a leading exponent; rejected: it lies wholly outside."""
     if not math.isfinite(found.half):
         return INCONCLUSIVE
     low, high = (
@@ -114,18 +117,6 @@ def judge(found: Fit) -> str:
         return REJECTED
     return (
         CONFIRMED
-        if low > -TOLERANCE and high < TOLERANCE and found.half <= HALF_WIDTH
+        if low > -TOLERANCE and high < TOLERANCE and (found.exact or found.half <= HALF_WIDTH)
         else INCONCLUSIVE
     )
-
-
-def needed(found: Fit, networks: int, most: int) -> int:
-    """Networks a rung at which the interval would be narrow enough (a fifth to spare); no more
-    than ``most``."""
-    if judge(found) != INCONCLUSIVE:
-        return networks
-    if not math.isfinite(found.half):
-        return most
-    off = abs(found.slope - found.reference)
-    wanted = min(HALF_WIDTH, max(abs(TOLERANCE - off), HALF_WIDTH / 4)) / 1.2
-    return int(min(most, max(networks, math.ceil(networks * (found.half / wanted) ** 2))))

@@ -1,4 +1,4 @@
-"""Which group breaks: wrong exponents planted in one group's rate, in width and in depth, are named
+"""Which group breaks: a wrong exponent planted in one group's rate, in width or in depth, is named,
 and the prescribed rule names none."""
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def test_a_wrong_exponent_is_named(group: str, power: float, variable: str):
     assert f"group {group}: its effective part {'grows' if power > 0 else 'falls'} as " in str(
         cause
     )
-    assert f"{letter}^{cause.slope:.2f} (predicted {cause.reference:.2f})" in str(cause)
+    assert f"{letter}^{cause.slope:.2f} (predicted {round(cause.reference, 2) + 0.0:.2f})" in str(
+        cause
+    )
     said = notes([changes])
     if rejected(changes):
         assert said["cause"] == str(cause) and said["breaks"] == [cause._asdict()]

@@ -26,7 +26,7 @@ def test_all_looks_together_hold_the_slope():
         scatter = 1 + 0.2 * random.standard_normal((len(sizes), planned[-1]))
         squares = [(n**TOLERANCE * x) ** 2 for n, x in zip(sizes, scatter, strict=True)]
         lines = [
-            fit(sizes, [point(x[:count]) for x in squares], confidence=confidence)
+            fit(sizes, [point(x[:count]) for x in squares], [0.0] * 3, confidence)
             for count in planned
         ]
         missed += any(abs(line.slope - TOLERANCE) > line.half for line in lines)
