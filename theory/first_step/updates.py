@@ -76,21 +76,28 @@ def by_sampled_entries(
     if epsilon:
         rows = (d[start : start + ROWS] for start in range(0, len(d), ROWS))
         return np.concatenate([normalised(some @ x.T, epsilon) @ x for some in rows]) / len(x)
-    small, x = d.astype(np.float32), x.astype(np.float32)
-    turned, mean = np.ascontiguousarray(x.T), x.mean(axis=0)
-    # sign = 2 [> 0] - 1: a comparison takes a third of the time
-    found = [
-        (small[start : start + ROWS] @ turned > 0).astype(np.float32) @ x
-        for start in range(0, len(d), ROWS)
-    ]
-    moved = (2 * np.concatenate(found) / np.float32(len(x)) - mean).astype(np.float64)
-    return np.where(np.any(d != 0, axis=1, keepdims=True), moved, 0.0)
+    return _by_signs(d, x, x) / len(x)
 
 
 def _weighed(d: Particles, x: Any, epsilon: float, weights: Any) -> Particles:
     """E_j[f(d_i . x_j) x_ja] of weighed inputs."""
+    if epsilon == 0:
+        return _by_signs(d, x, weights * x)
     rows = (d[start : start + ROWS] for start in range(0, len(d), ROWS))
     return np.concatenate([normalised(some @ x.T, epsilon) @ (weights * x) for some in rows])
+
+
+def _by_signs(d: Particles, x: Any, terms: Any) -> Particles:
+    """sum_j sign(d_i . x_j) terms_j, in single precision; 0 where d_i is."""
+    small, terms = d.astype(np.float32), np.asarray(terms, dtype=np.float32)
+    turned = np.ascontiguousarray(x.astype(np.float32).T)
+    # sign = 2 [> 0] - 1: a comparison takes a third of the time
+    found = [
+        (small[start : start + ROWS] @ turned > 0).astype(np.float32) @ terms
+        for start in range(0, len(d), ROWS)
+    ]
+    moved = (2 * np.concatenate(found) - terms.sum(axis=0)).astype(np.float64)
+    return np.where(np.any(d != 0, axis=1, keepdims=True), moved, 0.0)
 
 
 def by_polar(d: Particles, gram: Gram, cotangents: Gram) -> Particles:
