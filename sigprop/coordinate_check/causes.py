@@ -16,6 +16,8 @@ from sigprop.simulations.training.parts import EFFECTIVE
 from sigprop.verdict.judgement import REJECTED
 from sigprop.verdict.slope import Fit, judge
 
+NAMED = 3
+"""Groups in the sentence; ``breaks`` has all."""
 LETTERS = {"width": "n", "depth": "L", "loops": "N"}
 
 
@@ -74,7 +76,8 @@ def told(ladders: Sequence[Changes]) -> str | None:
 def _told(changes: Changes) -> str:
     found = causes(changes)
     if found:
-        return ", ".join(map(str, found))
+        more = [f"and {len(found) - NAMED} more groups"] if len(found) > NAMED else []
+        return ", ".join([*map(str, found[:NAMED]), *more])
     if not _groups(changes):
         return f"in {changes.variable} no group is named: theory has no first step to compare with"
     rows = {cell: changes.fit(cell) for cell, v in changes.verdicts[-1].items() if v == REJECTED}

@@ -22,6 +22,7 @@ from sigprop import architectures
 from sigprop.blocks.residual import every
 from sigprop.blocks.transformer import check_norm, stack
 from sigprop.cli import run
+from sigprop.coordinate_check.rates import Rule, prescribed
 from sigprop.errors import InputError
 from sigprop.prescriptions.by_recursion import shares_of
 from sigprop.registry import entries as registry
@@ -235,3 +236,28 @@ def test_prescribed_for_in_depth(systems: ModuleType) -> None:
     ]
     for group in ("u", "v", "x", "w"):
         assert 1.1 < both[1][group].value / both[0][group].value < 4, group
+
+
+def test_it_is_checked_and_its_gates_are_named(systems: ModuleType) -> None:
+    """Real steps of a system from outside: prescribed rates are confirmed in depth, and a gate's
+    rate that grows with it is named."""
+    arch = build(systems, "layer-scale", block="mlp", **SMALL, residual_scale="1/sqrt(L)")
+
+    def planted(arch: sp.Architecture, width: int, optimizer: str) -> Rule:
+        found = prescribed(arch, width, optimizer)
+        gate = found.groups["mlp_scale"]
+        wrong = {"mlp_scale": gate._replace(rate=gate.rate * arch.sizes["L"])}
+        return found._replace(groups={**found.groups, **wrong})
+
+    for rule, groups in (("prescribed", []), (planted, ["mlp_scale"])):
+        table = sp.check(
+            arch,
+            parametrisation=rule,
+            variables=["depth"],
+            steps=(1,),
+            ladders={"depth": (1, 4)},
+            width=32,
+        )
+        notes: Any = table.notes
+        assert table.verdict == ("rejected" if groups else "confirmed")
+        assert [found["group"] for found in notes["breaks"]] == groups

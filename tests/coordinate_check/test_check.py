@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,22 @@ def test_bad_input_is_said_in_a_line():
     own = sp.Architecture("mine", arch.sub_blocks, [0, 1], arch.numbers)
     with pytest.raises(sp.InputError, match="'mine' is not registered and has no family"):
         check(own)
+
+
+def test_a_network_of_ones_own_is_built_by_its_family():
+    def build(blocks: int, loops: int) -> sp.Architecture:
+        branch = sp.Linear("w", sp.Normalise(sp.Read(), "rms"), 1)
+        block = sp.SubBlock(sp.State(0), branch, sp.State(0) + sp.Number("beta") * sp.Write())
+        sizes = {"N": loops, "L": blocks, "S": blocks}
+        slots = list(range(blocks)) * loops
+        return sp.Architecture("mine", (block,), slots, {"beta": "1/sqrt(L)"}, sizes=sizes)
+
+    untied = replace(build(2, 1), family=sp.Family(build))
+    assert variables_of(untied) == ("width", "depth")
+    assert [r.arch.depth for r in Members(untied).ladder("depth", (2, 4), 64)] == [2, 4]
+    looped = replace(build(2, 2), family=sp.Family(build))
+    assert variables_of(looped) == ("width", "depth", "loops")
+    assert [r.arch.depth for r in Members(looped).ladder("loops", (2, 4), 64)] == [4, 8]
 
 
 def table_of(verdict: str) -> Table:
