@@ -34,10 +34,11 @@ def plot(table: Table, path: str | os.PathLike[str]) -> Figure:
     """
     suffix = check_path(path, FORMATS)
     notes = table.notes or {}
-    points: Sequence[Values] = notes.get("points", ())
+    # parts are for the table: a panel has few lines
+    points = [point for point in notes.get("points", ()) if point.get("group") is None]
     if not points:
         raise InputError("plot: the table has no points; accepted: a table that check returned")
-    figure = _drawn(points, table)
+    figure = _drawn(points, [row for row in table if row.get("group") is None])
     figure.suptitle(
         f"{table.architecture}, {notes.get('optimizer')}, {notes.get('parametrisation')}: "
         f"{table.verdict}",

@@ -14,9 +14,22 @@ from sigprop.simulations.training.changes import OBSERVABLES
 from sigprop.tables.table import Table
 
 
+class Said:
+    """A bar that keeps what it says."""
+
+    def __init__(self):
+        self.texts: list[str] = []
+
+    def start(self, total: int, text: str) -> None:
+        self.texts.append(text)
+
+    def advance(self, n: int = 1) -> None: ...
+
+
 def test_a_read_out_at_zero_is_judged_by_what_it_alone_changes():
     """Muon, whose polar factor of no gradient is no step; after one step and after three the output
     has moved by the read-out's steps, as theory says, and states have no row."""
+    said = Said()
     table = sp.check(
         sp.architectures.looped_mlp(),
         "muon",
@@ -25,7 +38,15 @@ def test_a_read_out_at_zero_is_judged_by_what_it_alone_changes():
         ladders={"width": (32, 128)},
         readout="zero",
         parts=True,
+        progress=said,
     )
+    # what is waited for, from the first second on
+    assert said.texts[:4] == [
+        "rates of every size",
+        "width: a rate of the linear regime",
+        "width: networks",
+        "width: theory's first step",
+    ]
     assert table.verdict == "confirmed"
     names = {(row["quantity"], row.get("group")) for row in table}
     assert names == {("output", None), ("effective part", "readout")}
