@@ -70,7 +70,8 @@ def _ask_rates(run: Networks, pairs: Mapping[str, Pair], progress: Progress) -> 
     progress.start(len(networks), "rates of every size")
 
     def ask(rung: Rung) -> None:
-        run.rates(rung)
+        # a rule of one's own may start the read-out at zero, too
+        run.zero = not run.rates(rung).readout or run.zero
         progress.advance(1)
 
     with ThreadPoolExecutor(RUNGS) as pool:
