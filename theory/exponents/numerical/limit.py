@@ -29,7 +29,7 @@ from sigprop.theory.exponents.laws import EXPONENTIAL, POWER_LAW, STRETCHED
 NUMERICAL = "numerical"
 SHARE = 0.9
 FEWEST = 4  # sizes: three slopes
-STILL = 1e-3  # slopes that move by less: the nearer to a power's alone, the less is unseen
+STILL = 1e-4  # slopes that move by less: the nearer to a power's alone, the less is unseen
 MOST_RATIO = 0.8  # of a geometric approach
 SPREAD, FLOOR, ROUNDING = 1.2, 0.3, 1e-3
 LATE = {False: 0.5, True: 0.75}
@@ -67,14 +67,17 @@ def slopes_of(sizes: Sequence[int], logs: Sequence[float]) -> Slopes:
     return Slopes(np.diff(np.asarray(logs, dtype=float)) / np.diff(x), (x[1:] + x[:-1]) / 2)
 
 
-def limit_of(sizes: Sequence[int], logs: Sequence[float], gradient: bool, tied: bool) -> Limit:
+def limit_of(
+    sizes: Sequence[int], logs: Sequence[float], gradient: bool, tied: bool, fewest: int = FEWEST
+) -> Limit:
     """Estimate how y grows beyond the ladder.
 
     sizes [m]: each twice the one before; logs [m]: ln y; gradient: whether y is made of gradients,
-    which may have a logarithm; tied: whether the variable counts uses of one weight.
+    which may have a logarithm; tied: whether the variable counts uses of one weight;
+    fewest: sizes below which nothing is estimated.
     """
-    if len(sizes) < FEWEST:
-        return Limit(None, f"none: {len(sizes)} sizes that double, of {FEWEST} at least")
+    if len(sizes) < fewest:
+        return Limit(None, f"none: {len(sizes)} sizes that double, of {fewest} at least")
     read = slopes_of(sizes, logs)
     a, b, c = (float(s) for s in read.slopes[-3:])
     if abs(c) > GROWING * abs(b) and _steady(a, b, c):

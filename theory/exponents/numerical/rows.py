@@ -14,7 +14,7 @@ from sigprop.scaling.growth_rows import Key
 from sigprop.theory.exponents.ladder import end_to_end, slope
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, Law
 from sigprop.theory.exponents.laws_of import FamilyLaws
-from sigprop.theory.exponents.numerical.limit import limit_of
+from sigprop.theory.exponents.numerical.limit import FEWEST, limit_of
 
 # times the ladder's largest size: where the local exponent is taken, from there back to the largest
 FAR = 2
@@ -23,13 +23,15 @@ FAR = 2
 class Growth(NamedTuple):
     """An architecture in one variable: its laws, the ladder of sizes, the doublings that limits
     are estimated from (none where every row has a law), and ln of every quantity by size (empty:
-    laws alone); tied: whether the variable counts uses of one weight."""
+    laws alone); tied: whether the variable counts uses of one weight; fewest: doublings that an
+    estimate needs."""
 
     laws: FamilyLaws
     ladder: tuple[int, ...]
     doubled: tuple[int, ...]
     logs: dict[Key, dict[int, float]]
     tied: bool
+    fewest: int = FEWEST
 
 
 def row_of(key: Key, variable: str, law: Law | None, growth: Growth) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def _estimated(key: Key, growth: Growth, logs: Mapping[int, float]) -> dict[str,
     gradient = key[0] not in ("residual_rms", "update")
     # a quantity that vanishes far out has no logarithm there
     sizes = list(itertools.takewhile(logs.__contains__, growth.doubled))
-    found = limit_of(sizes, [logs[n] for n in sizes], gradient, growth.tied)
+    found = limit_of(sizes, [logs[n] for n in sizes], gradient, growth.tied, growth.fewest)
     shown = {"kind": found.kind, "leading": found.leading}
     shown |= {} if found.rate is None else {"rate_value": found.rate}
     return shown | {"limit": found.value, "limit_error": found.error, "method": found.method}

@@ -16,6 +16,7 @@ from sigprop.theory.exponents.tokens.laws import laws_of_tokens
 TOKENS = "tokens"
 LADDER = (2, 4, 8)
 """Numbers of tokens unless asked: each is a program of its own."""
+FARTHEST, FEWEST = 32, 5  # doublings that a limit is estimated from: up to here, this many
 READ_AT = 3  # tokens at which laws are read
 
 
@@ -31,10 +32,16 @@ def growth_of_tokens(
     if not numbers:
         return Growth(laws, ladder, (), {}, False)
     last = FAR * ladder[-1]
-    doubled = doublings(last)
+    doubled = () if laws.laws else doublings(last if sizes else max(last, FARTHEST))
     logs: dict[Key, dict[int, float]] = {}
     for size in sorted({*ladder, last, *doubled}):
-        for key, value in logarithms_of_tokens(family.lengthened(arch, size)).items():
+        try:
+            found = logarithms_of_tokens(family.lengthened(arch, size))
+        except InputError:
+            if size <= last:
+                raise
+            break
+        for key, value in found.items():
             logs.setdefault(key, {})[size] = value
     there = {key: found for key, found in logs.items() if found.keys() >= {*ladder, last}}
-    return Growth(laws, ladder, doubled, there, False)
+    return Growth(laws, ladder, doubled, there, False, FEWEST)

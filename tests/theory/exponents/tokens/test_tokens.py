@@ -14,6 +14,9 @@ import pytest
 
 import sigprop as sp
 from sigprop.architectures import entries, entry
+from sigprop.theory.exponents.numerical.limit import NUMERICAL, SHARE, limit_of
+from sigprop.theory.exponents.numerical.reach import doublings
+from sigprop.theory.exponents.tokens import growth
 from sigprop.theory.exponents.tokens.ladder import logarithms_of_tokens
 from sigprop.theory.exponents.tokens.laws import laws_of_tokens
 
@@ -252,3 +255,45 @@ def test_families_say_what_more_tokens_are() -> None:
     longer = dataclasses.replace(family, tokens=lambda t: sp.architectures.residual_mlp(tokens=t))
     table = sp.exponents(build(8, 1), ["tokens"], family=longer, numbers=False)
     assert table.filter(quantity="residual_rms")[0]["kind"] == "bounded"
+
+
+def test_softmax_has_numerical_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a law: an interval from 2 to 32 tokens, which holds uniform attention's
+    exponents where its numbers stand in; ``sizes`` go up to twice the last, and too few say so."""
+    case = Case("transformer", "erf", 0.3, "none", "each")
+    softmax = sp.architectures.transformer(mask="none", token_cosine=0.3)
+    seen: list[int] = []
+
+    def numbers(arch: sp.Architecture) -> dict[tuple[str, str | None], float]:
+        seen.append(arch.tokens)
+        return recursion(case, arch.tokens)
+
+    monkeypatch.setattr(growth, "logarithms_of_tokens", numbers)
+    table = sp.exponents(softmax, ["tokens"])
+    assert seen == [2, 4, 8, 16, 32]
+    laws = laws_of_tokens(case.arch()).laws
+    for row in table:
+        assert row["exponent"] is None and row["method"] == NUMERICAL
+        law = float(laws[row["quantity"], row["group"]].exponent)
+        assert abs(row["limit"] - law) <= row["limit_error"], row
+    assert "not uniform" in dict(table.notes or {})["why"]["tokens"]
+    short = sp.exponents(softmax, ["tokens"], sizes=(2, 4, 8))
+    assert {row["method"] for row in short} == {"none: 4 sizes that double, of 5 at least"}
+
+
+def test_limits_over_tokens_cover() -> None:
+    """From 2 to 32 tokens, of uniform attention's exponents, quantity by quantity."""
+    sizes = doublings(growth.FARTHEST)
+    found: dict[str, list[bool]] = {}
+    for case in CASES:
+        logs = [recursion(case, size) for size in sizes]
+        for key, law in laws_of_tokens(case.arch()).laws.items():
+            if not all(key in one for one in logs):
+                continue
+            states = key[0] in ("residual_rms", "update")
+            given = limit_of(sizes, [one[key] for one in logs], not states, False, growth.FEWEST)
+            if given.value is not None and given.error is not None:
+                inside = abs(given.value - float(law.exponent)) <= given.error
+                found.setdefault(key[0], []).append(inside)
+    assert {name: len(inside) for name, inside in found.items() if len(inside) < 25} == {}
+    assert all(np.mean(inside) >= SHARE for inside in found.values()), found
