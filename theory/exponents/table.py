@@ -1,5 +1,5 @@
-"""``exponents``: the symbolic law of every quantity in depth and loops, beside the exact
-recursion's own slopes and their limit."""
+"""``exponents``: the symbolic law of every quantity in depth, loops, the number of tokens and the
+sizes of the width, beside the exact recursion's own slopes and their limit."""
 
 from __future__ import annotations
 
@@ -60,13 +60,15 @@ def exponents(
 ) -> Exponents:
     """Rows: quantity, group, variable, kind, exponent and log_exponent (sympy, as printed), leading
     (the exponent's value here), rate; effective (least squares over ``sizes``), local (of the last
-    doubling), limit with limit_error, method, and logs, the ladder itself.
+    doubling), limit with limit_error, method (of a law; 'numerical': estimated from the recursion;
+    'none: ' and why), and logs, the ladder itself.
 
     arch: a registered architecture, or one with a ``Family``; variables: 'depth', 'loops' (default:
-    those it has), or width, mlp_ratio, head_dim, vocabulary, ... where they enter (``sizes``:
-    symbols alone); sizes: the ladder; numbers: also the recursion's. residual_rms and update are
-    rms values, gradient, weight_gradient and ntk squares. An architecture without a family has
-    numbers and no exponents: ``InputError`` says so. Source: derived (docs/exponents.md).
+    those it has), 'tokens', or width, mlp_ratio, head_dim, vocabulary, ... where they enter
+    (``sizes``: symbols alone); sizes: the ladder; numbers: also the recursion's. residual_rms and
+    update are rms values, gradient, weight_gradient and ntk squares. An architecture without a
+    family has numbers and no exponents: ``InputError`` says so. Source: derived
+    (docs/exponents.md).
     """
     family = _family(arch, family)
     check_ladder(sizes)

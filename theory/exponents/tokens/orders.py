@@ -45,6 +45,7 @@ from sigprop.language.expression import (
     Read,
 )
 from sigprop.language.nodes import Centre, Gate, Project, Truncate
+from sigprop.language.traversal import children
 from sigprop.language.vectors import Scale, Sum, Vector
 
 NEVER = -math.inf
@@ -106,17 +107,14 @@ def overlap(u: Vector, x: float) -> float:
 def diagonal(u: Vector, x: float) -> float:
     """The power of u's diagonal: that of an average where all of it went through attention."""
     match u:
+        case Read() | Bias():
+            return 0.0
         case Attend():
             return overlap(u, x)
-        case Activate(of=of) if not isinstance(of, Read):
-            return diagonal(of, x)
         case Product(left, right):
             return diagonal(left, x) + diagonal(right, x)
-        case Sum(terms):
-            return max(diagonal(term, x) for term in terms)
-        case Bias() | Read():
-            return 0.0
-    return diagonal(u.of, x) if hasattr(u, "of") else 0.0  # pyright: ignore
+        case _:
+            return max(diagonal(part, x) for part in children(u))
 
 
 def odd(activation: Activation) -> bool:
@@ -141,14 +139,9 @@ def places(u: Vector, x: float, where: str = LOCAL) -> Iterator[tuple[str, Place
             yield from places(value, x, BELOW)
             if scores.scale == "zero_query":  # else no gradient comes back through the scores
                 yield from places(query, x, QUERY)
-        case Product(left, right):
-            yield from places(left, x, where)
-            yield from places(right, x, where)
-        case Sum(terms):
-            for term in terms:
-                yield from places(term, x, where)
         case _:
-            yield from places(u.of, x, where)  # pyright: ignore
+            for part in children(u):
+                yield from places(part, x, where)
 
 
 def gradient(place: Place, tokens: str, causal: bool) -> Order:
