@@ -16,7 +16,7 @@ from sigprop.theory.exponents.tokens.laws import laws_of_tokens
 TOKENS = "tokens"
 LADDER = (2, 4, 8)
 """Numbers of tokens unless asked: each is a program of its own."""
-FARTHEST, FEWEST = 32, 5  # doublings that a limit is estimated from: up to here, this many
+FARTHEST, FEWEST = 64, 5  # doublings that a limit is estimated from: up to here, this many
 READ_AT = 3  # tokens at which laws are read
 
 

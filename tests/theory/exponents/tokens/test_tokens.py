@@ -259,7 +259,7 @@ def test_families_say_what_more_tokens_are() -> None:
 
 
 def test_softmax_has_numerical_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a law: an interval from 2 to 32 tokens, which holds uniform attention's
+    """Without a law: an interval from 2 to 64 tokens, which holds uniform attention's
     exponents where its numbers stand in; ``sizes`` go up to twice the last, and too few say so."""
     case = Case("transformer", "erf", 0.3, "none", "each")
     softmax = sp.architectures.transformer(mask="none", token_cosine=0.3)
@@ -271,7 +271,7 @@ def test_softmax_has_numerical_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(growth, "logarithms_of_tokens", numbers)
     table = sp.exponents(softmax, ["tokens"])
-    assert seen == [2, 4, 8, 16, 32]
+    assert seen == [2, 4, 8, 16, 32, 64]
     laws = laws_of_tokens(case.arch()).laws
     for row in table:
         assert row["exponent"] is None and row["method"] == NUMERICAL
@@ -283,7 +283,7 @@ def test_softmax_has_numerical_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_limits_over_tokens_cover() -> None:
-    """From 2 to 32 tokens, of uniform attention's exponents, quantity by quantity."""
+    """From 2 to 64 tokens, of uniform attention's exponents, quantity by quantity."""
     sizes = doublings(growth.FARTHEST)
     found: dict[str, list[bool]] = {}
     for case in CASES:
