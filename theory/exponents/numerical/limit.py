@@ -11,8 +11,9 @@ up late, ``LATE``/x times the slope where that is below 1; less of both where sl
 all (``STILL``). The numbers are calibrated on quantities whose exponents are known: the interval
 holds at least ``SHARE`` of them (docs/exponents.md; tests/theory/exponents/numerical).
 
-What grows by no power is said: d_k = ln y(2 size) - ln y(size) doubles with each doubling of an
-exponential, and has the ratio 2^e where ln y ~ size^e; what is neither, or not yet, has a reason.
+What grows by no power is said: slopes' steps s_k - s_(k-1), which no power beside it enters, double
+with each doubling of an exponential, and have the ratio 2^e where ln y ~ size^e, as then have the
+slopes themselves; what is neither, or not yet, has a reason.
 """
 
 from __future__ import annotations
@@ -128,11 +129,12 @@ def _faster(sizes: Sequence[int], slopes: np.ndarray) -> Limit:
     reason = f"none: slopes {shown} up to {sizes[-1]}, of no power yet"
     if abs(c) < STEEP or a * c <= 0:
         return Limit(None, reason)
-    readings = [math.log2(c / b), math.log2(b / a), math.log2((c - b) / (b - a))]
-    top = max(readings)
-    if top - min(readings) > 2 * ALIKE or not ALIKE < readings[0] < 1 + ALIKE:
+    if c / b <= 1 or abs(math.log2(c / b) - (e := math.log2((c - b) / (b - a)))) > 2 * ALIKE:
         return Limit(None, reason)
-    if readings[0] >= 1 - ALIKE:
-        rate = c * math.log(2) / (sizes[-1] - sizes[-2])
+    if not ALIKE < e < 1 + ALIKE:
+        return Limit(None, reason)
+    if e >= 1 - ALIKE:  # steps: a power beside the exponential has none
+        earlier, middle, last = sizes[-3:]
+        rate = (c - b) * math.log(2) / (last - 2 * middle + earlier)
         return Limit(EXPONENTIAL, NUMERICAL, leading=1.0, rate=rate)
-    return Limit(STRETCHED, NUMERICAL, leading=readings[0])
+    return Limit(STRETCHED, NUMERICAL, leading=round(e, DIGITS))
