@@ -15,16 +15,7 @@ from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
 from sigprop.language.expression import Normalise, State
 from sigprop.language.traversal import walk
-from sigprop.scaling.growth_rows import (
-    COSINE,
-    FIRST,
-    LANE,
-    LAST,
-    Key,
-    growth_rows,
-    mixes,
-    silent,
-)
+from sigprop.scaling.growth_rows import Key, mixes, silent
 from sigprop.tables.table import Table
 from sigprop.theory.exponents.ladder import logarithms
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
@@ -128,9 +119,13 @@ def _growth(
 
 def _expected(arch: Architecture) -> list[Key]:
     """Return the quantities that a recursion has numbers for."""
-    backward = [key for key in growth_rows(arch) if key[0] not in (LAST, FIRST, COSINE, LANE)]
-    states = [("residual_rms", None), ("update", None)]
-    return [*states[: 1 if arch.norm_lane else 2], *backward, *((name, None) for name in CHANGES)]
+    names = ("residual_rms",) if arch.norm_lane else ("residual_rms", "update")
+    states: list[Key] = [(name, None) for name in names]
+    if not arch.gradients_known:
+        return states
+    groups = [("weight_gradient", name) for name in (*arch.weights, READOUT, *arch.stem_parts)]
+    kernels = [] if mixes(arch) else [("ntk", name) for name in (*arch.groups, None)]
+    return [*states, ("gradient", None), *groups, *kernels, *((name, None) for name in CHANGES)]
 
 
 def _law(key: Key, variable: str, growth: Growth, arch: Architecture) -> Law | None:
