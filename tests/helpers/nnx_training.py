@@ -4,13 +4,13 @@ from flax import nnx
 
 import sigprop as sp
 
-INPUTS = 8
+INPUTS, OUTPUTS, EXAMPLES = 8, 4, 16
 BASE, TARGET = {"width": 32, "depth": 2}, {"width": 128, "depth": 8}
 ADAMW = {**dict.fromkeys(("stem", "bias", "norm", "final_norm"), 5e-4), "w": 2e-4, "x": 2e-4}
 RATES = {
     "adamw": {**ADAMW, "readout": 1e-4},
     "muon": {**ADAMW, "w": 2e-3, "x": 2e-3, "readout": 1e-4},
-    "sgd": {**dict.fromkeys(ADAMW, 0.05), "readout": 0.002},
+    "sgd": {**dict.fromkeys(ADAMW, 0.3), "readout": 0.02},
 }
 """Those of the base, as it was tuned."""
 PATTERNS = {
@@ -47,13 +47,13 @@ class Model(nnx.Module):
         self.stem = nnx.Linear(INPUTS, n, use_bias=False, kernel_init=dense, rngs=rngs)
         self.blocks = nnx.List([Block(n, factor, rngs) for _ in range(depth)])
         self.norm = nnx.LayerNorm(n, rngs=rngs)
-        self.head = nnx.Linear(n, 1, use_bias=False, kernel_init=last, rngs=rngs)
+        self.head = nnx.Linear(n, OUTPUTS, use_bias=False, kernel_init=last, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         h = self.stem(x)
         for block in self.blocks:
             h = block(h)
-        return self.head(self.norm(h))[:, 0]
+        return self.head(self.norm(h))
 
 
 def prescribed(target: dict[str, int], optimizer: str) -> sp.Prescription:
@@ -84,7 +84,8 @@ def train(plan: sp.Prescription, seeds: int, steps: int = 20) -> list[tuple[floa
     found, transform = [], None
     for seed in range(seeds):
         rngs = nnx.Rngs(seed)
-        x, y = jax.random.normal(rngs.data(), (8, INPUTS)), jnp.array([1.0, -1.0] * 4)
+        x = jax.random.normal(rngs.data(), (EXAMPLES, INPUTS))
+        y = jax.random.rademacher(rngs.data(), (EXAMPLES, OUTPUTS), jnp.float32)
         model = Model(plan, rngs)
         transform = transform or sp.optax_transform(model, plan, PATTERNS)
         optimizer = nnx.Optimizer(model, transform, wrt=nnx.Param)
