@@ -202,7 +202,7 @@ def exponents(
         Parameter(
             negative="",
             show_default=False,
-            help="depth, loops (default those it has), width, mlp_ratio, ...; repeatable.",
+            help="depth, loops (default those it has), tokens, width, mlp_ratio, ...; repeatable.",
         ),
     ] = (),
     sizes: Annotated[
@@ -218,8 +218,8 @@ def exponents(
         ),
     ] = False,
 ) -> int:
-    """How states, gradients and first steps scale with depth and loops: symbolic laws beside the
-    recursion's slopes."""
+    """How states, gradients and first steps scale with depth, loops, tokens: symbolic laws beside
+    the recursion's slopes, whose limit is estimated where there is no law."""
     check_out(chosen)
     arch = inputs.architecture(name, chosen)
     ladder = inputs.ladder(sizes)

@@ -40,7 +40,8 @@ class Family(Generic[S]):
     classes: how its slots and their uses grow, for every matrix alike (untied: S slots used once;
     looped: S slots used N times); formulas: named numbers as expressions in N, L, S, l, a, where
     the description does not keep them; powers: named numbers v a^-p, a = 1..D, as (expression for
-    v, p). Raises ``InputError`` from ``checked`` where one of them is not what ``build`` builds.
+    v, p); tokens: T -> the architecture of the same sizes at T tokens (None: nobody says what it
+    is). Raises ``InputError`` from ``checked`` where one of them is not what ``build`` builds.
     """
 
     build: Callable[[int, int], S]
@@ -49,6 +50,7 @@ class Family(Generic[S]):
     powers: Mapping[str, tuple[str | float, float]] = field(
         default_factory=dict[str, tuple[str | float, float]]
     )
+    tokens: Callable[[int], S] | None = None
 
     def __post_init__(self) -> None:
         for entry in self.classes:
@@ -77,6 +79,22 @@ class Family(Generic[S]):
         built = self._built(depth, loops)
         base = self._built(*own_sizes(arch))
         return built if base.depth != arch.depth else overlaid(built, arch, base)
+
+    def lengthened(self, arch: S, tokens: int) -> S:
+        """``arch`` at another number of tokens, with whatever it differs in from what the family
+        builds. Raises ``InputError`` where the family does not say, or inputs are its own."""
+        if self.tokens is None:
+            raise InputError(
+                f"variable='tokens': what {arch.name} is at other numbers of tokens is not said; "
+                f"accepted: sp.Family(..., tokens=...)"
+            )
+        built, base = self.tokens(tokens), self.tokens(arch.tokens)
+        if not same_parts(arch.stem_parts, base.stem_parts):
+            raise InputError(
+                f"stem: inputs of {arch.name} are not what its family builds; accepted over "
+                f"tokens: those of sp.Family(..., tokens=...)"
+            )
+        return overlaid(built, arch, base)
 
     def _built(self, depth: int, loops: int) -> S:
         arch = self.build(depth, loops)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sigprop.errors import InputError, near_miss
 from sigprop.prescriptions import muon
 from sigprop.prescriptions.prescription import Prescription
+from sigprop.runtime.optax import Labels, named_leaves
 
 if TYPE_CHECKING:
     import optax
@@ -179,7 +180,8 @@ def optax_transform(
     """Return the prescribed optimizer for this tree of parameters, each group with its rate, decay
     and epsilon.
 
-    params: a pytree; a parameter's name is its path with ``/``, such as ``blocks/0/attn/q``
+    params: a pytree, or a module of flax.nnx or the nnx.State of its nnx.Param; a parameter's name
+    is its path with ``/``, such as ``blocks/0/attn/q``
     patterns: as in ``torch_param_groups``
     schedule: step -> factor of every rate; momentum: of sgd, and of muon (None: 0.95); b1, b2: of
     adam and adamw; dimension_numbers: of muon, {group: optax.contrib.MuonDimensionNumbers}, by
@@ -195,10 +197,8 @@ def optax_transform(
         raise InputError(
             "optax is not installed; accepted: after pip install sigprop[optax]"
         ) from None
-    from jax.tree_util import keystr, tree_flatten_with_path, tree_unflatten
 
-    leaves, structure = tree_flatten_with_path(params)
-    named = {keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    named = named_leaves(params)
     labels = matched(named, prescription, patterns)
     shared = _Shared(prescription, schedule, momentum, b1, b2)
     parts = {
@@ -209,7 +209,7 @@ def optax_transform(
         part.label: shared.transform(part) for part in dict.fromkeys(parts.values())
     }
     return optax.partition(
-        transforms, tree_unflatten(structure, [part.label for part in parts.values()])
+        transforms, Labels(params, {name: part.label for name, part in parts.items()})
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from sigprop.errors import InputError
 from sigprop.prescriptions.prescription import Prescription
-from sigprop.runtime.optax import contrib_with_muon
+from sigprop.runtime.optax import contrib_with_muon, is_variable
 
 MOMENTUM = 0.95
 """What torch and optax start from."""
@@ -134,7 +134,7 @@ def optax_transform_of(
     import jax
 
     def of_each(params: Any) -> Any:
-        return jax.tree.map(lambda _: dimension_numbers, params)
+        return jax.tree.map(lambda _: dimension_numbers, params, is_leaf=is_variable)
 
     return contrib_with_muon().muon(
         rate,

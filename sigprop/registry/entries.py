@@ -49,7 +49,10 @@ class Entry:
         return recorded(
             arch,
             {name: shown(name, parameters[name], arch) for name in order},
-            Family(Rebuilt(_FUNCTIONS[self.name], parameters)),
+            Family(
+                Rebuilt(_FUNCTIONS[self.name], parameters),
+                tokens=Lengthened(_FUNCTIONS[self.name], parameters),
+            ),
         )
 
 
@@ -139,6 +142,28 @@ class Rebuilt:
         )
 
 
+@dataclass(frozen=True)
+class Lengthened:
+    """Build T -> the registered architecture with these parameters at T tokens; an object, as
+    ``Rebuilt``. Raises ``InputError`` where a parameter says what each of the tokens is."""
+
+    builder: Callable[..., Architecture]
+    parameters: Mapping[str, object]
+
+    def __call__(self, tokens: int) -> Architecture:
+        mask = self.parameters.get("mask")
+        said = [name for name in TABLES if self.parameters.get(name) is not None]
+        said += ["mask"] if mask is not None and not isinstance(mask, str) else []
+        if said:
+            raise InputError(
+                f"variable='tokens' with {said[0]}, which says what every token is; accepted: "
+                f"token_cosine, and a mask by name"
+            )
+        return self.builder(**{**self.parameters, "tokens": tokens})
+
+
+TABLES = ("words", "input_gram", "attention_bias", "attention_rescale")
+"""Parameters with a value for every token."""
 COLUMNS = 92  # of a builder's documentation
 _ENTRIES: dict[str, Entry] = {}
 _FUNCTIONS: dict[str, Callable[..., Architecture]] = {}

@@ -28,6 +28,8 @@ COMMANDS = {
     "verify": f"verify {NETWORK} {FEW} --quick",
     "exponents": f"exponents {NETWORK} --sizes 2,3,4 --variable depth",
     "symbols": "exponents transformer --symbols",
+    "limits": "exponents mlp --sizes 2,4,8",
+    "tokens": "exponents transformer --set score_scale=zero_query --variable tokens --symbols",
     "critical": "critical looped-transformer --per-class --criterion variance,adam",
     "prescribe": f"prescribe transformer {SIZES}",
     "prescribe values": f"prescribe transformer {SIZES} --learning-rate 1e-3 --optimizer adam",

@@ -1,5 +1,5 @@
-"""``exponents``: the symbolic law of every quantity in depth and loops, beside the exact
-recursion's own slopes and their limit."""
+"""``exponents``: the symbolic law of every quantity in depth, loops, the number of tokens and the
+sizes of the width, beside the exact recursion's own slopes and their limit."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import sympy
+from typing import Any
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.family import Family, loops_vary, own_sizes
@@ -19,17 +17,18 @@ from sigprop.language.expression import Normalise, State
 from sigprop.language.traversal import walk
 from sigprop.scaling.growth_rows import Key, mixes, silent
 from sigprop.tables.table import Table
-from sigprop.theory.exponents.ladder import end_to_end, logarithms, slope
+from sigprop.theory.exponents.ladder import logarithms
 from sigprop.theory.exponents.laws import BOUNDED, POWER_LAW, ZERO, Law
 from sigprop.theory.exponents.laws_of import FamilyLaws, laws_of
+from sigprop.theory.exponents.numerical.reach import doublings, farthest
+from sigprop.theory.exponents.numerical.rows import FAR, Growth, row_of
+from sigprop.theory.exponents.tokens.growth import TOKENS, growth_of_tokens
 from sigprop.theory.exponents.width import entering, size_rows
 from sigprop.theory.recursion.program import Room, needed
 
 LADDER, MIXING = (2, 4, 8, 16, 32), (2, 4, 8)
 """Sizes unless asked; fewer where attention mixes tokens, whose recursion is dear."""
 MOST_TIED = 4096  # applications
-# times the ladder's largest size: where the local exponent is taken, from there back to the largest
-FAR = 2
 CHANGES = {"output_change_sgd": "ntk", "output_change_adam": "adam"}
 """Change of the output by the first step at a fixed rate -> the law it follows: SGD's is the
 tangent kernel."""
@@ -52,18 +51,20 @@ def exponents(
 ) -> Exponents:
     """Rows: quantity, group, variable, kind, exponent and log_exponent (sympy, as printed), leading
     (the exponent's value here), rate; effective (least squares over ``sizes``), local (of the last
-    doubling), limit with limit_error, method, and logs, the ladder itself.
+    doubling), limit with limit_error, method (of a law; 'numerical': estimated from the recursion;
+    'none: ' and why), and logs, the ladder itself.
 
     arch: a registered architecture, or one with a ``Family``; variables: 'depth', 'loops' (default:
-    those it has), or width, mlp_ratio, head_dim, vocabulary, ... where they enter (``sizes``:
-    symbols alone); sizes: the ladder; numbers: also the recursion's. residual_rms and update are
-    rms values, gradient, weight_gradient and ntk squares. An architecture without a family has
-    numbers and no exponents: ``InputError`` says so. Source: derived (docs/exponents.md).
+    those it has), 'tokens', or width, mlp_ratio, head_dim, vocabulary, ... where they enter
+    (``sizes``: symbols alone); sizes: the ladder; numbers: also the recursion's. residual_rms and
+    update are rms values, gradient, weight_gradient and ntk squares. An architecture without a
+    family has numbers and no exponents: ``InputError`` says so. Source: derived
+    (docs/exponents.md).
     """
     family = _family(arch, family)
     check_ladder(sizes)
     looped, others = loops_vary(arch, family), entering(arch)
-    chosen = _variables(variables, looped, tuple(others))
+    chosen = _variables(variables, looped, (*others, TOKENS))
     family.checked(looped, arch)
     notes: dict[str, Any] = {"symbols": {}, "ladders": {}, "why": {}}
     rows, laws = [], {}
@@ -72,14 +73,13 @@ def exponents(
             rows += size_rows(arch, variable, others[variable])
             notes["symbols"][variable] = {"s": 1.0}
             continue
-        growth = _growth(arch, family, variable, tuple(sizes or default_ladder(arch)), numbers)
+        growth = _growth(arch, family, variable, sizes, numbers)
         notes["symbols"][variable] = {str(s): float(value) for s, value in growth.laws.at.items()}
         notes["ladders"][variable] = list(growth.ladder)
-        notes["why"] |= {variable: "; ".join(growth.laws.why.values())} if growth.laws.why else {}
-        for key in _keys(arch, growth.logs, growth.laws):
-            law = law_of(key, growth.laws, arch)
-            rows.append(_row(key, variable, law, growth))
-            laws |= {} if law is None else {(*key, variable): law}
+        found = {key: _law(key, variable, growth, arch) for key in _keys(arch, variable, growth)}
+        rows += [row_of(key, variable, law, growth) for key, law in found.items()]
+        notes["why"] |= _why(variable, found, growth)
+        laws |= {(*key, variable): law for key, law in found.items() if law is not None}
     return Exponents(arch.name, dict(arch.parameters), rows, "exponents", notes=notes, laws=laws)
 
 
@@ -94,22 +94,53 @@ def _family(arch: Architecture, family: Family | None) -> Family:
     return family
 
 
-class _Growth(NamedTuple):
-    """An architecture in one variable: its laws, the ladder of sizes, and ln of every quantity
-    at these and one more (empty: laws alone)."""
-
-    laws: FamilyLaws
-    ladder: tuple[int, ...]
-    logs: dict[Key, list[float]]
-
-
 def _growth(
-    arch: Architecture, family: Family, variable: str, ladder: tuple[int, ...], numbers: bool
-) -> _Growth:
+    arch: Architecture,
+    family: Family,
+    variable: str,
+    given: Sequence[int] | None,
+    numbers: bool,
+) -> Growth:
     """Read the laws, and run the recursion where numbers are asked for."""
-    laws = laws_of(arch, family, variable)
-    logs = _logs(arch, family, variable, (*ladder, FAR * ladder[-1])) if numbers else {}
-    return _Growth(laws, ladder, logs)
+    if variable == TOKENS:
+        return growth_of_tokens(arch, family, given, numbers)
+    laws, ladder = laws_of(arch, family, variable), tuple(given or default_ladder(arch))
+    tied = variable == "loops" or any(entry.uses not in ("1", "N") for entry in family.classes)
+    doubled, last = (), FAR * ladder[-1]
+    if numbers and any(law_of(key, laws, arch) is None for key in _expected(arch)):
+        depth, loops = own_sizes(arch)
+        each = arch.depth // (depth if variable == "depth" else loops)
+        doubled = doublings(last if given else max(last, farthest(arch, each, tied)))
+    sizes = sorted({*ladder, last, *doubled})
+    logs = _logs(arch, family, variable, sizes, last) if numbers else {}
+    there = {key: found for key, found in logs.items() if found.keys() >= {*ladder, last}}
+    return Growth(laws, ladder, doubled, there, tied)
+
+
+def _expected(arch: Architecture) -> list[Key]:
+    """Return the quantities that a recursion has numbers for."""
+    names = ("residual_rms",) if arch.norm_lane else ("residual_rms", "update")
+    states: list[Key] = [(name, None) for name in names]
+    if not arch.gradients_known:
+        return states
+    groups = [("weight_gradient", name) for name in (*arch.weights, READOUT, *arch.stem_parts)]
+    kernels = [] if mixes(arch) else [("ntk", name) for name in (*arch.groups, None)]
+    return [*states, ("gradient", None), *groups, *kernels, *((name, None) for name in CHANGES)]
+
+
+def _law(key: Key, variable: str, growth: Growth, arch: Architecture) -> Law | None:
+    """Return the law of a quantity and group, if there is one."""
+    laws = growth.laws
+    return laws.laws.get(key) if variable == TOKENS else law_of(key, laws, arch)
+
+
+def _why(variable: str, found: Mapping[Key, Law | None], growth: Growth) -> dict[str, str]:
+    """Return why some quantity has no law: what the laws say, or that nobody has derived it."""
+    without = dict.fromkeys(key[0] for key, law in found.items() if law is None)
+    reasons = list(growth.laws.why.values())
+    if without and not reasons:
+        reasons = [f"no law of {', '.join(without)}: not derived for this rule"]
+    return {variable: "; ".join(reasons)} if reasons else {}
 
 
 def check_ladder(sizes: Sequence[int] | None) -> None:
@@ -145,12 +176,7 @@ def _variables(asked: Sequence[str] | None, looped: bool, others: Sequence[str])
     ]
     for name in asked:
         if name not in (*accepted, *others):
-            remark = (
-                " (powers of the number of tokens are an open question)" if name == "tokens" else ""
-            )
-            raise InputError(
-                f"variable={name!r}{remark}; accepted: {', '.join((*accepted, *others))}"
-            )
+            raise InputError(f"variable={name!r}; accepted: {', '.join((*accepted, *others))}")
     return tuple(asked or accepted)
 
 
@@ -171,13 +197,13 @@ def room_of(members: Sequence[Architecture]) -> Room:
 
 
 def _logs(
-    arch: Architecture, family: Family, variable: str, sizes: Sequence[int]
-) -> dict[Key, list[float]]:
-    """Return ln of every quantity at every size; those of a first step where there is a rule
-    for it."""
+    arch: Architecture, family: Family, variable: str, sizes: Sequence[int], last: int
+) -> dict[Key, dict[int, float]]:
+    """Return ln of every quantity by size; those of a first step where there is a rule for it.
+    Beyond ``last`` only as far as values are finite."""
     from sigprop.theory.first_step.response import descents
 
-    every: dict[Key, list[float]] = {}
+    every: dict[Key, dict[int, float]] = {}
     members = [sized(arch, family, variable, size) for size in sizes]
     if members[-1].tied and members[-1].depth > MOST_TIED:
         raise InputError(
@@ -185,22 +211,28 @@ def _logs(
             f"kernels; accepted: up to {MOST_TIED} at the last"
         )
     room = room_of(members)
-    for member in members:
-        logs = logarithms(member, room)
+    for size, member in zip(sizes, members, strict=True):
+        try:
+            logs = logarithms(member, room)
+        except InputError:
+            if size <= last:
+                raise
+            break
         if ("ntk", None) in logs:
             logs["output_change_sgd", None] = logs["ntk", None]
         with contextlib.suppress(NoRule, InputError):
             found = descents(member, "adam", room=room)
             logs["output_change_adam", None] = math.log(sum(float(x.value) for x in found.values()))
         for key, value in logs.items():
-            every.setdefault(key, []).append(value)
-    return {key: values for key, values in every.items() if len(values) == len(sizes)}
+            every.setdefault(key, {})[size] = value
+    return every
 
 
-def _keys(arch: Architecture, logs: dict[Key, list[float]], laws: FamilyLaws) -> list[Key]:
+def _keys(arch: Architecture, variable: str, growth: Growth) -> list[Key]:
     """Return the quantities that have rows: those with numbers, or with laws."""
-    if logs:
-        return list(logs)
+    laws = growth.laws
+    if growth.logs or variable == TOKENS:
+        return list(growth.logs or laws.laws)
     alone = [(name, None) for name in ("residual_rms", "update", "gradient") if name in laws.laws]
     names = {key if isinstance(key, str) else key[0] for key in laws.laws}
     groups = [
@@ -236,55 +268,3 @@ def law_of(key: Key, laws: FamilyLaws, arch: Architecture) -> Law | None:
         state.log_exponent,
         None if state.rate is None else 2 * state.rate,
     )
-
-
-def _row(key: Key, variable: str, law: Law | None, growth: _Growth) -> dict[str, Any]:
-    """Show a quantity's law beside the recursion's numbers."""
-    row: dict[str, Any] = {"quantity": key[0], "group": key[1], "variable": variable}
-    logs = growth.logs.get(key)
-    numbers = {} if logs is None else _numbers(law, growth.laws, growth.ladder, logs)
-    return row | _symbols(law, growth.laws) | numbers
-
-
-def _symbols(law: Law | None, laws: FamilyLaws) -> dict[str, Any]:
-    """Show the law's expressions, and their values here."""
-    if law is None:
-        return {"kind": None, "exponent": None, "log_exponent": None, "leading": None}
-    value = law.exponent.subs(laws.at)
-    log = None if law.log_exponent is None else str(law.log_exponent.subs(laws.at))
-    rate = (
-        {}
-        if law.rate is None
-        else {"rate": str(law.rate), "rate_value": float(sympy.N(law.rate.subs(laws.at)))}
-    )
-    return {
-        "kind": law.kind,
-        "exponent": str(law.exponent),
-        "log_exponent": log,
-        "leading": float(value),
-    } | rate
-
-
-def _numbers(
-    law: Law | None, laws: FamilyLaws, ladder: Sequence[int], logs: list[float]
-) -> dict[str, Any]:
-    """Return effective and local slopes, and the limit: the law's value, whose uncertainty is
-    what a logarithm leaves open at the largest size."""
-    numbers: dict[str, Any] = {
-        "logs": logs[:-1],
-        "effective": slope(ladder, logs[:-1]),
-        "local": end_to_end((1, FAR), logs[-2:]),
-    }
-    if law is None or law.kind not in (POWER_LAW, BOUNDED):
-        return numbers
-    logarithm = law.log_exponent is None or law.log_exponent.subs(laws.at) != 0
-    largest = FAR * ladder[-1]
-    error = 1 / math.log(largest) if logarithm else (laws.limit.gamma_error if laws.limit else 0.0)
-    method = (
-        "ground state" if laws.limit is not None and "gamma" in str(law.exponent) else "closed form"
-    )
-    return numbers | {
-        "limit": float(law.exponent.subs(laws.at)),
-        "limit_error": error,
-        "method": method,
-    }

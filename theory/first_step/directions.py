@@ -17,8 +17,10 @@ from sigprop.language.scalar import Constant
 from sigprop.language.traversal import rows_of, walk
 from sigprop.theory.calculus.transpose import Transposed
 from sigprop.theory.first_step import updates
+from sigprop.theory.first_step.coordinates.faint import Faint
 from sigprop.theory.first_step.coordinates.kinds import Kind
 from sigprop.theory.first_step.coordinates.particles import Particles
+from sigprop.theory.first_step.coordinates.vanishing import faint
 
 INPUTS = 512
 """Coordinates of inputs that are no Gaussians, over which the mean of a sign is taken."""
@@ -36,12 +38,26 @@ class Directions:
     ):
         self.particles, self.optimizer = particles, optimizer
         self.epsilon = dict.fromkeys(particles.arch.groups, 0.0) | dict(epsilon or {})
+        self._faint = Faint(particles)
         self._made: dict[tuple[int, str, int], Any] = {}
 
     def transposed(self, kind: Kind, u: Linear) -> Transposed:
         """The transposed matrix that goes with a use of the matrix."""
         (pair,) = self._pairs(kind, u.weight)
         return Transposed(u.weight, pair[1], u.variance, Constant(u.rows / rows_of(u.of)))
+
+    def view(self, kind: Kind, u: Linear | Bias | Gate) -> Particles:
+        """The sample in which a weight's cotangents are seen: at their own scale where all that
+        comes back to it comes through scores that vanish, and the step does not depend on its
+        gradient's size."""
+        ((_, d),) = self._pairs(kind, u.weight)
+        sized = self.epsilon[u.weight] > 0 and not (
+            self.optimizer == "muon" and isinstance(u, Linear)
+        )
+        if self.optimizer == "sgd" or sized or not faint(d):
+            return self.particles
+        seen = any(self.particles.value(kind, d, i).any() for i in range(len(kind.steps)))
+        return self.particles if seen else self._faint
 
     def _pairs(self, kind: Kind, weight: str) -> Any:
         pairs = kind.spaces.gradient.uses[weight]
@@ -60,7 +76,8 @@ class Directions:
     def _of(self, kind: Kind, u: Any, uses: list[int]) -> Float[np.ndarray, "P C U T"]:
         """Return the change at every use of a slot."""
         ((_, d),) = self._pairs(kind, u.weight)
-        cotangents = np.stack([self.particles.value(kind, d, j) for j in uses], axis=2)
+        view = self.view(kind, u)
+        cotangents = np.stack([view.value(kind, d, j) for j in uses], axis=2)
         shape = cotangents.shape
         if isinstance(u, Bias):
             gradient = cotangents.sum(axis=(2, 3), keepdims=True)
@@ -113,8 +130,9 @@ class Directions:
         size = kind.spaces.size(u)
         if u.size != size:
             raise no_rule(u, f"a gate of {u.size} coordinates", f"one of {size}")
+        together = (1, 2, 3) if size > 1 else (2, 3)
         x = np.stack([self.particles.value(kind, u.of, j) for j in uses], axis=2)
-        gradient = (cotangents * x).sum(axis=(1, 2, 3), keepdims=True)
+        gradient = (cotangents * x).sum(axis=together, keepdims=True)
         return self._vector(u.weight, gradient) * x
 
     def _matrix(self, kind: Kind, u: Linear, d: Any, uses: list[int]) -> Any:

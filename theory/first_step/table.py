@@ -39,9 +39,9 @@ def first_step(
     token; ``state_change``, rms over coordinates after every application; by weight:
     ``effective_change``, rms of dW x at the input it has, and ``propagating_change``, of W dx as
     the input changes in a step of all groups; error: half a 99 % interval. Raises ``InputError``,
-    and ``NoRule`` for what has no first step yet: several bands, learned modulators, experts,
-    dropout, grouped queries, scores that vanish with the width, tied orthogonal matrices. Source:
-    derived (docs/first-step.md; tests/theory/first_step).
+    and ``NoRule`` for what has no first step yet: learned modulators, experts, dropout, grouped
+    queries, Muon with scores that vanish with the width, tied weights in several bands, tied
+    orthogonal matrices. Source: derived (docs/first-step.md; tests/theory/first_step).
     """
     found = response(arch, optimizer, rates, labels, epsilon=epsilon, seed=seed, points=points)
     rows = [*_by_setting(found), *_by_weight(found)]

@@ -38,6 +38,7 @@ from sigprop.language.nodes import Gate, Mix, Truncate
 from sigprop.theory.first_step.coordinates import attention
 from sigprop.theory.first_step.coordinates.kinds import Kind
 from sigprop.theory.first_step.coordinates.normals import root
+from sigprop.theory.first_step.coordinates.vanishing import vanishes
 from sigprop.theory.first_step.directions import Directions
 
 Change = Float[np.ndarray, "S P C T"]
@@ -186,13 +187,10 @@ class Tangents:
 
     def _attention(self, kind: Kind, u: Attend, i: int) -> Any:
         """Return the change of attention's output."""
-        if u.scores.scale == "linear":
-            raise no_rule(
-                u,
-                "no changes by scores that vanish with the width, which a step moves",
-                "score_scale=sqrt",
-            )
         particles = self.particles
+        if vanishes(u) and self.directions.optimizer == "muon" and particles.arch.tokens > 1:
+            # at every width its polar factors count n^-1/2 of the scores whole
+            raise no_rule(u, "no changes by Muon with scores that vanish", "score_scale=sqrt")
         changes = [self.along(kind, leg, i) for leg in u.legs]
         legs = particles.legs(kind, u, i)
         shape = (len(self.settings), *legs[0].shape)
@@ -246,11 +244,11 @@ class Tangents:
         variance = float(particles.number(kind, u.variance, i))
         ((_, d),) = kind.spaces.gradient.uses[u.weight]
         uses = kind.sharing(u.weight, i)
-        back = self.directions.transposed(kind, u)
+        back, view = self.directions.transposed(kind, u), self.directions.view(kind, u)
         count = inside.shape[1] * inside.shape[2]
         flat = np.moveaxis(inside, -1, 1).reshape(len(self.settings), -1, count)  # [S, T, P C]
-        returned = _columns([particles.value(kind, back, j) for j in uses])
-        arriving = _columns([particles.value(kind, d, j) for j in uses])
+        returned = _columns([view.value(kind, back, j) for j in uses])
+        arriving = _columns([view.value(kind, d, j) for j in uses])
         weighed = returned * particles.weighing(kind, u.of, returned)
         gram = returned.T @ weighed
         overlap = flat @ weighed  # [S, T, K]

@@ -158,9 +158,7 @@ def test_numbers_do_not_depend_on_the_program_s_room() -> None:
 
 
 REFUSED = (
-    (lambda: sp.architectures.variable_width(), "vanish with the width"),
     (lambda: sp.architectures.nag(modulator="learned"), "modulators"),
-    (lambda: sp.architectures.transformer(heads=4, score_scale="linear"), "vanish with the width"),
     (lambda: sp.architectures.transformer(kv_heads=1, heads=2), "grouped"),
     (lambda: sp.architectures.transformer(dropout=0.1), "dropout|no rule"),
     (lambda: sp.architectures.looped_mlp(weights="orthogonal"), "tied or oblong"),

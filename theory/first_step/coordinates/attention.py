@@ -16,6 +16,7 @@ from sigprop.runtime.compiling import jit
 from sigprop.theory.attention.heads import softmax
 from sigprop.theory.attention.positions import positions, rotated
 from sigprop.theory.attention.sampling import normalised
+from sigprop.theory.first_step.coordinates import vanishing
 
 Heads = Float[np.ndarray, "P d T"]
 Legs = tuple[Heads, Heads, Heads]
@@ -32,12 +33,16 @@ class Numbers(NamedTuple):
 
 def output(node: Attend, numbers: Numbers, legs: Legs) -> Heads:
     """o [P, d, T] of queries, keys and values."""
+    if vanishing.vanishes(node):
+        return vanishing.output(_alike(node, numbers, legs), legs[2])
     with jax.enable_x64(True):
         return np.asarray(_output(node, numbers, legs))
 
 
 def pulled(node: Attend, numbers: Numbers, legs: Legs, cotangent: Heads) -> Legs:
     """Return the cotangents of queries, keys and values."""
+    if vanishing.vanishes(node):
+        return vanishing.pulled(_alike(node, numbers, legs), cotangent)
     with jax.enable_x64(True):
         query, key, value = _pulled(node, numbers, legs, cotangent)
     return np.asarray(query), np.asarray(key), np.asarray(value)
@@ -45,16 +50,21 @@ def pulled(node: Attend, numbers: Numbers, legs: Legs, cotangent: Heads) -> Legs
 
 def moved(node: Attend, numbers: Numbers, legs: Legs, along: tuple[Any, Any, Any]) -> np.ndarray:
     """Return o's change [S, P, d, T] along changes [S, P, d, T] of the legs."""
+    if vanishing.vanishes(node):
+        return vanishing.moved(_alike(node, numbers, legs), node, legs, along)
     with jax.enable_x64(True):
         return np.asarray(_moved(node, numbers, legs, along))
+
+
+def _alike(node: Attend, numbers: Numbers, legs: Legs) -> vanishing.Weights:
+    """Return the weights of scores that vanish."""
+    return vanishing.weights(node, numbers.bias, legs[2].shape[-1])
 
 
 def _attend(node: Attend, numbers: Numbers, legs: Any) -> Float[Array, "P d T"]:
     """Return the output of heads whose coordinates are given."""
     q, k, v = (jnp.swapaxes(leg, 1, 2)[:, None] for leg in legs)  # [P, 1, T, d]
     scores, size = node.scores, legs[0].shape[1]
-    if scores.scale == "linear":  # all weights alike, in the limit
-        q, k = jnp.zeros_like(q), jnp.zeros_like(k)
     if scores.qk_norm:
         (q, _), (k, _) = normalised(q, size), normalised(k, size)
     if scores.rotary:

@@ -59,7 +59,7 @@ class Normals:
             space = self.space(kind, u)
             joint = self._joint.get(space, space[1] == STREAM)
             self._joint[space] = joint or kind.tied(u.weight)
-            self._sizes[space] = kind.spaces.size(u)
+            self._sizes[space] = kind.spaces.columns(u)
         for u in leaves:
             space = self.space(kind, u)
             width = self.tokens * (len(kind.steps) if self._joint[space] else 1)

@@ -308,6 +308,8 @@ class Particles:
             if abs(whole - round(whole)) > BAND * size:
                 raise no_rule(u, f"{whole:g} coordinates of a head", "a whole number of them")
             return (np.arange(size) < round(whole)).astype(np.float64)[None, :, None]
+        if kind.spaces.columns(u) not in (1, u.parts):
+            raise no_rule(u, f"{u.parts} runs of coordinates", "one of every head")
         count = self.normals.particles(kind, u)
         return (np.arange(count) + 0.5 < share * count).astype(np.float64)[:, None, None]
 

@@ -24,6 +24,7 @@ from sigprop.theory.calculus.transpose import (
     Transposed,
     arguments,
 )
+from sigprop.theory.first_step.coordinates.vanishing import vanishes
 
 STREAM = "stream"
 Key = Hashable
@@ -45,8 +46,11 @@ class Spaces:
             if isinstance(node, Linear)
         }
         self.sizes: dict[Key, int] = {}
+        self._heads: dict[Key, int] = {}
         for node in block.attention:
-            self.sizes[self._root(self._key(node))] = _head(node)
+            key = self._root(self._key(node))
+            self.sizes[key] = _head(node)
+            self._heads[key] = (node.scores.heads or 1) if vanishes(node) else 1
         if self._root(STREAM) in self.sizes:
             raise no_rule(block.branch, "attention without a matrix after it", "one")
 
@@ -61,8 +65,13 @@ class Spaces:
         return STREAM if root == self._root(STREAM) else root
 
     def size(self, u: Vector) -> int:
-        """Coordinates of a particle of the vector's space."""
+        """Coordinates of a head that belong together: of one particle, 1 where there are no heads
+        or they grow with the width."""
         return self.sizes.get(self._root(self._key(u)), 1)
+
+    def columns(self, u: Vector) -> int:
+        """Coordinates of a particle: a head's, or one of every head that grows with the width."""
+        return self.size(u) * self._heads.get(self._root(self._key(u)), 1)
 
     def _root(self, key: Key) -> Key:
         while key in self._joined:
@@ -129,9 +138,9 @@ def _parents_first(branch: Vector) -> list[Vector]:
 
 
 def _head(node: Attend) -> int:
-    """Return the coordinates of a head (1, where scores vanish with the width and all are alike);
+    """Return the coordinates of a head (1, where they grow with the width and all are alike);
     raise ``NoRule`` for what has no rule."""
-    vanishing = node.scores.scale == "linear"
+    vanishing = vanishes(node)
     refusals = (
         (
             not vanishing and math.isinf(node.scores.head_dim),

@@ -1,0 +1,1 @@
+"""Powers of the number of tokens: laws of uniform attention, and what the recursion says."""
