@@ -45,7 +45,9 @@ def test_rates_are_1_at_the_base_and_at_every_width_and_the_law_in_depth(system:
 
 def test_the_unscaled_line_is_the_step_at_the_learning_rates_of_the_base():
     """Matrices and the read-out move n/n_0 times as far in theory's unit, the stem as far."""
-    found = figure.at_base_rates(LOOPED, 2, 128)
+    given = figure.rates(LOOPED, 2, 128)
+    theory = figure.predicted(LOOPED, 2, given)
+    found = figure.at_base_rates(LOOPED, (2, 128), given, theory)
     naive = {"x": 2.0, "w": 2.0, "readout": 2.0}
     rows = sp.first_step(LOOPED.at(2), "adam", naive, points=figure.POINTS).filter(
         quantity="output_change", group="all"
@@ -53,8 +55,7 @@ def test_the_unscaled_line_is_the_step_at_the_learning_rates_of_the_base():
     # sampled: groups apart and together differ in the part that is new
     change = np.sqrt(np.mean([r["value"] ** 2 for r in rows]))
     assert found["change"] == pytest.approx(change, rel=0.01)
-    one = figure.predicted(LOOPED.at(2), tuple(figure.rates(LOOPED, 2, 64).items()))
-    assert found["change"] > 1.5 * figure.rms(*one["all"])["theory"]
+    assert found["change"] > 1.5 * figure.rms(*theory["all"])["theory"]
 
 
 def test_the_measured_rms_and_its_standard_error():
@@ -82,4 +83,4 @@ def judged(factor: float = 1.0, se: float = 0.003) -> Judged:
 def test_another_line_is_rejected_and_wide_bars_confirm_nothing():
     assert judged().verdict == "confirmed"
     assert judged(1.06).verdict == judged(0.94).verdict == "rejected"
-    assert judged(se=0.05).verdict == "inconclusive"
+    assert judged(se=0.1).verdict == "inconclusive"
