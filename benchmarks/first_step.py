@@ -1,15 +1,15 @@
 """First steps: theory against explicit networks at n = 64 to 512, extrapolated.
 
     python benchmarks/first_step.py [--case NAME ...] [--optimizer NAME ...] [--target 0.005]
-    [--minutes 3] [--more] [--out docs/first_step.csv]     (goes on where FILE ends)
+    [--minutes 3] [--rounds 99] [--more] [--out docs/first_step.csv]  (goes on where FILE ends)
 
 Rows, as ``sigprop.first_step`` has them: dz_t by group; the rms change of the last state and of the
 one in the middle by group; effective and propagating change of every weight (rms). Networks are
 added in rounds, at every width, until each row's standard error at infinite width is below
-``--target`` of it, or a case and optimiser has taken ``--minutes``; ``--more`` adds networks to
-those that FILE has of them. A row holds where it is within 2 % or 3 standard errors of the
-prediction, whichever is more. Prints every case's rows, z and deviations, and the rows that do not
-hold.
+``--target`` of it, or a case and optimiser has taken ``--minutes`` or ``--rounds``; ``--more`` adds
+networks to those that FILE has of them. A row holds where it is within 2 % or 3 standard errors of
+the prediction, whichever is more. Prints every case's rows, z and deviations, and the rows that do
+not hold.
 """
 
 from __future__ import annotations
@@ -198,9 +198,10 @@ def joined(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[st
 
 
 def one(
-    name: str, optimizer: str, target: float, minutes: float, before: int = 0
+    name: str, optimizer: str, target: float, most: tuple[float, int], before: int = 0
 ) -> list[dict[str, Any]]:
-    """Return the rows of a case and optimiser, whose first rounds were in an earlier run."""
+    """Return the rows of a case and optimiser, whose first rounds were in an earlier run; most:
+    minutes, rounds."""
     arch, started = CASES[name](), time.monotonic()
     ours = predicted(arch, optimizer)
     networks = Networks(arch, optimizer, seed=1, before=before)
@@ -209,7 +210,8 @@ def one(
         rows = compared(ours, networks.measured())
         worst = max(row["se"] / abs(row["predicted"]) for row in rows if row["predicted"])
         spent = time.monotonic() - started
-        if worst <= target or spent * (1 + 1 / networks.rounds) > 60 * minutes:
+        longer = spent * (1 + 1 / networks.rounds) > 60 * most[0] or networks.rounds >= most[1]
+        if worst <= target or longer:
             break
     print(f"{name}, {optimizer}: {networks.rounds} rounds, {spent:.0f} s", flush=True)
     head = {"case": name, "optimizer": optimizer, "networks": networks.rounds * ROUND[-1]}
@@ -264,6 +266,7 @@ def main() -> None:
     parser.add_argument("--optimizer", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
     parser.add_argument("--target", type=float, default=0.005)
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=99)
     parser.add_argument("--more", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/first_step.csv"))
     given = parser.parse_args()
@@ -273,7 +276,7 @@ def main() -> None:
         if given.more or key not in done:
             old = [r for r in rows if (r["case"], r["optimizer"]) == key]
             before = int(old[0]["networks"]) // ROUND[-1] if old else 0
-            new = joined(old, one(*key, given.target, given.minutes, before))
+            new = joined(old, one(*key, given.target, (given.minutes, given.rounds), before))
             rows = sorted([r for r in rows if (r["case"], r["optimizer"]) != key] + new, key=place)
             save(given.out, rows)
     report(rows)

@@ -95,8 +95,9 @@ def quantile(m: int, samples: int) -> float:
     return float(t.ppf(1 - FALSE_ALARM / (2 * m), samples - 1))
 
 
-def points(tables: Mapping[str, Rows]) -> Judged:
-    """The verdict of all tables that have a 'theory' and a 'measured' column."""
+def points(tables: Mapping[str, Rows], shift: float = SHIFT) -> Judged:
+    """The verdict of all tables that have a 'theory' and a 'measured' column; shift: what every
+    curve must be able to show."""
     every, missing = [], []
     for name, rows in tables.items():
         for number in gathered(rows).values():
@@ -114,7 +115,7 @@ def points(tables: Mapping[str, Rows]) -> Judged:
     against = sum(abs(p.a) > p.half(m) for p in every)
     curve, detects = detected(every)
     blind = (
-        f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > SHIFT else ""
+        f"{curve}: a shift of less than {detects:.1%} would not be seen" if detects > shift else ""
     )
     verdict = "rejected" if against else "inconclusive" if blind else "confirmed"
     return Judged(

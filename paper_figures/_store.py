@@ -34,7 +34,7 @@ TEXT = (
     "parametrisation",
 )
 LIBRARIES = ("jax", "numpy", "matplotlib")
-PARTS = ("architectures", "theory", "simulations", "checking")
+PARTS = ("architectures", "theory", "simulations", "scaling", "prescriptions")
 MARKS = ("quick", "seed", "sigprop", "recipe", "parameters", "versions", "files")
 
 
