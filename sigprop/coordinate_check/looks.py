@@ -17,11 +17,11 @@ from sigprop.coordinate_check.slopes import Changes
 from sigprop.coordinate_check.steps import RUNGS, Networks
 from sigprop.errors import InputError
 from sigprop.runtime.progress import Labelled, Progress
-from sigprop.verdict.slope import level, looks
+from sigprop.verdict.slope import Known, level, looks
 
 ENOUGH = 4
 """Of the first look's networks, after which a rejected ladder is looked at no more."""
-Logs = list[list[float]] | None
+Logs = list[list[Known]] | None
 
 
 class Pair(NamedTuple):
@@ -81,7 +81,7 @@ def _ask_rates(run: Networks, pairs: Mapping[str, Pair], progress: Progress) -> 
 def _first_steps(ladder: Sequence[Rung], run: Networks, rule: Parametrisation) -> Logs:
     """Return ln of every column's first change at every size; None where theory has it not at
     every size, or there is no prescription (which only another rule's reference would want)."""
-    found: list[list[float]] = []
+    found: list[list[Known]] = []
     try:
         for rung in ladder:
             rates, parts = run.rates(rung, rule), run.parts(rung.arch)

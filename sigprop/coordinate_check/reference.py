@@ -28,6 +28,7 @@ from sigprop.language.traversal import rows_of
 from sigprop.prescriptions.by_recursion import RULES
 from sigprop.simulations.training.changes import OBSERVABLES
 from sigprop.simulations.training.parts import Part
+from sigprop.verdict.slope import Known
 
 
 def first_step(
@@ -37,10 +38,10 @@ def first_step(
     rule: Rule,
     shape_factor: str = "original",
     parts: tuple[Part, ...] = (),
-) -> list[float] | None:
+) -> list[Known] | None:
     """ln of the rms change of each of ``OBSERVABLES``, then of the parts, after one step of base
-    rate 1, decay and epsilon apart; -inf where nothing changes to first order; None where theory
-    has no first step. shape_factor: of Muon.
+    rate 1, decay and epsilon apart, and its error; -inf where nothing changes to first order; None
+    where theory has no first step. shape_factor: of Muon.
 
     Of a read-out that starts at zero nothing comes back in the first step: only theta moves.
     """
@@ -60,7 +61,10 @@ def first_step(
     squares = _squares(arch, RULES[optimizer], tuple(rates.items()), scale, parts)
     if squares is None:
         return None
-    return [0.5 * math.log(square) if square > 0 else -math.inf for square in squares]
+    return [
+        Known(0.5 * math.log(square), error / (2 * square)) if square > 0 else Known(-math.inf)
+        for square, error in squares
+    ]
 
 
 def _unit(arch: Architecture, group: str, width: int, optimizer: str, scale: float) -> float:
@@ -82,8 +86,9 @@ def _squares(
     rates: tuple[tuple[str, float], ...],
     scale: float,
     parts: tuple[Part, ...],
-) -> tuple[float, ...] | None:
-    """Return the mean squared change of each of ``OBSERVABLES``, and of the parts."""
+) -> tuple[tuple[float, float], ...] | None:
+    """Return the mean squared change of each of ``OBSERVABLES``, and of the parts, each with its
+    error."""
     from sigprop.coordinate_check.wide_limit import Step, squares
 
     try:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sigprop.coordinate_check.ladder import Rung
 from sigprop.verdict.judgement import INCONCLUSIVE
-from sigprop.verdict.slope import LEVEL, TOLERANCE, Fit, fit, judge, point
+from sigprop.verdict.slope import LEVEL, TOLERANCE, Fit, Known, fit, judge, point
 
 
 class Column(NamedTuple):
@@ -46,8 +46,8 @@ class Changes:
     loss: str
     columns: tuple[Column, ...]
     ladder: Sequence[Rung]
-    theory: list[list[float]] | None
-    reference: list[list[float]] | None
+    theory: list[list[Known]] | None
+    reference: list[list[Known]] | None
     squares: list[np.ndarray]
     confidence: float = LEVEL
     looks: list[int] = field(default_factory=list)
@@ -70,13 +70,14 @@ class Changes:
             if self.columns[cell.column].absolute or self.about(self.reference, cell) is not None
         ]
 
-    def about(self, logs: list[list[float]] | None, at: Cell) -> list[float] | None:
+    def about(self, logs: list[list[Known]] | None, at: Cell) -> list[Known] | None:
         """Return theory's logs of this number of steps and column, where it has them."""
         steps = self.steps[at.step]
         if logs is None or (steps > 1 and self.loss != "linear"):
             return None
-        found = [log[at.column] + math.log(steps) for log in logs]
-        return found if all(map(math.isfinite, found)) else None
+        found = [known[at.column] for known in logs]
+        found = [known._replace(log=known.log + math.log(steps)) for known in found]
+        return found if all(math.isfinite(known.log) for known in found) else None
 
     def fit(self, at: Cell) -> Fit:
         """Return the networks' slope beside the reference's."""
@@ -108,7 +109,7 @@ class Changes:
             first -= 1
         return self.looks[first]
 
-    def _line(self, at: Cell, logs: list[float] | None) -> Fit:
+    def _line(self, at: Cell, logs: list[Known] | None) -> Fit:
         measured = [point(squares[:, at.step, at.column]) for squares in self.squares]
         return fit(self.sizes, measured, logs, self.confidence)
 
@@ -165,13 +166,14 @@ def _row(changes: Changes, at: Cell) -> dict[str, Any]:
 def _points(changes: Changes, at: Cell) -> Iterator[dict[str, Any]]:
     """Yield each rung's rms change for one row, and theory's at the base rate in use."""
     logs = changes.about(changes.theory, at) or [None] * len(changes.ladder)
-    for rung, squares, log in zip(changes.ladder, changes.squares, logs, strict=True):
+    for rung, squares, known in zip(changes.ladder, changes.squares, logs, strict=True):
         measured = point(squares[:, at.step, at.column])
         yield {
             "size": rung.size,
             "value": math.exp(measured.log),
             "relative_se": measured.se,
-            "theory": None if log is None else changes.rate * math.exp(log),
+            "theory": None if known is None else changes.rate * math.exp(known.log),
+            "relative_error": None if known is None else known.error,
             "samples": measured.networks,
             "width": rung.width,
             "applications": rung.arch.depth,

@@ -15,7 +15,7 @@ import numpy as np
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT
 from sigprop.language.nodes import Gate
-from sigprop.simulations.training.changes import applications
+from sigprop.simulations.training.changes import OBSERVABLES, applications
 from sigprop.simulations.training.parts import Part
 from sigprop.theory.first_step.averaged import patterns, pooled
 from sigprop.theory.first_step.directions import Directions
@@ -28,6 +28,9 @@ from sigprop.theory.first_step.response import (
 )
 from sigprop.theory.first_step.tangents import Changes, Tangents
 
+WIDE, MORE = 0.03, 4
+"""Of half a 99 % interval of ln rms: beyond it so many times the samples are taken."""
+
 
 class Step(NamedTuple):
     """optimizer: of ``theory.first_step``; rates by group, as of ``first_step``; scale: of what
@@ -38,32 +41,44 @@ class Step(NamedTuple):
     scale: float
 
 
-def squares(arch: Architecture, step: Step, parts: tuple[Part, ...]) -> list[float]:
-    """Return mean squares: of the output, of the states, of the parts. Raises as
+def squares(
+    arch: Architecture, step: Step, parts: tuple[Part, ...]
+) -> tuple[tuple[float, float], ...]:
+    """Return mean squares, of the output, of the states, of the parts, each with half its 99 %
+    interval: more samples are taken where the output's or a state's is wide. Raises as
     ``theory.first_step.response`` does."""
-    rates = checked_rates(arch, step.rates)
+    given = step._replace(rates=checked_rates(arch, step.rates))
     every = patterns(arch.tokens)
     each = max(2, REPLICATES // len(every))
-    found = [
-        _replicates(arch, step._replace(rates=rates), parts, cotangent_of(arch, labels), each)
+    samples = [
+        Samples(arch, (step.optimizer, {}), cotangent_of(arch, labels), 0, (POINTS // 2, each))
         for labels in every
     ]
-    return [float(value) for value in pooled(found).value]
+    found = [_replicates(one, given, parts, range(each)) for one in samples]
+    total = pooled(found)
+    looked_at = slice(0, len(OBSERVABLES))
+    if (total.error > 2 * WIDE * np.abs(total.value))[looked_at].any():
+        more = range(each, MORE * each)
+        found = [
+            old + _replicates(one, given, parts, more)
+            for old, one in zip(found, samples, strict=True)
+        ]
+        total = pooled(found)
+    return tuple(zip(total.value.tolist(), total.error.tolist(), strict=True))
 
 
 def _replicates(
-    arch: Architecture, step: Step, parts: tuple[Part, ...], cotangent: Any, count: int
+    samples: Samples, step: Step, parts: tuple[Part, ...], which: range
 ) -> list[list[float]]:
-    """Return every replicate's mean squares for one pattern of labels."""
-    size = POINTS // 2, count
-    samples = Samples(arch, (step.optimizer, {}), cotangent, 0, size)
+    """Return these replicates' mean squares for one pattern of labels."""
+    arch = samples.arch
     places = {
         weight: {int(a): i for i, a in enumerate(kind.application)}
         for kind in samples.kinds
         for weight in kind.block.weights
     }
     found = []
-    for directions in samples:
+    for directions in map(samples.replicate, which):
         changes = Tangents(directions, step.rates, apart=False).run()
         output = step.scale * changes.output[-1] + changes.readout[-1]
         states = changes.state[0][np.array(applications(arch.depth))].mean(axis=-1)

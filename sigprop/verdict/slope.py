@@ -8,7 +8,8 @@ equivalence test against a reference slope.
 
 The mean of squares, because the wide limit has it exactly with labels +-1: E (sum_s K_ts y_s)^2 =
 sum_s K_ts^2. The interval has Student's t with Welch and Satterthwaite's degrees of freedom.
-Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same.
+Weights 1/se_i^2 are estimated from the same networks; the reference is fitted with the same, and
+its own error, sum_i c_i^2 error_i^2 of independent sizes, widens the interval.
 
 Looks are at 1, 2, 4, ... times as many networks. Of K that there may be, each has an interval of
 1 - 5 %/K (Bonferroni), so that all that are taken hold the slope with at least 95 %, however it is
@@ -37,9 +38,16 @@ class Point(NamedTuple):
     networks: int
 
 
+class Known(NamedTuple):
+    """ln of what theory has at one size, and half its 99 % interval."""
+
+    log: float
+    error: float = 0.0
+
+
 class Fit(NamedTuple):
-    """slope, its standard error, half its interval, the same weights' slope of the reference;
-    exact: whether the reference is of these very sizes, not a leading exponent."""
+    """slope, its standard error, half the interval of slope - reference, the same weights' slope of
+    the reference; exact: whether the reference is of these very sizes, not a leading exponent."""
 
     slope: float
     se: float
@@ -74,11 +82,11 @@ def point(squares: Floats) -> Point:
 def fit(
     sizes: Sequence[int],
     points: Sequence[Point],
-    reference: Sequence[float] | None = None,
+    reference: Sequence[Known] | None = None,
     confidence: float = LEVEL,
 ) -> Fit:
-    """The slope over a ladder; reference: ln of what theory has at the same sizes (None: a slope
-    of 0); confidence: of the interval."""
+    """The slope over a ladder; reference: what theory has at the same sizes (None: a slope of 0),
+    whose errors widen the interval; confidence: of the interval."""
     from scipy.special import stdtrit
 
     x = np.log(np.asarray(sizes, dtype=np.float64))
@@ -94,12 +102,14 @@ def fit(
         float((parts**2 / (np.array([p.networks for p in points]) - 1)).sum()), 1e-300
     )
     half = float(stdtrit(max(free, 1.0), (1 + confidence) / 2)) * math.sqrt(variance)
+    logs, errors = (
+        (0 * x, 0 * x) if reference is None else np.array([tuple(known) for known in reference]).T
+    )
     return Fit(
         float(c @ y),
         math.sqrt(variance),
-        half,
-        # no -0.0
-        0.0 if reference is None else round(float(c @ np.asarray(reference)), 12) + 0.0,
+        math.hypot(half, float(np.linalg.norm(c * errors))),
+        round(float(c @ logs), 12) + 0.0,  # no -0.0
         reference is not None,
     )
 

@@ -28,7 +28,7 @@ from sigprop.simulations.training.parts import parts_of
 from sigprop.simulations.training.steps import Setting
 from sigprop.tables.table import Table
 from sigprop.verdict.judgement import overall
-from sigprop.verdict.slope import Fit, Point, fit, judge, point
+from sigprop.verdict.slope import Fit, Known, Point, fit, judge, point
 
 SMALL = {"width": (64, 256), "depth": (2, 8), "loops": (2, 8)}
 
@@ -62,7 +62,7 @@ def test_the_first_steps_changes_are_predicted_absolutely(optimizer: str, tokens
         expected = first_step(arch, 256, optimizer, rule, parts=parts_of(arch, True))
         assert expected is not None and len(expected) == len(found) == 5 + 4 + 2 * 2 * 4
         for (value, se), theory in zip(found, expected, strict=True):
-            assert abs(value - theory) < 4 * se + 0.01, (found, expected)
+            assert abs(value - theory.log) < 4 * se + 0.01, (found, expected)
             assert se < 0.05  # the companion: a factor sqrt(2) in any large part would be seen
         wrong = first_step(
             arch,
@@ -77,7 +77,7 @@ def test_the_first_steps_changes_are_predicted_absolutely(optimizer: str, tokens
         )
         assert wrong is not None
         for (value, se), theory in zip(found, wrong, strict=False):
-            assert abs(value - theory) > 4 * se + 0.01
+            assert abs(value - theory.log) > 4 * se + 0.01
 
 
 @functools.cache
@@ -168,13 +168,20 @@ def test_slopes_and_intervals():
     exact = fit(
         (2, 4, 8),
         [Point(0.7 * math.log(s), 0.01, 32) for s in (2, 4, 8)],
-        [0.5 * math.log(s) for s in (2, 4, 8)],
+        [Known(0.5 * math.log(s)) for s in (2, 4, 8)],
     )
     assert (
         exact.slope == pytest.approx(0.7)
         and exact.reference == pytest.approx(0.5)
         and exact.se == pytest.approx(0.01 / math.log(4) * math.sqrt(2))
     )
+    # theory's own errors widen the interval, as those of the networks do
+    rough = fit(
+        (2, 4, 8),
+        [Point(0.7 * math.log(s), 0.01, 32) for s in (2, 4, 8)],
+        [Known(0.5 * math.log(s), 0.1) for s in (2, 4, 8)],
+    )
+    assert rough.half == pytest.approx(math.hypot(exact.half, 0.1 / math.log(4) * math.sqrt(2)))
     random, held, sizes = np.random.default_rng(0), 0, (128, 256, 512, 1024)
     for _ in range(400):
         squares = [(s**0.3 * (1 + 0.2 * random.standard_normal(12))) ** 2 for s in sizes]

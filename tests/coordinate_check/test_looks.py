@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from sigprop.verdict.judgement import CONFIRMED, REJECTED
-from sigprop.verdict.slope import TOLERANCE, fit, judge, level, looks, point
+from sigprop.verdict.slope import TOLERANCE, Known, fit, judge, level, looks, point
 
 SIZES, TIMES = (64, 128, 256), (4, 2, 1)
 
@@ -49,7 +49,7 @@ def test_all_looks_together_hold_the_slope():
                             point(x[: times * count])
                             for x, times in zip(squares, TIMES, strict=True)
                         ],
-                        [0.0] * 3,
+                        [Known(0.0)] * 3,
                         confidence,
                     )
                     for count in planned
