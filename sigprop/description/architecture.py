@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from sigprop.description.checks import MOST_APPLICATIONS, check
 from sigprop.description.family import Family
 from sigprop.description.structure import Structure
-from sigprop.description.sub_block import stem_parts, total
-from sigprop.errors import InputError
+from sigprop.description.sub_block import SubBlock, stem_parts, total
+from sigprop.errors import InputError, short
 from sigprop.language.formula import resolved
 
 
@@ -27,6 +27,7 @@ class Architecture(Structure):
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
+        self._check_sub_blocks()
         self._put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
         self._put("input_gram", total(self.stem_parts))
         self._put("slots", self._slot_tables())
@@ -48,6 +49,16 @@ class Architecture(Structure):
     def _put(self, name: str, value: object) -> None:
         """Set a field of this frozen record while it is made."""
         object.__setattr__(self, name, value)
+
+    def _check_sub_blocks(self) -> None:
+        """Raise ``InputError`` where there is no tuple of them."""
+        blocks: object = self.sub_blocks
+        if not isinstance(blocks, tuple | list) or not all(
+            isinstance(block, SubBlock) for block in self.sub_blocks
+        ):
+            raise InputError(
+                f"sub_blocks={short(repr(blocks))}; accepted: a tuple of SubBlocks, of one (block,)"
+            )
 
     def _slot_tables(self) -> dict[str, tuple[int, ...]]:
         """Return every weight's table of slots; raise ``InputError`` where one has none."""
@@ -72,3 +83,12 @@ class Architecture(Structure):
                 f"application, 1 to 10^6 of them"
             )
         return depth
+
+
+def check_described(arch: object) -> None:
+    """Raise ``InputError`` for what is no description: a registered name, a builder, a model."""
+    if not isinstance(arch, Structure):
+        raise InputError(
+            f"arch={short(repr(arch))}; accepted: a sigprop.Architecture, such as "
+            f"sigprop.architectures.looped_mlp() builds (a model: sigprop.read)"
+        )
