@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from sigprop.description.checks import MOST_APPLICATIONS, check
 from sigprop.description.family import Family
@@ -27,7 +28,7 @@ class Architecture(Structure):
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
-        self._check_sub_blocks()
+        _check_sub_blocks(self.sub_blocks)
         self._put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
         self._put("input_gram", total(self.stem_parts))
         self._put("slots", self._slot_tables())
@@ -49,16 +50,6 @@ class Architecture(Structure):
     def _put(self, name: str, value: object) -> None:
         """Set a field of this frozen record while it is made."""
         object.__setattr__(self, name, value)
-
-    def _check_sub_blocks(self) -> None:
-        """Raise ``InputError`` where there is no tuple of them."""
-        blocks: object = self.sub_blocks
-        if not isinstance(blocks, tuple | list) or not all(
-            isinstance(block, SubBlock) for block in self.sub_blocks
-        ):
-            raise InputError(
-                f"sub_blocks={short(repr(blocks))}; accepted: a tuple of SubBlocks, of one (block,)"
-            )
 
     def _slot_tables(self) -> dict[str, tuple[int, ...]]:
         """Return every weight's table of slots; raise ``InputError`` where one has none."""
@@ -83,6 +74,14 @@ class Architecture(Structure):
                 f"application, 1 to 10^6 of them"
             )
         return depth
+
+
+def _check_sub_blocks(given: object) -> None:
+    """Raise ``InputError`` for what is no tuple of them."""
+    shown = short(repr(given))
+    blocks = cast("tuple[object, ...]", given) if isinstance(given, tuple | list) else ()
+    if not blocks or not all(isinstance(block, SubBlock) for block in blocks):
+        raise InputError(f"sub_blocks={shown}; accepted: a tuple of SubBlocks, of one (block,)")
 
 
 def check_described(arch: object) -> None:

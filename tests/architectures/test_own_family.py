@@ -40,10 +40,10 @@ def test_it_is_prescribed_for_by_the_recursion(mine: ModuleType) -> None:
 
 @pytest.mark.parametrize(("rule", "verdict"), [("prescribed", "confirmed"), ("naive", "rejected")])
 def test_it_is_checked_in_depth(mine: ModuleType, rule: str, verdict: str) -> None:
-    table = mine.judged(rule, depths=(2, 4), width=32)
+    table = mine.judged(rule, ladders={"depth": (2, 8)}, width=32, steps=(1,))
     assert table.verdict == verdict
     # what was run is said with the verdict: columns do not name it
-    assert f"adamw, {rule}: L = 2, 4 at n = 32" in " ".join(str(table).split())
+    assert f"adamw, {rule}: L = 2, 8 at n = 32" in " ".join(str(table).split())
     named = {found["group"] for found in table.notes["breaks"]}
     assert named == (set() if verdict == "confirmed" else {"w", "x", "a", "scale"})
 

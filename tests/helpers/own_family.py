@@ -3,7 +3,6 @@ linear adapters that read a running mean of the stream. No law says how its rate
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import sigprop as sp
@@ -42,12 +41,10 @@ def remembering(
     )
 
 
-def judged(rule: str, depths: Sequence[int] = (2, 4, 8, 16), width: int = 64) -> sp.Table:
-    """Real steps of AdamW, of networks of these depths."""
-    ladders = {"depth": depths}
-    return sp.check(
-        remembering(), parametrisation=rule, variables=["depth"], ladders=ladders, width=width
-    )
+def judged(rule: str, **given: Any) -> sp.Table:
+    """Real steps of AdamW, of networks of width 64 and of these depths."""
+    chosen: dict[str, Any] = {"ladders": {"depth": (2, 4, 8, 16)}, "width": 64} | given
+    return sp.check(remembering(), parametrisation=rule, variables=["depth"], **chosen)
 
 
 if __name__ == "__main__":
