@@ -46,5 +46,6 @@ class Diverged(ArithmeticError):
 def near_miss(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    same = [other for other in known if other.lower() == name.lower()]
+    close = same or difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"

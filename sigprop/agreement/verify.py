@@ -33,7 +33,7 @@ from sigprop.agreement.slopes import (
     predicted_slopes,
     remarks,
 )
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import judged, require_rows
 from sigprop.description.shapes import Row
@@ -87,6 +87,7 @@ def verify(
     do), 'none', or 'auto' (with one where every row has a form, below a tolerance of 0.5 %).
     Raises ``InputError``.
     """
+    check_described(arch)
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance={tolerance}; accepted: a number between 0 and 1")

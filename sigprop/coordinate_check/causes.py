@@ -34,7 +34,7 @@ class Cause(NamedTuple):
     def __str__(self) -> str:
         return (
             f"group {self.group}: its effective part {_power(self.variable, self.slope)} "
-            f"(predicted {_two(self.reference)})"
+            f"(reference {_two(self.reference)})"
         )
 
 
@@ -76,7 +76,8 @@ def told(ladders: Sequence[Changes]) -> str | None:
 def _told(changes: Changes) -> str:
     found = causes(changes)
     if found:
-        more = [f"and {len(found) - NAMED} more groups"] if len(found) > NAMED else []
+        left = len(found) - NAMED
+        more = [f"and {left} more group{'s' if left > 1 else ''}"] if left > 0 else []
         return ", ".join([*map(str, found[:NAMED]), *more])
     if not _groups(changes):
         return f"in {changes.variable} no group is named: theory has no first step to compare with"
@@ -84,7 +85,7 @@ def _told(changes: Changes) -> str:
     cell = max(rows, key=lambda at: abs(rows[at].slope - rows[at].reference))
     return (
         f"{changes.columns[cell.column].quantity} {_power(changes.variable, rows[cell].slope)} "
-        f"(predicted {_two(rows[cell].reference)}), and no group's effective part is off: what "
+        f"(reference {_two(rows[cell].reference)}), and no group's effective part is off: what "
         f"changes pass through is (std of the read-out, residual scale)"
     )
 

@@ -15,6 +15,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sigprop.coordinate_check.causes import LETTERS
 from sigprop.coordinate_check.causes import notes as causes
 from sigprop.coordinate_check.ladder import (
     VARIABLES,
@@ -27,7 +28,7 @@ from sigprop.coordinate_check.looks import Pair, all_changes
 from sigprop.coordinate_check.rates import Parametrisation, named, prescribed
 from sigprop.coordinate_check.slopes import Changes, points, rows
 from sigprop.coordinate_check.steps import LINEAR, Networks
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.errors import InputError, near_miss
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.scaling.rates import checked_factor
@@ -84,6 +85,7 @@ def check(
     shape_factor: of muon, as in ``rules``. Raises ``InputError``, ``Diverged``. Source:
     docs/check.md.
     """
+    check_described(arch)
     width = default_width(optimizer) if width is None else width
     check_sizes(width=width, seed=seed)
     arch.without_experts("check")
@@ -129,7 +131,7 @@ def _ladders(
     prescribed = Members(arch)
     family = Members(arch, {"residual_scale": 1.0}) if naive else prescribed
     for unknown in set(sizes.ladders) - set(VARIABLES):
-        raise InputError(f"ladders: {unknown!r}{near_miss(unknown, VARIABLES)}")
+        raise InputError(f"ladders: {unknown!r}{near_miss(str(unknown), VARIABLES)}")
     return {
         variable: Pair(
             *(
@@ -165,6 +167,17 @@ def _table(
     }
     said = causes(changes)
     remarks = [ZERO] * run.zero + [TIED] * arch.head.tied
-    notes |= said | {"remarks": [*said["remarks"], *remarks]}
+    notes |= said | {"remarks": [_said(run.optimizer, parametrisation, changes), *said["remarks"]]}
+    notes["remarks"] += remarks
     verdict = overall([row["verdict"] for row in judged])
     return Table(arch.name, dict(arch.parameters), judged, "check", verdict, notes)
+
+
+def _said(optimizer: str, parametrisation: str, changes: Sequence[Changes]) -> str:
+    """Say what was run: ``adamw, naive: n = 64, 128; L = 2, 4, 8 at n = 64``."""
+    ladders: list[str] = []
+    for ladder in changes:
+        at = "" if ladder.variable == "width" else f" at n = {ladder.ladder[0].width}"
+        sizes = ", ".join(map(str, ladder.sizes))
+        ladders.append(f"{LETTERS[ladder.variable]} = {sizes}{at}")
+    return f"{optimizer}, {parametrisation}: {'; '.join(ladders)}"

@@ -72,9 +72,8 @@ def variables_of(arch: Architecture, asked: Sequence[str] | None = None) -> tupl
     ``InputError``."""
     if arch.family is None:
         raise InputError(
-            f"architecture {arch.name!r} is not registered and has no family, and check builds it "
-            f"at other sizes; accepted: a registered one (sigprop.register), or "
-            f"Architecture(..., family=sigprop.Family(...))"
+            f"architecture {arch.name!r} has no family, and check builds it at other sizes; "
+            f"accepted: Architecture(..., family=sigprop.Family(...)), registered or not"
         )
     has = tuple(v for v in VARIABLES if v != "loops" or _looped(arch))
     for name in asked or ():
@@ -106,6 +105,7 @@ class Members:
         key = (depth, loops if self.looped else 1)
         if key not in self.built:
             self.built[key] = self.arch.family.member(self.arch, *key)
+            _check_sizes(self.built[key], *key)
         return self.built[key]
 
     def ladder(self, variable: str, sizes: Sequence[int] | None, width: int) -> list[Rung]:
@@ -125,12 +125,29 @@ class Members:
             arch = self.at()
             return allotted([Rung(n, arch, n) for n in (whole(arch, size) for size in chosen)])
         members = [self.at(**{variable: size}) for size in chosen]
+        applications = [arch.depth for arch in members]
+        if applications != sorted(set(applications)):
+            raise InputError(
+                f"family of {self.arch.name}: {applications} applications at "
+                f"{variable}={list(chosen)}; accepted: build(L, N) with more at larger sizes"
+            )
         return allotted(
             [
                 Rung(size, arch, whole(arch, width))
                 for size, arch in zip(chosen, members, strict=True)
             ]
         )
+
+
+def _check_sizes(arch: Architecture, depth: int, loops: int) -> None:
+    """Raise ``InputError`` where a family builds other sizes than it was asked for: their ladder
+    would be one network, and its slopes 0."""
+    for name, asked in (("L", depth), ("N", loops)):
+        if arch.sizes.get(name, asked) != asked:
+            raise InputError(
+                f"family of {arch.name}: build(L={depth}, N={loops}) has {name}="
+                f"{arch.sizes[name]} in its sizes; accepted: what it is asked for"
+            )
 
 
 def whole(arch: Architecture, width: int) -> int:

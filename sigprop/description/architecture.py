@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 from sigprop.description.checks import MOST_APPLICATIONS, check
 from sigprop.description.family import Family
 from sigprop.description.structure import Structure
-from sigprop.description.sub_block import stem_parts, total
-from sigprop.errors import InputError
+from sigprop.description.sub_block import SubBlock, stem_parts, total
+from sigprop.errors import InputError, short
 from sigprop.language.formula import resolved
 
 
@@ -27,6 +28,7 @@ class Architecture(Structure):
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
+        _check_sub_blocks(self.sub_blocks)
         self._put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
         self._put("input_gram", total(self.stem_parts))
         self._put("slots", self._slot_tables())
@@ -72,3 +74,20 @@ class Architecture(Structure):
                 f"application, 1 to 10^6 of them"
             )
         return depth
+
+
+def _check_sub_blocks(given: object) -> None:
+    """Raise ``InputError`` for what is no tuple of them."""
+    shown = short(repr(given))
+    blocks = cast("tuple[object, ...]", given) if isinstance(given, tuple | list) else ()
+    if not blocks or not all(isinstance(block, SubBlock) for block in blocks):
+        raise InputError(f"sub_blocks={shown}; accepted: a tuple of SubBlocks, of one (block,)")
+
+
+def check_described(arch: object) -> None:
+    """Raise ``InputError`` for what is no description: a registered name, a builder, a model."""
+    if not isinstance(arch, Structure):
+        raise InputError(
+            f"arch={short(repr(arch))}; accepted: a sigprop.Architecture, such as "
+            f"sigprop.architectures.looped_mlp() builds (a model: sigprop.read)"
+        )

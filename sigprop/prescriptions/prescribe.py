@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sigprop.architectures import entry
-from sigprop.errors import InputError, near_miss
+from sigprop.errors import InputError, near_miss, short
 from sigprop.prescriptions.prescription import Prescription
 from sigprop.prescriptions.sides import SIZES, Side, built, has_setting, positive, whole
 from sigprop.registry.toml import load
@@ -114,6 +114,7 @@ def prescribe_from(
     """
     from sigprop.prescriptions.transfer import notes_of, rows_of, transfer
 
+    _check_name(name)
     options = _with_factor(options)
     # the architecture's own init: in ``given`` it is how the base was initialised
     shared = {key: value for key, value in parameters.items() if key != "init"}
@@ -130,6 +131,15 @@ def prescribe_from(
     rows, notes = rows_of(moved, numbers, init), notes_of(moved)
     shown = {**options, **_shown(old, new)}
     return Prescription(name, shown, rows, "prescribe", None, notes, moved.rules)
+
+
+def _check_name(name: object) -> None:
+    """Raise ``InputError`` for an architecture, or its builder: parameters are by name."""
+    if not isinstance(name, str):
+        raise InputError(
+            f"name={short(repr(name))}; accepted: the name of a registered architecture, whose "
+            f"parameters base and target say (one of your own: sigprop.register)"
+        )
 
 
 def _with_factor(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def test_a_wrong_exponent_is_named(group: str, power: float, variable: str):
     assert f"group {group}: its effective part {'grows' if power > 0 else 'falls'} as " in str(
         cause
     )
-    assert f"{letter}^{cause.slope:.2f} (predicted {round(cause.reference, 2) + 0.0:.2f})" in str(
+    assert f"{letter}^{cause.slope:.2f} (reference {round(cause.reference, 2) + 0.0:.2f})" in str(
         cause
     )
     said = notes([changes])

@@ -247,7 +247,7 @@ def test_bad_input_is_said_in_a_line():
     with pytest.raises(sp.InputError, match="variable='loops' of mlp"):
         check(sp.architectures.mlp(), variables=["loops"])
     own = sp.Architecture("mine", arch.sub_blocks, [0, 1], arch.numbers)
-    with pytest.raises(sp.InputError, match="'mine' is not registered and has no family"):
+    with pytest.raises(sp.InputError, match="'mine' has no family, and check builds it"):
         check(own)
 
 

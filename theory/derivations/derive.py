@@ -30,7 +30,7 @@ from typing import Any
 import sympy
 from sympy.core.function import AppliedUndef
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.language.traversal import numbers_in
 from sigprop.tables.formulas import labelled
 from sigprop.tables.layout import terminal_width
@@ -160,6 +160,7 @@ def derive(arch: Architecture, finite_width: bool = False) -> Derivation:
     has no rule. Source: docs/theory.md; the tests iterate these equations and compare with
     ``predict`` to 1e-10, those of finite width with ``fluctuations``.
     """
+    check_described(arch)
     if finite_width:
         case, found = finite(arch)
         equations = tuple(Equation(name, equation, _names(arch)) for name, equation in found)

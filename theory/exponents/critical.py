@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.family import Family, loops_vary
 from sigprop.errors import InputError
 from sigprop.language.expression import Linear, Vector
@@ -38,6 +38,7 @@ def critical(
     gain alpha_0 l^-p); per_class, fixed_rate: as ``critical_powers``. The classes are the family's.
     Raises ``InputError`` for an architecture without one, or a criterion that is not known.
     """
+    check_described(arch)
     family = _family(arch)
     looped, turned = loops_vary(arch, family), _rotates(arch)
     family.checked(looped, arch)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.family import Family, loops_vary, own_sizes
 from sigprop.description.structure import READOUT
 from sigprop.errors import InputError, NoRule
@@ -61,6 +61,7 @@ def exponents(
     family has numbers and no exponents: ``InputError`` says so. Source: derived
     (docs/exponents.md).
     """
+    check_described(arch)
     family = _family(arch, family)
     check_ladder(sizes)
     looped, others = loops_vary(arch, family), entering(arch)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.tables.table import Table
 from sigprop.theory.first_step.response import POINTS, Estimate, Response, response
 
@@ -43,6 +43,7 @@ def first_step(
     queries, Muon with scores that vanish with the width, tied weights in several bands, tied
     orthogonal matrices. Source: derived (docs/first-step.md; tests/theory/first_step).
     """
+    check_described(arch)
     found = response(arch, optimizer, rates, labels, epsilon=epsilon, seed=seed, points=points)
     rows = [*_by_setting(found), *_by_weight(found)]
     notes = {"optimizer": optimizer, "seed": seed, "points": points, "assumes": ASSUMES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.quantities import QUANTITIES
 from sigprop.description.rows import known, require_rows, select
 from sigprop.description.shapes import Row
@@ -50,6 +50,7 @@ def predict(
     says where. Raises ``InputError``, and
     ``NoRule`` for a network that the calculus cannot expand. Source: docs/theory.md.
     """
+    check_described(arch)
     check_error(error)
     if approximation is not None and error is not None:
         raise InputError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sigprop.description.architecture import Architecture
+from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.rows import require_rows, select
 from sigprop.errors import InputError, near_miss
 from sigprop.simulations.measure import measure as plain
@@ -45,6 +45,7 @@ def measure(
     A network that overflows is not averaged away: rows at and after its application (and everything
     backward) have value null and the table's note says at which application. Raises ``InputError``.
     """
+    check_described(arch)
     check_control(control)
     twin = None
     if control != NONE:
