@@ -28,7 +28,11 @@ class Architecture(Structure):
     family: Family[Architecture] | None = None
 
     def __post_init__(self) -> None:
-        _check_sub_blocks(self.sub_blocks)
+        if not _are_sub_blocks(self.sub_blocks):
+            raise InputError(
+                f"sub_blocks={short(repr(self.sub_blocks))}; accepted: a tuple of SubBlocks, of "
+                f"one (block,)"
+            )
         self._put("stem_parts", stem_parts(self.input_gram, self.stem_parts))
         self._put("input_gram", total(self.stem_parts))
         self._put("slots", self._slot_tables())
@@ -76,12 +80,10 @@ class Architecture(Structure):
         return depth
 
 
-def _check_sub_blocks(given: object) -> None:
-    """Raise ``InputError`` for what is no tuple of them."""
-    shown = short(repr(given))
+def _are_sub_blocks(given: object) -> bool:
+    """Tell if this is a tuple of one sub-block or more."""
     blocks = cast("tuple[object, ...]", given) if isinstance(given, tuple | list) else ()
-    if not blocks or not all(isinstance(block, SubBlock) for block in blocks):
-        raise InputError(f"sub_blocks={shown}; accepted: a tuple of SubBlocks, of one (block,)")
+    return bool(blocks) and all(isinstance(block, SubBlock) for block in blocks)
 
 
 def check_described(arch: object) -> None:
