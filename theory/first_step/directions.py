@@ -11,11 +11,11 @@ from jaxtyping import Float
 from sigprop.description.structure import READOUT
 from sigprop.description.sub_block import inputs
 from sigprop.errors import InputError, no_rule
-from sigprop.language.expression import Bias, Linear, Normalise, Read, Vector
+from sigprop.language.expression import Bias, Linear, Normalise, Read, Scale, Vector
 from sigprop.language.nodes import Centre, Gate, Project, Truncate
 from sigprop.language.scalar import Constant
 from sigprop.language.traversal import rows_of, walk
-from sigprop.theory.calculus.transpose import Transposed
+from sigprop.theory.calculus.transpose import AttendTransposed, Transposed
 from sigprop.theory.first_step import updates
 from sigprop.theory.first_step.coordinates.faint import Faint
 from sigprop.theory.first_step.coordinates.kinds import Kind
@@ -104,10 +104,15 @@ class Directions:
         ((_, d),) = self._pairs(kind, u.weight)
         a, b = (self._square(kind, x, uses) for x in (d, u.of))
         heard = np.diagonal(a) > 0
-        inputs_heard = b[heard][:, heard]
+        kept = np.diag(heard.astype(np.float64))
+        if _sums_to_zero(d):  # at every width, and use by use
+            use = np.repeat(np.arange(len(uses)), self.particles.arch.tokens)
+            same = kept @ (use[:, None] == use[None]) @ kept
+            kept = kept - same / np.maximum(same.sum(axis=1, keepdims=True), 1.0)
+        inputs_heard = kept @ b @ kept
         if not heard.any() or _rank(a) >= _rank(inputs_heard):
             return None
-        whole = b[:, heard] @ np.linalg.pinv(inputs_heard, hermitian=True) @ b[heard]
+        whole = b @ kept @ np.linalg.pinv(inputs_heard, hermitian=True) @ kept @ b
         tokens = self.particles.arch.tokens
         return np.diagonal(whole)[uses.index(i) * tokens :][:tokens]
 
@@ -221,6 +226,16 @@ def check_optimizer(name: str) -> str:
 def _normed(u: Vector) -> bool:
     """Tell if a norm or a projection stands in an expression."""
     return any(isinstance(node, (Normalise, Project, Centre)) for node in walk(u))
+
+
+def _sums_to_zero(d: Vector) -> bool:
+    """Tell if cotangents of a use's tokens have the sum 0, as those of keys have: a number that is
+    added to all scores of a query changes nothing."""
+    while isinstance(d, (Scale, Truncate)):
+        d = d.of
+    if not isinstance(d, AttendTransposed) or d.leg != "key" or d.attend.cap is not None:
+        return False
+    return not (d.attend.scores.qk_norm or d.attend.scores.rotary)
 
 
 def _rank(gram: updates.Gram) -> int:

@@ -216,3 +216,16 @@ def test_a_last_write_before_a_final_norm_is_in_the_states_change() -> None:
     found = response(arch, "muon", points=1024)
     state = found.state.value[found.settings.index("x"), -1]
     np.testing.assert_allclose(state, found.effective["x"].value[-1], rtol=0.1)
+
+
+def test_keys_cotangents_have_the_sum_zero() -> None:
+    """Muon moves keys along tokens' differences alone, at every width: x less its mean over T
+    tokens, of Gram c + (1 - c) 1, has (1 - c)(T - 1)/T, behind a post-norm as before one; a
+    projection on all inputs has 1."""
+    tokens, c = 3, 0.3
+    for norm in ("post", "pre"):
+        arch = sp.architectures.transformer(
+            depth=1, norm=norm, block="attention", tokens=tokens, token_cosine=c, norm_kind="rms"
+        )
+        found = response(arch, "muon", points=256).effective["k"].value[0]
+        np.testing.assert_allclose(found, (1 - c) * (tokens - 1) / tokens, rtol=1e-6)
