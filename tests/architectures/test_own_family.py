@@ -78,7 +78,9 @@ READERS: dict[str, Callable[[object], object]] = {
 
 
 @pytest.mark.parametrize("read", list(READERS.values()), ids=list(READERS))
-@pytest.mark.parametrize("given", [NAME, sp.architectures.looped_mlp, None], ids=str)
+@pytest.mark.parametrize(
+    "given", [NAME, sp.architectures.looped_mlp, None], ids=["name", "builder", "none"]
+)
 def test_what_is_no_description_is_refused(read: Callable[[object], object], given: object) -> None:
     """Commands and ``prescribe`` take names; these take what a builder builds."""
     with pytest.raises(sp.InputError, match=r"^arch=.*; accepted: a sigprop.Architecture, such as"):
