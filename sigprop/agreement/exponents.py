@@ -29,7 +29,7 @@ from sigprop.simulations.network.precision import SINGLE
 from sigprop.tables.table import Table
 from sigprop.theory.exponents.table import default_ladder, exponents, sized
 from sigprop.verdict.judgement import CONFIRMED, INCONCLUSIVE, REJECTED, overall
-from sigprop.verdict.slope import Fit, Point, fit
+from sigprop.verdict.slope import Fit, Known, Point, fit
 
 FIRST_LOOK, MOST = 128, 2048  # networks a size: at first, and at most
 CONFIRM, REJECT = 0.90, 0.99
@@ -188,7 +188,9 @@ class _Slopes(NamedTuple):
 
 def _slopes(ladder: Sequence[int], points: Sequence[Point], logs: Sequence[float]) -> _Slopes:
     """Fit both; logs: the recursion's."""
-    return _Slopes(fit(ladder, points, logs), max(point.networks for point in points))
+    return _Slopes(
+        fit(ladder, points, [Known(log) for log in logs]), max(point.networks for point in points)
+    )
 
 
 def _judged(slopes: _Slopes, tolerance: float, rows: int) -> dict[str, Any]:
