@@ -70,7 +70,7 @@ def test_bad_input_is_said_in_a_line(more: str, text: str, capfd: pytest.Capture
 
 
 def test_what_has_no_first_step_is_refused(capfd: pytest.CaptureFixture[str]):
-    assert run(["first-step", "variable-width"]) == 2
-    assert "vanish with the width" in capfd.readouterr().err
+    assert run(["first-step", "transformer", "--set", "dropout=0.1"]) == 2
+    assert "dropout" in capfd.readouterr().err
     assert run(["first-step", "residual-mlp", "--points", "100"]) == 2
     assert "accepted: a power of two from 64 on" in capfd.readouterr().err
