@@ -2,7 +2,7 @@
 in the states that ``check`` looks at, and in every group's effective and propagating part.
 
 The samples, their number and their errors are those of ``theory.first_step.averaged``. Source:
-docs/first-step.md; tests/coordinate_check/test_parts.py compares with networks.
+docs/first-step.md; tests/coordinate_check/test_check.py compares with networks.
 """
 
 from __future__ import annotations

@@ -61,9 +61,10 @@ def test_the_first_steps_changes_are_predicted_absolutely(optimizer: str, tokens
         found = measured(arch, 256, optimizer, rule, base, 192)
         expected = first_step(arch, 256, optimizer, rule, parts=parts_of(arch, True))
         assert expected is not None and len(expected) == len(found) == 5 + 4 + 2 * 2 * 4
-        for (value, se), theory in zip(found, expected, strict=True):
+        for k, ((value, se), theory) in enumerate(zip(found, expected, strict=True)):
             assert abs(value - theory.log) < 4 * se + 0.01, (found, expected)
-            assert se < 0.05  # the companion: a factor sqrt(2) in any large part would be seen
+            # the companion: a factor sqrt(2) in any large part would be seen
+            assert se < (0.04 if k < len(OBSERVABLES) else 0.05)
         wrong = first_step(
             arch,
             256,

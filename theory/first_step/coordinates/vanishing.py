@@ -23,6 +23,8 @@ from sigprop.theory.calculus.transpose import AttendTransposed
 
 Heads = Float[np.ndarray, "P H T"]
 Weights = Float[np.ndarray, "T T"]
+Legs = tuple[Heads, Heads, Heads]
+Changes = tuple[np.ndarray, np.ndarray, np.ndarray]
 SCORED = ("query", "key")
 
 
@@ -57,22 +59,20 @@ def output(omega: Weights, values: Heads) -> Heads:
     return values @ omega.T
 
 
-def pulled(omega: Weights, cotangent: Heads) -> tuple[Heads, Heads, Heads]:
+def pulled(omega: Weights, cotangent: Heads) -> Legs:
     """Return the legs' cotangents in the limit, where none comes back through scores."""
     zero = np.zeros_like(cotangent)
     return zero, zero, cotangent @ omega
 
 
-def scored(
-    node: Attend, legs: tuple[Heads, Heads, Heads], at: Float[np.ndarray, "H T T"]
-) -> tuple[Heads, Heads]:
+def scored(node: Attend, legs: Legs, at: Float[np.ndarray, "H T T"]) -> tuple[Heads, Heads]:
     """Return the cotangents of queries and keys for cotangents of scores."""
     q, k = _normed(node, legs)
     dq, dk = np.einsum("hts,phs->pht", at, k[0]), np.einsum("hts,pht->phs", at, q[0])
     return dq / q[1], dk / k[1]
 
 
-def moved(omega: Weights, node: Attend, legs: Any, along: Any) -> np.ndarray:
+def moved(omega: Weights, node: Attend, legs: Legs, along: Changes) -> np.ndarray:
     """Return o's change [S, P, H, T] along changes [S, P, H, T] of the legs."""
     q, k = _normed(node, legs)
     dq, dk, dv = along
@@ -82,7 +82,7 @@ def moved(omega: Weights, node: Attend, legs: Any, along: Any) -> np.ndarray:
     return np.einsum("shtx,phx->spht", through(omega, scores), legs[2]) + dv @ omega.T
 
 
-def _normed(node: Attend, legs: Any) -> tuple[tuple[Heads, Any], tuple[Heads, Any]]:
+def _normed(node: Attend, legs: Legs) -> tuple[tuple[Heads, Any], tuple[Heads, Any]]:
     """Return queries and keys, each over its rms in a head, and that rms, 1 without ``qk_norm``."""
     if not node.scores.qk_norm:
         return (legs[0], 1.0), (legs[1], 1.0)
