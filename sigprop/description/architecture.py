@@ -87,9 +87,16 @@ def _are_sub_blocks(given: object) -> bool:
 
 
 def check_described(arch: object) -> None:
-    """Raise ``InputError`` for what is no description: a registered name, a builder, a model."""
-    if not isinstance(arch, Structure):
-        raise InputError(
-            f"arch={short(repr(arch))}; accepted: a sigprop.Architecture, such as "
-            f"sigprop.architectures.looped_mlp() builds (a model: sigprop.read)"
-        )
+    """Raise ``InputError`` for what is no description: a registered name, a builder, a model.
+
+    What holds one, as a reading of a model does, is told where.
+    """
+    if isinstance(arch, Structure):
+        return
+    accepted = (
+        "a sigprop.Architecture, such as sigprop.architectures.looped_mlp() builds (a model: "
+        "sigprop.read)"
+    )
+    if isinstance(getattr(arch, "architecture", None), Structure):
+        accepted = f"{type(arch).__name__.lower()}.architecture"
+    raise InputError(f"arch={short(repr(arch))}; accepted: {accepted}")
