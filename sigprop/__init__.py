@@ -14,6 +14,7 @@ description.
     sp.check(arch)       the coordinate check as a test: real optimiser steps
     sp.read(build, example)  a module of torch, flax or equinox as an architecture, nothing by hand
     sp.inspect(build, example)  such a module measured and judged against its own prediction
+    sp.Study(name, ...)  any of these over a grid of parameters, kept in a file
     sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens
                          save
 
@@ -52,6 +53,7 @@ _WHERE = {
     "sigprop.inspection.against": ("compare",),
     "sigprop.inspection.prescribed": ("prescribe_model",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
+    "sigprop.studies.study": ("Study",),
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": (
         "torch_param_groups",

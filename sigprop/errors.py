@@ -43,6 +43,24 @@ class Diverged(ArithmeticError):
         return Diverged, (self.application,)  # from a process of its own
 
 
+def line_of(error: Exception) -> str | None:
+    """The one line of an error that is no fault of the package: bad input, no rule, a network that
+    diverged, no memory; None of any other."""
+    if isinstance(error, (InputError, NoRule)):
+        return str(error)
+    if isinstance(error, Diverged):
+        return (
+            f"a network {error}; accepted: parameters at which it stays finite, or (measure, "
+            f"verify) dtype=float64"
+        )
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"out of memory ({error or 'Python'}); accepted: fewer applications, tokens or "
+            f"networks, or less width"
+        )
+    return None
+
+
 def near_miss(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the closest known name, else the list of what is known."""
     known = sorted(known)

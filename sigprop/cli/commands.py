@@ -30,6 +30,7 @@ from sigprop.cli.options import (
 from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
+from sigprop.cli.study import study
 from sigprop.cli.verify import verify
 from sigprop.errors import InputError
 from sigprop.runtime import memory
@@ -55,6 +56,7 @@ app.command(check)
 app.command(first_step)
 app.command(figures)
 app.command(inspect)
+app.command(study)
 
 
 @app.command(name="list")

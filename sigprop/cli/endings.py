@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sigprop.cli.codes import BAD_INPUT, CONFIRMED, INCONCLUSIVE, INTERRUPTED, OURS
 from sigprop.cli.streams import mute, remark
-from sigprop.errors import Diverged, InputError, NoRule
+from sigprop.errors import Diverged, InputError, line_of
 from sigprop.runtime import interrupts
 
 WHERE = "please report it with the command line in the project's issue tracker"
@@ -53,20 +53,9 @@ def known(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, CycloptsError):
         cause = error.__cause__
         return str(cause if isinstance(cause, InputError) else error), BAD_INPUT
-    if isinstance(error, (InputError, NoRule)):
-        return str(error), BAD_INPUT
-    if isinstance(error, Diverged):
-        return (
-            f"a network {error}; accepted: parameters at which it stays finite, or (measure, "
-            f"verify) dtype=float64",
-            INCONCLUSIVE,
-        )
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        return (
-            f"out of memory ({error or 'Python'}); accepted: fewer applications, tokens or "
-            f"networks, or less width",
-            BAD_INPUT,
-        )
+    line = line_of(error)
+    if line is not None:
+        return line, INCONCLUSIVE if isinstance(error, Diverged) else BAD_INPUT
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{error.filename!r}: {error.strerror}; accepted: a file that can be read or written",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sigprop.cli.processes import processes
 from sigprop.cli.streams import remark
+from sigprop.runtime.processes import processes
 from sigprop.runtime.progress import Labelled, bar
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from cyclopts import Parameter
 
 from sigprop.cli import figure_runs
 from sigprop.cli.options import Jobs, Seed
-from sigprop.cli.processes import cores
 from sigprop.cli.streams import answer, remark
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
 from sigprop.runtime import interrupts
+from sigprop.runtime.processes import cores
 from sigprop.tables.plots import FORMATS
 
 if TYPE_CHECKING:

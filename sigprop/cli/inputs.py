@@ -4,16 +4,16 @@ compared and parsed."""
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from sigprop.architectures import entries, entry
-from sigprop.cli import models
+from sigprop.architectures import entries
 from sigprop.cli.options import Chosen
+from sigprop.description.applications import numbered
 from sigprop.description.architecture import Architecture
 from sigprop.description.rows import check_quantities
 from sigprop.errors import InputError
+from sigprop.reading.named import built
 from sigprop.registry.toml import load
 
 
@@ -56,13 +56,6 @@ def architecture(name: str | None, options: Chosen) -> Architecture:
     return built(name, given)
 
 
-def built(name: str, given: Mapping[str, Any]) -> Architecture:
-    """The architecture of that name, or the model's that it names, with these parameters."""
-    if models.names_a_model(name):
-        return models.described(name, given)
-    return entry(name).build(**given)
-
-
 def quantities(asked: Sequence[str]) -> tuple[str, ...] | None:
     """The asked quantities, each known; None when none was asked."""
     names = [name.strip() for text in asked for name in text.split(",")]
@@ -70,27 +63,8 @@ def quantities(asked: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def applications(text: str | None, depth: int) -> tuple[int, ...] | None:
-    """``0,4,8..16`` or ``all`` as numbers from 0 (the stem's output) to ``depth`` (the last
-    state)."""
-    if text is None:
-        return None
-    found: set[int] = set()
-    for item in text.split(","):
-        match = re.fullmatch(r"\s*(?:(all)|([0-9]{1,9})(?:\.\.([0-9]{1,9}))?)\s*", item)
-        first, last = (
-            (0, depth)
-            if match and match[1]
-            else (int(match[2]), int(match[3] or match[2]))
-            if match
-            else (1, 0)
-        )
-        if not 0 <= first <= last <= depth:
-            raise InputError(
-                f"applications={text!r}: {item.strip()!r}; accepted: numbers and ranges a..b from "
-                f"0 to {depth}, such as 0,{depth}, or all"
-            )
-        found.update(range(first, last + 1))
-    return tuple(sorted(found))
+    """The applications that text names; None when none was asked."""
+    return None if text is None else numbered(text, depth)
 
 
 def ladder(text: str | None) -> tuple[int, ...] | None:

@@ -7,11 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from sigprop.cli.inputs import pairs
-from sigprop.cli.models import HF, named
 from sigprop.cli.options import Chosen, Error, Repeated, Samples, whole
 from sigprop.cli.output import check_out, show
 from sigprop.cli.verify import CODES
 from sigprop.errors import InputError
+from sigprop.reading.named import HF, named
 from sigprop.runtime.progress import bar
 from sigprop.tables.files import check_path
 from sigprop.tables.plots import FORMATS

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sigprop.architectures import entry
 from sigprop.cli.options import Chosen
 from sigprop.cli.output import show
-from sigprop.cli.processes import processes
 from sigprop.cli.streams import answer, remark
 from sigprop.errors import InputError
+from sigprop.runtime.processes import processes
 from sigprop.runtime.progress import Labelled, Progress, bar
 from sigprop.tables.layout import terminal_width, wrapped
 from sigprop.tables.table import Table

@@ -25,9 +25,9 @@ from sigprop.cli.options import (
     Width,
 )
 from sigprop.cli.output import check_out, show
-from sigprop.cli.processes import cores
 from sigprop.errors import InputError
 from sigprop.runtime import memory
+from sigprop.runtime.processes import cores
 from sigprop.runtime.progress import bar
 from sigprop.tables.table import Table
 

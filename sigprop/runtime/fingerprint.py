@@ -165,11 +165,19 @@ def _release(name: str) -> str:
         return "none"
 
 
-def source(root: str = ROOT) -> str:
+NUMBERS = (
+    *("agreement", "architectures", "blocks", "coordinate_check", "description", "language"),
+    *("prescriptions", "registry", "scaling", "simulations", "theory", "verdict"),
+)
+"""Folders of the package that numbers come from: what stands elsewhere shows and keeps them."""
+
+
+def source(root: str = ROOT, folders: Sequence[str] | None = None) -> str:
     """Return a digest of this package's source, names and bytes of every file (a few
-    milliseconds); raises ``OSError`` where it cannot be read."""
+    milliseconds), or of some folders of it; raises ``OSError`` where it cannot be read."""
     digest = hashlib.sha256()
-    for path in sorted(_files(root)):
+    inside = [root] if folders is None else [os.path.join(root, name) for name in folders]
+    for path in sorted(path for folder in inside for path in _files(folder)):
         with open(path, "rb", 0) as file:
             content = file.read()
         digest.update(f"{os.path.relpath(path, root)}\0{len(content)}\0".encode())

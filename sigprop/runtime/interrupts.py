@@ -80,7 +80,7 @@ def begin() -> None:
     State.written.clear()
 
 
-def keeps(remains: str, folder: str) -> None:
+def keeps(remains: str, folder: str | None = None) -> None:
     """If interrupted, say ``remains`` instead of what was written; folder: where other processes
     write."""
     State.remains, State.folder = remains, folder

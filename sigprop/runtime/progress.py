@@ -63,6 +63,11 @@ class Bar:
             self.display.remove_task(self.task)
         self.task = self.display.add_task(text, total=total, rate="")
 
+    def say(self, text: str) -> None:
+        """Say something else of the round."""
+        if self.task is not None:
+            self.display.update(self.task, description=text)
+
     def advance(self, n: int = 1) -> None:
         """Move on by ``n``."""
         if self.task is None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, ROOT, SMALL, environment, ran
 
-from sigprop.cli.processes import processes
 from sigprop.runtime import cache, traced
+from sigprop.runtime.processes import processes
 
 MEASURE = ["measure", "mlp", "--set", "depth=2", "--width", "8", "--samples", "4", "--json"]
 ATTENTION = ["predict", "transformer", "--set", "depth=1", "--quantity", "residual_variance"]

@@ -34,8 +34,8 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
     """``jobs`` fresh processes; an interrupt reaches this one alone, which then ends them at
     once and cancels what waits."""
     context = multiprocessing.get_context("spawn")
-    _start_tracker()
-    pool = _Pool(jobs, context, initializer=_begin, initargs=(traced.State.folder,))
+    start_tracker()
+    pool = _Pool(jobs, context, initializer=follow, initargs=(traced.State.folder,))
     try:
         yield pool
     except BaseException:
@@ -56,7 +56,7 @@ class _Pool(ProcessPoolExecutor):
             return super().submit(fn, *args, **kwargs)
 
 
-def _start_tracker() -> None:
+def start_tracker() -> None:
     """Start multiprocessing's tracker of semaphores, which would list on stderr what it cleans
     up after an interrupt, with none."""
     if not interrupts.State.watching:
@@ -72,7 +72,7 @@ def _start_tracker() -> None:
             interrupts.block()
 
 
-def _begin(folder: str | None) -> None:
+def follow(folder: str | None) -> None:
     """In a process: leave interrupts to the one that started it, end with that one, however it
     ends, and keep traced programs where that one does."""
     traced.keep(folder)

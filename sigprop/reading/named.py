@@ -1,4 +1,5 @@
-"""Models as a command's NAME: a file of the user's, a Hugging Face configuration, a folder."""
+"""Architectures by NAME, as a command or a study takes them: registered ones, a file of the user's,
+a Hugging Face configuration, a folder."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sigprop.architectures import entry
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
 
@@ -15,6 +17,14 @@ if TYPE_CHECKING:
 HF, TOKENS = "hf:", 32
 """Before a kind of Hugging Face configuration; of the example, where nothing says."""
 ACCEPTED = "a registered architecture, FILE.py:function, hf:TYPE (such as hf:gpt2), or a folder"
+
+
+def built(name: str, given: Mapping[str, Any]) -> Architecture:
+    """Build the registered architecture of that name, or read the model that it names, with these
+    parameters. Raises ``InputError``."""
+    if names_a_model(name):
+        return described(name, given)
+    return entry(name).build(**given)
 
 
 def names_a_model(name: str) -> bool:

@@ -1,0 +1,125 @@
+"""Stores joined: those of shards into the study's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sigprop.errors import InputError
+from sigprop.studies.plan import document
+from sigprop.studies.store.queue import Outcome, put
+from sigprop.studies.store.schema import DONE, FAILED, RUNNING, WAITING
+from sigprop.studies.store.store import Asked, Store
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did: units taken, units that both had, of which the larger stays."""
+
+    taken: int
+    both: int
+
+
+def merge(into: Path, parts: Sequence[Path]) -> Merged:
+    """Take the finished and failed units of other stores of one study into one store; a unit that
+    is in both stays as it is, unless the other has more networks of it, or did what failed here.
+
+    Raises ``InputError`` for a store of another study, before anything is written.
+    """
+    if any(part.resolve() == into.resolve() for part in parts):
+        raise InputError(f"merge: {str(into)!r} into itself; accepted: other stores")
+    studies = [_study(part) for part in parts]
+    if not studies:
+        raise InputError("merge: no store; accepted: the stores of a study's shards")
+    with Store(into, write=True) as store:
+        kept = store.about().get("study", studies[0])
+        for part, study in zip(parts, studies, strict=True):
+            found = document.changes(kept, study)
+            if found:
+                raise InputError(
+                    f"merge: {str(part)!r} is of another study: {found[0]}; accepted: stores of "
+                    f"one study"
+                )
+        store.say(study=kept, shard=store.about().get("shard"))
+        done = [_take(store, part) for part in parts]
+    return Merged(sum(d.taken for d in done), sum(d.both for d in done))
+
+
+def _study(part: Path) -> dict[str, Any]:
+    """Return a part's study; raises ``InputError`` of a store that has none."""
+    with Store(part) as other:
+        about = other.about()
+    if "study" not in about:
+        raise InputError(f"store={str(part)!r}: empty; accepted: a study that was run")
+    return about["study"]
+
+
+def _take(store: Store, part: Path) -> Merged:
+    """Take one store's units."""
+    taken = both = 0
+    with Store(part) as other:
+        sources = {
+            number: store.source(digest, json.loads(versions))
+            for number, digest, versions in other.ask("SELECT * FROM source ORDER BY id")
+        }
+        names = dict(other.ask("SELECT id, name FROM names"))
+        machines = dict(other.ask("SELECT id, said FROM machine"))
+        for unit in other.ask(
+            "SELECT id, key, source, place, bunch, cell, samples, status FROM unit WHERE status IN "
+            "(?, ?) ORDER BY id",
+            DONE,
+            FAILED,
+        ):
+            number, key, source, place, bunch, cell, samples, status = unit
+            asked = Asked(key, place, bunch, json.loads(cell), samples)
+            better, own = _better(store, key, status, samples)
+            if own is not None and not better:
+                both += status == DONE
+                continue
+            store.request([asked], sources[source])
+            ((own,),) = store.ask("SELECT id FROM unit WHERE key = ?", key)
+            put(store, own, _outcome(other, number, names, machines))
+            taken += 1
+    return Merged(taken, both)
+
+
+def _better(store: Store, key: str, status: int, samples: int | None) -> tuple[bool, int | None]:
+    """Return if another store's unit is to be taken, and the number of the unit here, if any."""
+    found = store.ask("SELECT id, status, samples FROM unit WHERE key = ?", key)
+    if not found:
+        return True, None
+    number, here, own = found[0]
+    if here in (WAITING, RUNNING):
+        return True, number
+    if here == FAILED:
+        return status == DONE, number
+    return status == DONE and (samples or 0) > (own or 0), number
+
+
+def _outcome(other: Store, unit: int, names: dict[int, str], machines: dict[int, str]) -> Outcome:
+    """Return what came of a unit of another store."""
+    ((reason, verdict, shared, notes, moments, machine, seconds, ended, status),) = other.ask(
+        "SELECT reason, verdict, shared, notes, moments, machine, seconds, ended, status FROM unit "
+        "WHERE id = ?",
+        unit,
+    )
+    alike = json.loads(shared or "{}")
+    rows = [
+        dict(zip(json.loads(names[columns]), json.loads(text), strict=True)) | alike
+        for columns, text in other.ask(
+            "SELECT columns, document FROM rows WHERE unit = ? ORDER BY number", unit
+        )
+    ]
+    return Outcome(
+        rows,
+        json.loads(notes or "{}"),
+        verdict,
+        None if moments is None else json.loads(moments),
+        reason if status == FAILED else None,
+        seconds,
+        machines.get(machine, ""),
+        ended,
+    )

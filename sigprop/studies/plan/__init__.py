@@ -1,0 +1,1 @@
+"""What a study file says, as cells and units."""

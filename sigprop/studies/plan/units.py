@@ -1,0 +1,198 @@
+"""Units: cells with the key that says what determines their numbers, in the order in which they
+share compiled programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sigprop.architectures import entry
+from sigprop.description.architecture import Architecture
+from sigprop.errors import InputError
+from sigprop.reading.named import names_a_model
+from sigprop.registry.reading import read_parameters
+from sigprop.runtime import fingerprint
+from sigprop.studies.plan.cells import Cell
+from sigprop.studies.plan.commands import Command
+from sigprop.studies.store.store import Asked
+
+SAMPLES = "samples"
+VALUES = (SAMPLES, "seed", "tolerance")
+"""Options whose values no program is compiled for."""
+LIBRARIES = ("jax", "jaxlib", "numpy", "scipy")
+
+
+def units(
+    found: Sequence[Cell], command: Command, described: Mapping[str, Architecture]
+) -> list[Asked]:
+    """Return a unit a cell: its key, where it stands, its bunch.
+
+    described: architectures that no name says, by the name that cells call them. Raises
+    ``InputError`` where two cells have the same numbers.
+    """
+    varies = any(SAMPLES in cell.varied for cell in found)
+    bunches = _bunches(found, command)
+    asked, seen = [], dict[str, Cell]()
+    for place, cell in enumerate(found):
+        key, samples = _key(cell, command, varies, described)
+        if key in seen:
+            raise InputError(
+                f"the cells {seen[key]} and {cell} have the same numbers; accepted: each once"
+            )
+        seen[key] = cell
+        asked.append(Asked(key, place, bunches[place], cell.to_dict(), samples))
+    return asked
+
+
+def _key(
+    cell: Cell, command: Command, varies: bool, described: Mapping[str, Architecture]
+) -> tuple[str, int | None]:
+    """Return the key of a cell's numbers, and how many networks it asks for where that is no part
+    of them: those of an accumulating unit continue.
+
+    Chunks are a function of description, width, rows, memory_mib, dtype and platform, all of which
+    the key holds.
+    """
+    options = {**command.options, **cell.options}
+    samples = options.pop(SAMPLES, None) if command.accumulates and not varies else None
+    said = {
+        "command": command.name,
+        "architecture": _architecture(cell, described),
+        "options": options,
+        "source": source(),
+        "jax": versions()["jax"],
+        "platform": _platform(),
+    }
+    text = json.dumps(said, sort_keys=True, default=repr)
+    whole = isinstance(samples, int) and not isinstance(samples, bool)
+    return hashlib.sha256(text.encode()).hexdigest()[:32], samples if whole else None
+
+
+def _architecture(cell: Cell, described: Mapping[str, Architecture]) -> Any:
+    """Return everything that a cell's network is made from; of parameters that are refused, what
+    was given: that unit will say why."""
+    if cell.architecture in described:
+        return fingerprint.described(described[cell.architecture])
+    if names_a_model(cell.architecture):
+        return cell.architecture, _contents(cell.architecture), dict(cell.parameters)
+    known = entry(cell.architecture)
+    try:
+        read = read_parameters(known.name, cell.parameters, known.defaults, known.parameters)
+    except InputError:
+        return known.name, dict(cell.parameters)
+    return known.name, {name: _plain(value) for name, value in read.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a checked parameter as text or numbers that stand for it."""
+    if hasattr(value, "tobytes"):
+        return [list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    return getattr(value, "name", value)
+
+
+@cache
+def _contents(name: str) -> str:
+    """Return a digest of the file that a model's name points to; of another name nothing."""
+    path = name.partition(":")[0]
+    if not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def _bunches(found: Sequence[Cell], command: Command) -> list[int]:
+    """Return the number of every cell's bunch: cells that differ in numbers alone share compiled
+    programs, those that differ in sizes some of them, and stand next to each other."""
+    kinds: dict[str, dict[str, int]] = {}
+    labels = []
+    for cell in found:
+        kind, sizes = _structure(cell, command)
+        kinds.setdefault(kind, {}).setdefault(sizes, 0)
+        labels.append((kind, sizes))
+    order = {
+        label: number
+        for number, label in enumerate(
+            (kind, sizes) for kind, inside in kinds.items() for sizes in inside
+        )
+    }
+    return [order[label] for label in labels]
+
+
+def _structure(cell: Cell, command: Command) -> tuple[str, str]:
+    """Return what a cell's programs are made for, as text: its kind, and its sizes."""
+    known = None if names_a_model(cell.architecture) else _defaults(cell.architecture)
+    kind: dict[str, Any] = {"": cell.architecture}
+    sizes: dict[str, Any] = {}
+    for name, value in cell.parameters.items():
+        type_ = known.get(name, object) if known is not None else object
+        if type_ is int:
+            sizes[name] = value
+        elif type_ is not float and str(type_).find("float") < 0:
+            kind[name] = value
+    for name, value in cell.options.items():
+        if name not in VALUES:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            (sizes if whole else kind)[name] = value
+    return json.dumps(kind, sort_keys=True), json.dumps(sizes, sort_keys=True)
+
+
+@cache
+def _defaults(name: str) -> Mapping[str, Any] | None:
+    """Return the types of an architecture's parameters; None of one that no name says."""
+    try:
+        return {key: parameter.type for key, parameter in entry(name).parameters.items()}
+    except InputError:
+        return None
+
+
+@cache
+def source() -> str:
+    """Return a digest of the package's source that numbers come from."""
+    return fingerprint.source(folders=fingerprint.NUMBERS)[:16]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the releases that numbers come from: of this package, Python, the libraries."""
+    found = {"sigprop": version("sigprop"), "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+@cache
+def _platform() -> str:
+    """Return what kind of device computes here."""
+    import jax
+
+    return jax.default_backend()
+
+
+def _processor() -> str:
+    """Return the processor's name, or its kind where the system says no name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+@cache
+def machine() -> str:
+    """Return what computes here, as a record keeps it: the device, and how many."""
+    import jax
+
+    devices = jax.local_devices()
+    kind = devices[0].device_kind if _platform() != "cpu" else _processor()
+    return f"{_platform()}: {kind}, {os.cpu_count()} cores, {len(devices)} devices"

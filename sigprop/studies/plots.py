@@ -1,0 +1,163 @@
+"""A study drawn: one quantity against a varied parameter, a curve for each value of another."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sigprop.errors import InputError, near_miss
+from sigprop.studies.points import Point, point
+from sigprop.tables.files import check_path, write
+from sigprop.tables.plots import FORMATS, SYMBOLS
+from sigprop.tables.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of Okabe and Ito: told apart by all eyes."""
+MARKERS = "osD^vP*"
+WIDE = 20  # times that positive values may span before their axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Say what is drawn: a quantity against the parameter x, a curve for each value of another;
+    None for what the table says."""
+
+    quantity: str | None = None
+    x: str | None = None
+    curves: str | None = None
+
+
+def plot(table: Table, axes: Axes, file: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw a study's rows: points with 90 % intervals, theory's lines, means over tokens.
+
+    table: of ``results``; file: .png, .pdf or .svg. Raises ``InputError`` where there is nothing to
+    draw.
+    """
+    suffix = check_path(file, FORMATS) if file is not None else ""
+    chosen = _chosen(table, axes)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw(figure.add_subplot(), table, chosen)
+    if file is not None:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=FORMATS[suffix], dpi=150)
+        write(Path(file), buffer.getvalue())
+    return figure
+
+
+def _chosen(table: Table, axes: Axes) -> Axes:
+    """Return what is drawn; raises ``InputError`` for what the table has not."""
+    if not table.rows:
+        raise InputError("plot: no rows; accepted: a study with finished units of this quantity")
+    names = list(dict.fromkeys(row["quantity"] for row in table.rows if row.get("quantity")))
+    varied = list((table.notes or {}).get("varied", ()))
+    quantity = axes.quantity or (names[0] if names else "")
+    if quantity not in names:
+        raise InputError(f"quantity={quantity!r}{near_miss(quantity, names)}")
+    for name in (axes.x, axes.curves):
+        if name is not None and name not in varied:
+            raise InputError(f"plot: {name!r} is not varied{near_miss(name, varied)}")
+    numeric = [n for n in varied if n != "seed" and _numeric([r.get(n) for r in table.rows])]
+    x = axes.x or next(iter([*numeric, *varied]), None)
+    if x is None:
+        raise InputError("plot: nothing is varied; accepted: a study with a grid")
+    rest = [name for name in varied if name not in (x, "seed")]
+    return Axes(quantity, x, axes.curves or next(iter(rest), None))
+
+
+def _draw(panel: Any, table: Table, axes: Axes) -> None:
+    """Draw the curves, the axes and the legend."""
+    rows = [row for row in table.rows if row.get("quantity") == axes.quantity]
+    x = str(axes.x)
+    places = _places([row.get(x) for row in rows])
+    curves = list(dict.fromkeys(row.get(axes.curves) for row in rows)) if axes.curves else [None]
+    drawn: list[float] = []
+    for k, value in enumerate(curves):
+        own = [row for row in rows if axes.curves is None or row.get(axes.curves) == value]
+        style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        label = None if axes.curves is None else f"{axes.curves}={value}"
+        drawn += _curve(panel, own, x, places, style | {"label": label})
+    _label(panel, axes, places, drawn)
+
+
+def _curve(
+    panel: Any, rows: Sequence[Mapping[str, Any]], x: str, places: dict[Any, float], style: Any
+) -> list[float]:
+    """Draw one curve, and return what it spans."""
+    points = [(places[row.get(x)], point(row)) for row in rows]
+    found = [(at, _bars(p)) for at, p in points if p.value is not None]
+    theory: dict[float, list[float]] = {}
+    for at, p in points:
+        if p.theory is not None:
+            theory.setdefault(at, []).append(p.theory)
+    line = sorted((at, sum(values) / len(values)) for at, values in theory.items())
+    bare = not found
+    if line:
+        panel.plot(
+            *zip(*line, strict=True),
+            color=style["color"],
+            linewidth=1.2,
+            marker=style["marker"] if bare else None,
+            markersize=3,
+            label=style["label"] if bare else None,
+        )
+    if found:
+        panel.errorbar(
+            [at for at, _ in found],
+            [value for _, (value, _, _) in found],
+            [[below for _, (_, below, _) in found], [above for _, (_, _, above) in found]],
+            fmt=style["marker"],
+            color=style["color"],
+            markersize=3.5,
+            linewidth=1,
+            capsize=2,
+            label=style["label"],
+        )
+    return [value for _, value in line] + [value for _, (value, _, _) in found]
+
+
+def _bars(found: Point) -> tuple[float, float, float]:
+    """Return a point's value and the lengths of its bar, below and above."""
+    value = 0.0 if found.value is None else found.value
+    below = 0.0 if found.lower is None else max(0.0, value - found.lower)
+    above = 0.0 if found.upper is None else max(0.0, found.upper - value)
+    return value, below, above
+
+
+def _label(panel: Any, axes: Axes, places: dict[Any, float], drawn: Sequence[float]) -> None:
+    """Set scales, ticks, labels and the legend."""
+    numbers = [value for value in places if isinstance(value, int | float)]
+    if len(numbers) == len(places) and numbers:
+        if min(numbers) > 0 and max(numbers) >= WIDE / 2 * min(numbers):
+            panel.set_xscale("log")
+    else:
+        panel.set_xticks(list(places.values()), [str(value) for value in places])
+    if drawn and min(drawn) > 0 and max(drawn) > WIDE * min(drawn):
+        panel.set_yscale("log")
+    panel.set_xlabel(axes.x)
+    panel.set_ylabel(f"{axes.quantity}  {SYMBOLS.get(str(axes.quantity), '')}".strip())
+    if axes.curves is not None:
+        panel.legend(fontsize="small", frameon=False)
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    """Tell if all values are numbers."""
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+
+
+def _places(values: Sequence[Any]) -> dict[Any, float]:
+    """Return where each value stands: a number where it is, others one after another."""
+    every = list(dict.fromkeys(values))
+    if _numeric(every):
+        return {value: float(value) for value in every}
+    return {value: float(k) for k, value in enumerate(every)}

@@ -1,0 +1,46 @@
+"""A row of any command as a point with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+Z = 1.6448536269514722
+"""Standard errors of a 90 % interval."""
+
+
+class Point(NamedTuple):
+    """What a row says: the value that was found, the bounds of its 90 % interval, and theory's."""
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    theory: float | None
+
+
+def point(row: Mapping[str, Any]) -> Point:
+    """Return a row of predict (theory's alone), of measure, verify, exponents or check as a point.
+
+    A verdict's bounds are of its deviation, over the row's scale; an exponent is the recursion's
+    limit, with its law's value as theory; a check's slope is held against its reference.
+    """
+    if "measured" in row:
+        theory, scale = row.get("theory"), row.get("scale")
+        bounds = [row.get("lower"), row.get("upper")]
+        if theory is None or scale is None or None in bounds:
+            return Point(row["measured"], None, None, theory)
+        lower, upper = (theory + scale * bound for bound in bounds if bound is not None)
+        return Point(row["measured"], lower, upper, theory)
+    if "slope" in row:
+        return Point(row["slope"], row.get("lower"), row.get("upper"), row.get("reference"))
+    if "exponent" in row:
+        limit, error = row.get("limit"), row.get("limit_error")
+        if limit is None or error is None:
+            return Point(limit, None, None, row.get("leading"))
+        return Point(limit, limit - error, limit + error, row.get("leading"))
+    value, se = row.get("value"), row.get("se")
+    if "se" not in row:
+        return Point(None, None, None, value)
+    if value is None or se is None:
+        return Point(value, None, None, row.get("theory"))
+    return Point(value, value - Z * se, value + Z * se, row.get("theory"))

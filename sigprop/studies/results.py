@@ -1,0 +1,206 @@
+"""What a study has found: its rows as a table, its state in a few lines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sigprop.errors import InputError, near_miss
+from sigprop.runtime import fingerprint
+from sigprop.studies.running.watching import duration
+from sigprop.studies.store import reading
+from sigprop.studies.store.store import Counts, Store
+from sigprop.tables.plain import is_collection
+from sigprop.tables.table import Table
+
+SHOWN = 8  # reasons of failures that a status lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Say which rows: of a quantity, at an application (a number, or 'last' of each unit), of cells
+    with these values; older: those of older sources, too; provenance: where each comes from."""
+
+    quantity: str | None = None
+    application: int | str | None = None
+    where: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    older: bool = False
+    provenance: bool = True
+
+
+def results(path: Path, wanted: Wanted) -> Table:
+    """Return the rows of a store's finished units; raises ``InputError``."""
+    with Store(path) as store:
+        study = _study(store)
+        source = reading.newest(store)
+        units = reading.finished(
+            store, _keeps(store, wanted.where), None if wanted.older else source
+        )
+        found = []
+        for unit, row in reading.rows(store, units, wanted.quantity, wanted.application):
+            line = {**units[unit].varied, **row}
+            if wanted.older:
+                line["older"] = units[unit].provenance["source"] != _digest(store, source)
+            found.append(line | (units[unit].provenance if wanted.provenance else {}))
+        varied = list(dict.fromkeys(name for unit in units.values() for name in unit.varied))
+        said = remarks(store, source, wanted.older)
+        notes = {"study": study, "varied": varied, "remarks": said}
+    fixed = {**study.get("parameters", {}), **study.get("options", {})}
+    return Table(_title(study), fixed, found, "study", notes=notes)
+
+
+def overview(path: Path, wanted: Wanted) -> Table:
+    """Return a row a unit: its cell, its verdict or why it failed, its seconds."""
+    with Store(path) as store:
+        study, source = _study(store), reading.newest(store)
+        keep, of = _keeps(store, wanted.where), None if wanted.older else source
+        done = reading.finished(store, keep, of)
+        failed = reading.records(store, keep, reading.FAILED, of)
+        found = [
+            {
+                **record.varied,
+                "status": "failed" if number in failed else "done",
+                "verdict": record.verdict,
+                "reason": record.reason or record.notes.get("diverged"),
+                **(record.provenance if wanted.provenance else {}),
+            }
+            for number, record in sorted({**done, **failed}.items())
+        ]
+        notes = {"study": study, "remarks": remarks(store, source, wanted.older)}
+    return Table(_title(study), {}, found, "study", notes=notes)
+
+
+def _title(study: Mapping[str, Any]) -> str:
+    """Return what a study's table is called."""
+    return f"{study['name']}: {study['command']}"
+
+
+def _study(store: Store) -> dict[str, Any]:
+    """Return what the store says it is; raises ``InputError`` of one that says nothing."""
+    about = store.about()
+    if "study" not in about:
+        raise InputError(f"store={str(store.path)!r}: empty; accepted: a study that was run")
+    return about["study"]
+
+
+def _digest(store: Store, source: int | None) -> str | None:
+    """Return a source's digest."""
+    found = store.ask("SELECT digest FROM source WHERE id = ?", source)
+    return found[0][0] if found else None
+
+
+def _keeps(store: Store, where: Mapping[str, Any]) -> reading.Keep:
+    """Return whether a cell has the values that are asked for; raises ``InputError`` for a name
+    that no cell varies."""
+    first = store.ask("SELECT json_extract(cell, '$.varied') FROM unit LIMIT 1")
+    known = json.loads(first[0][0]) if first else {}
+    for name in where:
+        if name not in known:
+            raise InputError(f"where: {name!r} is not varied{near_miss(name, known)}")
+    sets = {
+        name: [str(v) for v in (value if is_collection(value) else (value,))]
+        for name, value in where.items()
+    }
+    return lambda varied: all(str(varied.get(name)) in sets[name] for name in sets)
+
+
+def remarks(store: Store, source: int | None, older: bool) -> list[str]:
+    """Say what a reader of the rows has to know: that there are older ones, or none newer."""
+    if source is None:
+        return []
+    said = []
+    ((before,),) = store.ask("SELECT count(*) FROM unit WHERE source <> ?", source)
+    if before and not older:
+        said.append(f"{before} units of older sources are left out (--older shows them, marked)")
+    if _digest(store, source) != fingerprint.source(folders=fingerprint.NUMBERS)[:16]:
+        said.append("computed by other sources than these; study run does the units again")
+    return said
+
+
+class Failure(NamedTuple):
+    """Units that failed for one reason: how many, the first of them, the line."""
+
+    count: int
+    cell: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a study is. mean: seconds of a unit so far; left: seconds, by that, on what works on
+    it now."""
+
+    name: str
+    command: str
+    shard: str | None
+    counts: Counts
+    older: int
+    mean: float | None
+    left: float | None
+    working: int
+    failures: list[Failure]
+    remarks: list[str]
+    bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        failures = [failure._asdict() for failure in self.failures]
+        return {**self.__dict__, "counts": self.counts._asdict(), "failures": failures}
+
+    def __str__(self) -> str:
+        counts, part = self.counts, f", shard {self.shard}" if self.shard else ""
+        lines = [
+            f"{self.name} ({self.command}{part}): {counts.done} of {counts.total} units done, "
+            f"{counts.failed} failed, {counts.running} running, {counts.waiting} waiting",
+        ]
+        if self.mean is not None:
+            ahead = "" if self.left is None else f", about {duration(self.left)} left"
+            lines.append(f"{self.mean:.3g} s a unit, {self.working} at work{ahead}")
+        for count, cell, reason in self.failures[:SHOWN]:
+            others = f" and {count - 1} more" if count > 1 else ""
+            lines.append(f"failed: {cell}{others}: {reason}")
+        if len(self.failures) > SHOWN:
+            lines.append(f"... and for {len(self.failures) - SHOWN} other reasons")
+        return "\n".join([*lines, *self.remarks])
+
+
+def status(path: Path) -> Status:
+    """Return how far a study is, also while others work on it."""
+    with Store(path) as store:
+        study = _study(store)
+        source = reading.newest(store)
+        counts = store.counts(source) if source is not None else Counts(0, 0, 0, 0)
+        ((mean, working),) = store.ask(
+            "SELECT avg(seconds), (SELECT count(DISTINCT owner) FROM unit WHERE status = 1) FROM "
+            "unit WHERE source = ? AND status = 2",
+            source,
+        )
+        ((older,),) = store.ask("SELECT count(*) FROM unit WHERE source <> ?", source)
+        left = (counts.waiting + counts.running) * mean / max(working, 1) if mean else None
+        failed = store.ask(
+            "SELECT count(*), reason, json_extract(cell, '$.varied'), min(place) FROM unit WHERE "
+            "source = ? AND status = 3 GROUP BY reason ORDER BY min(place)",
+            source,
+        )
+        return Status(
+            study["name"],
+            study["command"],
+            store.about().get("shard"),
+            counts,
+            older,
+            mean,
+            left if counts.waiting + counts.running else None,
+            working,
+            [Failure(count, _cell(cell), reason) for count, reason, cell, _ in failed],
+            remarks(store, source, older=False),
+            os.path.getsize(path),
+        )
+
+
+def _cell(text: str) -> str:
+    """Write a cell's varied values in a line."""
+    return ", ".join(f"{name}={value}" for name, value in json.loads(text).items()) or "the cell"

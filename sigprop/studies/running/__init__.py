@@ -1,0 +1,1 @@
+"""How units are worked through: here, in processes side by side, on a cluster."""

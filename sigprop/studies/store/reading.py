@@ -1,0 +1,144 @@
+"""Rows of a store, with the cell that each is of; those of older sources apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sigprop.errors import InputError, near_miss
+from sigprop.studies.store.schema import DONE, FAILED, NOWHERE
+from sigprop.studies.store.store import Store
+
+LAST = "last"
+Keep = Callable[[Mapping[str, Any]], bool]
+
+
+class Record(NamedTuple):
+    """What is kept of a unit beside its rows: the cell as it is shown, and its provenance."""
+
+    varied: dict[str, Any]
+    cell: dict[str, Any]
+    shared: dict[str, Any]
+    notes: dict[str, Any]
+    verdict: str | None
+    reason: str | None
+    provenance: dict[str, Any]
+
+
+def newest(store: Store) -> int | None:
+    """Return the source that the store was last worked on with; None of an empty store."""
+    ((found,),) = store.ask("SELECT max(source) FROM unit")
+    return found
+
+
+def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[int, Record]:
+    """Return the units of a source (None: of any) that are done, or failed, and are to be kept,
+    by number.
+
+    keep: of a cell's varied values, whether it is wanted.
+    """
+    sources = {
+        number: (digest, json.loads(said))
+        for number, digest, said in store.ask("SELECT id, digest, versions FROM source")
+    }
+    machines = dict(store.ask("SELECT id, said FROM machine"))
+    found = {}
+    query = (
+        "SELECT id, key, source, cell, shared, notes, verdict, reason, machine, seconds, ended "
+        "FROM unit WHERE status = ? AND source = coalesce(?, source) ORDER BY source, place"
+    )
+    for line in store.ask(query, status, source):
+        number, key, of, cell, shared, notes, verdict, reason, machine, seconds, ended = line
+        said = json.loads(cell)
+        if not keep(said["varied"]):
+            continue
+        digest, versions = sources[of]
+        provenance = {
+            "unit": key[:12],
+            "source": digest,
+            "versions": ", ".join(f"{name} {release}" for name, release in versions.items()),
+            "machine": machines.get(machine),
+            "seconds": seconds,
+            "ended": ended,
+        }
+        found[number] = Record(
+            said["varied"],
+            said,
+            json.loads(shared or "{}"),
+            json.loads(notes or "{}"),
+            verdict,
+            reason,
+            provenance,
+        )
+    return found
+
+
+def rows(
+    store: Store, units: Mapping[int, Record], quantity: str | None, application: int | str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (unit, row) of these units, in their order; of one quantity and at one application
+    where these are said.
+
+    application: a number, or 'last', which is each unit's own. Raises ``InputError`` for a quantity
+    that no row has.
+    """
+    names = dict(store.ask("SELECT id, name FROM names"))
+    conditions, values = [], []
+    if quantity is not None:
+        known = {names[number]: number for number in _quantities(store)}
+        if quantity not in known:
+            raise InputError(f"quantity={quantity!r}{near_miss(quantity, known)}")
+        conditions.append("quantity = ?")
+        values.append(known[quantity])
+    if isinstance(application, int):
+        conditions.append("application = ?")
+        values.append(application)
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    found = store.ask(
+        f"SELECT unit, number, quantity, application, columns, document FROM rows{where}", *values
+    )
+    last: dict[tuple[int, int], int] = {}
+    if application == LAST:
+        for unit, _, of, at, _, _ in found:
+            last[unit, of] = max(at, last.get((unit, of), NOWHERE))
+    place = {unit: k for k, unit in enumerate(units)}
+    wanted = [
+        line
+        for line in found
+        if line[0] in place and (application != LAST or line[3] == last[line[0], line[2]])
+    ]
+    wanted.sort(key=lambda line: (place[line[0]], line[1]))
+    columns: dict[int, list[str]] = {}
+    for unit, _, _, _, of, document in wanted:
+        if of not in columns:
+            columns[of] = json.loads(names[of])
+        own = dict(zip(columns[of], json.loads(document), strict=True))
+        yield unit, {**own, **units[unit].shared}
+
+
+def quantities(store: Store) -> list[str]:
+    """Return the quantities that rows have."""
+    names = dict(store.ask("SELECT id, name FROM names"))
+    return sorted(names[number] for number in _quantities(store))
+
+
+def _quantities(store: Store) -> list[int]:
+    """Return the numbers of the quantities, each found by one look into the index."""
+    found: list[int] = []
+    at = -1
+    while True:
+        ((at,),) = store.ask("SELECT min(quantity) FROM rows WHERE quantity > ?", at)
+        if at is None:
+            return found
+        found.append(at)
+
+
+def failures(store: Store, source: int | None) -> dict[int, Record]:
+    """Return the units of a source that have failed."""
+    return records(store, lambda varied: True, FAILED, source)
+
+
+def finished(store: Store, keep: Keep, source: int | None) -> dict[int, Record]:
+    """Return the units of a source that are done."""
+    return records(store, keep, DONE, source)

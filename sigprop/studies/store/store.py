@@ -1,0 +1,222 @@
+"""One study's file: its units, which of them are done, their rows. Every change is one transaction,
+so that a process may end at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sigprop.errors import InputError
+from sigprop.studies.store.owners import Owners
+from sigprop.studies.store.schema import DONE, FAILED, RUNNING, WAITING, connect, said
+
+MOST_DEATHS = 2
+"""Processes that may die over a unit before it counts as failed."""
+
+
+class Unit(NamedTuple):
+    """One unit of work as the store has it. kept: moments of an earlier, smaller measurement."""
+
+    id: int
+    key: str
+    bunch: int
+    cell: Mapping[str, Any]
+    samples: int | None
+    kept: Mapping[str, Any] | None
+
+
+class Asked(NamedTuple):
+    """A unit that a study asks for: its key, its place among the units, the bunch that shares
+    compiled programs, what is to be run, and to how many networks (None: no accumulating unit)."""
+
+    key: str
+    place: int
+    bunch: int
+    cell: Mapping[str, Any]
+    samples: int | None
+
+
+class Counts(NamedTuple):
+    """How many units of a source are what."""
+
+    waiting: int
+    running: int
+    done: int
+    failed: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+class Store:
+    """A study's file, open for reading or (``write``) for work."""
+
+    def __init__(self, path: str | os.PathLike[str], *, write: bool = False):
+        self.path, self.write = Path(path), write
+        self.connection = connect(self.path, write=write)
+        self.owners = Owners(self.path) if write else None
+        self.owner: int | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done inside, or nothing; raises ``InputError`` where it cannot be
+        written."""
+        with said(self.path):
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def ask(self, query: str, *values: object) -> list[Any]:
+        """Return a query's rows."""
+        with said(self.path):
+            return self.connection.execute(query, values).fetchall()
+
+    def about(self) -> dict[str, Any]:
+        """Return what the store says of its study; empty of a new one."""
+        return {name: json.loads(text) for name, text in self.ask("SELECT * FROM about")}
+
+    def say(self, **about: Any) -> None:
+        """Keep what the study is."""
+        with self.change() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO about VALUES (?, ?)",
+                [(name, _text(value)) for name, value in about.items()],
+            )
+
+    def source(self, digest: str, versions: Mapping[str, str]) -> int:
+        """Return the number of a state of the package's source, from now on the newest."""
+        with self.change() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO source (digest, versions) VALUES (?, ?)",
+                (digest, _text(versions)),
+            )
+            (found,) = connection.execute(
+                "SELECT id FROM source WHERE digest = ?", (digest,)
+            ).fetchone()
+        return int(found)
+
+    def begin(self) -> int:
+        """Be one of those who work on the store, and give back to all what dead ones had."""
+        assert self.owners is not None
+        if self.owner is None:
+            process = f"{platform.node()} {os.getpid()}"
+            with self.change() as connection:
+                cursor = connection.execute("INSERT INTO owner (process) VALUES (?)", (process,))
+                self.owner = int(cursor.lastrowid or 0)
+            self.owners.hold(self.owner)
+        self.give_back()
+        return self.owner
+
+    def give_back(self) -> int:
+        """Let the units of processes that have died wait again, and return how many; those that
+        took ``MOST_DEATHS`` processes with them have failed."""
+        assert self.owners is not None
+        busy = self.ask("SELECT DISTINCT owner FROM unit WHERE status = ?", RUNNING)
+        dead = [owner for (owner,) in busy if not self.owners.alive(owner)]
+        if not dead:
+            return 0
+        marks = ", ".join("?" * len(dead))
+        reason = (
+            f"its process was killed {MOST_DEATHS} times (for want of memory?); accepted: --retry, "
+            f"or smaller sizes"
+        )
+        with self.change() as connection:
+            connection.execute(
+                f"UPDATE unit SET status = ?, reason = ?, owner = NULL WHERE status = ? AND "
+                f"attempts >= ? AND owner IN ({marks})",
+                (FAILED, reason, RUNNING, MOST_DEATHS, *dead),
+            )
+            again = connection.execute(
+                f"UPDATE unit SET status = ?, owner = NULL WHERE status = ? AND owner IN ({marks})",
+                (WAITING, RUNNING, *dead),
+            )
+        return again.rowcount
+
+    def request(self, asked: Sequence[Asked], source: int, retry: bool = False) -> None:
+        """Let these units be worked on: those that are not there wait; those with fewer networks
+        than asked wait, with what they have kept.
+
+        retry: failed ones wait again, too.
+        """
+        with self.change() as connection:
+            connection.executemany(
+                "INSERT INTO unit (key, source, place, bunch, cell, status, samples) VALUES "
+                "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, "
+                "bunch = excluded.bunch, samples = max(samples, excluded.samples), status = CASE "
+                f"WHEN status = {DONE} AND excluded.samples > samples THEN {WAITING} ELSE status "
+                "END",
+                [
+                    (unit.key, source, unit.place, unit.bunch, _text(unit.cell), WAITING)
+                    + (unit.samples,)
+                    for unit in asked
+                ],
+            )
+            if retry:
+                connection.execute(
+                    "UPDATE unit SET status = ?, attempts = 0, reason = NULL WHERE status = ? AND "
+                    "source = ?",
+                    (WAITING, FAILED, source),
+                )
+
+    def bunches(self, source: int) -> list[int]:
+        """Return the bunches of units that wait, in order."""
+        found = self.ask(
+            "SELECT DISTINCT bunch FROM unit WHERE source = ? AND status = ? ORDER BY bunch",
+            source,
+            WAITING,
+        )
+        return [bunch for (bunch,) in found]
+
+    def counts(self, source: int) -> Counts:
+        """Return how many units of a source are what."""
+        found = dict(
+            self.ask("SELECT status, count(*) FROM unit WHERE source = ? GROUP BY status", source)
+        )
+        return Counts(*(found.get(status, 0) for status in (WAITING, RUNNING, DONE, FAILED)))
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a store to the first NAME.K.db that is free, and return that; raises ``InputError``
+    while a process works on it."""
+    with Store(path, write=True) as store:
+        assert store.owners is not None
+        at_work = store.ask("SELECT id FROM owner")
+        if any(store.owners.alive(owner) for (owner,) in at_work):
+            raise InputError(f"new: a process works on {path}; accepted: its end")
+        store.ask("PRAGMA wal_checkpoint(TRUNCATE)")
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    with said(path):
+        for ending in ("", "-wal", "-shm"):
+            if os.path.exists(f"{path}{ending}"):
+                os.rename(f"{path}{ending}", f"{aside}{ending}")
+    return aside
+
+
+def _text(value: Any) -> str:
+    """Write plain data as JSON, shortly and exactly."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
