@@ -1,11 +1,12 @@
-"""``measure``: the table of finite networks, every number with its standard error."""
+"""``measure``: the table of finite networks, every number with its standard error; ``measured``,
+which goes on from what is kept; ``estimate``, of what that takes."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.quantities import QUANTITIES
@@ -13,7 +14,8 @@ from sigprop.description.rows import require_rows, select
 from sigprop.description.shapes import Row
 from sigprop.errors import InputError
 from sigprop.simulations.engines.controlled import check_control, controlled
-from sigprop.simulations.engines.monte_carlo import engine_for, moments
+from sigprop.simulations.engines.moments import Moments
+from sigprop.simulations.engines.monte_carlo import engine_for, missing, moments
 from sigprop.simulations.network.precision import BEYOND, SINGLE
 from sigprop.simulations.network.twin import Twin
 from sigprop.tables.table import Table
@@ -69,33 +71,124 @@ def measure(
     A network that overflows is not averaged away: rows at and after its application (and everything
     backward) have value null and the table's note says at which application. Raises ``InputError``.
     """
+    return measured(
+        arch,
+        width=width,
+        samples=samples,
+        seed=seed,
+        engine=engine,
+        dtype=dtype,
+        quantities=quantities,
+        applications=applications,
+        memory_mib=memory_mib,
+        control=control,
+        progress=progress,
+    )[0]
+
+
+def measured(
+    arch: Architecture,
+    *,
+    kept: Moments | None = None,
+    width: int = 256,
+    samples: int = 512,
+    seed: int = 0,
+    engine: str = "auto",
+    dtype: str = SINGLE,
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+    control: Twin | None = None,
+    progress: Any = None,
+) -> tuple[Table, Moments]:
+    """Measure as ``measure`` does, going on from what is kept of an earlier run: (the table, what
+    to keep of this one).
+
+    kept: the moments that ``measured`` returned of the same networks and rows, by the same engine
+    (which 'auto' then is), seed and precision: that they are is for the caller to know. Networks
+    that they count are not sampled again, but for a batch at most; where there are ``samples`` of
+    them or more, none is, and the table is of all of them and says how many. It is the table of one
+    run over all: to the bit where batches have one size, which architecture, width, rows, dtype,
+    control, memory_mib and the kind of device decide (``Engine.batch_size``), else up to rounding.
+    The others: as of ``measure``. Raises ``InputError``, of moments of another number of columns
+    or another engine too.
+    """
     check_sizes(width=width, samples=samples, seed=seed, memory_mib=memory_mib)
+    if kept is not None and not isinstance(kept, Moments):
+        raise InputError(f"kept={type(kept).__name__}; accepted: Moments, or None")
     rows = select(arch, quantities, applications)
     require_rows(arch, quantities, rows)
     if control is not None:
         check_control(arch, rows, control)
+    if kept is not None and engine == "auto":
+        engine = kept.engine
     runner = engine_for(engine, arch, rows, width, memory_mib, dtype=dtype, twin=control)
+    advance = None
     if progress is not None:
-        progress.start(samples, f"width {width}")
-    advance = progress.advance if progress is not None else None
-    measured = moments(runner, samples, seed, advance)
+        advance = progress.advance
+        more = missing(runner, samples, kept)
+        if more:
+            progress.start(more, f"width {width}")
+    found = moments(runner, samples, seed, advance, kept)
+    statistics = found.statistics()
     if control is not None:
-        measured = controlled(runner, measured, seed)
-    settings = {"samples": samples, "width": width, "seed": seed, "engine": runner.name}
-    table = _table(rows, measured, settings | {"dtype": runner.dtype})
-    notes = _notes(table, measured["diverged"], BEYOND[dtype])
-    return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes)
+        statistics = controlled(runner, statistics, seed)
+    settings = {"samples": found.count, "width": width, "seed": seed, "engine": runner.name}
+    table = _table(rows, statistics, settings | {"dtype": runner.dtype})
+    notes = _notes(table, found.diverged, BEYOND[dtype])
+    return Table(arch.name, dict(arch.parameters), table, "measure", notes=notes), found
+
+
+class Estimate(NamedTuple):
+    """What a measurement takes: seconds on two cores, one for compiling among them; bytes of the
+    batches in flight on this machine; networks of a batch; the engine's name."""
+
+    seconds: float
+    bytes: int
+    batch_size: int
+    engine: str
+
+
+def estimate(
+    arch: Architecture,
+    *,
+    width: int = 256,
+    samples: int = 512,
+    engine: str = "auto",
+    dtype: str = SINGLE,
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+) -> Estimate:
+    """Estimate what ``measure`` with these arguments takes, from sizes alone: nothing is compiled,
+    drawn or timed.
+
+    Arguments are those of ``measure``; where some networks are kept, samples: the further ones.
+    Whole batches are counted. Seconds are rough, within a factor of five, the first of them
+    compiling, which a program that is kept compiled does not take; bytes are what the batches are
+    planned by, two to five times what they take. Raises ``InputError`` as ``measure``
+    does, where one network does not fit into memory too.
+    """
+    check_sizes(width=width, samples=samples, memory_mib=memory_mib)
+    rows = select(arch, quantities, applications)
+    require_rows(arch, quantities, rows)
+    runner = engine_for(engine, arch, rows, width, memory_mib, dtype=dtype)
+    size = runner.batch_size
+    batches = math.ceil(samples / size)
+    seconds = runner.compiling * len(runner.shapes) + batches * size * runner.seconds
+    held = min(runner.lanes, batches) * size * runner.bytes_per_network
+    return Estimate(seconds, max(held, runner.least_bytes), size, runner.name)
 
 
 def _table(
-    rows: Sequence[Row], measured: dict[str, Any], settings: dict[str, Any]
+    rows: Sequence[Row], statistics: dict[str, Any], settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Show every row with its numbers, and how they were measured."""
-    diverged = measured["diverged"]
-    shown = SHOWN | {name: name for name in CONTROLLED if name in measured}
+    diverged = statistics["diverged"]
+    shown = SHOWN | {name: name for name in CONTROLLED if name in statistics}
     return [
         row.to_dict()
-        | _numbers(row, {name: float(measured[of][i]) for name, of in shown.items()}, diverged)
+        | _numbers(row, {name: float(statistics[of][i]) for name, of in shown.items()}, diverged)
         | settings
         for i, row in enumerate(rows)
     ]

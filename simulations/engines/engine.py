@@ -101,11 +101,10 @@ class Engine:
         self.compiled = False  # whether a batch has been run
         self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype, self.needed)
         self.lanes = _lanes(memory_bytes // self.bytes_per_network)
-        at_once = (
-            memory_bytes // self.lanes
-            if jax.default_backend() != "cpu"
-            else min(memory_bytes // self.lanes, KEPT)
-        )
+        # of the most lanes, not this machine's: batches, and so rounding, are everywhere the same
+        at_once = memory_bytes
+        if jax.default_backend() == "cpu":
+            at_once = min(memory_bytes // MOST_LANES, KEPT)
         self.batch_size = _batch_size(
             at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds
         )

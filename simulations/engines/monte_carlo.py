@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Integer
@@ -18,6 +17,7 @@ from sigprop.runtime import memory
 from sigprop.simulations.engines.dense import DenseEngine
 from sigprop.simulations.engines.engine import Engine
 from sigprop.simulations.engines.matrix_free import MatrixFreeEngine
+from sigprop.simulations.engines.moments import Moments, check_kept
 from sigprop.simulations.network.precision import SINGLE, check_dtype
 from sigprop.simulations.network.twin import Twin
 
@@ -67,36 +67,43 @@ def engine_for(
 
 
 def chunks(
-    engine: Engine, samples: int, seed: int, stream: int = 0, advance: Advance | None = None
+    engine: Engine,
+    samples: int,
+    seed: int,
+    stream: int = 0,
+    advance: Advance | None = None,
+    *,
+    start: int = 0,
 ) -> Iterator[Chunk]:
-    """(rows [chunk, R] float64, first diverged application [chunk]) until ``samples`` networks are
-    done, in order.
+    """(rows [chunk, R] float64, first diverged application [chunk]) of networks from ``start``
+    until ``samples`` are done, in order.
 
-    ``engine.lanes`` batches are in flight at a time: a scan over applications keeps one core busy,
-    not two.
+    Batches are those of a run from 0 on, to the bit: the first may begin before ``start``, and
+    what of it lies there is left out. ``engine.lanes`` batches are in flight at a time: a scan
+    over applications keeps one core busy, not two.
     """
     size = engine.batch_size
 
-    def one(start: int) -> Chunk:
+    def one(begin: int) -> Chunk:
         # one shape, one compilation
-        rows, diverged = engine.batch(seed, stream, np.arange(start, start + size))
-        count = min(size, samples - start)
-        return np.asarray(rows, dtype=np.float64)[:count], np.asarray(diverged)[:count]
+        rows, diverged = engine.batch(seed, stream, np.arange(begin, begin + size))
+        wanted = slice(max(start - begin, 0), min(size, samples - begin))
+        return np.asarray(rows, dtype=np.float64)[wanted], np.asarray(diverged)[wanted]
 
-    starts = iter(range(0, samples, size))
+    starts = iter(range(start - start % size, samples, size))
     with ThreadPoolExecutor(engine.lanes) as pool:
         waiting = deque([pool.submit(one, next(starts))])
         try:
             if not engine.compiled:
                 waiting[0].result()  # alone: two at a time would both compile
                 engine.compiled = True
-            waiting.extend(pool.submit(one, start) for start in islice(starts, engine.lanes))
+            waiting.extend(pool.submit(one, begin) for begin in islice(starts, engine.lanes))
             while waiting:
                 found = waiting.popleft().result()
                 yield found
                 if advance is not None:
                     advance(len(found[0]))
-                waiting.extend(pool.submit(one, start) for start in islice(starts, 1))
+                waiting.extend(pool.submit(one, begin) for begin in islice(starts, 1))
         finally:
             for future in waiting:
                 future.cancel()
@@ -118,40 +125,36 @@ def sample(
 
 
 def moments(
-    engine: Engine, samples: int, seed: int, advance: Advance | None = None
-) -> dict[str, Any]:
-    """Mean and standard error of every row by Welford's update over chunks, and the first diverged
-    application (or None).
+    engine: Engine,
+    samples: int,
+    seed: int,
+    advance: Advance | None = None,
+    kept: Moments | None = None,
+) -> Moments:
+    """Moments of every row over ``samples`` networks by Welford's update over chunks.
 
-    Each row is counted in units of a power of two near its first value, so that the squares of
-    1e160 stay finite.
+    kept: what an earlier run of these networks left. It is gone on from (``Moments.before``); where
+    it has as many networks already, it is returned. The networks are those of one run that asked
+    for all of them, and so to the bit are the moments where runs have the same batch size; else up
+    to rounding. Raises ``InputError`` for what is kept of another engine or of other columns.
     """
-    count, mean, scatter, first = (
-        0,
-        np.zeros(engine.columns),
-        np.zeros(engine.columns),
-        engine.arch.depth + 1,
-    )
-    unit = np.zeros(0)
-    for rows, diverged in chunks(engine, samples, seed, 0, advance):
-        unit = unit if count else _unit(rows[0])
-        with np.errstate(invalid="ignore", over="ignore"):  # a diverged row is reported as such
-            rows = rows / unit
-            own = rows.mean(axis=0)
-            shift = own - mean
-            scatter += ((rows - own) ** 2).sum(axis=0) + shift**2 * count * len(rows) / (
-                count + len(rows)
-            )
-            mean += shift * len(rows) / (count + len(rows))
-        count += len(rows)
-        first = min(first, int(diverged.min()))
-    with np.errstate(invalid="ignore", over="ignore"):
-        found = {"mean": mean * unit, "error": np.sqrt(scatter / (count - 1) / samples) * unit}
-    return found | {"diverged": first if first <= engine.arch.depth else None}
+    now = _before(engine, kept)
+    if kept is not None and kept.count >= samples:
+        return kept
+    for rows, diverged in chunks(engine, samples, seed, advance=advance, start=now.count):
+        now = now.and_of(rows, diverged, size=engine.batch_size, depth=engine.arch.depth)
+    return now
 
 
-def _unit(values: Float64[np.ndarray, " R"]) -> Float64[np.ndarray, " R"]:
-    """The powers of two at or below these values, 1 for zero and for what is not finite:
-    dividing by them rounds nothing."""
-    usable = np.isfinite(values) & (values != 0)
-    return np.ldexp(1.0, np.where(usable, np.frexp(np.where(usable, values, 1.0))[1] - 1, 0))
+def missing(engine: Engine, samples: int, kept: Moments | None) -> int:
+    """How many networks ``moments`` samples. Raises ``InputError`` as it does."""
+    begun = _before(engine, kept)
+    return 0 if kept is not None and kept.count >= samples else samples - begun.count
+
+
+def _before(engine: Engine, kept: Moments | None) -> Moments:
+    """What a run with this engine goes on from."""
+    if kept is None:
+        return Moments.none(engine.name, engine.columns)
+    check_kept(kept, engine.name, engine.columns)
+    return kept.before(engine.batch_size)

@@ -1,4 +1,5 @@
-"""``measure``: finite networks, with a twin beside them or without."""
+"""``measure``: finite networks, with a twin beside them or without; ``measured``, which goes on
+from what is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any
 from sigprop.description.architecture import Architecture, check_described
 from sigprop.description.rows import require_rows, select
 from sigprop.errors import InputError, near_miss
-from sigprop.simulations.measure import measure as plain
+from sigprop.simulations.engines.moments import Moments
+from sigprop.simulations.measure import measured as plain
 from sigprop.simulations.network.precision import SINGLE
 from sigprop.tables.table import Table
 
@@ -45,6 +47,44 @@ def measure(
     A network that overflows is not averaged away: rows at and after its application (and everything
     backward) have value null and the table's note says at which application. Raises ``InputError``.
     """
+    return measured(
+        arch,
+        width=width,
+        samples=samples,
+        seed=seed,
+        engine=engine,
+        dtype=dtype,
+        quantities=quantities,
+        applications=applications,
+        memory_mib=memory_mib,
+        control=control,
+        progress=progress,
+    )[0]
+
+
+def measured(
+    arch: Architecture,
+    *,
+    kept: Moments | None = None,
+    width: int = 256,
+    samples: int = 512,
+    seed: int = 0,
+    engine: str = "auto",
+    dtype: str = SINGLE,
+    quantities: Sequence[str] | None = None,
+    applications: Sequence[int] | None = None,
+    memory_mib: int = 1024,
+    control: str = NONE,
+    progress: Any = None,
+) -> tuple[Table, Moments]:
+    """Measure as ``measure`` does, going on from what is kept of an earlier run: (the table, what
+    to keep of this one).
+
+    kept: the moments that ``measured`` returned with the same arguments and any number of samples,
+    as of ``simulations.measure.measured``; those of networks with a twin are of other columns than
+    those without. The others: as of ``measure``. Raises ``InputError``, of moments of another
+    number of columns or another engine too.
+    """
     check_described(arch)
     check_control(control)
     twin = None
@@ -57,6 +97,7 @@ def measure(
         twin = twin_of(arch, rows, required=control == TWIN)
     return plain(
         arch,
+        kept=kept,
         width=width,
         samples=samples,
         seed=seed,
