@@ -76,7 +76,7 @@ def loop(folder: Path) -> None:
 def filled(path: Path, units: int) -> float:
     """Fill a store as runs do, and return the seconds a unit."""
     with Store(path, write=True) as store:
-        store.say(study={"name": "large", "command": "predict"}, shard=None)
+        store.say(study={"name": "large", "command": "predict"}, shard=None, source="0" * 16)
         source = store.source("0" * 16, {"sigprop": "0"})
         store.begin()
         asked = []
@@ -126,8 +126,10 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["loop", "large"])
+    parser.add_argument("--folder", type=Path, help="where what is made stays")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        {"loop": loop, "large": large}[parser.parse_args().what](Path(folder))
+        {"loop": loop, "large": large}[given.what](given.folder or Path(folder))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from typing import Any
@@ -33,15 +33,19 @@ class Unknown(Exception):
 def described(value: Any) -> str:
     """Return a static argument as text: equal texts, equal programs.
 
-    value: a plain number or text, an array, a tuple, a frozenset, a member of an enumeration, a
-    frozen dataclass or named tuple of this package, an object of this package that says what it is
-    compared by (``compared``), a function or type at the top of a module. Raises ``Unknown``.
+    value: a plain number or text, an array, a tuple, a frozenset, a mapping, a member of an
+    enumeration, a frozen dataclass or named tuple of this package, an object of this package that
+    says what it is compared by (``compared``), a function or type at the top of a module. Raises
+    ``Unknown``.
     """
     kind = type(value)
     if kind in PLAIN:
         return repr(value)
     if kind in (float, Fraction):
         return value.hex() if kind is float else repr(value)
+    if isinstance(value, Mapping):
+        pairs = sorted((described(key), described(inside)) for key, inside in value.items())
+        return f"mapping({pairs})"
     if kind is tuple or kind is frozenset:
         inside = [described(each) for each in value]
         return f"{kind.__name__}({', '.join(inside if kind is tuple else sorted(inside))})"

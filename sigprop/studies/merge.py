@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,29 +62,58 @@ def _take(store: Store, part: Path) -> Merged:
     """Take one store's units."""
     taken = both = 0
     with Store(part) as other:
+        if "source" not in store.about():
+            store.say(source=other.about()["source"])
         sources = {
             number: store.source(digest, json.loads(versions))
             for number, digest, versions in other.ask("SELECT * FROM source ORDER BY id")
         }
-        names = dict(other.ask("SELECT id, name FROM names"))
-        machines = dict(other.ask("SELECT id, said FROM machine"))
-        for unit in other.ask(
-            "SELECT id, key, source, place, bunch, cell, samples, status FROM unit WHERE status IN "
-            "(?, ?) ORDER BY id",
-            DONE,
-            FAILED,
-        ):
-            number, key, source, place, bunch, cell, samples, status = unit
-            asked = Asked(key, place, bunch, json.loads(cell), samples)
-            better, own = _better(store, key, status, samples)
+        for source, asked, outcome in _ended(other):
+            status = DONE if outcome.failed is None else FAILED
+            better, own = _better(store, asked.key, status, asked.samples)
             if own is not None and not better:
                 both += status == DONE
                 continue
             store.request([asked], sources[source])
-            ((own,),) = store.ask("SELECT id FROM unit WHERE key = ?", key)
-            put(store, own, _outcome(other, number, names, machines))
+            ((own,),) = store.ask("SELECT id FROM unit WHERE key = ?", asked.key)
+            put(store, own, outcome)
             taken += 1
     return Merged(taken, both)
+
+
+def _ended(other: Store) -> Iterator[tuple[int, Asked, Outcome]]:
+    """Yield (source, unit, what came of it) of a store's units that have ended."""
+    names = dict(other.ask("SELECT id, name FROM names"))
+    machines = dict(other.ask("SELECT id, said FROM machine"))
+    lines = other.stream("SELECT unit, columns, document FROM rows ORDER BY unit, number")
+    rows = itertools.groupby(lines, key=lambda line: line[0])
+    of, own = next(rows, (None, iter(())))
+    for unit in other.ask(
+        "SELECT id, key, source, place, bunch, cell, samples, status, reason, verdict, shared, "
+        "notes, moments, machine, seconds, ended FROM unit WHERE status IN (?, ?) ORDER BY id",
+        DONE,
+        FAILED,
+    ):
+        number, key, source, place, bunch, cell, samples, status, reason, verdict, *rest = unit
+        shared, notes, moments, machine, seconds, ended = rest
+        while of is not None and of < number:  # rows of a unit that waits for more networks
+            of, own = next(rows, (None, iter(())))
+        alike = json.loads(shared or "{}")
+        found = [
+            dict(zip(json.loads(names[columns]), json.loads(text), strict=True)) | alike
+            for _, columns, text in (own if of == number else ())
+        ]
+        outcome = Outcome(
+            found,
+            json.loads(notes or "{}"),
+            verdict,
+            None if moments is None else json.loads(moments),
+            reason if status == FAILED else None,
+            seconds,
+            machines.get(machine, ""),
+            ended,
+        )
+        yield source, Asked(key, place, bunch, json.loads(cell), samples), outcome
 
 
 def _better(store: Store, key: str, status: int, samples: int | None) -> tuple[bool, int | None]:
@@ -97,29 +127,3 @@ def _better(store: Store, key: str, status: int, samples: int | None) -> tuple[b
     if here == FAILED:
         return status == DONE, number
     return status == DONE and (samples or 0) > (own or 0), number
-
-
-def _outcome(other: Store, unit: int, names: dict[int, str], machines: dict[int, str]) -> Outcome:
-    """Return what came of a unit of another store."""
-    ((reason, verdict, shared, notes, moments, machine, seconds, ended, status),) = other.ask(
-        "SELECT reason, verdict, shared, notes, moments, machine, seconds, ended, status FROM unit "
-        "WHERE id = ?",
-        unit,
-    )
-    alike = json.loads(shared or "{}")
-    rows = [
-        dict(zip(json.loads(names[columns]), json.loads(text), strict=True)) | alike
-        for columns, text in other.ask(
-            "SELECT columns, document FROM rows WHERE unit = ? ORDER BY number", unit
-        )
-    ]
-    return Outcome(
-        rows,
-        json.loads(notes or "{}"),
-        verdict,
-        None if moments is None else json.loads(moments),
-        reason if status == FAILED else None,
-        seconds,
-        machines.get(machine, ""),
-        ended,
-    )

@@ -65,13 +65,18 @@ def overview(path: Path, wanted: Wanted) -> Table:
                 **record.varied,
                 "status": "failed" if number in failed else "done",
                 "verdict": record.verdict,
-                "reason": record.reason or record.notes.get("diverged"),
+                "reason": record.reason or _said(record.notes),
                 **(record.provenance if wanted.provenance else {}),
             }
             for number, record in sorted({**done, **failed}.items())
         ]
         notes = {"study": study, "remarks": remarks(store, source, wanted.older)}
     return Table(_title(study), {}, found, "study", notes=notes)
+
+
+def _said(notes: Mapping[str, Any]) -> str | None:
+    """Return what a verdict or a measurement says of itself."""
+    return notes.get("reason") or notes.get("diverged")
 
 
 def _title(study: Mapping[str, Any]) -> str:

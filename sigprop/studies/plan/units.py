@@ -8,6 +8,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,7 +80,7 @@ def _architecture(cell: Cell, described: Mapping[str, Architecture]) -> Any:
     """Return everything that a cell's network is made from; of parameters that are refused, what
     was given: that unit will say why."""
     if cell.architecture in described:
-        return fingerprint.described(described[cell.architecture])
+        return _content(described[cell.architecture])
     if names_a_model(cell.architecture):
         return cell.architecture, _contents(cell.architecture), dict(cell.parameters)
     known = entry(cell.architecture)
@@ -88,6 +89,23 @@ def _architecture(cell: Cell, described: Mapping[str, Architecture]) -> Any:
     except InputError:
         return known.name, dict(cell.parameters)
     return known.name, {name: _plain(value) for name, value in read.items()}
+
+
+def _content(arch: Architecture) -> str:
+    """Return everything that a described network is, as text; raises ``InputError`` for a function
+    of the user's own in it, of which nothing says what it does."""
+    parts = {
+        part.name: getattr(arch, part.name)
+        for part in fields(arch)
+        if part.name not in ("family", "parameters")
+    }
+    try:
+        return fingerprint.described(parts)
+    except fingerprint.Unknown as error:
+        raise InputError(
+            f"architecture {arch.name!r} holds {error}; accepted: what is registered, or made of "
+            f"the package's own parts, so that its numbers can be kept by what it is"
+        ) from None
 
 
 def _plain(value: Any) -> Any:

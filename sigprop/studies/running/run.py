@@ -51,6 +51,7 @@ def run(plan: Plan, path: Path, how: How) -> Report:
 
     with Store(path, write=True) as store:
         begin(store, plan, how.shard)
+        store.say(source=source())
         number = store.source(source(), versions())
         store.begin()
         store.request(asked if how.shard is None else how.shard.of(asked), number, how.retry)

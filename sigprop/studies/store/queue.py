@@ -98,9 +98,8 @@ def _same(connection: sqlite3.Connection, at: Mapping[str, int], count: int) -> 
 def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
     """Write a unit's rows and what is said of them."""
     shared, columns, own = _apart(outcome.rows)
-    connection.execute("DELETE FROM rows WHERE unit = ?", (unit,))
-    connection.executemany(
-        "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?)",
+    connection.executemany(  # a unit has the same rows whenever it is run
+        "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)",
         [
             (
                 _name(connection, str(row.get("quantity", ""))),

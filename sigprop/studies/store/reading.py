@@ -28,8 +28,8 @@ class Record(NamedTuple):
 
 def newest(store: Store) -> int | None:
     """Return the source that the store was last worked on with; None of an empty store."""
-    ((found,),) = store.ask("SELECT max(source) FROM unit")
-    return found
+    found = store.ask("SELECT id FROM source WHERE digest = ?", store.about().get("source"))
+    return found[0][0] if found else None
 
 
 def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[int, Record]:

@@ -55,7 +55,6 @@ CREATE TABLE rows (
     document TEXT NOT NULL,
     PRIMARY KEY (quantity, application, unit, number)
 ) WITHOUT ROWID;
-CREATE INDEX of_unit ON rows (unit);
 """
 
 

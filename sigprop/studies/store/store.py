@@ -94,6 +94,11 @@ class Store:
         with said(self.path):
             return self.connection.execute(query, values).fetchall()
 
+    def stream(self, query: str) -> Iterator[Any]:
+        """Yield a query's rows, of which not all are at hand at once."""
+        with said(self.path):
+            yield from self.connection.execute(query)
+
     def about(self) -> dict[str, Any]:
         """Return what the store says of its study; empty of a new one."""
         return {name: json.loads(text) for name, text in self.ask("SELECT * FROM about")}
@@ -107,7 +112,7 @@ class Store:
             )
 
     def source(self, digest: str, versions: Mapping[str, str]) -> int:
-        """Return the number of a state of the package's source, from now on the newest."""
+        """Return the number of a state of the package's source."""
         with self.change() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO source (digest, versions) VALUES (?, ?)",
