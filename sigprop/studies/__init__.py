@@ -1,0 +1,1 @@
+"""Studies: sweeps of a command over parameters, kept in a file."""
