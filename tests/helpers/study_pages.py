@@ -8,7 +8,7 @@ from typing import Any
 from sigprop.tables.document import Row
 from sigprop.tables.table import Table
 
-HARD = '</script><script>alert("1")</script> & \'quoted\' \u00e9 \u4e2d \U0001f600 \\ \n\t\u2028'
+HARD = "</script><script>alert(\"1\")</script> & 'quoted' \u00e9 \u4e2d \U0001f600 \\ \n\t\u2028"
 """A text that must come through as itself."""
 DEPTHS = (2, 4, 8, 16)
 ACTIVATIONS = ("relu", "tanh")
@@ -41,7 +41,7 @@ def verified() -> Table:
         for activation in ACTIVATIONS:
             cell = {"depth": depth, "activation": activation, "share": "1/2"}
             rows += [cell | row for row in _cell(depth, 1.0 + 0.5 * (activation == "tanh"))]
-    return Table("looped-mlp", {}, rows, "verify")
+    return Table("looped-mlp", {}, [row | {"engine": "dense"} for row in rows], "verify")
 
 
 def _cell(depth: int, factor: float) -> list[Row]:

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from study_pages import HARD, about, predicted, verified
 
 from sigprop.studies.view import embedding
 from sigprop.studies.view.page import page
 from sigprop.tables.table import Table
-from study_pages import HARD, about, predicted, verified
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -112,7 +112,9 @@ def test_the_page_asks_for_nothing():
 
 
 def test_nothing_is_put_into_the_page_as_markup():
-    script = next(t for attributes, t in Reader(page(verified(), about())).scripts if not attributes)
+    script = next(
+        t for attributes, t in Reader(page(verified(), about())).scripts if not attributes
+    )
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert word not in script
 

@@ -62,7 +62,9 @@ def _entry(value: Any) -> str:
 
 def _values(table: Document, name: str) -> str:
     """Return the values that a varied parameter takes in the rows, in order of appearance."""
-    found = list(dict.fromkeys("none" if (v := row.get(name)) is None else cell(v) for row in table))
+    found = list(
+        dict.fromkeys("none" if (v := row.get(name)) is None else cell(v) for row in table)
+    )
     more = f", ... ({len(found)} values)" if len(found) > MOST_VALUES else ""
     return ", ".join(found[:MOST_VALUES]) + more
 

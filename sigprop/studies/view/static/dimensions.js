@@ -100,7 +100,7 @@ function offersLast() {
   );
 }
 
-/** Whether tokens can be averaged over. */
+/** Whether tokens can be averaged over: not while they are told apart. */
 function offersMean() {
   return ![choice.x, choice.curves].some((name) => name === "token" || name === "token_2");
 }
@@ -115,6 +115,7 @@ function options(name, rows) {
   if (name.startsWith("application") && offersLast())
     return [{ key: LAST, label: LAST }, all, ...values];
   if (name.startsWith("token") && offersMean()) return [{ key: MEAN, label: MEAN }, all, ...values];
+  if (name === "seed") return [all, { key: MEAN, label: MEAN }, ...values];
   return [all, ...values];
 }
 

@@ -4,6 +4,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif";
 const INK = "#1f2933";
 const FAINT = "#e4e7eb";
+const LEVEL_DASH = "7 4"; // of lines at the tolerance
 const SOFT = "#616e7c";
 // Okabe and Ito's colours, which colour-blind readers tell apart; yellow is too pale on white
 const COLOURS = [
@@ -35,8 +36,10 @@ const SHAPES = [
 /** A new element of the figure. */
 function drawn(name, parent, { text, ...attributes } = {}) {
   const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes))
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === undefined) continue;
     node.setAttribute(key, typeof value === "number" ? Number(value.toFixed(2)) : value);
+  }
   if (text !== undefined) node.textContent = text;
   parent?.append(node);
   return node;
@@ -95,9 +98,7 @@ function drawAxes(figure, frame, { xScale, yScale, xMarks, yMarks }) {
     "text-anchor": "middle",
     "font-size": 13,
   });
-  const found = choice.value === mainColumn && quantities.length > 0;
-  const of = quantities.length > 0 ? ` of ${named(choice.quantity)}` : "";
-  const yName = `${found ? named(choice.quantity) : `${choice.value}${of}`}${yScale.isLog ? " (log)" : ""}`;
+  const yName = `${heightName()}${yScale.isLog ? " (log)" : ""}`;
   const height = (frame.top + frame.bottom) / 2;
   const turn = `translate(15 ${height.toFixed(1)}) rotate(-90)`;
   label(group, 0, 0, cut(yName, frame.bottom - frame.top, 13), {
@@ -105,6 +106,13 @@ function drawAxes(figure, frame, { xScale, yScale, xMarks, yMarks }) {
     "font-size": 13,
     transform: turn,
   });
+}
+
+/** What the heights are: the quantity itself, or a column that says something of it. */
+function heightName() {
+  if (quantities.length === 0) return choice.value;
+  const itself = choice.value === mainColumn && ["measured", "value"].includes(choice.value);
+  return itself ? named(choice.quantity) : `${choice.value} of ${named(choice.quantity)}`;
 }
 
 /** Theory's lines, one where points are alike but for their places; at categories short dashes. */
@@ -128,7 +136,7 @@ function drawLines(figure, lines, { at, isNumeric: joined, of, dash, half }) {
       "stroke-width": isPath ? 1.8 : 2.4,
       "stroke-dasharray": dash,
       "stroke-linejoin": "round",
-      opacity: 0.9,
+      opacity: lines.length > 24 ? 0.4 : 0.9,
       class: "line",
     });
   }

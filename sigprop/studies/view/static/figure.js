@@ -11,45 +11,52 @@ function compose(holder, points, { numeric, categories }) {
     points,
     marks,
   );
-  const width = Math.max(280, holder.clientWidth);
-  const figure = drawn("svg", null, {
-    xmlns: SVG,
-    width,
-    tabindex: "0",
-    role: "img",
-    "font-family": FONT,
-  });
-  figure.setAttribute(
-    "aria-label",
-    `${caption()}: ${points.length} points. Arrow keys go from point to point.`,
-  );
-  drawn("rect", figure, { width: "100%", height: "100%", fill: "#fff" });
-  label(figure, 14, 20, cut(caption(), width - 28, 12.5), { "font-size": 12.5, fill: SOFT });
-  const frame = layOut(figure, width, entries, points);
+  const { figure, width, top } = sheet(holder, points);
+  const frame = layOut(figure, { width, top, entries, points });
   const view = scalesFor(points, frame, numeric, categories);
   drawAxes(figure, frame, view);
+  drawLevels(figure, frame, levels(points).map(view.yScale.at));
   const lines = [...lineGroups(points).values()];
-  const at = view.at;
-  if (marks.of)
-    drawLines(figure, lines, {
-      at,
-      isNumeric: numeric,
-      of: marks.of,
-      dash: marks.dash,
-      half: view.half,
-    });
+  const { at, half } = view;
+  if (marks.of) drawLines(figure, lines, { at, half, isNumeric: numeric, ...marks });
   drawBars(figure, points, { at, frame });
   drawPoints(figure, points, { at, size: marks.isSmall ? 0.7 : 1 });
   listen(figure, points);
   holder.append(figure);
 }
 
+/** An empty figure with its caption, and how far that reaches. */
+function sheet(holder, points) {
+  const width = Math.max(280, holder.clientWidth);
+  const figure = drawn("svg", null, { xmlns: SVG, width, tabindex: "0", role: "img" });
+  const help = `${points.length} points. Arrow keys go from point to point.`;
+  figure.setAttribute("aria-label", `${caption()}: ${help}`);
+  figure.setAttribute("font-family", FONT);
+  drawn("rect", figure, { width: "100%", height: "100%", fill: "#fff" });
+  const lines = wrapped(caption(), width - 28);
+  for (const [place, text] of lines.entries()) {
+    label(figure, 14, 20 + 16 * place, text, { fill: SOFT });
+  }
+  return { figure, width, top: 22 + 16 * lines.length };
+}
+
+/** A text as lines of at most about this many pixels, broken after commas. */
+function wrapped(text, width) {
+  const lines = [""];
+  for (const part of text.split(/(?<=, )/)) {
+    const longer = lines.at(-1) + part;
+    if (lines.at(-1) !== "" && cut(longer, width) !== longer) lines.push(part);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines.map((line) => cut(line, width));
+}
+
 /** Places the legend beside the plot, or below where there is no room; returns the plot's frame. */
-function layOut(figure, width, entries, points) {
+function layOut(figure, { width, top, entries, points }) {
   const isWide = width >= 720;
-  const height = Math.round(Math.min(460, Math.max(280, width * 0.5)));
+  const height = Math.round(Math.min(460, Math.max(260, width * 0.5))) + top - 38;
   const left = 40 + widestMark(points);
-  const frame = { left, top: 38, right: isWide ? width - 200 : width - 16, bottom: height - 52 };
+  const frame = { left, top, right: isWide ? width - 200 : width - 16, bottom: height - 52 };
   const corner = isWide
     ? { left: width - 178, top: 34, width: 172, columns: 1 }
     : { left: 14, top: height, width: width - 28, columns: 2 };
@@ -68,11 +75,31 @@ function widestMark(points) {
 
 /** All heights that the figure must hold. */
 function heights(points) {
-  return points.flatMap(({ y, low, high, theory }) => [
-    y,
-    theory,
-    ...(y === null ? [] : [low, high]),
+  // on a logarithmic axis an interval that almost reaches 0 would leave no room for the rest
+  const bounds = ({ y, low, high }) => [choice.logY && low < y / 30 ? null : low, high];
+  const found = points.flatMap((point) => [
+    point.y,
+    point.theory,
+    ...(point.y === null ? [] : bounds(point)),
   ]);
+  return [...found, ...levels(points)];
+}
+
+/** Where a deviation should lie: at 0, within the tolerance where all rows have one. */
+function levels(points) {
+  if (choice.value !== "deviation" || choice.logY) return [];
+  const rows = points.flatMap((point) => point.rows);
+  const tolerance = numericCell("tolerance", rows[0]);
+  return tolerance === null || differ("tolerance", rows) ? [0] : [0, tolerance, -tolerance];
+}
+
+/** Draws lines at these heights from left to right. */
+function drawLevels(figure, frame, heightsOf) {
+  const group = drawn("g", figure, { class: "levels", stroke: SOFT });
+  for (const [place, y] of heightsOf.entries()) {
+    const dash = place === 0 ? {} : { "stroke-dasharray": LEVEL_DASH };
+    drawn("path", group, { d: `M${frame.left} ${y.toFixed(2)}H${frame.right}`, ...dash });
+  }
 }
 
 /** Both scales, their marks, and the place of a point at a height. */
@@ -154,7 +181,8 @@ function caption() {
   const rows = quantityRows();
   const picked = pickedDimensions(rows).map((name) => [name, pick(name, rows)]);
   const parts = picked
-    .filter(([, key]) => key !== ALL)
+    // parameters that no colour tells apart are named, too
+    .filter(([name, key]) => key !== ALL || data.varied.includes(name))
     .map(([name, key]) => {
       const chosen = options(name, rows).find((option) => option.key === key);
       return `${name}: ${chosen.label}`;

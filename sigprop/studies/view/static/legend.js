@@ -18,9 +18,11 @@ function legendEntries(curves, points, marks) {
   if (marks.lineName) entries.push({ text: marks.lineName, look, isLine: true, dash: marks.dash });
   if (marks.pointName) entries.push({ text: marks.pointName, look });
   if (points.some((point) => point.low !== null)) {
-    const bound = points.some((point) => point.rows.length > 1) ? " at most" : "";
+    const bound = points.some((point) => point.isBound) ? " at most" : "";
     entries.push({ text: `90 % interval${bound}`, look, isBar: true });
   }
+  const grey = { look: { colour: SOFT }, isLine: true };
+  if (levels(points).length > 1) entries.push({ text: "tolerance", dash: LEVEL_DASH, ...grey });
   if (points.some((point) => point.verdict === "rejected"))
     entries.push({ text: "rejected", look, isRing: true });
   if (points.some((point) => point.verdict === "inconclusive"))

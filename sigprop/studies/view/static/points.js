@@ -12,16 +12,21 @@ function chosenPoints(rows) {
   const names = dimensions(all);
   const isLast = picked.some(([, key]) => key === LAST);
   if (isLast) chosen = lastApplications(chosen, names);
-  const isMean = picked.some(([, key]) => key === MEAN);
+  const together = averaged(picked);
   const apart = names.filter(
-    (name) => !(isMean && name.startsWith("token")) && !(isLast && name.startsWith("application")),
+    (name) => !together.includes(name) && !(isLast && name.startsWith("application")),
   );
-  const members = isMean ? [...grouped(chosen, apart).values()] : chosen.map((row) => [row]);
-  return placed(
-    members,
-    apart.filter((name) => name !== choice.x),
-    all,
-  );
+  const members = together.length
+    ? [...grouped(chosen, apart).values()]
+    : chosen.map((row) => [row]);
+  const lines = apart.filter((name) => name !== choice.x);
+  return placed(members, lines, { all, together });
+}
+
+/** The columns over whose values means are taken: a pair of tokens is one. */
+function averaged(picked) {
+  const means = picked.filter(([, key]) => key === MEAN).map(([name]) => name);
+  return means.includes("token") ? [...means, "token_2"] : means;
 }
 
 /** Rows that are alike in these columns. */
@@ -48,7 +53,7 @@ function lastApplications(rows, names) {
 }
 
 /** Points with their places; lines join points that are alike in `lineNames`. */
-function placed(members, lineNames, all) {
+function placed(members, lineNames, { all, together }) {
   const numeric = choice.x !== NONE && isNumeric(choice.x);
   const categories = numeric || choice.x === NONE ? [] : distinct(choice.x, all);
   const places = new Map(categories.map((value, place) => [identity(value), place]));
@@ -57,7 +62,7 @@ function placed(members, lineNames, all) {
   for (const rows of members) {
     const value = choice.x === NONE ? null : cell(choice.x, rows[0]);
     const x = choice.x === NONE ? 0 : numeric ? numberOf(value) : places.get(identity(value));
-    const found = average(rows);
+    const found = average(rows, together);
     if (x === null) lacking.x += 1;
     else if (found.y === null && found.theory === null) lacking.y += 1;
     else {
@@ -69,8 +74,29 @@ function placed(members, lineNames, all) {
   return { points, lacking, numeric, categories };
 }
 
-/** What rows say together: means; an interval's half is at most the mean of theirs. */
-function average(rows) {
+/** What rows say together: means. Seeds are independent: halves of their intervals add up as
+ *  squares. Tokens of one network are not: a mean's half is at most the mean of theirs. */
+function average(rows, together) {
+  if (!together.includes("seed")) return { ...dependent(rows), isBound: rows.length > 1 };
+  const parts = [...grouped(rows, ["seed"]).values()].map(dependent);
+  const y = mean(parts.map((part) => part.y));
+  const half = (end) => {
+    const halves = parts.map((part) => (part[end] === null ? null : (part[end] - part.y) ** 2));
+    const square = mean(halves);
+    return square === null || y === null ? null : Math.sqrt(square / parts.length);
+  };
+  const [below, above] = [half("low"), half("high")];
+  return {
+    y,
+    low: below === null ? null : y - below,
+    high: above === null ? null : y + above,
+    theory: mean(parts.map((part) => part.theory)),
+    isBound: rows.length > parts.length,
+  };
+}
+
+/** Means over rows that may depend on one another. */
+function dependent(rows) {
   const intervals = rows.map((row) => interval(row, choice.value));
   const complete = intervals.every((bounds) => bounds !== null);
   return {

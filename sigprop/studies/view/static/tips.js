@@ -20,7 +20,10 @@ function listen(figure, points) {
   const show = (point) => showTip(figure, marker, point);
   figure.addEventListener("pointermove", (event) => show(nearest(figure, ordered, event)));
   figure.addEventListener("pointerdown", (event) => show(nearest(figure, ordered, event)));
-  figure.addEventListener("pointerleave", () => show(null));
+  // a finger leaves as it is lifted: what it pointed at stays
+  figure.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "mouse") show(null);
+  });
   figure.addEventListener("blur", () => show(null));
   figure.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
@@ -64,7 +67,10 @@ function showTip(figure, marker, point) {
   const [x, y] = point.at;
   const right = x + 16 + width <= figure.clientWidth;
   tip.style.left = `${Math.max(0, right ? x + 16 : x - 16 - width)}px`;
-  tip.style.top = `${Math.max(0, y - height / 2)}px`;
+  // inside the window where there is room
+  const above = figure.getBoundingClientRect().top;
+  const lowest = window.innerHeight - above - height - 8;
+  tip.style.top = `${Math.max(Math.min(y - height / 2, lowest), 8 - above, -60)}px`;
 }
 
 /** All that a point's row holds; of a mean over rows what they share, and the means. */
