@@ -87,6 +87,13 @@ def test_any_value_comes_through_as_itself():
     assert len(Reader(text).scripts) == 2
 
 
+def test_integers_beyond_a_browsers_keep_their_digits():
+    rows = [{"quantity": "ntk", "value": 2**53, "seed": 2**63 - 1}]
+    assert rows_of(data_of(page(Table("mlp", {}, rows, "measure"), {}))) == [
+        {"quantity": "ntk", "value": 2**53, "seed": "9223372036854775807"}
+    ]
+
+
 def test_what_is_no_number_is_none():
     rows = [{"quantity": "ntk", "value": value} for value in (float("nan"), float("inf"), 1.0)]
     found = rows_of(data_of(page(Table("mlp", {}, rows, "predict"), {})))

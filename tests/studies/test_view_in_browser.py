@@ -103,6 +103,7 @@ def test_points_and_lines_are_the_rows(opened: Open, tmp_path: Path):
     assert drawn(sheet) == (len(ACTIVATIONS) * sum(d >= 3 for d in DEPTHS), len(ACTIVATIONS))
     choose(sheet, quantity="weight_gradient")
     assert drawn(sheet) == (CELLS, len(ACTIVATIONS))  # all groups together
+    assert sheet.locator("#choose-group option:checked").inner_text() == "total"
     choose(sheet, group="all", **{"y-scale": "log"})
     assert drawn(sheet) == (3 * CELLS, 3 * len(ACTIVATIONS))
     choose(sheet, **{"x-axis": "activation", "curves": "depth"})

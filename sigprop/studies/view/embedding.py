@@ -13,6 +13,8 @@ LIMIT = 10_000_000
 """Characters that the rows may take."""
 DIGITS = 7
 """Significant digits of numbers where all of them would take more than that."""
+EXACT = 2**53
+"""The largest integer that a browser holds exactly, as all those below."""
 Cells = list[str]
 """One column's cells, each as JSON."""
 
@@ -83,7 +85,9 @@ def _length(texts: Sequence[str] | Mapping[str, int]) -> int:
 
 
 def _json(value: Any) -> str:
-    """Return one cell as JSON."""
+    """Return one cell as JSON; integers that a browser's numbers would round are texts."""
+    if isinstance(value, int) and abs(value) > EXACT:
+        return f'"{value}"'
     return "null" if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

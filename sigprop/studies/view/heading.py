@@ -62,11 +62,11 @@ def _entry(value: Any) -> str:
 
 def _values(table: Document, name: str) -> str:
     """Return the values that a varied parameter takes in the rows, in order of appearance."""
-    found = list(
+    values = list(
         dict.fromkeys("none" if (v := row.get(name)) is None else cell(v) for row in table)
     )
-    more = f", ... ({len(found)} values)" if len(found) > MOST_VALUES else ""
-    return ", ".join(found[:MOST_VALUES]) + more
+    more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
+    return ", ".join(values[:MOST_VALUES]) + more
 
 
 def _terms(entries: Mapping[str, Any], kind: str) -> str:

@@ -93,6 +93,11 @@ function named(value) {
   return value === null ? "none" : display(value) === "" ? "(empty)" : display(value);
 }
 
+/** A value's name in a column: rows of no group are those of all groups together. */
+function nameIn(name, value) {
+  return name === "group" && value === null ? "total" : named(value);
+}
+
 /** A new element of the page. Texts become text, never tags. */
 function element(name, parent, { text, ...attributes } = {}) {
   const node = document.createElement(name);

@@ -109,7 +109,7 @@ function offersMean() {
 function options(name, rows) {
   const values = distinct(name, rows).map((value) => ({
     key: identity(value),
-    label: named(value),
+    label: nameIn(name, value),
   }));
   const all = { key: ALL, label: "all" };
   if (name.startsWith("application") && offersLast())

@@ -42,10 +42,11 @@ function sheet(holder, points) {
 
 /** A text as lines of at most about this many pixels, broken after commas. */
 function wrapped(text, width) {
-  const lines = [""];
-  for (const part of text.split(/(?<=, )/)) {
-    const longer = lines.at(-1) + part;
-    if (lines.at(-1) !== "" && cut(longer, width) !== longer) lines.push(part);
+  const [first, ...others] = text.split(", ");
+  const lines = [first];
+  for (const part of others) {
+    const longer = `${lines.at(-1)}, ${part}`;
+    if (cut(longer, width) !== longer) lines.push(part);
     else lines[lines.length - 1] = longer;
   }
   return lines.map((line) => cut(line, width));
@@ -125,7 +126,10 @@ function scalesFor(points, frame, numeric, categories) {
         at: xScale.at(mark),
         text: texts.get(mark) ?? short(mark),
       }))
-    : categories.map((value, place) => ({ at: xScale.at(place), text: cut(named(value), each) }));
+    : categories.map((value, place) => ({
+        at: xScale.at(place),
+        text: cut(nameIn(choice.x, value), each),
+      }));
   const yMarks = ticks(yScale, 6).map((mark) => ({ at: yScale.at(mark), text: short(mark) }));
   const { shift, half } = numeric ? { shift: () => 0, half: 11 } : sideways(points, each);
   return {

@@ -9,7 +9,7 @@ function legendEntries(curves, points, marks) {
   if (choice.curves !== NONE) {
     entries.push({ text: choice.curves, isTitle: true });
     const shown = values.length <= MOST_CURVES ? values : thinned(values, MOST_CURVES - 1);
-    for (const look of shown) entries.push({ text: named(look.value), look });
+    for (const look of shown) entries.push({ text: nameIn(choice.curves, look.value), look });
     if (shown.length < values.length)
       entries.push({ text: `${values.length - shown.length} more between` });
     entries.push({ text: "", isTitle: true });
@@ -18,8 +18,8 @@ function legendEntries(curves, points, marks) {
   if (marks.lineName) entries.push({ text: marks.lineName, look, isLine: true, dash: marks.dash });
   if (marks.pointName) entries.push({ text: marks.pointName, look });
   if (points.some((point) => point.low !== null)) {
-    const bound = points.some((point) => point.isBound) ? " at most" : "";
-    entries.push({ text: `90 % interval${bound}`, look, isBar: true });
+    const bound = points.some((point) => point.isBound) ? "\u2264 " : "";
+    entries.push({ text: `${bound}90 % interval`, look, isBar: true });
   }
   const grey = { look: { colour: SOFT }, isLine: true };
   if (levels(points).length > 1) entries.push({ text: "tolerance", dash: LEVEL_DASH, ...grey });

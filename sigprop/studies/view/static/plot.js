@@ -108,6 +108,8 @@ function drawable({ points, lacking, numeric }, notes) {
     if (choice.logY && point.y <= 0) point.y = null;
     if (choice.logY && point.theory <= 0) point.theory = null;
   }
+  if (shown.some((point) => point.isBound && point.low !== null))
+    notes.push("\u2264: bars of means over tokens, which are not independent, are upper bounds.");
   const below = points.length - shown.length;
   if (below) notes.push(`${plural(below, "point")} at or below 0: not on a logarithmic axis.`);
   if (shown.length > MOST_POINTS)
