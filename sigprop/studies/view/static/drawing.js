@@ -112,7 +112,10 @@ function drawAxes(figure, frame, { xScale, yScale, xMarks, yMarks }) {
 function heightName() {
   if (quantities.length === 0) return choice.value;
   const itself = choice.value === mainColumn && ["measured", "value"].includes(choice.value);
-  return itself ? named(choice.quantity) : `${choice.value} of ${named(choice.quantity)}`;
+  const exponents = ["effective", "fitted", "local"].includes(choice.value) ? " exponent" : "";
+  return itself
+    ? named(choice.quantity)
+    : `${choice.value}${exponents} of ${named(choice.quantity)}`;
 }
 
 /** Theory's lines, one where points are alike but for their places; at categories short dashes. */
