@@ -1,0 +1,1 @@
+"""View: a study as one web page to look at."""
