@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sigprop.errors import InputError, near_miss
-from sigprop.studies.points import Point, point
+from sigprop.studies.points import Point, mean, point
 from sigprop.tables.files import check_path, write
 from sigprop.tables.plots import FORMATS, SYMBOLS
 from sigprop.tables.table import Table
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Of Okabe and Ito: told apart by all eyes."""
 MARKERS = "osD^vP*"
+SEED = "seed"
+KEYS = ("group", "application_2", "token_2")
+"""Of rows, those that tell curves apart; tokens are averaged."""
+MOST, MOST_TICKS = 14, 9  # curves, and values that all have a tick
 WIDE = 20  # times that positive values may span before their axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Say what is drawn: a quantity against the parameter x, a curve for each value of another;
-    None for what the table says."""
+    """Say what is drawn: a quantity against the parameter x (None: the first that is a number), a
+    curve for each value of all others, of which ``curves`` is named first."""
 
     quantity: str | None = None
     x: str | None = None
@@ -35,7 +39,8 @@ class Axes:
 
 
 def plot(table: Table, axes: Axes, file: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw a study's rows: points with 90 % intervals, theory's lines, means over tokens.
+    """Draw a study's rows: points with 90 % intervals, theory's lines; means over tokens, whose
+    intervals are at most as wide as is drawn.
 
     table: of ``results``; file: .png, .pdf or .svg. Raises ``InputError`` where there is nothing to
     draw.
@@ -45,7 +50,7 @@ def plot(table: Table, axes: Axes, file: str | os.PathLike[str] | None = None) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     _draw(figure.add_subplot(), table, chosen)
     if file is not None:
@@ -67,40 +72,59 @@ def _chosen(table: Table, axes: Axes) -> Axes:
     for name in (axes.x, axes.curves):
         if name is not None and name not in varied:
             raise InputError(f"plot: {name!r} is not varied{near_miss(name, varied)}")
-    numeric = [n for n in varied if n != "seed" and _numeric([r.get(n) for r in table.rows])]
+    numeric = [n for n in varied if n != SEED and _numeric([r.get(n) for r in table.rows])]
     x = axes.x or next(iter([*numeric, *varied]), None)
     if x is None:
         raise InputError("plot: nothing is varied; accepted: a study with a grid")
-    rest = [name for name in varied if name not in (x, "seed")]
-    return Axes(quantity, x, axes.curves or next(iter(rest), None))
+    return Axes(quantity, x, axes.curves)
 
 
 def _draw(panel: Any, table: Table, axes: Axes) -> None:
-    """Draw the curves, the axes and the legend."""
+    """Draw the curves, the axes and the legend; raise ``InputError`` for too many of them."""
     rows = [row for row in table.rows if row.get("quantity") == axes.quantity]
     x = str(axes.x)
     places = _places([row.get(x) for row in rows])
-    curves = list(dict.fromkeys(row.get(axes.curves) for row in rows)) if axes.curves else [None]
+    apart = _apart(rows, [*(table.notes or {}).get("varied", ()), *KEYS], axes)
+    curves: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        curves.setdefault(tuple(row.get(name) for name in apart), []).append(row)
+    if len(curves) > MOST:
+        raise InputError(
+            f"plot: {len(curves)} curves, one for each {', '.join(apart)}; accepted: at most "
+            f"{MOST}, by where"
+        )
     drawn: list[float] = []
-    for k, value in enumerate(curves):
-        own = [row for row in rows if axes.curves is None or row.get(axes.curves) == value]
+    for k, (values, own) in enumerate(curves.items()):
         style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        label = None if axes.curves is None else f"{axes.curves}={value}"
-        drawn += _curve(panel, own, x, places, style | {"label": label})
+        label = ", ".join(f"{name}={value}" for name, value in zip(apart, values, strict=True))
+        drawn += _curve(panel, own, x, places, style | {"label": label or None})
     _label(panel, axes, places, drawn)
+    if apart:  # beside the panel: curves that lie anywhere leave no place inside
+        panel.figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+
+
+def _apart(rows: Sequence[Mapping[str, Any]], names: Sequence[str], axes: Axes) -> list[str]:
+    """Return what curves differ in: everything that does, but the axis, seeds, and tokens."""
+    first = [] if axes.curves is None else [axes.curves]
+    return list(
+        dict.fromkeys(
+            name
+            for name in [*first, *names]
+            if name not in (axes.x, SEED) and len({str(row.get(name)) for row in rows}) > 1
+        )
+    )
 
 
 def _curve(
     panel: Any, rows: Sequence[Mapping[str, Any]], x: str, places: dict[Any, float], style: Any
 ) -> list[float]:
-    """Draw one curve, and return what it spans."""
-    points = [(places[row.get(x)], point(row)) for row in rows]
-    found = [(at, _bars(p)) for at, p in points if p.value is not None]
-    theory: dict[float, list[float]] = {}
-    for at, p in points:
-        if p.theory is not None:
-            theory.setdefault(at, []).append(p.theory)
-    line = sorted((at, sum(values) / len(values)) for at, values in theory.items())
+    """Draw one curve, a point a seed, and return what it spans."""
+    points: dict[tuple[float, Any], list[Point]] = {}
+    for row in rows:
+        points.setdefault((places[row.get(x)], row.get(SEED)), []).append(point(row))
+    means = {at: mean(several) for at, several in points.items()}
+    line = sorted({at: p.theory for (at, _), p in means.items() if p.theory is not None}.items())
+    found = [(at, _bars(p)) for (at, _), p in means.items() if p.value is not None]
     bare = not found
     if line:
         panel.plot(
@@ -140,14 +164,15 @@ def _label(panel: Any, axes: Axes, places: dict[Any, float], drawn: Sequence[flo
     if len(numbers) == len(places) and numbers:
         if min(numbers) > 0 and max(numbers) >= WIDE / 2 * min(numbers):
             panel.set_xscale("log")
+        if len(numbers) <= MOST_TICKS:
+            panel.set_xticks(numbers, [f"{value:g}" for value in numbers])
+            panel.set_xticks([], minor=True)
     else:
         panel.set_xticks(list(places.values()), [str(value) for value in places])
     if drawn and min(drawn) > 0 and max(drawn) > WIDE * min(drawn):
         panel.set_yscale("log")
     panel.set_xlabel(axes.x)
     panel.set_ylabel(f"{axes.quantity}  {SYMBOLS.get(str(axes.quantity), '')}".strip())
-    if axes.curves is not None:
-        panel.legend(fontsize="small", frameon=False)
 
 
 def _numeric(values: Sequence[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Z = 1.6448536269514722
@@ -44,3 +44,14 @@ def point(row: Mapping[str, Any]) -> Point:
     if value is None or se is None:
         return Point(value, None, None, row.get("theory"))
     return Point(value, value - Z * se, value + Z * se, row.get("theory"))
+
+
+def mean(points: Sequence[Point]) -> Point:
+    """Return the mean of points that are not independent: its interval is no wider than theirs on
+    average; None where one of them has no number."""
+
+    def of(values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(points) else None
+
+    return Point(*(of(column) for column in zip(*points, strict=True)))

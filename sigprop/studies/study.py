@@ -16,6 +16,7 @@ from sigprop.studies.merge import Merged, merge
 from sigprop.studies.plan import document
 from sigprop.studies.plan.plan import Plan, Shard
 from sigprop.studies.store.store import Store, put_aside
+from sigprop.tables.files import write
 from sigprop.tables.table import Table
 
 if TYPE_CHECKING:
@@ -217,9 +218,10 @@ class Study:
 
     def view(self, file: str | os.PathLike[str]) -> Path:
         """Write one web page that holds the study and needs no network; raises ``InputError``."""
-        from sigprop.studies.page import write_page
+        from sigprop.studies.look import look
 
-        return write_page(self, Path(file))
+        write(file, look(self.path))
+        return Path(file)
 
 
 def _listed(given: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +19,6 @@ class Record(NamedTuple):
     """What is kept of a unit beside its rows: the cell as it is shown, and its provenance."""
 
     varied: dict[str, Any]
-    cell: dict[str, Any]
     shared: dict[str, Any]
     notes: dict[str, Any]
     verdict: str | None
@@ -39,39 +39,45 @@ def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[i
     keep: of a cell's varied values, whether it is wanted.
     """
     sources = {
-        number: (digest, json.loads(said))
+        number: (digest, ", ".join(f"{name} {of}" for name, of in json.loads(said).items()))
         for number, digest, said in store.ask("SELECT id, digest, versions FROM source")
     }
     machines = dict(store.ask("SELECT id, said FROM machine"))
     found = {}
     query = (
-        "SELECT id, key, source, cell, shared, notes, verdict, reason, machine, seconds, ended "
-        "FROM unit WHERE status = ? AND source = coalesce(?, source) ORDER BY source, place"
+        "SELECT id, key, source, json_extract(cell, '$.varied'), shared, notes, verdict, reason, "
+        "machine, seconds, ended FROM unit WHERE status = ? AND source = coalesce(?, source) "
+        "ORDER BY source, place"
     )
     for line in store.ask(query, status, source):
         number, key, of, cell, shared, notes, verdict, reason, machine, seconds, ended = line
-        said = json.loads(cell)
-        if not keep(said["varied"]):
+        varied = json.loads(cell)
+        if not keep(varied):
             continue
         digest, versions = sources[of]
         provenance = {
             "unit": key[:12],
             "source": digest,
-            "versions": ", ".join(f"{name} {release}" for name, release in versions.items()),
+            "versions": versions,
             "machine": machines.get(machine),
             "seconds": seconds,
             "ended": ended,
         }
         found[number] = Record(
-            said["varied"],
-            said,
-            json.loads(shared or "{}"),
-            json.loads(notes or "{}"),
+            varied,
+            _loaded(shared),
+            _loaded(notes),
             verdict,
             reason,
             provenance,
         )
     return found
+
+
+@functools.lru_cache(64)
+def _loaded(text: str | None) -> dict[str, Any]:
+    """Return what a text holds, which many units share: not to be changed."""
+    return json.loads(text or "{}")
 
 
 def rows(
