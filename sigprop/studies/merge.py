@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,27 @@ class Merged:
     both: int
 
 
-def merge(into: Path, parts: Sequence[Path]) -> Merged:
+def merge(into: Path, parts: Sequence[Path], asked: Mapping[str, Any]) -> Merged:
     """Take the finished and failed units of other stores of one study into one store; a unit that
     is in both stays as it is, unless the other has more networks of it, or did what failed here.
 
-    Raises ``InputError`` for a store of another study, before anything is written.
+    asked: the study's keys. Raises ``InputError`` for a store of another study, before anything is
+    written.
     """
     if any(part.resolve() == into.resolve() for part in parts):
         raise InputError(f"merge: {str(into)!r} into itself; accepted: other stores")
     studies = [_study(part) for part in parts]
     if not studies:
         raise InputError("merge: no store; accepted: the stores of a study's shards")
+    kept = _study(into) if into.exists() else asked
+    for part, study in zip(parts, studies, strict=True):
+        found = document.changes(kept, study)
+        if found:
+            raise InputError(
+                f"merge: {str(part)!r} is of another study: {found[0]}; accepted: stores of one "
+                f"study"
+            )
     with Store(into, write=True) as store:
-        kept = store.about().get("study", studies[0])
-        for part, study in zip(parts, studies, strict=True):
-            found = document.changes(kept, study)
-            if found:
-                raise InputError(
-                    f"merge: {str(part)!r} is of another study: {found[0]}; accepted: stores of "
-                    f"one study"
-                )
         store.say(study=kept, shard=store.about().get("shard"))
         done = [_take(store, part) for part in parts]
     return Merged(sum(d.taken for d in done), sum(d.both for d in done))

@@ -187,7 +187,7 @@ class Study:
 
     def merge(self, *parts: str | os.PathLike[str]) -> Merged:
         """Take the units of other stores of this study, as of shards; raises ``InputError``."""
-        return merge(self.path, [Path(part) for part in parts])
+        return merge(self.path, [Path(part) for part in parts], self.plan.document)
 
     def export(self, file: str | os.PathLike[str]) -> int:
         """Write all rows as .parquet, .csv, .json or .md, and return how many; raises

@@ -65,14 +65,14 @@ class Table(Document):
     def to_pandas(self) -> Any:
         """Return all rows as a pandas DataFrame, a column each of ``columns``; raises
         ``InputError`` where pandas is not installed."""
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError:
-            raise InputError(
-                "to_pandas: pandas is not installed; accepted: pip install pandas, or to_csv and "
-                "to_json"
-            ) from None
-        return pandas.DataFrame(plain(self.rows), columns=list(self.columns))
+        return _library("pandas").DataFrame(plain(self.rows), columns=list(self.columns))
+
+    def to_polars(self) -> Any:
+        """Return all rows as a polars DataFrame, a column each of ``columns``; raises
+        ``InputError`` where polars is not installed."""
+        rows = plain(self.rows)
+        columns = {name: [row.get(name) for row in rows] for name in self.columns}
+        return _library("polars").DataFrame(columns, strict=False)
 
     def to_html(self) -> str:
         """One web page that stands alone: what the table says, its curves, every row."""
@@ -92,3 +92,14 @@ class Table(Document):
         return self.to_text(terminal_width())
 
     __repr__ = __str__
+
+
+def _library(name: str) -> Any:
+    """Import a library of frames; raises ``InputError`` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise InputError(
+            f"to_{name}: {name} is not installed; accepted: pip install {name}, or to_csv and "
+            f"to_json"
+        ) from None

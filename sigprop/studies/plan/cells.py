@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,11 +64,7 @@ def cells(
         "seeds": _seeds(document.get("seeds"), command),
     }
     _check_apart(axes)
-    count = 1
-    for entries in axes.values():
-        count *= len(entries)
-    if count > MOST:
-        raise InputError(f"study: {count} cells; accepted: at most 10^6")
+    _check_count(math.prod(map(len, axes.values())))
     fixed = Named(
         architecture=document.get("architecture"),
         parameters=dict(document.get("parameters", {})),
@@ -80,6 +77,12 @@ def cells(
     ]
     _check_once(found)
     return found
+
+
+def _check_count(count: int) -> None:
+    """Raise ``InputError`` for more cells than a study may have."""
+    if count > MOST:
+        raise InputError(f"study: {count} cells; accepted: at most 10^6")
 
 
 def _joined(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -106,6 +109,7 @@ def _grid(given: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     axes = {name: list(_axis(f"grid.{name}", value)) for name, value in dotted(given).items()}
     if not axes:
         raise InputError("grid: empty; accepted: a list a parameter, such as depth = [4, 8]")
+    _check_count(math.prod(map(len, axes.values())))
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 

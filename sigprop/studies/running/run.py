@@ -47,12 +47,12 @@ def run(plan: Plan, path: Path, how: How) -> Report:
     if how.shard is not None and how.scheduler is not None:
         raise InputError("shard with scheduler; accepted: one of the two")
     asked = plan.units
-    from sigprop.studies.plan.units import source, versions
+    from sigprop.studies.plan import units
 
     with Store(path, write=True) as store:
         begin(store, plan, how.shard)
-        store.say(source=source())
-        number = store.source(source(), versions())
+        store.say(source=units.source())
+        number = store.source(units.source(), units.versions())
         store.begin()
         store.request(asked if how.shard is None else how.shard.of(asked), number, how.retry)
         interrupts.keeps(f"{path} keeps what is done, and the same command continues")

@@ -71,9 +71,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         if there:
             _check_head(path)
         connection = _open(path, write)
+        if there:  # before anything is changed in it
+            _check_format(connection, path, write)
         if write:
-            _lay_out(connection, path)
-        _check_format(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _lay_out(connection)
         return connection
 
 
@@ -107,8 +110,6 @@ def _open(path: Path, write: bool) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{where}?mode=rwc", uri=True, timeout=PATIENCE, isolation_level=None
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         return connection
     try:
         connection = sqlite3.connect(
@@ -123,7 +124,7 @@ def _open(path: Path, write: bool) -> sqlite3.Connection:
     return connection
 
 
-def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
+def _lay_out(connection: sqlite3.Connection) -> None:
     """Make the tables where there are none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -139,10 +140,13 @@ def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+def _check_format(connection: sqlite3.Connection, path: Path, write: bool) -> None:
     """Raise ``InputError`` for another program's file, or a newer store."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     (found,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not mark and not tables and write:
+        return  # another process is about to make them
     if mark != MARK:
         raise InputError(f"store={str(path)!r}: no study's; accepted: a file that study run made")
     if found > FORMAT:
