@@ -36,6 +36,12 @@ class Owners:
             time.sleep(0.001)
         self.mine.add(owner)
 
+    def release(self, owner: int) -> None:
+        """Be this owner no longer."""
+        if owner in self.mine:
+            _unlock(self.file, owner)
+            self.mine.discard(owner)
+
     def alive(self, owner: int) -> bool:
         """Tell if the process of an owner still runs."""
         if owner in self.mine:

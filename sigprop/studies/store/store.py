@@ -66,8 +66,10 @@ class Store:
         self.owner: int | None = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and work on it no longer."""
         self.connection.close()
+        if self.owners is not None and self.owner is not None:
+            self.owners.release(self.owner)
 
     def __enter__(self) -> Store:
         return self
