@@ -30,6 +30,7 @@ TORCH = "torch is an extra that the tests do not install; tests/reading/test_pag
 FLAX = "flax is an extra that the tests do not install; tests/jaxmodules/test_page.py runs it"
 INSTALLS = ".ci/run types it as it stands in a fresh environment"
 EXCLUDED = {
+    "sigprop study run loops.toml": "of a file that docs/studies.md shows; it runs there",
     "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e . && "
     ".venv/bin/sigprop verify --quick": INSTALLS,
     'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[test]" && '
@@ -112,6 +113,16 @@ def commands() -> list[Command]:
     return [command for command in found if command.text not in EXCLUDED]
 
 
+FOLDERS: dict[str, Path] = {}
+"""Of pages with files: where their commands run, one after another."""
+
+
+def files(page: str) -> dict[str, str]:
+    """The files that a page shows: toml blocks whose first line says their name."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"^```toml\n# (\S+\.toml)\n(.*?)^```", text, flags=re.M | re.S))
+
+
 DONE: dict[str, int] = {}  # exit codes of what ran without output to compare
 
 
@@ -125,8 +136,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "command", commands(), ids=lambda command: f"{command.page}: {command.text}"
 )
 def test_a_command_runs_and_prints_what_is_shown(
-    command: Command, folder: Path, capfd: pytest.CaptureFixture[str]
+    command: Command,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.chdir(FOLDERS.setdefault(command.page, folder) if files(command.page) else folder)
+    for file, content in files(command.page).items():
+        Path(file).write_text(content, encoding="utf-8")
     text = QUICK.get(command.text, command.text)
     if command.shown or text not in DONE:
         DONE[text] = run(Command(command.page, text, "").words[1:])
@@ -295,7 +312,8 @@ def test_a_command_in_a_sentence_has_the_options_that_it_names(
 
     for text in spans(page, "sigprop"):
         command, *rest = text.split()[1:]
-        assert run([command, "--help"]) == 0, text
+        inner = rest[:1] if command == "study" else []
+        assert run([command, *inner, "--help"]) == 0, text
         known = capfd.readouterr().out
         assert all(option in known for option in re.findall(r"--[\w-]+", text)), text
         if command == "figures":

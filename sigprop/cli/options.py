@@ -127,5 +127,5 @@ class Rows:
     ] = ()
     applications: Annotated[
         str | None,
-        Parameter(help="Applications such as 0,4,8..16, or all; 0 is the stem's output."),
+        Parameter(help="Applications such as 0,4,8..16, last, or all; 0 is the stem's output."),
     ] = None

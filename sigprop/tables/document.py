@@ -57,19 +57,25 @@ class Document:
         return iter(self.rows)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """What says which number a row is: what the table's rows were varied in, and ``KEYS``."""
+        varied = (self.notes or {}).get("varied", ())
+        return tuple(dict.fromkeys((*varied, *KEYS)))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every key that some row has: first those that say which number it is, then the values
         in order of appearance."""
-        seen = dict.fromkeys(key for row in self.rows for key in row)
-        return tuple(key for key in KEYS if key in seen) + tuple(
-            key for key in seen if key not in KEYS
+        seen, keys = dict.fromkeys(key for row in self.rows for key in row), self.keys
+        return tuple(key for key in keys if key in seen) + tuple(
+            key for key in seen if key not in keys
         )
 
     def filter(self, **wanted: object) -> Self:
         """The rows whose keys have these values (a value, or a list of them):
         ``t.filter(quantity="ntk", token=[0, 1])``."""
         for name in wanted:
-            if name not in KEYS and name not in self.columns:
+            if name not in self.keys and name not in self.columns:
                 raise InputError(
                     f"filter: {name!r} is not a column; accepted: {', '.join(self.columns)}"
                 )

@@ -89,7 +89,9 @@ def total(columns: Sequence[Column]) -> int:
     return sum(found.size + 2 for found in columns) - 2
 
 
-def shortened(values: Mapping[str, Sequence[Any]]) -> tuple[list[Column], list[str]]:
+def shortened(
+    values: Mapping[str, Sequence[Any]], keys: Collection[str] = KEYS
+) -> tuple[list[Column], list[str]]:
     """(the same columns in less room, what their headers stand for).
 
     Pairs of applications, of tokens and of bounds are one column, a value and its error one;
@@ -99,7 +101,7 @@ def shortened(values: Mapping[str, Sequence[Any]]) -> tuple[list[Column], list[s
     before = ""
     for name, entries in values.items():
         small = DIGITS if name in BOUNDS or _is_error(name) else 6
-        new = column(LETTERS.get(name, name), entries, name in KEYS, small)
+        new = column(LETTERS.get(name, name), entries, name in keys, small)
         if before and before == FIRST_OF.get(name):
             found[-1] = _joined(found[-1], new, ", ")
         elif _is_error(name) and found and found[-1].right and not found[-1].key:

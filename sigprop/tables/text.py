@@ -125,7 +125,7 @@ def _columns(table: Document, narrow: bool) -> tuple[list[str], dict[str, Any], 
             left[name] = "a list a row"
         elif name == "log_value" and finite:  # there for what is too large to be a float
             left[name] = "every value is a float"
-        elif _is_shared(name, values, narrow):
+        elif _is_shared(name, values, narrow and (name not in KEYS or table.keys != KEYS)):
             shared[name] = values[0]
         else:
             kept.append(name)
@@ -134,7 +134,7 @@ def _columns(table: Document, narrow: bool) -> tuple[list[str], dict[str, Any], 
 
 def _is_shared(name: str, values: list[Any], narrow: bool) -> bool:
     alike = len({cell(value) for value in values}) == 1
-    return alike and (name in SHARED or narrow and len(values) > 1 and name not in KEYS)
+    return alike and (name in SHARED or narrow and len(values) > 1)
 
 
 def text(table: Document, width: int | None = None) -> str:
@@ -142,10 +142,10 @@ def text(table: Document, width: int | None = None) -> str:
     length). No column is lost: where they do not fit side by side, they are shortened, then
     stacked in blocks."""
     shown, legend = page(table), []
-    columns = columns_of(shown.columns)
+    columns = columns_of(shown.columns, table.keys)
     if width is not None and total(columns) > width:
         shown = page(table, narrow=True)
-        columns, legend = shortened(shown.columns)
+        columns, legend = shortened(shown.columns, table.keys)
     rows = ["", *grid(columns, width, shown.gap, HEAD)] if columns else []
     below = [
         line
