@@ -30,7 +30,7 @@ TORCH = "torch is an extra that the tests do not install; tests/reading/test_pag
 FLAX = "flax is an extra that the tests do not install; tests/jaxmodules/test_page.py runs it"
 INSTALLS = ".ci/run types it as it stands in a fresh environment"
 EXCLUDED = {
-    "sigprop study run loops.toml": "of a file that docs/studies.md shows; it runs there",
+    "sigprop study run FILE.toml": "docs/studies.md shows such a file; its commands run there",
     "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e . && "
     ".venv/bin/sigprop verify --quick": INSTALLS,
     'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[test]" && '
