@@ -30,7 +30,9 @@ def run(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Outc
         line = line_of(error) or f"an error of ours: {type(error).__name__}: {error}"
         outcome = Outcome(failed=" ".join(line.split()))
     seconds = round(time.monotonic() - started, 4)
-    return outcome._replace(seconds=seconds, machine=machine(), ended=Outcome.now())
+    return outcome._replace(
+        seconds=seconds, machine=machine(), ended=Outcome.now(), samples=unit.samples
+    )
 
 
 def _done(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Outcome:
