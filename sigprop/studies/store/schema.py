@@ -73,9 +73,9 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     """
     with said(path):
         there = path.exists() and path.stat().st_size > 0
+        _check_whole(path, there)
         if not there and not write:
             raise InputError(f"store={str(path)!r}: not there; accepted: a study that was run")
-        _check_whole(path, there)
         connection = _writing(path) if write else _reading(path)
         try:
             _check_format(connection, path, empty=write)
