@@ -198,8 +198,8 @@ class Trial:
         self.kills: list[Kill] = []
         self.retried = 0
         if chance.random() < 0.5:
-            for words in WAYS[way]:
-                self._count(self.store(words))
+            for store in sorted({self.store(words) for words in WAYS[way]}):
+                self._count(store)
 
     def store(self, words: list[str]) -> Path:
         """Return the file that a run with these words changes."""
