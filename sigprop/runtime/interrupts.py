@@ -18,6 +18,10 @@ import signal
 import sys
 import threading
 
+TYPE_CHECKING = False  # typing's own takes milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 INTERRUPTED = 130
 NOTHING = "nothing was written"
 PATIENCE = 2.0  # seconds for what another thread is about to finish, and for a process to die
@@ -40,6 +44,7 @@ class State:
     folder: str | None = None
     temporaries: set[str] = set()
     written: list[str] = []
+    farewell: Callable[[], object] | None = None
 
 
 def watch() -> None:
@@ -76,7 +81,7 @@ def finish() -> None:
 
 def begin() -> None:
     """A command begins: nothing was written yet."""
-    State.remains = State.folder = None
+    State.remains = State.folder = State.farewell = None
     State.written.clear()
 
 
@@ -84,6 +89,18 @@ def keeps(remains: str, folder: str | None = None) -> None:
     """If interrupted, say ``remains`` instead of what was written; folder: where other processes
     write."""
     State.remains, State.folder = remains, folder
+
+
+def leaves(farewell: Callable[[], object] | None) -> None:
+    """If interrupted, call ``farewell`` before other processes are ended; it must wait for nothing
+    and raise nothing."""
+    State.farewell = farewell
+
+
+def farewell() -> None:
+    """Call what is to be called before this process is ended."""
+    if State.farewell is not None:
+        State.farewell()
 
 
 def line() -> str:
@@ -106,6 +123,7 @@ def _end() -> None:
         # nothing of other threads, nor of processes just started, comes after the line
         os.dup2(null, 1)
         os.dup2(null, 2)
+        farewell()
         _end_processes()
         for path in State.temporaries:
             _remove(path)

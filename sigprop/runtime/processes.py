@@ -85,4 +85,5 @@ def follow(folder: str | None) -> None:
 
 def _follow(sentinel: int, seconds: float | None) -> None:
     if wait([sentinel], seconds):
+        interrupts.farewell()
         os._exit(interrupts.INTERRUPTED)

@@ -64,7 +64,7 @@ def _take(store: Store, part: Path) -> Merged:
     taken = both = 0
     with Store(part) as other:
         if "source" not in store.about():
-            store.say(source=other.about()["source"])
+            store.say(source=other.about().get("source"))
         sources = {
             number: store.source(digest, json.loads(versions))
             for number, digest, versions in other.ask("SELECT * FROM source ORDER BY id")
@@ -77,7 +77,7 @@ def _take(store: Store, part: Path) -> Merged:
                 continue
             store.request([asked], sources[source])
             ((own,),) = store.ask("SELECT id FROM unit WHERE key = ?", asked.key)
-            put(store, own, outcome)
+            put(store, own, outcome, taken=False)
             taken += 1
     return Merged(taken, both)
 
@@ -113,18 +113,23 @@ def _ended(other: Store) -> Iterator[tuple[int, Asked, Outcome]]:
             seconds,
             machines.get(machine, ""),
             ended,
+            samples,
         )
         yield source, Asked(key, place, bunch, json.loads(cell), samples), outcome
 
 
 def _better(store: Store, key: str, status: int, samples: int | None) -> tuple[bool, int | None]:
     """Return if another store's unit is to be taken, and the number of the unit here, if any."""
-    found = store.ask("SELECT id, status, samples FROM unit WHERE key = ?", key)
+    found = store.ask(
+        "SELECT id, status, samples, json_extract(moments, '$.every.count') FROM unit "
+        "WHERE key = ?",
+        key,
+    )
     if not found:
         return True, None
-    number, here, own = found[0]
-    if here in (WAITING, RUNNING):
-        return True, number
+    number, here, own, kept = found[0]
+    if here in (WAITING, RUNNING):  # with fewer networks than are asked for, perhaps
+        return kept is None or (status == DONE and (samples or 0) > kept), number
     if here == FAILED:
         return status == DONE, number
     return status == DONE and (samples or 0) > (own or 0), number

@@ -17,8 +17,8 @@ from sigprop.studies.store.queue import exchange, take
 from sigprop.studies.store.store import Store
 
 LOOK = 0.25  # seconds between looks at the processes and the counts
-MOST_STARTS = 100
-"""Processes that may die before they have taken a unit."""
+MOST_STARTS = 20
+"""Processes that may die one after another while no unit ends and none is given back."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def through(
         outcome = run(command, unit, work.plan.described)
         unit = exchange(store, work.source, unit, outcome)
         advance(outcome.failed is not None)
+        if unit is None and store.give_back():  # of a process that died since this one began
+            unit = next(iter(take(store, work.source, -1)), None)
 
 
 def side_by_side(store: Store, work: Work, jobs: int, look: Callable[[], None]) -> None:
@@ -51,50 +53,73 @@ def side_by_side(store: Store, work: Work, jobs: int, look: Callable[[], None]) 
 
     look: is called a few times a second. Raises ``InputError`` for what a process could not do.
     """
-    context = multiprocessing.get_context("spawn")
-    processes.start_tracker()
     bunches = store.bunches(work.source)
-    jobs = min(jobs, store.counts(work.source).waiting)
-    starts = [bunches[len(bunches) * k // jobs] for k in range(jobs)]
-    running = [_Worker(context, work, start) for start in starts]
+    jobs = min(jobs, store.counts(work.source).waiting) if bunches else 0
+    pool = _Pool(store, work)
+    interrupts.leaves(pool.excuse)
+    processes.start_tracker()
     try:
-        while running:
-            wait([worker.process.sentinel for worker in running], LOOK)
+        for k in range(jobs):
+            pool.start(bunches[len(bunches) * k // jobs])
+        while pool.running:
+            wait([worker.process.sentinel for worker in pool.running], LOOK)
             look()
-            running = _living(store, work, running, context)
+            pool.look()
     except BaseException:
         cache.doubt()
-        for worker in running:
+        pool.excuse()
+        for worker in pool.running:
             worker.process.terminate()
         raise
 
 
-def _living(store: Store, work: Work, running: list[_Worker], context: Any) -> list[_Worker]:
-    """Return the processes that run, those that died replaced while units wait."""
-    ended = [worker for worker in running if not worker.process.is_alive()]
-    for worker in ended:
-        worker.process.join()
-        worker.raise_said()
-    alive = [worker for worker in running if worker not in ended]
-    died = [worker for worker in ended if worker.process.exitcode != 0]
-    if died:
-        cache.doubt()
-    if store.give_back() or died:
-        missing = min(len(ended), store.counts(work.source).waiting)
-        if sum(worker.starts for worker in died) > MOST_STARTS:
+class _Pool:
+    """The processes that run."""
+
+    def __init__(self, store: Store, work: Work):
+        self.store, self.work = store, work
+        self.context = multiprocessing.get_context("spawn")
+        self.running: list[_Worker] = []
+        self.owners = [store.owner or 0]  # lists may grow under an interrupt's eyes
+        self.fruitless = 0
+
+    def start(self, bunch: int = -1) -> None:
+        """Start one."""
+        owner = self.store.enrol()
+        self.owners.append(owner)
+        self.running.append(_Worker(self.context, self.work, bunch, owner))
+
+    def excuse(self) -> None:
+        """Let the end of all of them be no fault of the units that they have."""
+        self.store.excuse(*self.owners)
+
+    def look(self) -> None:
+        """Replace those that died while units wait."""
+        ended = [worker for worker in self.running if not worker.process.is_alive()]
+        for worker in ended:
+            worker.process.join()
+            worker.raise_said()
+        self.running = [worker for worker in self.running if worker not in ended]
+        died = sum(worker.process.exitcode != 0 for worker in ended)
+        given = self.store.give_back()
+        if died:
+            cache.doubt()
+        # of those that die before they have a unit, not many
+        self.fruitless = 0 if given else self.fruitless + died
+        if self.fruitless > MOST_STARTS:
             raise InputError("jobs: processes end as soon as they begin; accepted: --jobs 1")
-        alive += [_Worker(context, work, -1, worker.starts + 1) for worker in ended[:missing]]
-    return alive
+        if given or died:
+            for _ in range(min(len(ended), self.store.counts(self.work.source).waiting)):
+                self.start()
 
 
 class _Worker:
     """A process that works on the store, and the line that it says where it cannot."""
 
-    def __init__(self, context: Any, work: Work, bunch: int, starts: int = 0):
-        self.starts = starts
+    def __init__(self, context: Any, work: Work, bunch: int, owner: int):
         self.said, theirs = context.Pipe(duplex=False)
         self.process = context.Process(
-            target=_begin, args=(work, bunch, traced.State.folder, theirs), daemon=True
+            target=_begin, args=(work, bunch, owner, traced.State.folder, theirs), daemon=True
         )
         with interrupts.State.lock:  # an interrupt counts those it has to end
             self.process.start()
@@ -110,12 +135,13 @@ class _Worker:
             raise InputError(said)
 
 
-def _begin(work: Work, bunch: int, folder: str | None, said: Connection) -> None:
+def _begin(work: Work, bunch: int, owner: int, folder: str | None, said: Connection) -> None:
     """In a process: work until nothing waits."""
     processes.follow(folder)
     try:
         with Store(work.path, write=True) as store:
-            store.begin()
+            interrupts.leaves(store.excuse)  # where the process that started this one ends
+            store.begin(owner)
             through(store, work, bunch)
     except InputError as error:
         said.send(str(error))

@@ -9,7 +9,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, line_of
 from sigprop.reading.named import built
 from sigprop.studies.plan.commands import performed
-from sigprop.studies.plan.units import machine, source
+from sigprop.studies.plan.units import machine, source, versions
 from sigprop.studies.store.queue import Outcome
 from sigprop.studies.store.store import Unit
 from sigprop.tables.plain import plain
@@ -30,7 +30,9 @@ def run(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Outc
         line = line_of(error) or f"an error of ours: {type(error).__name__}: {error}"
         outcome = Outcome(failed=" ".join(line.split()))
     seconds = round(time.monotonic() - started, 4)
-    return outcome._replace(seconds=seconds, machine=machine(), ended=Outcome.now())
+    return outcome._replace(
+        seconds=seconds, machine=machine(), ended=Outcome.now(), samples=unit.samples
+    )
 
 
 def _done(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Outcome:
@@ -50,9 +52,13 @@ def _done(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Ou
     return Outcome(said["rows"], plain(notes), table.verdict, moments)
 
 
-def same_source(expected: str) -> None:
-    """Raise ``InputError`` where this process runs other sources than a study's units are of."""
-    if source() != expected:
-        raise InputError(
-            f"a worker runs sources {source()}; accepted: those of the study, {expected}"
-        )
+def identity() -> str:
+    """Return what numbers of this process come from, in a line."""
+    platform = machine().partition(":")[0]
+    return f"sources {source()}, jax {versions()['jax']}, {platform}"
+
+
+def check_same(expected: str) -> None:
+    """Raise ``InputError`` where numbers of this process come from elsewhere than a study's."""
+    if identity() != expected:
+        raise InputError(f"a worker has {identity()}; accepted: those of the study, {expected}")

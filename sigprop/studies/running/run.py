@@ -55,11 +55,13 @@ def run(plan: Plan, path: Path, how: How) -> Report:
         number = store.source(units.source(), units.versions())
         store.begin()
         store.request(asked if how.shard is None else how.shard.of(asked), number, how.retry)
+        interrupts.leaves(store.excuse)
         interrupts.keeps(f"{path} keeps what is done, and the same command continues")
         before = store.counts(number)
         with watched(plan.name, how.show, how.say) as watch:
             watch.start(before)
             _work(store, Work(path, plan, number), how, watch)
+        interrupts.leaves(None)
         after = store.counts(number)
     return Report(after.done - before.done, after.failed - before.failed, after, watch.seconds)
 

@@ -26,7 +26,8 @@ ANY = (
 class Outcome(NamedTuple):
     """What came of a unit: rows and their notes, or the line that says why there are none.
 
-    moments: what a measurement continues from; seconds: of the run; machine: what ran it.
+    moments: what a measurement continues from; seconds: of the run; machine: what ran it; samples:
+    to how many networks.
     """
 
     rows: Sequence[Mapping[str, Any]] = ()
@@ -37,6 +38,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     machine: str = ""
     ended: str = ""
+    samples: int | None = None
 
     @staticmethod
     def now() -> str:
@@ -51,16 +53,28 @@ def take(store: Store, source: int, bunch: int, count: int = 1) -> list[Unit]:
         return _taken(connection, store, source, bunch, count)
 
 
-def put(store: Store, unit: int, outcome: Outcome) -> None:
-    """Keep what came of a unit, in the place of what it had."""
+def put(store: Store, unit: int, outcome: Outcome, *, taken: bool = True) -> None:
+    """Keep what came of a unit, in the place of what it had.
+
+    taken: whether this process took it; one that another has by now, or that is done, is left as it
+    is.
+    """
     with store.change() as connection:
-        _put(connection, unit, outcome)
+        if not taken or _mine(connection, store, unit):
+            _put(connection, unit, outcome)
+
+
+def _mine(connection: sqlite3.Connection, store: Store, unit: int) -> bool:
+    """Tell if this process has a unit."""
+    found = connection.execute("SELECT status, owner FROM unit WHERE id = ?", (unit,)).fetchone()
+    return found == (RUNNING, store.owner)
 
 
 def exchange(store: Store, source: int, done: Unit, outcome: Outcome) -> Unit | None:
     """Keep what came of a unit and take the next, in one step."""
     with store.change() as connection:
-        _put(connection, done.id, outcome)
+        if _mine(connection, store, done.id):
+            _put(connection, done.id, outcome)
         return next(iter(_taken(connection, store, source, done.bunch, 1)), None)
 
 
@@ -77,7 +91,7 @@ def _taken(
         if other is not None:
             found = _same(connection, at | {"bunch": other[0]}, count)
     connection.executemany(
-        "UPDATE unit SET status = ?, owner = ?, attempts = attempts + 1 WHERE id = ?",
+        "UPDATE unit SET status = ?, owner = ? WHERE id = ?",
         [(RUNNING, store.owner, row[0]) for row in found],
     )
     return [
@@ -116,10 +130,13 @@ def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
     )
     connection.execute("INSERT OR IGNORE INTO machine (said) VALUES (?)", (outcome.machine,))
     connection.execute(
-        "UPDATE unit SET status = ?, owner = NULL, attempts = 0, reason = ?, verdict = ?, shared = "
-        "?, notes = ?, moments = coalesce(?, moments), machine = (SELECT id FROM machine WHERE "
-        "said = ?), seconds = ?, ended = ? WHERE id = ?",
+        # one that was asked for more networks meanwhile goes on
+        "UPDATE unit SET status = CASE WHEN samples > ? THEN ? ELSE ? END, owner = NULL, attempts "
+        "= 0, reason = ?, verdict = ?, shared = ?, notes = ?, moments = coalesce(?, moments), "
+        "machine = (SELECT id FROM machine WHERE said = ?), seconds = ?, ended = ? WHERE id = ?",
         (
+            outcome.samples if outcome.failed is None else None,
+            WAITING,
             DONE if outcome.failed is None else FAILED,
             outcome.failed,
             outcome.verdict,

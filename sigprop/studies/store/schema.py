@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sigprop.errors import InputError
+from sigprop.studies.store.owners import SUFFIX
+from sigprop.studies.store.whole import LOG, NO_DATABASE, has_log, trouble
 
 MARK, FORMAT = 0x51675072, 1
 """Of the file's header: whose it is (sqlite's application_id), and how its tables are laid out."""
-MAGIC = b"SQLite format 3\0"
 PATIENCE = 60.0  # seconds for another writer to be through
+READS, PAUSE = 50, 0.02
+"""How often a file that is read is tried, and the seconds between."""
 WAITING, RUNNING, DONE, FAILED = range(4)
 """What a unit can be."""
 NOWHERE = -1
@@ -59,24 +65,28 @@ CREATE TABLE rows (
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    """Open the file of a store, made where it is to be written and is not there.
+    """Open the file of a store, made where it is to be written and is not there; one that is only
+    read stays as it is at this moment.
 
     Raises ``InputError`` for a file that is none, of a newer format, cut short, or that cannot be
     written.
     """
     with said(path):
         there = path.exists() and path.stat().st_size > 0
+        _check_whole(path, there)
         if not there and not write:
             raise InputError(f"store={str(path)!r}: not there; accepted: a study that was run")
-        if there:
-            _check_head(path)
-        connection = _open(path, write)
-        if there:  # before anything is changed in it
-            _check_format(connection, path, write)
-        if write:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            _lay_out(connection)
+        connection = _writing(path) if write else _reading(path)
+        try:
+            _check_format(connection, path, empty=write)
+            if write:
+                _lay_out(connection, path)
+                _check_format(connection, path, empty=False)
+            else:
+                connection.execute("BEGIN")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
 
@@ -97,35 +107,60 @@ def _line(path: Path, trouble: str) -> str:
     if "full" in trouble or "disk I/O" in trouble or "No space" in trouble:
         accepted = "room on the disk; what was done is kept, and the same command continues"
     elif "malformed" in trouble or "not a database" in trouble:
-        accepted = "a whole store; sqlite3's .recover saves the rows that are left of this one"
+        accepted = (
+            "a whole store; sqlite3's .recover saves the rows that are left of this one; or "
+            "another file, by --store"
+        )
     elif "locked" in trouble:
         accepted = "a store that no other program holds for a minute"
     return f"store={str(path)!r}: {trouble}; accepted: {accepted}"
 
 
-def _open(path: Path, write: bool) -> sqlite3.Connection:
-    """Return a connection in autocommit; one that cannot write leaves the file as it is."""
-    where = path.absolute().as_uri()
-    if write:
-        connection = sqlite3.connect(
-            f"{where}?mode=rwc", uri=True, timeout=PATIENCE, isolation_level=None
-        )
-        return connection
-    try:
-        connection = sqlite3.connect(
-            f"{where}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None
-        )
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        # a folder that cannot be written: without a log beside it the file alone says everything
-        if _log(path):
-            raise
-        connection = sqlite3.connect(f"{where}?mode=ro&immutable=1", uri=True, isolation_level=None)
-    return connection
+def _writing(path: Path) -> sqlite3.Connection:
+    """Return a connection in autocommit."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rwc", uri=True, timeout=PATIENCE, isolation_level=None
+    )
 
 
-def _lay_out(connection: sqlite3.Connection) -> None:
+def _reading(path: Path) -> sqlite3.Connection:
+    """Return a connection that leaves the file as it is."""
+    where = f"{path.absolute().as_uri()}?mode=ro"
+    for tries in range(1, READS + 1):
+        connection = sqlite3.connect(where, uri=True, timeout=PATIENCE, isolation_level=None)
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
+        except sqlite3.OperationalError:
+            connection.close()
+            if not os.access(path.absolute().parent, os.W_OK):
+                break
+            if tries == READS:
+                raise
+            time.sleep(PAUSE)  # another process is about to remove its log
+    if has_log(path):
+        return _copied(path)
+    # where nobody can write, and without a log beside it, the file alone says everything
+    return sqlite3.connect(f"{where}&immutable=1", uri=True, isolation_level=None)
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """Return a connection to a copy, with what stands in the log: of a file in a folder that cannot
+    be written, where sqlite has no place for an index of the log."""
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    with tempfile.TemporaryDirectory() as folder:
+        for ending in ("", LOG):
+            shutil.copyfile(f"{path}{ending}", f"{folder}/{path.name}{ending}")
+        copy = sqlite3.connect(f"{folder}/{path.name}")
+        copy.backup(found)
+        copy.close()
+    return found
+
+
+def _lay_out(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables where there are none."""
+    _log_changes(connection)
+    connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -140,13 +175,30 @@ def _lay_out(connection: sqlite3.Connection) -> None:
         raise
 
 
-def _check_format(connection: sqlite3.Connection, path: Path, write: bool) -> None:
-    """Raise ``InputError`` for another program's file, or a newer store."""
+def _log_changes(connection: sqlite3.Connection) -> None:
+    """Let changes go to a log. Where several processes ask for that at once sqlite refuses at
+    once, too, however long the others are to be waited for."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(PAUSE)
+
+
+def _check_format(connection: sqlite3.Connection, path: Path, *, empty: bool) -> None:
+    """Raise ``InputError`` for another program's file, or a newer store; empty: whether one without
+    tables will do."""
     (mark,) = connection.execute("PRAGMA application_id").fetchone()
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if not mark and not tables and write:
-        return  # another process is about to make them
+    if not tables and not mark:
+        if empty:
+            return
+        raise InputError(f"store={str(path)!r}: empty; accepted: a study that was run")
     if mark != MARK:
         raise InputError(f"store={str(path)!r}: no study's; accepted: a file that study run made")
     if found > FORMAT:
@@ -155,25 +207,15 @@ def _check_format(connection: sqlite3.Connection, path: Path, write: bool) -> No
         )
 
 
-def _check_head(path: Path) -> None:
-    """Raise ``InputError`` for what is no database, or a file that is shorter than it says.
-
-    With a log beside it the file may be shorter for now: the log holds the rest.
-    """
-    with path.open("rb") as file:
-        head = file.read(100)
-    if not head.startswith(MAGIC) or len(head) < 100:
+def _check_whole(path: Path, there: bool) -> None:
+    """Raise ``InputError`` for what is no database, a file that is shorter than it says, and one of
+    no bytes (or none) beside which there is what a store had."""
+    if there:
+        found = trouble(path)
+    else:
+        worked_on = path.exists() and os.path.exists(f"{path}{SUFFIX}")
+        found = "malformed, 0 bytes of it are there" if has_log(path) or worked_on else None
+    if found == NO_DATABASE:
         raise InputError(f"store={str(path)!r}: no study's; accepted: a file that study run made")
-    size = int.from_bytes(head[16:18], "big")
-    size = 65536 if size == 1 else size
-    pages = int.from_bytes(head[28:32], "big")
-    if not _log(path) and path.stat().st_size < size * pages:
-        raise InputError(
-            _line(path, f"malformed, {path.stat().st_size} bytes of {size * pages} are there")
-        )
-
-
-def _log(path: Path) -> bool:
-    """Tell if there is a log beside the file that it may need."""
-    log = f"{path}-wal"
-    return os.path.exists(log) and os.path.getsize(log) > 0
+    if found is not None:
+        raise InputError(_line(path, found))

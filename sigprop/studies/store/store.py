@@ -18,6 +18,8 @@ from sigprop.studies.store.schema import DONE, FAILED, RUNNING, WAITING, connect
 
 MOST_DEATHS = 2
 """Processes that may die over a unit before it counts as failed."""
+MOST_OWNERS = 1000
+"""Owners that other processes may be, of stores that had the name before."""
 
 
 class Unit(NamedTuple):
@@ -66,15 +68,17 @@ class Store:
         self.owner: int | None = None
 
     def close(self) -> None:
-        """Let go of the file, and work on it no longer."""
+        """Let go of the file, and of what this process has of it."""
         self.connection.close()
         if self.owners is not None and self.owner is not None:
-            self.owners.release(self.owner)
+            self.owners.leave(self.owner)
 
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.excuse()
         self.close()
 
     @contextmanager
@@ -125,42 +129,71 @@ class Store:
             ).fetchone()
         return int(found)
 
-    def begin(self) -> int:
-        """Be one of those who work on the store, and give back to all what dead ones had."""
+    def begin(self, owner: int | None = None) -> int:
+        """Be one of those who work on the store, and give back to all what dead ones had.
+
+        owner: what ``enrol`` gave; a new one where there is none, or another process is it.
+        """
         assert self.owners is not None
-        if self.owner is None:
-            process = f"{platform.node()} {os.getpid()}"
-            with self.change() as connection:
-                cursor = connection.execute("INSERT INTO owner (process) VALUES (?)", (process,))
-                self.owner = int(cursor.lastrowid or 0)
-            self.owners.hold(self.owner)
+        for _ in range(MOST_OWNERS):
+            if self.owner is not None:
+                break
+            owner = self.enrol() if owner is None else owner
+            if self.owners.hold(owner):
+                self.owner = owner
+            owner = None
+        else:
+            raise InputError(
+                f"store={str(self.path)!r}: {self.owners.path.name} is locked; accepted: a store "
+                f"that no other program holds"
+            )
         self.give_back()
         return self.owner
 
+    def enrol(self) -> int:
+        """Return the number of one more process that will work on the store."""
+        process = f"{platform.node()} {os.getpid()}"
+        with self.change() as connection:
+            cursor = connection.execute("INSERT INTO owner (process) VALUES (?)", (process,))
+            return int(cursor.lastrowid or 0)
+
+    def excuse(self, *others: int) -> None:
+        """Let the end of this process, or of others that it started, be no fault of the units that
+        they have: they just wait again. Raises nothing."""
+        if self.owners is not None:
+            self.owners.excuse(*others, *(() if self.owner is None else (self.owner,)))
+
     def give_back(self) -> int:
-        """Let the units of processes that have died wait again, and return how many; those that
-        took ``MOST_DEATHS`` processes with them have failed."""
+        """Let the units of processes that have died wait again, and return how many units that
+        were; those that took ``MOST_DEATHS`` processes with them have failed."""
         assert self.owners is not None
         busy = self.ask("SELECT DISTINCT owner FROM unit WHERE status = ?", RUNNING)
         dead = [owner for (owner,) in busy if not self.owners.alive(owner)]
         if not dead:
             return 0
-        marks = ", ".join("?" * len(dead))
         reason = (
             f"its process was killed {MOST_DEATHS} times (for want of memory?); accepted: --retry, "
             f"or smaller sizes"
         )
+        changed = 0
         with self.change() as connection:
-            connection.execute(
-                f"UPDATE unit SET status = ?, reason = ?, owner = NULL WHERE status = ? AND "
-                f"attempts >= ? AND owner IN ({marks})",
-                (FAILED, reason, RUNNING, MOST_DEATHS, *dead),
-            )
-            again = connection.execute(
-                f"UPDATE unit SET status = ?, owner = NULL WHERE status = ? AND owner IN ({marks})",
-                (WAITING, RUNNING, *dead),
-            )
-        return again.rowcount
+            for owner in dead:
+                changed += connection.execute(
+                    "UPDATE unit SET attempts = attempts + :blamed, owner = NULL, status = CASE "
+                    "WHEN attempts + :blamed >= :most THEN :failed ELSE :waiting END, reason = "
+                    "CASE WHEN attempts + :blamed >= :most THEN :reason END WHERE status = "
+                    ":running AND owner = :owner",
+                    {
+                        "blamed": 0 if self.owners.excused(owner) else 1,
+                        "most": MOST_DEATHS,
+                        "failed": FAILED,
+                        "waiting": WAITING,
+                        "reason": reason,
+                        "running": RUNNING,
+                        "owner": owner,
+                    },
+                ).rowcount
+        return changed
 
     def request(self, asked: Sequence[Asked], source: int, retry: bool = False) -> None:
         """Let these units be worked on: those that are not there wait; those with fewer networks

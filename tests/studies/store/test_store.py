@@ -155,7 +155,7 @@ def test_older_sources_are_other_units(tmp_path: Path):
     ("content", "match"),
     [
         (b"not a database" * 100, "no study's"),
-        (b"SQLite format 3\0", "no study's"),
+        (b"SQLite format 3\0", "malformed, 16 bytes of it are there"),
         (b"SQLite format 3\0" + b"\0" * 500, "malformed|not a database|no study's"),
     ],
 )
