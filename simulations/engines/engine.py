@@ -41,6 +41,9 @@ KEPT = 40 * 2**20
 OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3
 # a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
 BATCH_SECONDS = 0.05
+# what an accelerator does while two cores, of which ``seconds`` speaks, do one thing: roughly, and
+# rather too little
+ACCELERATED = 100
 
 
 def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Key[Array, ""]:
@@ -107,7 +110,7 @@ class Engine:
             else min(memory_bytes // self.lanes, KEPT)
         )
         self.batch_size = _batch_size(
-            at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds
+            at_once // self.bytes_per_network, pace() * BATCH_SECONDS / self.seconds
         )
 
     @staticmethod
@@ -214,6 +217,11 @@ class Engine:
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
         with scope(self.dtype):
             return _batch(self.width)(self.static, key, indices, self.tables, self.roots, self.twin)
+
+
+def pace() -> int:
+    """Return how many times as fast as two cores the device is, roughly."""
+    return 1 if jax.default_backend() == "cpu" else ACCELERATED
 
 
 def _lanes(fits: float) -> int:
