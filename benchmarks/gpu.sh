@@ -27,7 +27,7 @@ done
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 out=${OUT:-gpu-results}
-mkdir -p "$out" && out=$(cd "$out" && pwd) && touch "$out/results.txt" ||
+{ mkdir -p "$out" && out=$(cd "$out" && pwd) && touch "$out/results.txt"; } 2> /dev/null ||
   { echo "gpu.sh: OUT=$out; accepted: a folder that can be written" >&2; exit 64; }
 cd "$root" || exit 64
 command -v timeout > /dev/null || { echo "gpu.sh: timeout (coreutils) is missing" >&2; exit 64; }
