@@ -14,7 +14,8 @@ import numpy as np
 import sigprop as sp
 from sigprop.description.rows import select
 from sigprop.runtime.compiling import jit
-from sigprop.simulations.engines.engine import pace, program
+from sigprop.simulations.engines.batches import pace
+from sigprop.simulations.engines.engine import program
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 
 QUANTITIES = ("residual_variance", "gradient_variance")

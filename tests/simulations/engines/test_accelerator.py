@@ -10,7 +10,8 @@ import pytest
 
 import sigprop as sp
 from sigprop.description.rows import select
-from sigprop.simulations.engines.engine import ACCELERATED, _batch, base_key
+from sigprop.simulations.engines.batches import ACCELERATED
+from sigprop.simulations.engines.engine import _batch, base_key
 from sigprop.simulations.engines.monte_carlo import engine_for
 from sigprop.simulations.network import random
 
