@@ -14,11 +14,14 @@ import numpy as np
 import sigprop as sp
 from sigprop.description.rows import select
 from sigprop.runtime.compiling import jit
+from sigprop.simulations.engines.batches import pace
 from sigprop.simulations.engines.engine import program
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 
 QUANTITIES = ("residual_variance", "gradient_variance")
-COUNTS = (2**16, 2**18, 2**20)  # normals a call: the best of these is the rate, whatever the caches
+# normals a call: the best of these is the rate, whatever the caches; of an accelerator as many as
+# keep all of it busy
+COUNTS, MANY = (2**16, 2**18, 2**20), (2**20, 2**24, 2**28)
 PRODUCTS = "products"
 CALL_SECONDS, MOST_ROUNDS = 0.5, 4  # of batches in flight, a call
 MEMORY_MIB = 10240
@@ -35,7 +38,7 @@ class Job:
         )
         at_once = self.engine.batch_size * self.engine.lanes
         self.networks = at_once * int(
-            np.clip(CALL_SECONDS / at_once / self.engine.seconds, 1, MOST_ROUNDS)
+            np.clip(CALL_SECONDS / at_once / self.seconds, 1, MOST_ROUNDS)
         )
         self.width, self.tokens = width, self.arch.tokens
         self.free = engine == "matrix-free"
@@ -46,6 +49,23 @@ class Job:
                 (self._queries() if self.free else self._matrices()), (others, 0), strict=True
             )
         )
+
+    @property
+    def seconds(self) -> float:
+        """Roughly what a network costs on this device."""
+        return self.engine.seconds / pace()
+
+    @property
+    def flops(self) -> int:
+        """Of a network's matrix products: two a multiply-add."""
+        return 2 * self.products
+
+    @property
+    def bytes_moved(self) -> int:
+        """Of a network at least: each normal is written once, and what vectors are multiplied
+        with (a matrix, or the known directions and images) is read once a product of all tokens,
+        forward and backward. Vectors are not counted."""
+        return 4 * (self.normals + self.products // self.tokens)
 
     def _uses(self, shape: Any) -> list[int]:
         return [len(used) for used in self.arch.applications_of(shape.name).values()]
@@ -116,11 +136,16 @@ class Job:
 
     @property
     def _many(self) -> int:
-        return max(1, COUNTS[2] // (self._rows * self.width))
+        return max(1, counts()[-1] // (self._rows * self.width))
+
+
+def counts() -> tuple[int, ...]:
+    """Numbers a call of what is timed alone on this device."""
+    return COUNTS if jax.default_backend() == "cpu" else MANY
 
 
 def _names() -> list[str]:
-    return [f"normals {count} {how}" for count in COUNTS for how in ("plain", "light")] + [
+    return [f"normals {count} {how}" for count in counts() for how in ("plain", "light")] + [
         f"{PRODUCTS} {how}" for how in ("plain", "light")
     ]
 
@@ -135,29 +160,37 @@ def rates(job: Job) -> dict[str, Callable[[], Any]]:
     many = job._many
     matrices = jnp.ones((many, job._rows, job.width), dtype=jnp.float32)
     vectors = jnp.ones((many, job.tokens, job.width), dtype=jnp.float32)
-    for how, compiled in (("plain", jax.jit), ("light", jit(static=()))):
-        for count in COUNTS:
+    for how in ("plain", "light"):
+        for count in counts():
             calls[f"normals {count} {how}"] = functools.partial(
-                compiled(functools.partial(_normals, count=count)), jax.random.key(0)
+                _drawing(count, how), jax.random.key(0)
             )
-        calls[f"{PRODUCTS} {how}"] = functools.partial(compiled(_products), matrices, vectors)
+        calls[f"{PRODUCTS} {how}"] = functools.partial(_multiplying(how), matrices, vectors)
     return calls
 
 
-def _normals(key: Any, count: int) -> Any:
-    return jax.random.normal(key, (count,), dtype=jnp.float32)
+@functools.cache
+def _drawing(count: int, how: str) -> Callable[[Any], Any]:
+    """Compiled once for all jobs."""
+
+    def normals(key: Any) -> Any:
+        return jax.random.normal(key, (count,), dtype=jnp.float32)
+
+    return _compiler(how)(normals)
+
+
+@functools.cache
+def _multiplying(how: str) -> Callable[[Any, Any], Any]:
+    return _compiler(how)(_products)
+
+
+def _compiler(how: str) -> Callable[..., Any]:
+    return jax.jit if how == "plain" else jit(static=())
 
 
 def _products(matrices: Any, vectors: Any) -> Any:
     """Every network its own matrix, on the vectors of its tokens."""
     return jnp.einsum("bij,btj->bti", matrices, vectors, precision=jax.lax.Precision.HIGHEST)
-
-
-def peak(repeats: int, side: int = 8192) -> float:
-    """Multiply-adds a second of one large float32 product."""
-    x = jnp.ones((side, side), dtype=jnp.float32)
-    product = jax.jit(lambda x: jnp.matmul(x, x, precision=jax.lax.Precision.HIGHEST))
-    return side**3 / clock({"peak": lambda: product(x)}, repeats)["peak"]
 
 
 def clock(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:

@@ -74,7 +74,9 @@ def start_tracker() -> None:
 
 def follow(folder: str | None) -> None:
     """In a process: leave interrupts to the one that started it, end with that one, however it
-    ends, and keep traced programs where that one does."""
+    ends, keep traced programs where that one does, and take of a GPU's memory what is used, not
+    three quarters: there are others beside it."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     traced.keep(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -8,7 +8,6 @@ count change nothing but rounding. Networks are float32 or, in a scope of their 
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +24,7 @@ from sigprop.description.shapes import Row
 from sigprop.runtime import memory
 from sigprop.runtime.compiling import LIGHT, OUT_OF_CACHE, jit
 from sigprop.runtime.memory import LONG
+from sigprop.simulations.engines import batches
 from sigprop.simulations.network import random
 from sigprop.simulations.network.matrices import Matrices
 from sigprop.simulations.network.precision import SINGLE, itemsize, scope
@@ -33,14 +33,11 @@ from sigprop.simulations.network.weights import Shape, shapes, slot_tables, use_
 from sigprop.simulations.observables.rows import network_rows, passes
 
 Roots = dict[str, Float[Array, "T T"]]
-MOST_LANES = 8
 # bytes of a batch, by an estimate that is two to five times the truth: beyond 32 MiB the C library
 # maps memory anew at every call
 KEPT = 40 * 2**20
 # quantities of all uses of a slot, and how many Grams of them are at hand at a time
 OVER_USES, GRAMS = {"weight_gradient", "ntk"}, 3
-# a batch has one shape whatever is asked, so that a width compiles once; short, so little is wasted
-BATCH_SECONDS = 0.05
 
 
 def base_key(arch: Architecture, width: int, seed: int, stream: int) -> Key[Array, ""]:
@@ -100,14 +97,12 @@ class Engine:
         self.keys: dict[tuple[int, int], Array] = {}
         self.compiled = False  # whether a batch has been run
         self.static = Static(arch, rows, width, self.plan(memory_bytes), dtype, self.needed)
-        self.lanes = _lanes(memory_bytes // self.bytes_per_network)
+        self.lanes = batches.lanes(memory_bytes // self.bytes_per_network)
         # of the most lanes, not this machine's: batches, and so rounding, are everywhere the same
         at_once = memory_bytes
         if jax.default_backend() == "cpu":
-            at_once = min(memory_bytes // MOST_LANES, KEPT)
-        self.batch_size = _batch_size(
-            at_once // self.bytes_per_network, BATCH_SECONDS / self.seconds
-        )
+            at_once = min(memory_bytes // batches.MOST_LANES, KEPT)
+        self.batch_size = batches.batch_size(at_once // self.bytes_per_network, self.seconds)
 
     @staticmethod
     def can(arch: Architecture) -> bool:
@@ -213,19 +208,6 @@ class Engine:
         indices = jax.device_put(samples.astype(np.uint32), _sharding(len(samples)))
         with scope(self.dtype):
             return _batch(self.width)(self.static, key, indices, self.tables, self.roots, self.twin)
-
-
-def _lanes(fits: float) -> int:
-    """Batches in flight: as many as there are cores for one device, where memory has room;
-    accelerators queue by themselves."""
-    alone = jax.default_backend() == "cpu" and len(jax.local_devices()) == 1
-    return int(np.clip(min(os.cpu_count() or 1, fits), 1, MOST_LANES)) if alone else 1
-
-
-def _batch_size(fits: float, quick: float) -> int:
-    """Networks a call: a power of two (so any device count up to it divides it), as many as are
-    quick and fit."""
-    return 1 << int(np.log2(np.clip(min(fits, quick), 1, 4096)))
 
 
 def _sharding(samples: int) -> Any:

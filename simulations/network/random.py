@@ -18,6 +18,8 @@ tests/simulations/network/test_random.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,17 +94,25 @@ def normal(
         return _box_muller(*threefry(key, low + part * np.uint32(count)))
 
     def piece(p: UInt32[Array, ""] | np.uint32) -> Float32[Array, "parts n"]:
-        # a loop's result is kept, and not made again by each that uses it; a complex number,
-        # because a loop makes arrays one by one
-        z = jax.lax.map(pair, p * np.uint32(PARTS) + jnp.arange(PARTS, dtype=jnp.uint32))
+        # a complex number, because a loop makes arrays one by one
+        z = _each(pair, p * np.uint32(PARTS) + jnp.arange(PARTS, dtype=jnp.uint32))
         return jnp.concatenate([z.real, z.imag], axis=1)
 
     every = (
         piece(np.uint32(0))
         if pieces == 1
-        else jax.lax.map(piece, jnp.arange(pieces, dtype=jnp.uint32))
+        else _each(piece, jnp.arange(pieces, dtype=jnp.uint32))
     )
     return every.reshape(-1)[:size].reshape(shape).astype(dtype)
+
+
+def _each(draw: Callable[[Any], Array], numbers: UInt32[Array, " k"]) -> Array:
+    """Draw one after another on a CPU; an accelerator, which would wait for each, is given the
+    same numbers at once. Either way what is drawn is kept, and not made again by each that uses
+    it."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(draw, numbers)
+    return jax.lax.optimization_barrier(jax.vmap(draw)(numbers))
 
 
 def _box_muller(a: Words, b: Words) -> Complex64[Array, "*n"]:

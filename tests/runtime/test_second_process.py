@@ -67,6 +67,20 @@ def test_processes_of_a_command_keep_programs_where_it_does(
         assert bool(pool.submit(getattr, traced.State, "source").result()) == on
 
 
+@pytest.mark.parametrize(("given", "found"), [(None, "false"), ("true", "true")])
+def test_processes_of_a_command_leave_room_on_a_gpu(
+    given: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """jax takes three quarters of its memory unless it is told otherwise; what a user says
+    counts."""
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.setattr(traced.State, "folder", None)
+    monkeypatch.delenv(name, raising=False) if given is None else monkeypatch.setenv(name, given)
+    with processes(1) as pool:
+        assert pool.submit(os.getenv, name).result() == found
+    assert os.environ.get(name) == given
+
+
 def test_edited_source_is_traced_anew(tmp_path: Path) -> None:
     """A constant, in a file of the same length and time: the number is the edited source's, with
     the cache and without; and taken back, the first one's."""

@@ -3,11 +3,12 @@ more queries than width."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from engine_law import CASES, JOBS, LEAST, MOST, WIDER, compared
 
 import sigprop as sp
 from sigprop.description.rows import select
@@ -18,72 +19,17 @@ from sigprop.simulations.engines.matrix_free import MatrixFreeEngine
 from sigprop.simulations.engines.monte_carlo import engine_for, sample
 from sigprop.simulations.network import directions
 
-SAMPLES = 2000
-LEAST = 1e-5  # of a p-value: some 150 of them are looked at
-QUANTITIES = ["residual_variance", "token_covariance", "gradient_variance", "weight_gradient"]
-JOBS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
-    "untied": ("residual_mlp", {"depth": 3, "tokens": 2, "token_cosine": 0.3}, QUANTITIES),
-    "tied": ("looped_mlp", {"depth": 1, "loops": 4}, QUANTITIES),
-    "more queries than width": (
-        "looped_mlp",
-        {"depth": 1, "loops": 16, "tokens": 3, "matrices": 1, "activation": "tanh"},
-        QUANTITIES,
-    ),
-    "looped": (
-        "looped_mlp",
-        {"depth": 2, "loops": 3, "tokens": 2, "activation": "tanh"},
-        [*QUANTITIES, "ntk"],
-    ),
-    "orthogonal": ("looped_mlp", {"depth": 2, "loops": 3, "weights": "orthogonal"}, QUANTITIES),
-    "transformer": (
-        "looped_transformer",
-        {"loops": 2, "tokens": 2, "mlp_ratio": 2, "head_dim": 4},
-        QUANTITIES,
-    ),
-}
-WIDER = ("untied", "tied", "looped", "transformer")
-# run with -m long
-LONG = [
-    pytest.param(job, width, marks=pytest.mark.long)
-    for width in (64, 512)
-    for job in WIDER
-    if (job, width) != ("looped", 64)
-]
 
-
-def drawn(job: str, width: int, engine: str, seed: int) -> np.ndarray:
-    name, parameters, quantities = JOBS[job]
-    arch = getattr(sp.architectures, name)(**parameters)
-    return sample(engine_for(engine, arch, select(arch, quantities), width, 1024), SAMPLES, seed)
-
-
-def differences(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
-    """(smallest p-value that a row has one distribution, largest difference of means and
-    covariances in standard errors) of rows that vary."""
-    vary = two.std(axis=0) > 1e-4 * np.abs(two).mean(axis=0)
-    one, two = one[:, vary], two[:, vary]
-    p = min(stats.ks_2samp(a, b).pvalue for a, b in zip(one.T, two.T, strict=True))
-    middle, scale = (
-        np.median(two, axis=0),
-        np.quantile(np.abs(two - np.median(two, axis=0)), 0.9, axis=0),
-    )
-    # bounded: narrow networks have heavy tails
-    one, two = (np.tanh((rows - middle) / scale) for rows in (one, two))
-    worst = 0.0
-    for power in (lambda u: u, lambda u: (u[:, :, None] * u[:, None, :]).reshape(len(u), -1)):
-        a, b = power(one), power(two)
-        error = np.sqrt((a.var(axis=0) + b.var(axis=0)) / SAMPLES)
-        worst = max(
-            worst, float((np.abs(a.mean(axis=0) - b.mean(axis=0)) / np.maximum(error, 1e-9)).max())
-        )
-    return p, worst
-
-
-@pytest.mark.parametrize(("job", "width"), [*((job, 8) for job in JOBS), ("looped", 64), *LONG])
-def test_engines_agree_in_law(job: str, width: int):
-    p, worst = differences(drawn(job, width, "matrix-free", 1), drawn(job, width, "dense", 2))
-    assert p > LEAST
-    assert worst < 5  # of up to 5,000 products, correlated: one in 1,000 runs
+@pytest.mark.parametrize(
+    ("job", "width"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.long) for case in WIDER)],
+)
+def test_engines_agree_in_law(job: str, width: int, record_property: Callable[[str, object], None]):
+    found = compared(job, width)
+    for name, value in found._asdict().items():
+        record_property(name, value)
+    assert found.p > LEAST
+    assert found.worst < MOST
 
 
 def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.MonkeyPatch):
@@ -102,8 +48,7 @@ def test_a_transposed_query_without_its_projection_is_seen(monkeypatch: pytest.M
 
     monkeypatch.setattr(conditional.Gaussian, "ask", staticmethod(forgetful))
     monkeypatch.setitem(JOBS, "mistaken", (*JOBS["untied"][:2], ["gradient_variance"]))
-    p, worst = differences(drawn("mistaken", 8, "matrix-free", 1), drawn("mistaken", 8, "dense", 2))
-    assert p < LEAST or worst > 5
+    assert not compared("mistaken", 8).alike
 
 
 def test_rows_do_not_depend_on_the_chunk_or_what_runs_beside():

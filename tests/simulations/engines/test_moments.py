@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 import sigprop as sp
 from sigprop.description.rows import select
 from sigprop.errors import InputError
-from sigprop.simulations.engines.engine import KEPT, MOST_LANES, Engine
+from sigprop.simulations.engines.batches import MOST_LANES
+from sigprop.simulations.engines.engine import KEPT, Engine
 from sigprop.simulations.engines.moments import Moments, Sums
 from sigprop.simulations.engines.monte_carlo import chunks, engine_for, missing, moments, sample
 from tests.helpers.twins import any_twin
