@@ -1,5 +1,5 @@
-"""Judge a folder that ``sigprop figures`` wrote by its store's rows alone: every verdict as its JSON
-says, none that survives a theory wrong by 3 %, and every CSV file what the store has.
+"""Judge a folder that ``sigprop figures`` wrote by its store alone: every verdict as its JSON says,
+none that survives a theory wrong by 3 %, and every CSV file what the store has.
 
 python .ci/check_figures.py FOLDER
 """
@@ -33,7 +33,8 @@ def main(folder: Path) -> int:
         found = figure.judge(tables)
         if found.to_dict() != said["judgement"] or found.verdict != "confirmed":
             wrong.append(
-                f"{name}: {found.verdict} by its rows, {said['verdict']} in its JSON; {found.reason}"
+                f"{name}: {found.verdict} by its rows, {said['verdict']} in its JSON; "
+                f"{found.reason}"
             )
         for table, rows in tables.items():
             if table in (*figure.volatile, *figure.unjudged) or not any(

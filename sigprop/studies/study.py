@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
@@ -32,12 +32,12 @@ class Study:
 
     name: what it is called; command: predict, measure, verify, exponents or check; architecture: a
     registered name (or what the command line takes for one), an ``Architecture``, or {name:
-    ``Architecture``}, a cell each; parameters: of the architecture, the same in all cells; options:
-    of the command; grid: {name: values}, of which every combination is a cell; list: cells one by
-    one; random, sobol: {"points": how many, name: {"low": .., "high": .., "scale": "log"}}; seeds:
-    how many from 0, or which; store: the file (default NAME.db). Text where a number is taken is an
-    expression in the cell's other numbers: width="64*depth". Raises ``InputError``. Source:
-    docs/studies.md.
+    ``Architecture``}, a cell each (or, where ``list`` names architectures, those of its entries);
+    parameters: of the architecture, the same in all cells; options: of the command; grid: {name:
+    values}, of which every combination is a cell; list: cells one by one; random, sobol: {"points":
+    how many, name: {"low": .., "high": .., "scale": "log"}}; seeds: how many from 0, or which;
+    store: the file (default NAME.db). Text where a number is taken is an expression in the cell's
+    other numbers: width="64*depth". Raises ``InputError``. Source: docs/studies.md.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Study:
             architecture = architecture.name
         elif isinstance(architecture, Mapping):
             described = dict(architecture)
-            sections["grid"] = {"architecture": [*described], **(grid or {})}
+            if not any("architecture" in entry for entry in list or () if _is_table(entry)):
+                sections["grid"] = {"architecture": [*described], **(grid or {})}
             architecture = None
         given = {"name": name, "command": command, "architecture": architecture, **sections}
         self.plan = Plan(document.checked(_listed(given)), described)
@@ -220,6 +221,11 @@ class Study:
         from sigprop.studies.page import write_page
 
         return write_page(self, Path(file))
+
+
+def _is_table(entry: object) -> TypeGuard[Mapping[str, Any]]:
+    """Tell if an entry of a list is a mapping; ``cells`` refuses others."""
+    return isinstance(entry, Mapping)
 
 
 def _listed(given: Any) -> Any:
