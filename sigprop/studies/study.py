@@ -7,7 +7,7 @@ import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
@@ -63,7 +63,7 @@ class Study:
             architecture = architecture.name
         elif isinstance(architecture, Mapping):
             described = dict(architecture)
-            if not any("architecture" in entry for entry in list or () if _is_table(entry)):
+            if not _names_architectures(list):
                 sections["grid"] = {"architecture": [*described], **(grid or {})}
             architecture = None
         given = {"name": name, "command": command, "architecture": architecture, **sections}
@@ -223,9 +223,10 @@ class Study:
         return write_page(self, Path(file))
 
 
-def _is_table(entry: object) -> TypeGuard[Mapping[str, Any]]:
-    """Tell if an entry of a list is a mapping; ``cells`` refuses others."""
-    return isinstance(entry, Mapping)
+def _names_architectures(entries: object) -> bool:
+    """Tell if an entry of a list names its architecture; ``cells`` refuses what is no list."""
+    tables = entries if isinstance(entries, list | tuple) else ()
+    return any("architecture" in entry for entry in tables if isinstance(entry, Mapping))
 
 
 def _listed(given: Any) -> Any:
