@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_rows_come_back_in_their_order_with_every_value(
             assert [exact(row) for row in found.outcome.rows] == [exact(row) for row in rows]
 
 
-def exact(row: dict[str, Any]) -> dict[str, tuple[type, str]]:
+def exact(row: Mapping[str, Any]) -> dict[str, tuple[type, str]]:
     """A row's values with their kinds, a float as its bits."""
     return {
         name: (type(value), value.hex() if isinstance(value, float) else repr(value))
