@@ -1,5 +1,5 @@
-"""Judge a folder that ``sigprop figures`` wrote by its CSV files alone: every verdict as its JSON
-says, and none that survives a theory wrong by 3 %.
+"""Judge a folder that ``sigprop figures`` wrote by its store alone: every verdict as its JSON says,
+none that survives a theory wrong by 3 %, and every CSV file what the store has.
 
 python .ci/check_figures.py FOLDER
 """
@@ -20,15 +20,21 @@ def main(folder: Path) -> int:
     wrong = []
     for name, figure in figures().items():
         try:
-            tables = load(folder, figure)
+            shown = load(folder, figure)
         except InputError as error:
             wrong.append(str(error))
             continue
+        tables = shown.rows
+        for table, rows in shown.tables.items():
+            file = folder / f"{name}.{table}.csv"
+            if not file.is_file() or file.read_text(encoding="utf-8") != rows.to_csv():
+                wrong.append(f"{name}: {file.name} is not what the store has")
         said = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         found = figure.judge(tables)
         if found.to_dict() != said["judgement"] or found.verdict != "confirmed":
             wrong.append(
-                f"{name}: {found.verdict} by its CSV, {said['verdict']} in its JSON; {found.reason}"
+                f"{name}: {found.verdict} by its rows, {said['verdict']} in its JSON; "
+                f"{found.reason}"
             )
         for table, rows in tables.items():
             if table in (*figure.volatile, *figure.unjudged) or not any(

@@ -1,13 +1,16 @@
 """First steps: theory against explicit networks at n = 64 to 512, extrapolated.
 
     python benchmarks/first_step.py [--case NAME ...] [--optimizer NAME ...] [--target 0.005]
-    [--minutes 3] [--rounds 99] [--more] [--out docs/first_step.csv]  (goes on where FILE ends)
+    [--minutes 3] [--rounds 99] [--more] [--out docs/first_step.csv]
 
+What is measured is kept in a store beside the table (docs/first_step.db), a unit a case, optimiser
+and first round of networks, and the table is written from all of it: several runs side by side lose
+nothing and count no network twice. A store that is new takes the table's rows first.
 Rows, as ``sigprop.first_step`` has them: dz_t by group; the rms change of the last state and of the
 one in the middle by group; effective and propagating change of every weight (rms). Networks are
 added in rounds, at every width, until each row's standard error at infinite width is below
 ``--target`` of it, or a case and optimiser has taken ``--minutes`` or ``--rounds``; ``--more`` adds
-networks to those that FILE has of them. A row holds where it is within 2 % or 3 standard errors of
+networks to those that are kept of them. A row holds where it is within 2 % or 3 standard errors of
 the prediction, whichever is more. Prints every case's rows, z and deviations, and the rows that do
 not hold.
 """
@@ -16,7 +19,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import io
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +36,12 @@ from scipy.special import stdtrit
 import sigprop as sp
 from sigprop.simulations.training import extrapolation
 from sigprop.simulations.training import response as measuring
+from sigprop.studies.plan.units import machine, source, versions
+from sigprop.studies.store import keeping, reading
+from sigprop.studies.store.queue import Outcome
+from sigprop.studies.store.store import Asked, Store
+from sigprop.tables.files import write
+from sigprop.tables.plain import plain
 from sigprop.theory.first_step import response as theory
 
 WIDTHS, ROUND = (64, 128, 256, 512), (640, 1024, 128, 256)  # least error of a in the time
@@ -39,6 +51,11 @@ ROUNDING = 1e-5  # of a value: single precision, where every network gives the s
 NOTHING = 1e-9
 MARGIN, ERRORS = 0.02, 3.0
 OPTIMIZERS = ("sgd", "adam", "muon")
+TEXT = ("case", "optimizer", "quantity", "group")
+COLUMNS = (
+    *("case", "optimizer", "networks", "quantity", "group", "application", "token"),
+    *("predicted", "predicted_se", "measured", "se", "deviation", "z"),
+)
 GRAM = {"token_cosine": 0.3}
 CASES: dict[str, Callable[[], sp.Architecture]] = {
     "untied, 1 token": lambda: sp.architectures.residual_mlp(depth=3, c_b=0.2, activation="gelu"),
@@ -241,22 +258,63 @@ def place(row: dict[str, Any]) -> tuple[int, int]:
     return list(CASES).index(row["case"]), OPTIMIZERS.index(row["optimizer"])
 
 
-def load(path: Path) -> list[dict[str, Any]]:
-    """Return what an earlier run saved."""
-    if not path.exists():
-        return []
+def keep(store: Store, rows: list[dict[str, Any]], before: int, seconds: float, of: str) -> None:
+    """Keep the rows of a case and optimiser whose networks begin with a round; where another run
+    has kept networks from that round on, those stay."""
+    varied = {name: rows[0][name] for name in ("case", "optimizer")} | {"round": before}
+    key = hashlib.sha256(json.dumps(varied, sort_keys=True).encode()).hexdigest()[:32]
+    asked = Asked(key, before, 0, {"varied": varied}, None)
+    finite = [plain(row | {"application": row["application"] or None}) for row in rows]
+    now = Outcome(finite, {"versions": versions()}, None, None, None, seconds, machine())
+    store.say(study={"name": "first steps", "command": "first_step"}, shard=None, source=of)
+    keeping.keep(store, store.source(of, versions()), asked, now._replace(ended=Outcome.now()))
+
+
+def kept(store: Store) -> list[dict[str, Any]]:
+    """Return the rows of all networks that are kept, of whatever sources, in the table's order."""
+    units = reading.finished(store, bool, None)
+    own: dict[int, list[dict[str, Any]]] = {}
+    for unit, row in reading.rows(store, units, None, None):
+        row |= {"application": "" if row["application"] is None else row["application"]}
+        row |= {"deviation": math.inf if row["deviation"] is None else row["deviation"]}
+        own.setdefault(unit, []).append({name: row[name] for name in COLUMNS})
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for unit in sorted(own, key=lambda unit: units[unit].varied["round"]):
+        key = (units[unit].varied["case"], units[unit].varied["optimizer"])
+        found[key] = joined(found.get(key, []), own[unit])
+    return sorted((row for rows in found.values() for row in rows), key=place)
+
+
+def take(store: Store, path: Path) -> None:
+    """Keep what an earlier table has, where the store has nothing."""
+    if not path.exists() or store.ask("SELECT 1 FROM unit LIMIT 1"):
+        return
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        lines = [
+            {name: value if name in TEXT else _number_of(value) for name, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    for _, rows in itertools.groupby(lines, key=itemgetter("case", "optimizer")):
+        keep(store, list(rows), 0, 0.0, f"the table {path.name}")
 
 
-def save(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the whole table so far."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+def _number_of(text: str) -> Any:
+    """Read a number of the table; empty stays so."""
+    return int(text) if text.isdecimal() else float(text) if text else text
+
+
+def save(store: Store, path: Path) -> list[dict[str, Any]]:
+    """Write the whole table of what is kept by now, and return it; of two runs at once the later
+    has the rows of both."""
+    with store.change():
+        rows, text = kept(store), io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in r.items()} for r in rows
         )
+        write(path, text.getvalue())
+    return rows
 
 
 def main() -> None:
@@ -270,16 +328,17 @@ def main() -> None:
     parser.add_argument("--more", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("docs/first_step.csv"))
     given = parser.parse_args()
-    rows = load(given.out)
-    done = {(row["case"], row["optimizer"]) for row in rows}
-    for key in itertools.product(given.case, given.optimizer):
-        if given.more or key not in done:
-            old = [r for r in rows if (r["case"], r["optimizer"]) == key]
-            before = int(old[0]["networks"]) // ROUND[-1] if old else 0
-            new = joined(old, one(*key, given.target, (given.minutes, given.rounds), before))
-            rows = sorted([r for r in rows if (r["case"], r["optimizer"]) != key] + new, key=place)
-            save(given.out, rows)
-    report(rows)
+    with Store(given.out.with_suffix(".db"), write=True) as store:
+        take(store, given.out)
+        for key in itertools.product(given.case, given.optimizer):
+            old = [r for r in kept(store) if (r["case"], r["optimizer"]) == key]
+            if given.more or not old:
+                before = int(old[0]["networks"]) // ROUND[-1] if old else 0
+                begun = time.monotonic()
+                rows = one(*key, given.target, (given.minutes, given.rounds), before)
+                keep(store, rows, before, time.monotonic() - begun, source())
+                save(store, given.out)
+        report(save(store, given.out))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ HEAD = """# Gallery
 
 Every figure below is made by `sigprop figures NAME`; `sigprop figures --quick` makes them all in
 minutes. Lines are the wide limit, points are networks with 95 % intervals. Beside each picture lie
-its tables (CSV) and a JSON file of parameters, seeds, versions and the verdict, which is recomputed
-from the CSV alone; `--replot` draws and judges again from them.
+its tables (CSV) and a JSON file of parameters, seeds, versions and the verdict, all written from
+figures.db, which keeps the tables; `--replot` draws and judges again from that.
 
 The verdict: a point measured at widths `n_1 < n_2` is extrapolated, `d = a + b/n`, and contradicts
 its line when `a` is farther from zero than Student's quantile (1 % for the whole figure, divided by

@@ -1,4 +1,4 @@
-"""Is a published number what the theory gives, to every printed digit? Recomputed from the CSV
+"""Is a published number what the theory gives, to every printed digit? Recomputed from the rows
 alone.
 
 A row is against its line when |published - theory| is above half a unit of the last printed digit

@@ -1,4 +1,4 @@
-"""Is a coefficient of 1/n what networks extrapolate to? Recomputed from the rows of the CSV files
+"""Is a coefficient of 1/n what networks extrapolate to? Recomputed from the rows of the tables
 alone.
 
 Two verdicts on one table. The wide limit, as every figure's (``_judge``). And of n times what a

@@ -1,4 +1,4 @@
-"""Do the points support the line? Recomputed from the rows of the CSV files alone.
+"""Do the points support the line? Recomputed from the rows of the tables alone.
 
 A point is one number (all columns but those of the measurement alike) at its widths n_1 < ... <
 n_k. With d = (measured - theory)/scale and the finite-width law d = a + b/n + c/n^2, the two ends

@@ -33,11 +33,11 @@ class Figure:
     shows     one line
     caption   what is predicted, from which formula, and what was measured; {widths}, {samples} and
               {engines} are filled in
-    tables    run -> the tables behind it
-    draw      (an empty picture, {table's name: rows read back from its CSV}) -> None
+    tables    run -> the tables behind it, none with a column 'table'
+    draw      (an empty picture, {table's name: rows as they are kept}) -> None
     size      inches (7 is the width of a page, 3.4 that of a column)
     seconds   roughly, of ``--quick`` on two cores: what the remaining time is reckoned from
-    judge     the verdict's rule, on the rows of the CSV files alone
+    judge     the verdict's rule, on the rows of the tables alone
     sources   files that its tables are read from: when one changes, the figure is made again
     volatile  tables whose numbers are times: no two runs give the same
     unjudged  tables of lines alone: limits in closed form, or the theory of a judged table on a

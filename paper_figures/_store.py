@@ -1,41 +1,54 @@
-"""What a figure leaves behind: NAME.TABLE.csv, its pictures, and NAME.json (written last), which
-says what they came from and what the points say."""
+"""What a figure leaves behind: its tables in the folder's store, figures.db, and what is written
+out from there: NAME.TABLE.csv, its pictures, and NAME.json (written last), which says what they
+came from and what the points say."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sigprop as sp
 from sigprop.errors import InputError
 from sigprop.paper_figures._judge import Judged
 from sigprop.paper_figures._registry import Figure, Rows
+from sigprop.paper_figures._run import Run
+from sigprop.studies.plan.units import source, versions
+from sigprop.studies.store import keeping
+from sigprop.studies.store.queue import Outcome
+from sigprop.studies.store.store import Asked, Store, say
 from sigprop.tables.files import write
+from sigprop.tables.plain import plain
 from sigprop.tables.table import Table
 
-TEXT = (
-    "panel",
-    "curve",
-    "quantity",
-    "group",
-    "engine",
-    "case",
-    "status",
-    "variable",
-    "label",
-    "verdict",
-    "parametrisation",
-)
-LIBRARIES = ("jax", "numpy", "matplotlib")
-PARTS = ("architectures", "theory", "simulations", "scaling", "prescriptions")
-MARKS = ("quick", "seed", "sigprop", "recipe", "parameters", "versions", "files")
+FILE = "figures.db"
+STUDY = {"name": "figures", "command": "figures"}
+"""What the store says it is of: ``sigprop study results`` shows its rows, too."""
+TABLE = "table"
+"""The column of a kept row that says which table it is of."""
+
+
+class Made(NamedTuple):
+    """A figure's tables as they are kept: the unit, the source it is of, what came of it."""
+
+    asked: Asked
+    source: str
+    outcome: Outcome
+
+
+class Shown(NamedTuple):
+    """A figure's tables as they are in the store. marks: what the JSON says they came from."""
+
+    key: str
+    tables: Mapping[str, Table]
+    marks: Mapping[str, Any]
+
+    @property
+    def rows(self) -> dict[str, Rows]:
+        """Return the rows by table."""
+        return {name: table.rows for name, table in self.tables.items()}
 
 
 def folder(out: str | Path) -> Path:
@@ -49,107 +62,128 @@ def folder(out: str | Path) -> Path:
     return Path(out)
 
 
-def stamp(figure: Figure, quick: bool, seed: int) -> dict[str, Any]:
-    """What decides the tables: equal stamps, equal tables."""
-    recipe = hashlib.sha256()
-    recipe.update(_package())
-    for file in figure.files:
-        recipe.update(file.read_bytes())
-    return {
-        "figure": figure.name,
-        "quick": quick,
-        "seed": seed,
-        "sigprop": sp.__version__,
-        "recipe": recipe.hexdigest()[:16],
+def asked(figure: Figure, run: Run) -> Asked:
+    """Return the unit of a figure's tables; its key is of all that decides them: equal keys, equal
+    tables (but for times)."""
+    cell = {
+        "varied": {"figure": figure.name, "quick": run.quick, "seed": run.seed},
+        "networks": run.networks,
+        "recipe": _recipe(figure),
     }
+    said = [cell, source(), versions()["jax"]]
+    key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+    return Asked(key, 0, 0, cell, None)
 
 
-@cache
-def _package() -> bytes:
-    """Theory, networks and architectures as they are: what changes there may change any table."""
-    root, found = Path(sp.__file__).parent, hashlib.sha256()
-    files = [*root.glob("*.py"), *(file for name in PARTS for file in (root / name).rglob("*.py"))]
-    for file in sorted(files, key=lambda file: file.relative_to(root)):
+def _recipe(figure: Figure) -> str:
+    """Return a digest of the files that the tables follow from, theory and networks apart."""
+    found = hashlib.sha256()
+    for file in figure.files:
         found.update(file.read_bytes())
-    return found.digest()
+    return found.hexdigest()[:16]
 
 
-def done(figure: Figure, out: Path, quick: bool, seed: int) -> bool:
-    """Whether the folder holds this figure's tables, whole and of the same stamp."""
-    found = record(figure, out)
-    wanted = stamp(figure, quick, seed)
-    return {key: found.get(key) for key in wanted} == wanted and all(
-        _digest(out / name) == digest for name, digest in found["files"].items()
+def done(figure: Figure, out: Path, run: Run) -> bool:
+    """Whether the folder's store holds this figure's tables of this run."""
+    if not (out / FILE).exists():
+        return False
+    with Store(out / FILE) as store:
+        return keeping.is_kept(store, asked(figure, run).key)
+
+
+def outcome(tables: Mapping[str, Table], seconds: float, machine: str) -> Outcome:
+    """Return a figure's tables as a unit's rows, and as its notes what the rows do not say."""
+    about = {
+        name: {"columns": list(table.columns), "parameters": plain(table.parameters)}
+        for name, table in tables.items()
+    }
+    assert all(TABLE not in table.columns for table in tables.values())
+    notes = {"tables": about, "sigprop": sp.__version__, "versions": versions()}
+    rows = [plain(row) | {TABLE: name} for name, table in tables.items() for row in table.rows]
+    return Outcome(rows, notes, seconds=seconds, machine=machine, ended=Outcome.now())
+
+
+def keep(out: Path, made: Made) -> None:
+    """Keep a figure's tables in the folder's store; raises ``InputError``."""
+    with Store(out / FILE, write=True) as store:
+        if store.about().get("source") != made.source:
+            store.say(study=STUDY, shard=None, source=made.source)
+        keeping.keep(store, store.source(made.source, versions()), made.asked, made.outcome)
+
+
+def load(out: Path, figure: Figure, key: str | None = None) -> Shown:
+    """Return a figure's tables out of the folder's store: of a key, or those that were shown last.
+
+    Raises ``InputError`` where it has none.
+    """
+    if (out / FILE).exists():
+        with Store(out / FILE) as store:
+            key = key or store.about().get(_last(figure))
+            found = None if key is None else keeping.kept(store, key)
+            if key is not None and found is not None:
+                return _shown(figure, key, found)
+    raise InputError(
+        f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop "
+        f"figures wrote, or no --replot"
     )
 
 
-def record(figure: Figure, out: Path) -> dict[str, Any]:
-    """The figure's JSON; empty where there is none, or half of one."""
-    try:
-        found = json.loads((out / f"{figure.name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else {}
-
-
-def save(out: Path, figure: Figure, tables: Mapping[str, Table]) -> None:
-    """The tables, as CSV; what an earlier run said of them is withdrawn first."""
-    (out / f"{figure.name}.json").unlink(missing_ok=True)
-    for name, table in tables.items():
-        write(out / f"{figure.name}.{name}.csv", table.to_csv())
-
-
-def origin(out: Path, figure: Figure, tables: Mapping[str, Table]) -> dict[str, Any]:
-    """What the saved tables came from, and their digests: what a later redrawing keeps."""
-    return {
-        "parameters": {name: table.parameters for name, table in tables.items()},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in LIBRARIES},
-        },
-        "files": {
-            f"{figure.name}.{name}.csv": _digest(out / f"{figure.name}.{name}.csv")
-            for name in tables
-        },
+def _shown(figure: Figure, key: str, kept: keeping.Kept) -> Shown:
+    """Return a unit's rows as tables: every row has all columns of its table, in their order."""
+    found, varied = kept.outcome, kept.cell["varied"]
+    about = found.notes["tables"]
+    rows: dict[str, Rows] = {name: [] for name in about}
+    for row in found.rows:
+        columns = about[row[TABLE]]["columns"]
+        rows[row[TABLE]].append({column: row.get(column) for column in columns})
+    tables = {
+        name: Table(figure.name, about[name]["parameters"], own, "figure")
+        for name, own in rows.items()
     }
+    marks = {
+        "quick": varied["quick"],
+        "seed": varied["seed"],
+        "sigprop": found.notes["sigprop"],
+        "recipe": kept.cell["recipe"],
+        "source": kept.source,
+        "unit": key[:12],
+        "machine": found.machine,
+        "seconds": found.seconds,
+        "ended": found.ended,
+        "parameters": {name: about[name]["parameters"] for name in about},
+        "versions": found.notes["versions"],
+    }
+    return Shown(key, tables, marks)
 
 
-def load(out: Path, figure: Figure) -> dict[str, Rows]:
-    """{table's name: its rows}, of the tables that the figure's JSON names; raises
-    ``InputError`` where one of them is missing."""
-    names = record(figure, out).get("files")
-    if not names or not all((out / name).is_file() for name in names):
-        raise InputError(
-            f"replot: {out} has not all tables of {figure.name}; accepted: a folder that sigprop "
-            f"figures wrote, or no --replot"
-        )
-    return {name.split(".")[1]: read(out / name) for name in names}
+def _last(figure: Figure) -> str:
+    """Return under which name the store says what was shown last of a figure."""
+    return f"figure {figure.name}"
 
 
-def read(path: Path) -> Rows:
-    """A CSV file's rows: numbers as numbers, empty as None."""
-    with path.open(newline="", encoding="utf-8") as file:
-        try:
-            return [
-                {key: _value(key, text) for key, text in row.items()}
-                for row in csv.DictReader(file, strict=True)
-            ]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise InputError(
-                f"replot: {path}: {error}; accepted: a table that sigprop figures wrote"
-            ) from None
+def show(
+    out: Path, figure: Figure, shown: Shown, judged: Judged, pictures: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """Write a figure's CSV files, its pictures and its JSON, and return that.
 
-
-def _value(key: str, text: str) -> Any:
-    if key in TEXT or text == "":
-        return text or None
-    return int(text) if text.lstrip("-").isdecimal() else float(text)
+    All of it while the store is locked: of two runs on one folder the files are of one of them.
+    """
+    csvs = {f"{figure.name}.{name}.csv": t.to_csv() for name, t in shown.tables.items()}
+    digests = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in csvs.items()}
+    found = document(figure, {**shown.marks, "files": digests}, shown.rows, judged)
+    with Store(out / FILE, write=True) as store, store.change() as connection:
+        say(connection, {_last(figure): shown.key})
+        (out / f"{figure.name}.json").unlink(missing_ok=True)  # said of other files
+        for name, content in {**csvs, **pictures}.items():
+            write(out / name, content)
+        write(out / f"{figure.name}.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
+    return found
 
 
 def document(
-    out: Path, figure: Figure, marks: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged
+    figure: Figure, marks: Mapping[str, Any], rows: Mapping[str, Rows], judged: Judged
 ) -> dict[str, Any]:
-    """Write the figure's JSON, and return it; marks: ``stamp`` and ``origin`` of its tables."""
+    """Return the figure's JSON; marks: what its tables came from."""
     measured = [row for own in rows.values() for row in own if row.get("width") is not None]
     values = {
         key: sorted({row[key] for row in measured if row.get(key) is not None})
@@ -160,11 +194,10 @@ def document(
         key if key.endswith("s") else f"{key}s": " and ".join(map(str, values[key]))
         for key in values
     }
-    caption = figure.caption.format_map(words)
-    found = {
+    return {
         "figure": figure.name,
         **{key: getattr(figure, key) for key in ("paper", "item", "shows")},
-        "caption": caption,
+        "caption": figure.caption.format_map(words),
         "verdict": judged.verdict,
         "judgement": judged.to_dict(),
         **sizes,
@@ -172,9 +205,3 @@ def document(
         "volatile": list(figure.volatile),
         **marks,
     }
-    write(out / f"{figure.name}.json", json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

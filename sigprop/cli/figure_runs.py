@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from sigprop.runtime.progress import Labelled, bar
 
 if TYPE_CHECKING:
     from sigprop.paper_figures import Figure
+    from sigprop.paper_figures._run import Run
+    from sigprop.paper_figures._store import Made
 
 Documents = dict[str, dict[str, Any]]
 TRUST = 60.0  # seconds that the stated ones are believed for
@@ -31,6 +33,13 @@ class Request:
     quick: bool
     seed: int
 
+    def run(self, progress: Any = None) -> Run:
+        """Return what a figure's ``tables`` is given."""
+        from sigprop.paper_figures._run import Run
+
+        run = Run(self.quick, self.seed)
+        return run if progress is None else replace(run, progress=progress)
+
 
 def every(
     chosen: list[Figure], request: Request, replot: bool, jobs: int, say: Callable[[str], None]
@@ -39,11 +48,8 @@ def every(
     drawn again, nothing sampled for it."""
     from sigprop.paper_figures import _make, _store
 
-    kept = [
-        figure
-        for figure in chosen
-        if replot or _store.done(figure, request.folder, request.quick, request.seed)
-    ]
+    out, asked = request.folder, request.run()
+    kept = [figure for figure in chosen if replot or _store.done(figure, out, asked)]
     rest = [figure for figure in chosen if figure not in kept]
     size, found = max(len(figure.name) for figure in chosen), Documents()
     jobs = max(1, min(jobs, len(rest)))
@@ -51,15 +57,10 @@ def every(
     say(f"{len(rest)} to make{ahead.left()}, {len(kept)} in {request.folder} already")
     for figure in kept:
         started = time.monotonic()
-        found[figure.name] = _make.again(figure, request.folder, request.formats)
-        say(
-            _line(
-                found[figure.name],
-                size,
-                time.monotonic() - started,
-                "replotted" if replot else "kept",
-            )
-        )
+        key = None if replot else _store.asked(figure, asked).key
+        document = found[figure.name] = _make.again(figure, out, request.formats, key)
+        seconds = time.monotonic() - started
+        say(_line(document, size, seconds, "replotted" if replot else "kept"))
     ahead.begin()
     for figure, document, seconds in _made(rest, request, jobs):
         found[figure.name] = document
@@ -89,7 +90,7 @@ def _made(
             for future in as_completed(futures):
                 whole.advance(round(futures[future].seconds))
                 try:
-                    yield futures[future], *future.result()
+                    yield futures[future], *_kept(futures[future], future.result(), request)
                 except Exception as error:
                     remark(f"{futures[future].name}: failed, {type(error).__name__}: {error}")
                     failed.append(error)
@@ -97,7 +98,8 @@ def _made(
     for figure in [*others, *timed]:
         with bar() as rounds:
             try:
-                yield figure, *_one(figure, request, Labelled(rounds, figure.name))
+                made = _sampled(figure, request, Labelled(rounds, figure.name))
+                yield figure, *_kept(figure, made, request)
             except Exception as error:
                 remark(f"{figure.name}: failed, {type(error).__name__}: {error}")
                 failed.append(error)
@@ -105,23 +107,28 @@ def _made(
         raise failed[0]
 
 
-def _elsewhere(name: str, request: Request) -> tuple[dict[str, Any], float]:
+def _elsewhere(name: str, request: Request) -> Made:
+    """In a process: return a figure's tables, which the one that started it keeps."""
     from sigprop.paper_figures import figure
 
-    return _one(figure(name), request)
+    return _sampled(figure(name), request)
 
 
-def _one(figure: Figure, request: Request, progress: Any = None) -> tuple[dict[str, Any], float]:
+def _sampled(figure: Figure, request: Request, progress: Any = None) -> Made:
+    """Return a figure's tables as they are kept."""
     from sigprop.paper_figures import _make
-    from sigprop.paper_figures._run import Run
+
+    return _make.sampled(figure, request.run(progress))
+
+
+def _kept(figure: Figure, made: Made, request: Request) -> tuple[dict[str, Any], float]:
+    """Keep a figure's tables and write out what the store has; return its JSON, and the seconds of
+    all of it."""
+    from sigprop.paper_figures import _make
 
     started = time.monotonic()
-    run = (
-        Run(request.quick, request.seed)
-        if progress is None
-        else Run(request.quick, request.seed, progress)
-    )
-    return _make.make(figure, request.folder, run, request.formats), time.monotonic() - started
+    document = _make.kept(figure, request.folder, made, request.formats)
+    return document, made.outcome.seconds + time.monotonic() - started
 
 
 def _line(document: dict[str, Any], size: int, seconds: float, what: str) -> str:

@@ -38,7 +38,7 @@ def figures(
     out: Annotated[
         str,
         Parameter(
-            help="Folder of the pictures, their tables (CSV) and what they came from (JSON)."
+            help="Folder of the tables (figures.db), and of the pictures, CSV and JSON from them."
         ),
     ] = "figures",
     formats: Annotated[
@@ -49,7 +49,7 @@ def figures(
         Parameter(
             negative="",
             show_default=False,
-            help="Draw and judge again from the saved tables; nothing is sampled.",
+            help="Draw and judge again from the tables that are kept; nothing is sampled.",
         ),
     ] = False,
     seed: Annotated[Seed, Parameter(help="Seed of weights and inputs.")] = 0,

@@ -33,12 +33,12 @@ class Study:
 
     name: what it is called; command: predict, measure, verify, exponents or check; architecture: a
     registered name (or what the command line takes for one), an ``Architecture``, or {name:
-    ``Architecture``}, a cell each; parameters: of the architecture, the same in all cells; options:
-    of the command; grid: {name: values}, of which every combination is a cell; list: cells one by
-    one; random, sobol: {"points": how many, name: {"low": .., "high": .., "scale": "log"}}; seeds:
-    how many from 0, or which; store: the file (default NAME.db). Text where a number is taken is an
-    expression in the cell's other numbers: width="64*depth". Raises ``InputError``. Source:
-    docs/studies.md.
+    ``Architecture``}, a cell each (or, where ``list`` names architectures, those of its entries);
+    parameters: of the architecture, the same in all cells; options: of the command; grid: {name:
+    values}, of which every combination is a cell; list: cells one by one; random, sobol: {"points":
+    how many, name: {"low": .., "high": .., "scale": "log"}}; seeds: how many from 0, or which;
+    store: the file (default NAME.db). Text where a number is taken is an expression in the cell's
+    other numbers: width="64*depth". Raises ``InputError``. Source: docs/studies.md.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class Study:
             architecture = architecture.name
         elif isinstance(architecture, Mapping):
             described = dict(architecture)
-            sections["grid"] = {"architecture": [*described], **(grid or {})}
+            if not _names_architectures(list):
+                sections["grid"] = {"architecture": [*described], **(grid or {})}
             architecture = None
         given = {"name": name, "command": command, "architecture": architecture, **sections}
         self.plan = Plan(document.checked(_listed(given)), described)
@@ -222,6 +223,12 @@ class Study:
 
         write(file, look(self.path))
         return Path(file)
+
+
+def _names_architectures(entries: object) -> bool:
+    """Tell if an entry of a list names its architecture; ``cells`` refuses what is no list."""
+    tables = entries if isinstance(entries, list | tuple) else ()
+    return any("architecture" in entry for entry in tables if isinstance(entry, Mapping))
 
 
 def _listed(given: Any) -> Any:

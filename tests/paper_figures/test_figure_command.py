@@ -51,7 +51,7 @@ def test_the_summary_of_all_verdicts_is_judged_from_its_table(tmp_path: Path):
     figure = paper_figures.figure("verdicts")
     document = _make.make(figure, tmp_path, Run(quick=True), ["png"])
     assert document["verdict"] == "confirmed"
-    rows = _store.read(tmp_path / "verdicts.deviations.csv")
+    rows = _store.load(tmp_path, figure).rows["deviations"]
     assert (
         figure.judge(
             {"deviations": [row | {"theory": 1.03 * row["theory"]} for row in rows]}

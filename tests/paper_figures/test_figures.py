@@ -1,9 +1,8 @@
-"""Figures: the verdict from the CSV alone and that it can fail, resuming, redrawing without
-sampling, the same seed's same tables, bad input."""
+"""Figures: the verdict from the kept rows alone and that it can fail, resuming, redrawing without
+sampling, the same seed's same tables, what is written out, bad input."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -20,6 +19,7 @@ from sigprop.paper_figures._draw import curve, legend_of_points
 from sigprop.paper_figures._run import Run
 
 WIDTHS = (64, 512)
+ENOUGH = Run(quick=True, samples=768)
 
 
 def tables(run: Run) -> dict[str, sp.Table]:
@@ -70,37 +70,60 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one figure, of enough networks to confirm."""
     out = tmp_path_factory.mktemp("figures")
-    document = _make.make(small(), out, Run(quick=True, samples=768), ["png", "svg"])
+    document = _make.make(small(), out, ENOUGH, ["png", "svg"])
     assert document["verdict"] == "confirmed", document["judgement"]
     return out
 
 
-def shifted(path: Path, factor: float, keep: str = "") -> list[dict[str, Any]]:
-    """A CSV's rows with the theory of the curves whose name contains ``keep`` multiplied."""
-    with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    for line in lines:
-        if keep in line["curve"]:
-            line["theory"] = repr(float(line["theory"]) * factor)
-    path.write_text(
-        "\n".join([",".join(lines[0]), *(",".join(line.values()) for line in lines)]) + "\n"
-    )
-    return _store.read(path)
+def shifted(rows: list[dict[str, Any]], factor: float, keep: str = "") -> list[dict[str, Any]]:
+    """Rows with the theory of the curves whose name contains ``keep`` multiplied."""
+    return [
+        row | {"theory": factor * row["theory"]} if keep in row["curve"] else row for row in rows
+    ]
 
 
-def test_the_verdict_comes_from_the_csv_alone_and_a_shift_of_three_percent_fails(
-    made: Path, tmp_path: Path
-):
-    saved = made / "small-one.variance.csv"
-    assert _judge.points({"variance": _store.read(saved)}).verdict == "confirmed"
+def copied(made: Path, out: Path) -> Path:
+    """A folder's files in another."""
+    for file in made.iterdir():
+        (out / file.name).write_bytes(file.read_bytes())
+    return out
+
+
+def test_the_verdict_comes_from_the_rows_alone_and_a_shift_of_three_percent_fails(made: Path):
+    rows = _store.load(made, small()).rows["variance"]
+    assert _judge.points({"variance": rows}).verdict == "confirmed"
     for factor in (0.97, 1.03):
         for own in ("scale 0.25", "scale 0.5"):
-            copy = tmp_path / "small-one.variance.csv"
-            copy.write_bytes(saved.read_bytes())
-            assert _judge.points({"variance": shifted(copy, factor, own)}).verdict == "rejected", (
-                factor,
-                own,
-            )
+            moved = {"variance": shifted(rows, factor, own)}
+            assert _judge.points(moved).verdict == "rejected", (factor, own)
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path):
+    """Every float to the bit, integers as integers, text as text whatever it looks like and
+    whatever its column is called; what a row has not is None, in the table's columns' order."""
+    rows: list[dict[str, Any]] = [
+        {"curve": "1e3", "size": 3, "theory": 1 / 3, "measured": 1.0, "note": "0.5"},
+        {"size": 2**60, "curve": "7", "theory": -5e-324, "measured": math.nan, "panel": ""},
+    ]
+
+    def given(run: Run) -> dict[str, sp.Table]:
+        return {"first": run.table("t", rows, {"sizes": (1, 2)}), "none": run.table("t", [])}
+
+    figure = small(tables=given)
+    _store.keep(tmp_path, _make.sampled(figure, Run()))
+    shown = _store.load(tmp_path, figure, _store.asked(figure, Run()).key)
+    assert shown.tables["none"].rows == []
+    assert shown.tables["first"].parameters == {"sizes": [1, 2]}
+    back = shown.rows["first"]
+    columns = ["curve", "size", "theory", "measured", "note", "panel"]
+    assert [list(row) for row in back] == [columns] * 2
+    for row, was in zip(back, rows, strict=True):
+        expected = {name: was.get(name) for name in columns}
+        if was["measured"] != was["measured"]:
+            expected["measured"] = None  # JSON has no other word for it
+        assert [(type(row[k]), repr(row[k])) for k in columns] == [
+            (type(v), repr(v)) for v in expected.values()
+        ]
 
 
 def test_replot_draws_the_same_picture_without_sampling(
@@ -155,71 +178,87 @@ def test_an_interrupted_run_keeps_what_is_done(
     assert str(tmp_path) in said[-1]
     registered["small-one"] = small("small-one", tables=few)
     monkeypatch.setattr(
-        _make, "make", lambda *_: (_ for _ in ()).throw(AssertionError("made again"))
+        _make, "sampled", lambda *_: (_ for _ in ()).throw(AssertionError("made again"))
     )
     assert run([*given, "--seed", "1"]) == 70  # another seed is another figure
     assert "AssertionError: made again" in capsys.readouterr().err
 
 
-def test_half_a_table_is_made_again(made: Path, tmp_path: Path):
-    for file in made.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+def test_another_run_or_another_recipe_is_made(made: Path, tmp_path: Path):
     figure = small()
-    assert _store.done(figure, tmp_path, True, 0)
-    assert not _store.done(figure, tmp_path, False, 0) and not _store.done(
-        figure, tmp_path, True, 1
-    )
-    table = tmp_path / "small-one.variance.csv"
-    table.write_text(table.read_text()[:200])
-    assert not _store.done(figure, tmp_path, True, 0)
+    assert _store.done(figure, made, ENOUGH)
+    for other in ({"quick": False}, {"seed": 1}, {"samples": 8}):
+        assert not _store.done(figure, made, dataclasses.replace(ENOUGH, **other))
+    (tmp_path / "recipe").write_text("changed")
+    assert not _store.done(small(sources=(tmp_path / "recipe",)), made, ENOUGH)
+    assert not _store.done(figure, tmp_path, ENOUGH)
 
 
 def test_a_rejected_figure_fails_the_command(
     made: Path, tmp_path: Path, registered: dict[str, Figure], capsys: Any
 ):
-    (tmp_path / "small-one.json").write_bytes((made / "small-one.json").read_bytes())
-    (tmp_path / "small-one.variance.csv").write_bytes(
-        (made / "small-one.variance.csv").read_bytes()
-    )
-    shifted(tmp_path / "small-one.variance.csv", 1.03)
-    assert (
-        run(
-            [
-                "figures",
-                "small-one",
-                "--replot",
-                "--out",
-                str(tmp_path),
-                "--formats",
-                "png",
-                "--json",
-            ]
-        )
-        == 1
-    )
+    rows = _store.load(made, small()).rows["variance"]
+
+    def moved(run: Run) -> dict[str, sp.Table]:
+        return {"variance": run.table("small", shifted(rows, 1.03))}
+
+    _make.make(small(tables=moved), tmp_path, ENOUGH, ["png"])
+    given = ["figures", "small-one", "--replot", "--out", str(tmp_path), "--formats", "png"]
+    assert run([*given, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "rejected"
 
 
-def test_replotting_an_edited_table_does_not_make_it_of_that_run(
+def test_files_are_written_again_from_the_store(
     made: Path, tmp_path: Path, registered: dict[str, Figure]
 ):
-    for file in made.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    shifted(tmp_path / "small-one.variance.csv", 1.03)
-    assert (
-        run(["figures", "small-one", "--replot", "--out", str(tmp_path), "--formats", "png"]) == 1
-    )
-    assert not _store.done(small(), tmp_path, True, 0)
+    """An edited or lost file is what the store has again; no number of it is believed."""
+    table, about = "small-one.variance.csv", "small-one.json"
+    (copied(made, tmp_path) / table).write_text("curve,theory\nscale 0.25,2.0\n")
+    (tmp_path / about).unlink()
+    given = ["figures", "small-one", "--replot", "--out", str(tmp_path), "--formats", "png,svg"]
+    assert run(given) == 0
+    for name in (table, about, "small-one.svg"):
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
 
 
-def test_tables_that_no_run_finished_are_not_replotted(
+def test_what_was_shown_last_is_replotted(tmp_path: Path, registered: dict[str, Figure]):
+    """The store keeps several runs of a figure; each is there still when it is asked for."""
+    seeds = [Run(quick=True, samples=8, seed=seed) for seed in (3, 4)]
+    first, second = (_make.make(small(), tmp_path, each, ["png"]) for each in seeds)
+    assert (first["seed"], second["seed"]) == (3, 4) and first["unit"] != second["unit"]
+    assert _make.again(small(), tmp_path, ["png"]) == second
+    key = _store.asked(small(), seeds[0]).key
+    assert _make.again(small(), tmp_path, ["png"], key) == first
+    assert _make.again(small(), tmp_path, ["png"]) == first
+
+
+def test_of_two_runs_of_one_figure_both_show_the_first(tmp_path: Path):
+    """As two processes on one folder: what is kept stays, whoever writes it out."""
+    made = _make.sampled(small(), Run(quick=True, samples=8))
+    again = made._replace(outcome=made.outcome._replace(seconds=made.outcome.seconds + 1))
+    documents = [_make.kept(small(), tmp_path, each, ["png"]) for each in (made, again)]
+    assert documents[0] == documents[1] and documents[0]["seconds"] == made.outcome.seconds
+
+
+def test_an_older_folder_without_a_store_is_not_replotted(
     made: Path, tmp_path: Path, registered: dict[str, Figure], capsys: Any
 ):
-    (tmp_path / "small-one.variance.csv").write_bytes(
-        (made / "small-one.variance.csv").read_bytes()
-    )
+    for file in made.iterdir():
+        if ".db" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
     assert run(["figures", "small-one", "--replot", "--out", str(tmp_path)]) == 2
     assert "has not all tables of small-one" in capsys.readouterr().err
+    assert not _store.done(small(), tmp_path, ENOUGH)
+
+
+def test_a_store_of_something_else_is_said_in_a_line(
+    tmp_path: Path, registered: dict[str, Figure], capsys: Any
+):
+    (tmp_path / "figures.db").write_bytes(b"something else")
+    for more in ([], ["--replot"]):
+        assert run(["figures", "small-one", "--out", str(tmp_path), *more]) == 2
+        said = capsys.readouterr().err
+        assert "figures.db" in said and "accepted:" in said and len(said.splitlines()) == 1
 
 
 def test_a_figure_that_fails_keeps_no_other_from_being_made(

@@ -112,10 +112,7 @@ class Store:
     def say(self, **about: Any) -> None:
         """Keep what the study is."""
         with self.change() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO about VALUES (?, ?)",
-                [(name, _text(value)) for name, value in about.items()],
-            )
+            say(connection, about)
 
     def source(self, digest: str, versions: Mapping[str, str]) -> int:
         """Return the number of a state of the package's source."""
@@ -202,18 +199,7 @@ class Store:
         retry: failed ones wait again, too.
         """
         with self.change() as connection:
-            connection.executemany(
-                "INSERT INTO unit (key, source, place, bunch, cell, status, samples) VALUES "
-                "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, "
-                "bunch = excluded.bunch, samples = max(samples, excluded.samples), status = CASE "
-                f"WHEN status = {DONE} AND excluded.samples > samples THEN {WAITING} ELSE status "
-                "END",
-                [
-                    (unit.key, source, unit.place, unit.bunch, _text(unit.cell), WAITING)
-                    + (unit.samples,)
-                    for unit in asked
-                ],
-            )
+            request(connection, asked, source)
             if retry:
                 connection.execute(
                     "UPDATE unit SET status = ?, attempts = 0, reason = NULL WHERE status = ? AND "
@@ -236,6 +222,28 @@ class Store:
             self.ask("SELECT status, count(*) FROM unit WHERE source = ? GROUP BY status", source)
         )
         return Counts(*(found.get(status, 0) for status in (WAITING, RUNNING, DONE, FAILED)))
+
+
+def say(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+    """Write what a store says of itself, inside a change."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO about VALUES (?, ?)",
+        [(name, _text(value)) for name, value in about.items()],
+    )
+
+
+def request(connection: sqlite3.Connection, asked: Sequence[Asked], source: int) -> None:
+    """Write units that are asked for, inside a change."""
+    connection.executemany(
+        "INSERT INTO unit (key, source, place, bunch, cell, status, samples) VALUES "
+        "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, "
+        "bunch = excluded.bunch, samples = max(samples, excluded.samples), status = CASE "
+        f"WHEN status = {DONE} AND excluded.samples > samples THEN {WAITING} ELSE status END",
+        [
+            (unit.key, source, unit.place, unit.bunch, _text(unit.cell), WAITING, unit.samples)
+            for unit in asked
+        ],
+    )
 
 
 def put_aside(path: Path) -> Path:
