@@ -267,7 +267,7 @@ def keep(store: Store, rows: list[dict[str, Any]], before: int, seconds: float, 
     finite = [plain(row | {"application": row["application"] or None}) for row in rows]
     now = Outcome(finite, {"versions": versions()}, None, None, None, seconds, machine())
     store.say(study={"name": "first steps", "command": "first_step"}, shard=None, source=of)
-    keeping.keep(store, store.source(of, versions()), asked, now._replace(ended=Outcome.now()))
+    keeping.keep(store, store.source(of), asked, now._replace(ended=Outcome.now()))
 
 
 def kept(store: Store) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def filled(path: Path, units: int) -> float:
     """Fill a store as runs do, and return the seconds a unit."""
     with Store(path, write=True) as store:
         store.say(study={"name": "large", "command": "predict"}, shard=None, source="0" * 16)
-        source = store.source("0" * 16, {"sigprop": "0"})
+        source = store.source("0" * 16)
         store.begin()
         asked = []
         for k in range(units):

@@ -70,7 +70,7 @@ def asked(figure: Figure, run: Run) -> Asked:
         "networks": run.networks,
         "recipe": _recipe(figure),
     }
-    said = [cell, source(), versions()["jax"]]
+    said = [cell, source()]
     key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
     return Asked(key, 0, 0, cell, None)
 
@@ -108,7 +108,7 @@ def keep(out: Path, made: Made) -> None:
     with Store(out / FILE, write=True) as store:
         if store.about().get("source") != made.source:
             store.say(study=STUDY, shard=None, source=made.source)
-        keeping.keep(store, store.source(made.source, versions()), made.asked, made.outcome)
+        keeping.keep(store, store.source(made.source), made.asked, made.outcome)
 
 
 def load(out: Path, figure: Figure, key: str | None = None) -> Shown:

@@ -189,6 +189,14 @@ def source(root: str = ROOT, folders: Sequence[str] | None = None) -> str:
     return digest.hexdigest()
 
 
+def origin() -> str:
+    """Return a short digest of what numbers come from: the source of the folders that make them,
+    and the releases of jax that compute them."""
+    releases = [f"{name} {_release(name)}" for name in ("jax", "jaxlib")]
+    said = "\n".join((source(folders=NUMBERS), *releases))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
 def _files(folder: str) -> Iterator[str]:
     """Every file of source below a folder, links followed."""
     with os.scandir(folder) as found:

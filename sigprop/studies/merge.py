@@ -66,8 +66,8 @@ def _take(store: Store, part: Path) -> Merged:
         if "source" not in store.about():
             store.say(source=other.about().get("source"))
         sources = {
-            number: store.source(digest, json.loads(versions))
-            for number, digest, versions in other.ask("SELECT * FROM source ORDER BY id")
+            number: store.source(digest)
+            for number, digest in other.ask("SELECT id, digest FROM source ORDER BY id")
         }
         for source, asked, outcome in _ended(other):
             status = DONE if outcome.failed is None else FAILED

@@ -121,7 +121,7 @@ def remarks(store: Store, source: int | None, older: bool) -> list[str]:
     ((before,),) = store.ask("SELECT count(*) FROM unit WHERE source <> ?", source)
     if before and not older:
         said.append(f"{before} units of older sources are left out (--older shows them, marked)")
-    if _digest(store, source) != fingerprint.source(folders=fingerprint.NUMBERS)[:16]:
+    if _digest(store, source) != fingerprint.origin():
         said.append("computed by other sources than these; study run does the units again")
     return said
 

@@ -34,7 +34,7 @@ MEASURE: dict[str, Any] = {
     "grid": {"loops": [1, 2]},
     "seeds": 3,
 }
-ODD = '''
+ODD = """
 import os, signal
 import sigprop as sp
 
@@ -50,7 +50,7 @@ def waits():
 
 def fine():
     return sp.architectures.mlp(depth=1)
-'''
+"""
 COUNTER = """
 CREATE TABLE often (unit INTEGER);
 CREATE TRIGGER counts AFTER UPDATE OF status ON unit WHEN new.status = 2 AND old.status <> 2
@@ -143,7 +143,7 @@ def test_what_is_asked_for_while_it_runs_is_not_forgotten(tmp_path: Path):
     """Somebody asks for more networks of a unit that another process is at: what that one gives
     back are fewer, so the unit goes on."""
     with Store(tmp_path / "s.db", write=True) as one, Store(tmp_path / "s.db", write=True) as two:
-        source = one.source("0", {})
+        source = one.source("0")
         one.begin()
         one.request([Asked("k", 0, 0, {}, 8)], source)
         (unit,) = take(one, source, -1)
@@ -158,7 +158,7 @@ def test_what_is_asked_for_while_it_runs_is_not_forgotten(tmp_path: Path):
 def test_only_who_has_a_unit_gives_it_back(tmp_path: Path):
     """A process that was given up (its locks were lost) does not write over what another did."""
     with Store(tmp_path / "s.db", write=True) as one, Store(tmp_path / "s.db", write=True) as two:
-        source = one.source("0", {})
+        source = one.source("0")
         one.begin()
         two.begin()
         one.request([Asked("k", 0, 0, {}, None)], source)
@@ -179,7 +179,7 @@ def test_who_dies_twice_over_a_unit(tmp_path: Path, excused: bool):
     path = tmp_path / "s.db"
     for _ in range(2 + 3 * excused):
         with Store(path, write=True) as store:
-            source = store.source("0", {})
+            source = store.source("0")
             store.begin()
             store.request([Asked("k", 0, 0, {}, None)], source)
             assert len(take(store, source, -1)) == 1
@@ -215,9 +215,7 @@ def test_a_store_removed_under_those_who_work_on_it(tmp_path: Path):
         other.communicate("\n")
 
 
-def test_units_that_fail_do_not_stop_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_units_that_fail_do_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A bad parameter, networks that diverge, no memory: a line each, exit code 3; --retry runs
     those alone."""
     asked = study(

@@ -172,8 +172,8 @@ def _defaults(name: str) -> Mapping[str, Any] | None:
 
 @cache
 def source() -> str:
-    """Return a digest of the package's source that numbers come from."""
-    return fingerprint.source(folders=fingerprint.NUMBERS)[:16]
+    """Return a digest of what numbers come from here."""
+    return fingerprint.origin()
 
 
 @cache
@@ -208,9 +208,11 @@ def _processor() -> str:
 
 @cache
 def machine() -> str:
-    """Return what computes here, as a record keeps it: the device, and how many."""
+    """Return what computes here, as a record keeps it: the device and how many; releases."""
     import jax
 
     devices = jax.local_devices()
     kind = devices[0].device_kind if _platform() != "cpu" else _processor()
-    return f"{_platform()}: {kind}, {os.cpu_count()} cores, {len(devices)} devices"
+    releases = ", ".join(f"{name} {release}" for name, release in versions().items())
+    there = f"{os.cpu_count()} cores, {len(devices)} devices"
+    return f"{_platform()}: {kind.strip()}, {there}; {releases}"

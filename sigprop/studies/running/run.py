@@ -52,7 +52,7 @@ def run(plan: Plan, path: Path, how: How) -> Report:
     with Store(path, write=True) as store:
         begin(store, plan, how.shard)
         store.say(source=units.source())
-        number = store.source(units.source(), units.versions())
+        number = store.source(units.source())
         store.begin()
         store.request(asked if how.shard is None else how.shard.of(asked), number, how.retry)
         interrupts.leaves(store.excuse)

@@ -38,11 +38,8 @@ def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[i
 
     keep: of a cell's varied values, whether it is wanted.
     """
-    sources = {
-        number: (digest, ", ".join(f"{name} {of}" for name, of in json.loads(said).items()))
-        for number, digest, said in store.ask("SELECT id, digest, versions FROM source")
-    }
-    machines = dict(store.ask("SELECT id, said FROM machine"))
+    sources = dict(store.ask("SELECT id, digest FROM source"))
+    machines = {number: apart(said) for number, said in store.ask("SELECT id, said FROM machine")}
     found = {}
     query = (
         "SELECT id, key, source, json_extract(cell, '$.varied'), shared, notes, verdict, reason, "
@@ -54,12 +51,12 @@ def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[i
         varied = json.loads(cell)
         if not keep(varied):
             continue
-        digest, versions = sources[of]
+        there, releases = machines.get(machine, (None, None))
         provenance = {
             "unit": key[:12],
-            "source": digest,
-            "versions": versions,
-            "machine": machines.get(machine),
+            "source": sources[of],
+            "versions": releases,
+            "machine": there,
             "seconds": seconds,
             "ended": ended,
         }
@@ -72,6 +69,12 @@ def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[i
             provenance,
         )
     return found
+
+
+def apart(said: str) -> tuple[str, str]:
+    """Return a machine and the releases on it, of what a record keeps of both."""
+    there, _, releases = said.partition("; ")
+    return there, releases
 
 
 @functools.lru_cache(64)

@@ -114,13 +114,10 @@ class Store:
         with self.change() as connection:
             say(connection, about)
 
-    def source(self, digest: str, versions: Mapping[str, str]) -> int:
-        """Return the number of a state of the package's source."""
+    def source(self, digest: str) -> int:
+        """Return the number of what numbers come from (``fingerprint.origin``)."""
         with self.change() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO source (digest, versions) VALUES (?, ?)",
-                (digest, _text(versions)),
-            )
+            connection.execute("INSERT OR IGNORE INTO source (digest) VALUES (?)", (digest,))
             (found,) = connection.execute(
                 "SELECT id FROM source WHERE digest = ?", (digest,)
             ).fetchone()

@@ -18,8 +18,6 @@ from sigprop.studies.store.queue import Outcome, exchange, put, take
 from sigprop.studies.store.schema import FORMAT
 from sigprop.studies.store.store import Asked, Store, put_aside
 
-VERSIONS = {"sigprop": "0"}
-
 
 def asked(count: int, bunches: int = 1, samples: int | None = None) -> list[Asked]:
     """Units that vary k alone, in bunches."""
@@ -33,7 +31,7 @@ def opened(path: Path, units: list[Asked], source: str = "s") -> tuple[Store, in
     """A store that these units wait in."""
     store = Store(path, write=True)
     store.say(study={"name": "n", "command": "predict"}, shard=None, source=source)
-    number = store.source(source, VERSIONS)
+    number = store.source(source)
     store.begin()
     store.request(units, number)
     return store, number
@@ -145,8 +143,8 @@ def test_older_sources_are_other_units(tmp_path: Path):
     store, source = opened(tmp_path / "s.db", asked(2))
     with store:
         put(store, take(store, source, -1)[0].id, Outcome([{"quantity": "q", "value": 1}]))
-        newer = store.source("t", VERSIONS)
-        assert newer != source and store.source("t", VERSIONS) == newer
+        newer = store.source("t")
+        assert newer != source and store.source("t") == newer
         store.say(source="t")
         assert reading.newest(store) == newer and every(store) == []
 
