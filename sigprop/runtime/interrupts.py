@@ -44,7 +44,7 @@ class State:
     folder: str | None = None
     temporaries: set[str] = set()
     written: list[str] = []
-    farewell: Callable[[], object] | None = None
+    farewells: tuple[Callable[[], object], ...] = ()
 
 
 def watch() -> None:
@@ -81,7 +81,8 @@ def finish() -> None:
 
 def begin() -> None:
     """A command begins: nothing was written yet."""
-    State.remains = State.folder = State.farewell = None
+    State.remains = State.folder = None
+    State.farewells = ()
     State.written.clear()
 
 
@@ -94,13 +95,13 @@ def keeps(remains: str, folder: str | None = None) -> None:
 def leaves(farewell: Callable[[], object] | None) -> None:
     """If interrupted, call ``farewell`` before other processes are ended; it must wait for nothing
     and raise nothing."""
-    State.farewell = farewell
+    State.farewells = () if farewell is None else (farewell,)
 
 
 def farewell() -> None:
     """Call what is to be called before this process is ended."""
-    if State.farewell is not None:
-        State.farewell()
+    for call in State.farewells:
+        call()
 
 
 def line() -> str:

@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_studies import rows, study
 
 from sigprop.errors import InputError
-from sigprop.studies.store.store import Store
+from sigprop.studies.running import cluster, here
+from sigprop.studies.store.queue import Outcome
+from sigprop.studies.store.store import Asked, Store, Unit
 
 PATIENCE = 300.0  # seconds
 CLUSTER = """
@@ -56,9 +60,9 @@ def test_four_processes_of_which_one_is_killed(tmp_path: Path):
     script.write_text(CLUSTER)
     with subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as cluster:
-        assert cluster.stdout is not None
-        address, *workers = cluster.stdout.readline().split()
+    ) as other:
+        assert other.stdout is not None
+        address, *workers = other.stdout.readline().split()
         assert len(workers) == 4
         command = subprocess.Popen(
             [sys.executable, "-c", RUN, str(asked.path), address],
@@ -71,7 +75,7 @@ def test_four_processes_of_which_one_is_killed(tmp_path: Path):
             time.sleep(0.01)
         os.kill(int(workers[0]), signal.SIGKILL)
         said = command.communicate(timeout=PATIENCE)
-        cluster.communicate("\n")
+        other.communicate("\n")
     assert command.returncode == 0, said
     counts = asked.status().counts
     assert counts.done == counts.total == 40
@@ -114,3 +118,47 @@ def test_no_slurm_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="there is no sbatch here; accepted: slurm, on a machine"):
         study(tmp_path).run(scheduler="slurm")
+
+
+class Killed(Exception):
+    """What dask says of a task whose workers die."""
+
+
+@dataclass(eq=False)
+class Future:
+    """What came of units that were sent."""
+
+    outcomes: list[Outcome] | None
+
+    def exception(self) -> Exception | None:
+        return Killed() if self.outcomes is None else None
+
+    def result(self) -> list[Outcome] | None:
+        return self.outcomes
+
+
+def test_of_units_sent_together_one_alone_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Workers die over one of four: the others are sent again, each by itself."""
+    sent: list[int] = []
+
+    class Client:
+        def nthreads(self) -> dict[str, int]:
+            return {}
+
+        def submit(self, function: object, command: str, units: list[Unit], *_: object, **__: bool):
+            sent.append(len(units))
+            bad = any(unit.key == "k2" for unit in units)
+            return Future(None if bad else [Outcome() for _ in units])
+
+    monkeypatch.setattr(cluster, "_distributed", lambda: SimpleNamespace(KilledWorker=Killed))
+    monkeypatch.setattr(cluster, "_ended", list)
+    monkeypatch.setattr(cluster, "identity", str)
+    plan = study(tmp_path).plan
+    with Store(tmp_path / "s.db", write=True) as store:
+        source = store.source("0", {})
+        store.begin()
+        store.request([Asked(f"k{k}", k, 0, {}, None) for k in range(6)], source)
+        cluster._through(store, here.Work(store.path, plan, source), Client(), lambda: None)
+        assert store.counts(source)[:] == (0, 0, 5, 1) and sorted(sent) == [1, 1, 1, 1, 2, 4]
+        said = store.ask("SELECT key, reason FROM unit WHERE reason IS NOT NULL")
+        assert said == [("k2", "its worker ended: Killed; accepted: --retry, or smaller sizes")]

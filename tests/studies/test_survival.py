@@ -55,6 +55,9 @@ COUNTER = """
 CREATE TABLE often (unit INTEGER);
 CREATE TRIGGER counts AFTER UPDATE OF status ON unit WHEN new.status = 2 AND old.status <> 2
 BEGIN INSERT INTO often VALUES (new.id); END;
+CREATE TABLE taken (unit INTEGER);
+CREATE TRIGGER takes AFTER UPDATE OF status ON unit WHEN new.status = 1 AND old.status <> 1
+BEGIN INSERT INTO taken VALUES (new.id); END;
 """
 
 
@@ -194,6 +197,20 @@ def test_who_dies_twice_over_a_unit(tmp_path: Path, excused: bool):
         assert len(take(store, source, -1)) == 1
 
 
+def test_the_disk_is_waited_for_where_much_would_be_lost(tmp_path: Path):
+    """A machine that loses its power loses half a second of work."""
+    waited = []
+    with Store(tmp_path / "s.db", write=True) as store:
+        source = store.source("0", {})
+        store.begin()
+        store.request([Asked(f"k{k}", k, 0, {}, None) for k in range(7)], source)
+        (unit,) = take(store, source, -1)
+        for seconds in (3.0, 0.2, 0.2, 0.2, 0.1, 0.6, 0.1):
+            unit = exchange(store, source, unit, Outcome(seconds=seconds))
+            waited += store.ask("PRAGMA synchronous")[0]
+    assert waited == [2, 1, 1, 2, 1, 2, 1]
+
+
 def test_a_store_removed_under_those_who_work_on_it(tmp_path: Path):
     """Its name's next store has other owners, whose numbers are free."""
     path = tmp_path / "s.db"
@@ -305,6 +322,8 @@ def test_two_runs_at_once_do_every_unit_once(tmp_path: Path):
     with Store(asked.path) as store:
         often = store.ask("SELECT count(*), count(DISTINCT unit) FROM often")
         assert often[0][0] == often[0][1] <= 12
+        # again only what the killed one was at
+        assert store.ask("SELECT count(*) - count(DISTINCT unit) FROM taken")[0][0] <= 1
     whole.path.parent.mkdir()
     whole.run()
     assert rows(asked) == rows(whole)

@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from sigprop.description.architecture import Architecture
-from sigprop.errors import InputError
+from sigprop.errors import InputError, short
 from sigprop.studies.running.here import Work
 from sigprop.studies.running.one import check_same, identity, run
 from sigprop.studies.store.queue import Outcome, put, take
@@ -39,9 +39,10 @@ def on_cluster(
     try:
         _through(store, work, client, look)
     except (OSError, CancelledError) as error:
+        said = "the connection is lost" if isinstance(error, CancelledError) else _line(error)
         raise InputError(
-            f"scheduler={scheduler!r}: {_line(error)}; accepted: a cluster that runs; what was "
-            f"done is kept, and the same command continues"
+            f"scheduler={scheduler!r}: {said}; accepted: a cluster that runs; what was done is "
+            f"kept, and the same command continues"
         ) from None
     finally:
         with contextlib.suppress(OSError, TimeoutError):
@@ -122,7 +123,9 @@ def _client(scheduler: str, jobs: int) -> Any:
     """Return a client of the cluster; raises ``InputError``."""
     try:
         distributed = _distributed()
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it says is raised, too
+        for name in list(logging.root.manager.loggerDict):  # what they say is raised, too
+            if name.partition(".")[0] == "distributed":
+                logging.getLogger(name).setLevel(logging.CRITICAL)
         if scheduler != SLURM:
             return distributed.Client(scheduler, timeout=f"{PATIENCE}s")
         jobqueue = importlib.import_module("dask_jobqueue")
@@ -145,4 +148,4 @@ def _client(scheduler: str, jobs: int) -> Any:
 
 def _line(error: BaseException) -> str:
     """Write what an error says, or its name, in a line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return short(error, 200) or type(error).__name__

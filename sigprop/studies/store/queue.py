@@ -23,6 +23,12 @@ ANY = (
 )
 
 
+MOST_UNSURE = 0.5
+"""Seconds of work whose rows the system may still hold back from the disk: a machine that loses
+its power loses these. Waiting for the disk (milliseconds) is for longer units, and once for many
+short ones."""
+
+
 class Outcome(NamedTuple):
     """What came of a unit: rows and their notes, or the line that says why there are none.
 
@@ -59,9 +65,19 @@ def put(store: Store, unit: int, outcome: Outcome, *, taken: bool = True) -> Non
     taken: whether this process took it; one that another has by now, or that is done, is left as it
     is.
     """
+    _weigh(store, outcome.seconds)
     with store.change() as connection:
         if not taken or _mine(connection, store, unit):
             _put(connection, unit, outcome)
+
+
+def _weigh(store: Store, seconds: float) -> None:
+    """Let the next change wait for the disk where much would be lost with it."""
+    store.unsure += seconds
+    sure = store.unsure >= MOST_UNSURE
+    if sure:
+        store.unsure = 0.0
+    store.ask(f"PRAGMA synchronous = {'FULL' if sure else 'NORMAL'}")
 
 
 def _mine(connection: sqlite3.Connection, store: Store, unit: int) -> bool:
@@ -72,6 +88,7 @@ def _mine(connection: sqlite3.Connection, store: Store, unit: int) -> bool:
 
 def exchange(store: Store, source: int, done: Unit, outcome: Outcome) -> Unit | None:
     """Keep what came of a unit and take the next, in one step."""
+    _weigh(store, outcome.seconds)
     with store.change() as connection:
         if _mine(connection, store, done.id):
             _put(connection, done.id, outcome)

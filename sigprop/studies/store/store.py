@@ -66,6 +66,7 @@ class Store:
         self.connection = connect(self.path, write=write)
         self.owners = Owners(self.path) if write else None
         self.owner: int | None = None
+        self.unsure = 0.0  # seconds of work that the disk may not have yet
 
     def close(self) -> None:
         """Let go of the file, and of what this process has of it."""
