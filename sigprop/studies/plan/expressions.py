@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from sigprop.errors import InputError
 from sigprop.language.grammar import finite, parse
@@ -33,7 +33,7 @@ def number(text: str, name: str, at: Mapping[str, Any]) -> float | int:
     return int(found) if found.is_integer() else found
 
 
-def is_range(value: object) -> bool:
+def is_range(value: object) -> TypeGuard[str]:
     """Tell if a value is text such as 4..64."""
     return isinstance(value, str) and RANGE.fullmatch(value) is not None
 
