@@ -59,7 +59,7 @@ def overview(path: Path, wanted: Wanted) -> Table:
         study, source = _study(store), reading.newest(store)
         keep, of = _keeps(store, wanted.where), None if wanted.older else source
         done = reading.finished(store, keep, of)
-        failed = reading.records(store, keep, reading.FAILED, of)
+        failed = reading.failed(store, keep, of)
         found = [
             {
                 **record.varied,

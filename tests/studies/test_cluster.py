@@ -155,7 +155,7 @@ def test_of_units_sent_together_one_alone_fails(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(cluster, "identity", str)
     plan = study(tmp_path).plan
     with Store(tmp_path / "s.db", write=True) as store:
-        source = store.source("0", {})
+        source = store.source("0")
         store.begin()
         store.request([Asked(f"k{k}", k, 0, {}, None) for k in range(6)], source)
         cluster._through(store, here.Work(store.path, plan, source), Client(), lambda: None)

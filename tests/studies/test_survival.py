@@ -201,7 +201,7 @@ def test_the_disk_is_waited_for_where_much_would_be_lost(tmp_path: Path):
     """A machine that loses its power loses half a second of work."""
     waited = []
     with Store(tmp_path / "s.db", write=True) as store:
-        source = store.source("0", {})
+        source = store.source("0")
         store.begin()
         store.request([Asked(f"k{k}", k, 0, {}, None) for k in range(7)], source)
         (unit,) = take(store, source, -1)

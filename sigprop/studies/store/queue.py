@@ -127,7 +127,17 @@ def _same(connection: sqlite3.Connection, at: Mapping[str, int], count: int) -> 
 
 
 def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
-    """Write a unit's rows and what is said of them."""
+    """Write a unit's rows and what is said of them; of one that failed the line, beside the rows
+    that a smaller measurement left."""
+    connection.execute("INSERT OR IGNORE INTO machine (said) VALUES (?)", (outcome.machine,))
+    made = (outcome.machine, outcome.seconds, outcome.ended)
+    if outcome.failed is not None:
+        connection.execute(
+            "UPDATE unit SET status = ?, owner = NULL, attempts = 0, reason = ? WHERE id = ?",
+            (FAILED, outcome.failed, unit),
+        )
+        connection.execute(f"UPDATE unit SET {MADE} WHERE id = ? AND shared IS NULL", (*made, unit))
+        return
     shared, columns, own = _apart(outcome.rows)
     connection.executemany(  # a unit has the same rows whenever it is run
         "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)",
@@ -145,27 +155,17 @@ def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
             )
         ],
     )
-    connection.execute("INSERT OR IGNORE INTO machine (said) VALUES (?)", (outcome.machine,))
+    said = (outcome.verdict, _text(shared), _text(outcome.notes))
+    moments = None if outcome.moments is None else _text(outcome.moments)
     connection.execute(
         # one that was asked for more networks meanwhile goes on
         "UPDATE unit SET status = CASE WHEN samples > ? THEN ? ELSE ? END, owner = NULL, attempts "
-        "= 0, reason = ?, verdict = ?, shared = ?, notes = ?, moments = coalesce(?, moments), "
-        "machine = (SELECT id FROM machine WHERE said = ?), seconds = ?, ended = ? WHERE id = ?",
-        (
-            outcome.samples if outcome.failed is None else None,
-            WAITING,
-            DONE if outcome.failed is None else FAILED,
-            outcome.failed,
-            outcome.verdict,
-            _text(shared),
-            _text(outcome.notes),
-            None if outcome.moments is None else _text(outcome.moments),
-            outcome.machine,
-            outcome.seconds,
-            outcome.ended,
-            unit,
-        ),
+        f"= 0, reason = NULL, verdict = ?, shared = ?, notes = ?, moments = ?, {MADE} WHERE id = ?",
+        (outcome.samples, WAITING, DONE, *said, moments, *made, unit),
     )
+
+
+MADE = "machine = (SELECT id FROM machine WHERE said = ?), seconds = ?, ended = ?"
 
 
 def _apart(

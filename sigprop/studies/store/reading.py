@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sigprop.errors import InputError, near_miss
-from sigprop.studies.store.schema import DONE, FAILED, NOWHERE
+from sigprop.studies.store.schema import FAILED, NOWHERE
 from sigprop.studies.store.store import Store
 
 LAST = "last"
@@ -32,21 +32,20 @@ def newest(store: Store) -> int | None:
     return found[0][0] if found else None
 
 
-def records(store: Store, keep: Keep, status: int, source: int | None) -> dict[int, Record]:
-    """Return the units of a source (None: of any) that are done, or failed, and are to be kept,
-    by number.
+def _records(store: Store, keep: Keep, which: str, source: int | None) -> dict[int, Record]:
+    """Return units of a source (None: of any), by number.
 
-    keep: of a cell's varied values, whether it is wanted.
+    keep: of a cell's varied values, whether it is wanted; which: a condition of theirs.
     """
     sources = dict(store.ask("SELECT id, digest FROM source"))
     machines = {number: apart(said) for number, said in store.ask("SELECT id, said FROM machine")}
     found = {}
     query = (
         "SELECT id, key, source, json_extract(cell, '$.varied'), shared, notes, verdict, reason, "
-        "machine, seconds, ended FROM unit WHERE status = ? AND source = coalesce(?, source) "
-        "ORDER BY source, place"
+        f"machine, seconds, ended FROM unit WHERE {which} AND source = coalesce(?, source) ORDER "
+        "BY source, place"
     )
-    for line in store.ask(query, status, source):
+    for line in store.ask(query, source):
         number, key, of, cell, shared, notes, verdict, reason, machine, seconds, ended = line
         varied = json.loads(cell)
         if not keep(varied):
@@ -143,11 +142,15 @@ def _quantities(store: Store) -> list[int]:
         found.append(at)
 
 
-def failures(store: Store, source: int | None) -> dict[int, Record]:
-    """Return the units of a source that have failed."""
-    return records(store, lambda varied: True, FAILED, source)
+def failed(store: Store, keep: Keep, source: int | None) -> dict[int, Record]:
+    """Return the units of a source (None: of any) that have failed; keep: as in ``finished``."""
+    return _records(store, keep, f"status = {FAILED}", source)
 
 
 def finished(store: Store, keep: Keep, source: int | None) -> dict[int, Record]:
-    """Return the units of a source that are done."""
-    return records(store, keep, DONE, source)
+    """Return the units of a source (None: of any) that have rows, by number: those that are done,
+    and those that are to have more networks than the rows are of.
+
+    keep: of a cell's varied values, whether it is wanted.
+    """
+    return _records(store, keep, "shared IS NOT NULL", source)

@@ -216,3 +216,22 @@ def test_a_change_that_fails_changes_nothing(tmp_path: Path):
             raise KeyError
         assert store.ask("SELECT * FROM unit") == before
         assert json.loads(store.ask("SELECT cell FROM unit")[0][0])["varied"] == {"k": 0}
+
+
+def test_rows_stay_to_be_seen_until_there_are_more(tmp_path: Path):
+    """While a larger measurement waits, runs or has failed, those of the smaller are there."""
+    store, source = opened(tmp_path / "s.db", asked(1, samples=8))
+    with store:
+        rows = [{"quantity": "q", "value": k, "samples": 8} for k in (1, 2)]
+        put(store, take(store, source, -1)[0].id, Outcome(rows, moments={"count": 8}, samples=8))
+        store.request(asked(1, samples=32), source)
+        assert every(store) == rows
+        (unit,) = take(store, source, -1)
+        assert every(store) == rows
+        put(store, unit.id, Outcome(failed="no memory"))
+        assert every(store) == rows and store.counts(source).failed == 1
+        store.request(asked(1, samples=32), source, retry=True)
+        (unit,) = take(store, source, -1)
+        assert unit.kept == {"count": 8}
+        put(store, unit.id, Outcome(rows[:1], samples=32))
+        assert store.counts(source).done == 1
