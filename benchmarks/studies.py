@@ -22,7 +22,7 @@ from sigprop.studies.store.store import Asked, Store
 GRID = {
     "depth": list(range(4, 20)),
     "loops": [1, 2, 3, 4],
-    "activation": ["relu", "tanh", "gelu"],
+    "activation": ["relu", "tanh", "gelu", "silu", "erf"],
 }
 STUDY = f"""
 name = "grid"

@@ -13,6 +13,7 @@ from sigprop.errors import InputError, near_miss
 from sigprop.runtime import fingerprint
 from sigprop.studies.running.watching import duration
 from sigprop.studies.store import reading
+from sigprop.studies.store.owners import at_work
 from sigprop.studies.store.store import Counts, Store
 from sigprop.tables.plain import is_collection
 from sigprop.tables.table import Table
@@ -178,11 +179,9 @@ def status(path: Path) -> Status:
     with Store(path) as store:
         study = _study(store)
         source = reading.newest(store)
-        counts = store.counts(source) if source is not None else Counts(0, 0, 0, 0)
-        ((mean, working),) = store.ask(
-            "SELECT avg(seconds), (SELECT count(DISTINCT owner) FROM unit WHERE status = 1) FROM "
-            "unit WHERE source = ? AND status = 2",
-            source,
+        counts, working = _counts(store, source)
+        ((mean,),) = store.ask(
+            "SELECT avg(seconds) FROM unit WHERE source = ? AND status = 2", source
         )
         ((older,),) = store.ask("SELECT count(*) FROM unit WHERE source <> ?", source)
         left = (counts.waiting + counts.running) * mean / max(working, 1) if mean else None
@@ -204,6 +203,25 @@ def status(path: Path) -> Status:
             remarks(store, source, older=False),
             os.path.getsize(path),
         )
+
+
+def _counts(store: Store, source: int | None) -> tuple[Counts, int]:
+    """Return how many units are what, and how many processes are at work; those of processes that
+    have died wait."""
+    if source is None:
+        return Counts(0, 0, 0, 0), 0
+    counts = store.counts(source)
+    running = dict(
+        store.ask(
+            "SELECT owner, count(*) FROM unit WHERE source = ? AND status = 1 GROUP BY owner",
+            source,
+        )
+    )
+    living = at_work(store.path, running)
+    dead = sum(count for owner, count in running.items() if owner not in living)
+    return counts._replace(running=counts.running - dead, waiting=counts.waiting + dead), len(
+        living
+    )
 
 
 def _cell(text: str) -> str:

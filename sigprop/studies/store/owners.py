@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sigprop.errors import InputError
@@ -91,6 +91,19 @@ class Owners:
                 f"store={str(self.store)!r}: {self.path.name}: {error.strerror}; accepted: "
                 f"{accepted}"
             ) from None
+
+
+def at_work(store: Path, owners: Iterable[int]) -> set[int]:
+    """Return those owners of a store whose processes run; all of them where that cannot be
+    asked, as of a file that cannot be written."""
+    asked = set(owners)
+    if not asked or not os.path.exists(f"{store}{SUFFIX}"):
+        return set()
+    try:
+        locks = Owners(store)
+        return {owner for owner in asked if locks.alive(owner)}
+    except InputError:
+        return asked
 
 
 _OPEN: dict[tuple[int, int], tuple[int, set[int]]] = {}
