@@ -9,16 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sigprop.agreement.finite_width.measuring import measured
-from sigprop.agreement.verify import verify
-from sigprop.coordinate_check.check import check
 from sigprop.description.applications import numbered
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, NoRule, near_miss
-from sigprop.simulations.engines.moments import Moments
 from sigprop.tables.table import Table
-from sigprop.theory.exponents.table import exponents
-from sigprop.theory.predictions.predict import predict
 
 NO_OPTIONS = ("arch", "progress", "kept", "theory", "family")
 """Arguments that are no option of a study: objects, and what the study gives."""
@@ -29,11 +23,17 @@ TUPLES = ("quantities", "applications", "variables", "sizes", "steps")
 
 @dataclass(frozen=True)
 class Command:
-    """Hold one command: the function, and whether its units accumulate networks."""
+    """Hold one command: what imports its function, which is seconds for all of them, and whether
+    its units accumulate networks."""
 
     name: str
-    function: Callable[..., Any]
+    load: Callable[[], Callable[..., Any]]
     accumulates: bool = False
+
+    @functools.cached_property
+    def function(self) -> Callable[..., Any]:
+        """Return the function that a unit calls."""
+        return self.load()
 
     @functools.cached_property
     def options(self) -> dict[str, Any]:
@@ -57,14 +57,44 @@ class Command:
             raise InputError(f"{self.name} has no option {name!r}{near_miss(name, self.options)}")
 
 
+def _predict() -> Callable[..., Any]:
+    from sigprop.theory.predictions.predict import predict
+
+    return predict
+
+
+def _measured() -> Callable[..., Any]:
+    from sigprop.agreement.finite_width.measuring import measured
+
+    return measured
+
+
+def _verify() -> Callable[..., Any]:
+    from sigprop.agreement.verify import verify
+
+    return verify
+
+
+def _exponents() -> Callable[..., Any]:
+    from sigprop.theory.exponents.table import exponents
+
+    return exponents
+
+
+def _check() -> Callable[..., Any]:
+    from sigprop.coordinate_check.check import check
+
+    return check
+
+
 COMMANDS = {
     command.name: command
     for command in (
-        Command("predict", predict),
-        Command("measure", measured, accumulates=True),
-        Command("verify", verify),
-        Command("exponents", exponents),
-        Command("check", check),
+        Command("predict", _predict),
+        Command("measure", _measured, accumulates=True),
+        Command("verify", _verify),
+        Command("exponents", _exponents),
+        Command("check", _check),
     )
 }
 
@@ -88,7 +118,10 @@ def performed(
     asked = {key: option(key, value, arch) for key, value in options.items() if key != THEORY}
     if not COMMANDS[name].accumulates:
         return COMMANDS[name].function(arch, **asked), None
-    table, moments = measured(arch, **asked, kept=None if kept is None else Moments.from_dict(kept))
+    from sigprop.simulations.engines.moments import Moments
+
+    before = None if kept is None else Moments.from_dict(kept)
+    table, moments = COMMANDS[name].function(arch, **asked, kept=before)
     if options.get(THEORY, True):
         _put_theory(table, arch)
     return table, moments.to_dict()
@@ -105,6 +138,7 @@ def option(name: str, value: Any, arch: Architecture) -> Any:
 
 def _put_theory(table: Table, arch: Architecture) -> None:
     """Write beside every measured row what theory says of it; None where it has no value."""
+    predict = COMMANDS["predict"].function
     keys = ("quantity", "application", "application_2", "token", "token_2", "group")
     names = tuple(dict.fromkeys(row["quantity"] for row in table))
     at = {row[key] for row in table for key in keys[1:3] if row.get(key) is not None}

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from sigprop.errors import InputError, near_miss
 
@@ -46,6 +45,8 @@ def _unit(section: str, count: int, dimensions: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     if section == "random":
         return generator.random((count, dimensions))
+    from scipy.stats import qmc  # a good part of a second
+
     # a power of two at a time, of which scipy asks
     whole = qmc.Sobol(dimensions, rng=generator).random_base2(math.ceil(math.log2(count)))
     return whole[:count]
