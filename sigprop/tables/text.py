@@ -133,7 +133,8 @@ def _columns(table: Document, narrow: bool) -> tuple[list[str], dict[str, Any], 
 
 
 def _is_shared(name: str, values: list[Any], narrow: bool) -> bool:
-    alike = len({cell(value) for value in values}) == 1
+    first = cell(values[0])
+    alike = all(value is values[0] or cell(value) == first for value in values)
     return alike and (name in SHARED or narrow and len(values) > 1)
 
 
