@@ -81,7 +81,7 @@ class Learning:
     ):
         network.check_causal(arch)
         self.arch, self.width, self.plan = arch, width, plan
-        self.static = Static(trained.bare(arch, width), (), width, ("learning", *plan))
+        self.static = self._static(plan.steps)
         factors = {g: Setting(*map(np.float32, setting)) for g, setting in groups.items()}
         self.table = {
             "given": {k: v for k, v in trained.tables(arch).items() if k != "inputs"},
@@ -110,10 +110,17 @@ class Learning:
         """Return the networks before their first step."""
         return _start(self.static, members, self.table)
 
-    def steps(self, members: Member, carried: Carried, first: int) -> tuple[Carried, Any]:
-        """(The networks after ``plan.steps`` more steps, losses [members, steps]) of those that
-        have taken ``first``."""
-        return _steps(self.static, members, carried, self.table, np.int32(first))
+    def steps(
+        self, members: Member, carried: Carried, first: int, count: int
+    ) -> tuple[Carried, Any]:
+        """(The networks after ``count`` more steps, losses [members, count]) of those that have
+        taken ``first``; a program for each count."""
+        static = self._static(count)
+        return _steps(static, members, carried, self.table, np.int32(first))
+
+    def _static(self, steps: int) -> Static:
+        plan = self.plan._replace(steps=steps)
+        return Static(trained.bare(self.arch, self.width), (), self.width, ("learning", *plan))
 
     def held_out(self, carried: Carried, held: Any) -> Any:
         """Return every member's mean loss [members] on windows [batches, B, T + 1]."""
