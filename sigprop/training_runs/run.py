@@ -70,9 +70,7 @@ def train(
     words, text = words_of(arch), corpus(data)
     text.check(arch.tokens + 1, words)
     settings = rates_of(arch, width, run, parametrisation)
-    plan = Plan(
-        optimizer, words, batch, _every(every, steps), warmup, clip is not None, dtype
-    )
+    plan = Plan(optimizer, words, batch, _every(every, steps), warmup, clip is not None, dtype)
     grid = _Grid(arch, width, run, plan, text, settings, held_out, progress or Silent())
     record = grid.all(_at_once(arch, width, plan, memory_mib, len(rates) * len(seeds)))
     notes = record.notes | {
@@ -155,9 +153,7 @@ class _Grid:
             alive = self._look(members, done, np.asarray(losses), carried)
             self.progress.advance(len(members) * count * self.plan.batch * self.tokens)
 
-    def _look(
-        self, members: list[tuple[float, int]], done: int, losses: Any, carried: Any
-    ) -> bool:
+    def _look(self, members: list[tuple[float, int]], done: int, losses: Any, carried: Any) -> bool:
         """Keep what came of some steps; return whether any network is still finite."""
         held = None
         if self.held is not None:

@@ -104,9 +104,7 @@ def rates_of(arch: Architecture, width: int, run: Run, parametrisation: Factors)
         return Rates(_given(names, run, {}), spread)
     rule = prescribed(arch, width, run.optimizer)
     first = next(iter(arch.stem_parts))
-    found = {
-        name: rule.groups[name if name in rule.groups else first] for name in names
-    }
+    found = {name: rule.groups[name if name in rule.groups else first] for name in names}
     head = None if spread.head is None else rule.readout**2 * arch.head.variance
     return Rates(
         {name: Setting(g.rate, g.epsilon, run.decay / g.rate) for name, g in found.items()},

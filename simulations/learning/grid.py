@@ -88,17 +88,14 @@ class Learning:
             "scales": trained.scales(arch, width),
             "text": jnp.asarray(text, dtype=jnp.uint8),
             "groups": factors,
-            "spread": network.Variances(
-                *(None if v is None else np.float32(v) for v in spread)
-            ),
+            "spread": network.Variances(*(None if v is None else np.float32(v) for v in spread)),
             "clip": np.float32(clip),
         }
 
     def members(self, rates: Sequence[float], seeds: Sequence[int]) -> Member:
         """Return the members of these rates and seeds, as many of each."""
         keys = [
-            jax.random.fold_in(base_key(self.arch, self.width, seed, 0), NETWORK)
-            for seed in seeds
+            jax.random.fold_in(base_key(self.arch, self.width, seed, 0), NETWORK) for seed in seeds
         ]
         return Member(
             jnp.stack(keys),
@@ -170,9 +167,7 @@ def _steps_all(static: Static, members: Member, carried: Carried, table: Any, fi
 def _step(static: Static, table: Any, member: Member, carried: Carried, count: Any) -> Any:
     """One step of one member: (the network after it, the loss before it)."""
     plan, params = _plan(static), carried.params
-    words = batches.batch(
-        table["text"], member.data, count, plan.batch, static.arch.tokens + 1
-    )
+    words = batches.batch(table["text"], member.data, count, plan.batch, static.arch.tokens + 1)
     masks = jax.random.fold_in(jax.random.fold_in(member.key, MASKS), count)
 
     def loss(params: Any) -> Any:

@@ -60,17 +60,21 @@ def check_causal(arch: Architecture) -> None:
     tables = arch.tables_by_application
     for block in arch.sub_blocks:
         for node in walk(block.branch):
-            if isinstance(node, Attend) and np.triu(node.scores.allowed(arch.tokens), 1).any():
+            if isinstance(node, Attend) and _above(node.scores.allowed(arch.tokens)):
                 raise InputError(
                     "mask: attention looks at later tokens, and the next byte is what is learned; "
                     "accepted: mask=causal"
                 )
-            if isinstance(node, Mix) and not node.turned:
-                if np.triu(np.asarray(tables[node.table.name]), 1).any():
-                    raise InputError(
-                        f"table {node.table.name!r} mixes later tokens into earlier ones; "
-                        f"accepted: a lower triangular one"
-                    )
+            if isinstance(node, Mix) and (node.turned or _above(tables[node.table.name])):
+                raise InputError(
+                    f"table {node.table.name!r} mixes later tokens into earlier ones; "
+                    f"accepted: a lower triangular one"
+                )
+
+
+def _above(table: Any) -> bool:
+    """Tell if anything of a table [..., T, T] is above the diagonal."""
+    return bool(np.triu(np.asarray(table), 1).any())
 
 
 def start(
@@ -145,9 +149,7 @@ def forward(
     return logits.astype(jnp.float32), trace
 
 
-def cross_entropy(
-    logits: Float[Array, "T V"], following: Int[Array, " T"]
-) -> Float[Array, " T"]:
+def cross_entropy(logits: Float[Array, "T V"], following: Int[Array, " T"]) -> Float[Array, " T"]:
     """-log softmax(logits_t)[following_t] of every token, in nats."""
     every = jnp.arange(logits.shape[-1], dtype=following.dtype)
     chosen = jnp.where(every[None] == following[:, None], logits, jnp.float32(0)).sum(axis=-1)

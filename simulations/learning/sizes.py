@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from sigprop.description.architecture import Architecture
 from sigprop.language.expression import Attend
-from sigprop.language.traversal import walk
+from sigprop.language.traversal import rows_of, walk
 from sigprop.simulations.learning.grid import Plan
 from sigprop.simulations.network.attention import heads_of
 from sigprop.simulations.network.weights import shapes
-from sigprop.language.traversal import rows_of
 
 COPIES = 6  # of a parameter: itself before and after, its gradient, two moments, an update
 TWICE = 2  # of vectors: a cotangent each
