@@ -10,6 +10,8 @@ import numpy as np
 
 from sigprop.tables.document import Row
 
+BLOWN = 1000.0
+"""Nats a byte beyond which a network has diverged: numbers may stay finite behind a norm."""
 Members = Sequence[tuple[float, int]]
 
 
@@ -31,7 +33,8 @@ class Record:
             if member in self.diverged:
                 continue
             if losses is not None:
-                bad = np.flatnonzero(~np.isfinite(losses[i]))
+                # a comparison with NaN is false
+                bad = np.flatnonzero(~(losses[i] < BLOWN))
                 if len(bad):
                     step = done - losses.shape[1] + int(bad[0]) + 1
                     self._diverge(member, step)
@@ -45,7 +48,7 @@ class Record:
 
     def _held(self, member: tuple[float, int], done: int, value: float) -> None:
         """Keep a held-out loss; one that is not finite is of a network that the last step broke."""
-        if math.isfinite(value):
+        if value < BLOWN:
             self._row("held_out_loss", member, done, value)
         else:
             self._diverge(member, done)
@@ -98,7 +101,7 @@ class Record:
             "varied": ("rate", "seed"),
             "tokens_per_second": self.speed,
             "best": best,
-            "diverged": [
+            "lost": [
                 {"rate": rate, "seed": seed, "steps": step}
                 for (rate, seed), step in self.diverged.items()
             ],
