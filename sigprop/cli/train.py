@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from sigprop.cli import inputs
-from sigprop.cli.options import Chosen, Memory, Name, Width, whole
+from sigprop.cli.options import Chosen, Memory, Name, Repeated, Width, whole
 from sigprop.cli.output import check_out, show
 from sigprop.cli.streams import remark
 from sigprop.errors import InputError
@@ -57,6 +57,15 @@ def train(
         Count | None, Parameter(help="Steps between rows [default: at most 50].")
     ] = None,
     held_out: Annotated[CountOrNone, Parameter(help="Windows of the held-out text; 0: none.")] = 64,
+    observe: Annotated[
+        Repeated,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Also, at every row: rms, write_cosine, ... (as measure), parameter, gradient, "
+            "change; comma separated or repeated.",
+        ),
+    ] = (),
     memory_mib: Annotated[Memory, Parameter(help="Ceiling for networks trained at once.")] = 1024,
 ) -> int:
     """Train the network as a causal language model of bytes, for every rate and seed, and show its
@@ -86,6 +95,7 @@ def train(
             dtype=dtype,
             every=every,
             held_out=held_out,
+            observe=[name.strip() for text in observe for name in text.split(",")],
             memory_mib=memory_mib,
             progress=progress,
         )

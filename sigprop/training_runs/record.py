@@ -68,6 +68,17 @@ class Record:
         if value is not None:
             self.final[member] = value
 
+    def observe(self, members: Members, done: int, named: Sequence[Row], values: Any) -> None:
+        """Keep what was observed after some steps: rows' keys, values [members, rows]."""
+        for member, found in zip(members, values, strict=False):
+            if member not in self.diverged:
+                rate, seed = member
+                where = {"rate": rate, "seed": seed, "steps": done}
+                self.rows += [
+                    {**row, **where, "value": float(value)}
+                    for row, value in zip(named, found, strict=True)
+                ]
+
     def finish(self, members: Members, speed: float) -> None:
         """Sort the rows by network; speed: tokens a second."""
         place = {member: i for i, member in enumerate(members)}

@@ -18,6 +18,7 @@ from sigprop.simulations.learning.grid import Learning, Plan
 from sigprop.simulations.learning.sizes import member_bytes
 from sigprop.tables.table import Table
 from sigprop.training_runs.corpus import Corpus, corpus
+from sigprop.training_runs.observables import Observables
 from sigprop.training_runs.record import Record
 from sigprop.training_runs.settings import Factors, Rates, Run, checked, rates_of, words_of
 
@@ -42,6 +43,7 @@ def train(
     dtype: str = "float32",
     every: int | None = None,
     held_out: int = EVALUATED,
+    observe: Sequence[str] = (),
     memory_mib: int = 1024,
     progress: Progress | None = None,
 ) -> Table:
@@ -55,7 +57,10 @@ def train(
     rate rises; clip: the largest norm of a gradient, None: none is clipped; decay: of the weights,
     with 'adamw' and 'muon', times the rate; parametrisation: 'constant', 'prescribed' or {group:
     factor of the rate}; dtype: 'float32' or 'bfloat16' (parameters stay float32); every: steps
-    between rows; held_out: windows that are tested on, 0: none; memory_mib: ceiling for networks
+    between rows; held_out: windows that are tested on, 0: none; observe: what else is looked at
+    there, on one batch of them: quantities of ``measure`` that a pass forward has, as means over
+    tokens, and 'parameter', 'gradient', 'change' (since the start), root mean squares by group;
+    memory_mib: ceiling for networks
     trained at once, which changes no loss; progress: an object with start and advance, of tokens.
 
     Rows are (rate, seed, steps): ``loss``, the mean over the steps since the row before, and
@@ -71,7 +76,8 @@ def train(
     text.check(arch.tokens + 1, words)
     settings = rates_of(arch, width, run, parametrisation)
     plan = Plan(optimizer, words, batch, _every(every, steps), warmup, clip is not None, dtype)
-    grid = _Grid(arch, width, run, plan, text, settings, held_out, progress or Silent())
+    looked = Observables(arch, tuple(observe), held_out)
+    grid = _Grid(arch, width, run, plan, text, settings, held_out, looked, progress or Silent())
     record = grid.all(_at_once(arch, width, plan, memory_mib, len(rates) * len(seeds)))
     notes = record.notes | {
         "settings": run._asdict() | {"width": width, "parametrisation": parametrisation},
@@ -111,9 +117,10 @@ class _Grid:
         text: Corpus,
         settings: Rates,
         held_out: int,
+        looked: Observables,
         progress: Progress,
     ):
-        self.run, self.plan, self.progress = run, plan, progress
+        self.run, self.plan, self.progress, self.looked = run, plan, progress, looked
         self.name, self.tokens = arch.name, arch.tokens
         self.learning = Learning(
             arch,
@@ -143,7 +150,7 @@ class _Grid:
         does."""
         padded = members + members[-1:] * (size - len(members))
         given = self.learning.members(*zip(*padded, strict=True))
-        carried = self.learning.start(given)
+        carried = self.start = self.learning.start(given)
         self._look(members, 0, None, carried)
         done, alive = 0, True
         while alive and done < self.run.steps:
@@ -159,6 +166,9 @@ class _Grid:
         if self.held is not None:
             held = np.asarray(self.learning.held_out(carried, self.held))
         alive = self.record.add(members, done, losses, held)
+        if self.looked:
+            found = self.looked.values(self.learning, carried, self.start, self.held[0])
+            self.record.observe(members, done, self.looked.named, found)
         said = self.record.latest
         if said is not None and hasattr(self.progress, "say"):
             self.progress.say(f"training {self.name}: loss {said:.3f}")

@@ -18,7 +18,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.language.expression import Linear
 from sigprop.runtime.compiling import jit
 from sigprop.simulations.engines.engine import Static, base_key
-from sigprop.simulations.learning import batches, network
+from sigprop.simulations.learning import batches, network, observed
 from sigprop.simulations.training import trained
 from sigprop.simulations.training.steps import Setting, transform
 
@@ -123,6 +123,14 @@ class Learning:
         """Return every member's mean loss [members] on windows [batches, B, T + 1]."""
         return _held_out(self.static, carried, self.table, held)
 
+    def observed(self, carried: Carried, start: Carried, words: Any, rows: Any) -> Any:
+        """(Rows' means [members, rows], of ``observed.OF_GROUPS`` [members, 3, groups in
+        alphabetical order]) on sequences [B, T + 1], whose gradient it is."""
+        static = Static(
+            self.static.arch, rows, self.width, ("learning", *self.plan._replace(steps=0))
+        )
+        return _observed(static, carried, start.params, self.table, words)
+
 
 def groups(arch: Architecture) -> tuple[str, ...]:
     """Return the groups of parameters of a language model."""
@@ -218,6 +226,25 @@ def _held_out_all(static: Static, carried: Carried, table: Any, held: Any) -> An
     return jax.vmap(one)(carried)
 
 
-_start, _steps, _held_out = (
-    jit(static=(0,))(function) for function in (_start_all, _steps_all, _held_out_all)
+def _observed_all(static: Static, carried: Carried, start: Any, table: Any, words: Any) -> Any:
+    given, key = table["given"], jax.random.key(0)
+
+    def one(carried: Carried, start: Any) -> Any:
+        def loss(params: Any) -> Any:
+            everything = params | carried.fixed
+            return network.loss(static.arch, static.shapes, everything, given, words, key=key)
+
+        params = carried.params
+        change = jax.tree.map(jnp.subtract, params, start)
+        groups = observed.by_group((params, jax.grad(loss)(params), change))
+        if not static.rows:
+            return jnp.zeros(0), groups
+        everything = params | carried.fixed
+        return observed.values(static, static.rows, everything, given, words, key), groups
+
+    return jax.vmap(one)(carried, start)
+
+
+_start, _steps, _held_out, _observed = (
+    jit(static=(0,))(f) for f in (_start_all, _steps_all, _held_out_all, _observed_all)
 )

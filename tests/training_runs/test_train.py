@@ -165,3 +165,37 @@ def test_words_beyond_bytes_and_beyond_the_vocabulary_are_refused():
         sp.train(network(vocabulary=300), TEXT, **SHORT)
     with pytest.raises(sp.InputError, match="below vocabulary=20"):
         sp.train(network(vocabulary=20), TEXT, **SHORT)
+
+
+def test_what_measure_looks_at_is_seen_on_the_way():
+    """At the start as in networks at initialisation: the stem's mean square is the description's,
+    and the write's; nothing has changed yet, and then it has."""
+    names = ("residual_variance", "write_variance", "write_cosine", "parameter", "change")
+    table = sp.train(network(), TEXT, observe=names, **(SHORT | {"width": 128}))
+    start, end = table.filter(steps=0), table.filter(steps=4)
+    at_start = network(token_cosine=0)
+    measured = sp.measure(at_start, width=64, samples=64, seed=1, quantities=names[:2])
+    for name in ("residual_variance", "write_variance"):
+        for a in (0, 4) if name == "residual_variance" else (1,):
+            (row,) = start.filter(quantity=name, application=a)
+            rows = measured.filter(quantity=name, application=a)
+            assert row["value"] == pytest.approx(np.mean([r["value"] for r in rows]), rel=0.25)
+    change = {row["group"]: row["value"] for row in start.filter(quantity="change")}
+    assert set(change) == {*"uqkvxw", "embedding", "position", "readout"}
+    assert not any(change.values())
+    # Adam's first steps are of the rate's size
+    for row in end.filter(quantity="change", group=["u", "w"]):
+        assert 1e-3 < row["value"] < 5e-3
+    (w,) = start.filter(quantity="parameter", group="w")
+    assert w["value"] == pytest.approx(128**-0.5, rel=0.02)
+    cosines = end.filter(quantity="write_cosine")
+    assert len(cosines) == 3 and all(abs(row["value"]) <= 1 for row in cosines)
+
+
+def test_what_cannot_be_observed_is_refused():
+    for given, message in (
+        ({"observe": ("ntk",)}, "observe='ntk'"),
+        ({"observe": ("rms",), "held_out": 0}, "held_out from 1 on"),
+    ):
+        with pytest.raises(sp.InputError, match=message):
+            sp.train(network(), TEXT, **(SHORT | given))
