@@ -66,6 +66,10 @@ def train(
             "change; comma separated or repeated.",
         ),
     ] = (),
+    checkpoint: Annotated[
+        str | None,
+        Parameter(help="File (.npz) of the run after every row, from which it goes on."),
+    ] = None,
     memory_mib: Annotated[Memory, Parameter(help="Ceiling for networks trained at once.")] = 1024,
 ) -> int:
     """Train the network as a causal language model of bytes, for every rate and seed, and show its
@@ -96,6 +100,7 @@ def train(
             every=every,
             held_out=held_out,
             observe=[name.strip() for text in observe for name in text.split(",")],
+            checkpoint=checkpoint,
             memory_mib=memory_mib,
             progress=progress,
         )

@@ -12,6 +12,7 @@ from sigprop.tables.document import Row
 
 BLOWN = 1000.0
 """Nats a byte beyond which a network has diverged: numbers may stay finite behind a norm."""
+LOSSES = ("loss", "held_out_loss")
 Members = Sequence[tuple[float, int]]
 
 
@@ -78,6 +79,17 @@ class Record:
                     {**row, **where, "value": float(value)}
                     for row, value in zip(named, found, strict=True)
                 ]
+
+    def resume(self, rows: Sequence[Row]) -> None:
+        """Take rows that were kept."""
+        for row in rows:
+            member = (row["rate"], row["seed"])
+            if row["quantity"] == "diverged":
+                self._diverge(member, row["steps"])
+            elif row["quantity"] in LOSSES:
+                self._row(row["quantity"], member, row["steps"], row["value"])
+            else:
+                self.rows.append(dict(row))
 
     def finish(self, members: Members, speed: float) -> None:
         """Sort the rows by network; speed: tokens a second."""

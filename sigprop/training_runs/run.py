@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +15,10 @@ from sigprop.errors import InputError
 from sigprop.runtime import memory
 from sigprop.runtime.progress import Progress, Silent
 from sigprop.simulations.learning import batches
-from sigprop.simulations.learning.grid import Learning, Plan
+from sigprop.simulations.learning.grid import Carried, Learning, Plan, leaves_of, with_leaves
 from sigprop.simulations.learning.sizes import member_bytes
 from sigprop.tables.table import Table
+from sigprop.training_runs.checkpoint import Checkpoint, Kept, run_of
 from sigprop.training_runs.corpus import Corpus, corpus
 from sigprop.training_runs.observables import Observables
 from sigprop.training_runs.record import Record
@@ -44,6 +46,7 @@ def train(
     every: int | None = None,
     held_out: int = EVALUATED,
     observe: Sequence[str] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
     memory_mib: int = 1024,
     progress: Progress | None = None,
 ) -> Table:
@@ -60,7 +63,8 @@ def train(
     between rows; held_out: windows that are tested on, 0: none; observe: what else is looked at
     there, on one batch of them: quantities of ``measure`` that a pass forward has, as means over
     tokens, and 'parameter', 'gradient', 'change' (since the start), root mean squares by group;
-    memory_mib: ceiling for networks
+    checkpoint: a file (.npz) that holds the run after every row, from which it goes on, also to
+    more steps, of networks that are trained at once; memory_mib: ceiling for networks
     trained at once, which changes no loss; progress: an object with start and advance, of tokens.
 
     Rows are (rate, seed, steps): ``loss``, the mean over the steps since the row before, and
@@ -78,9 +82,20 @@ def train(
     plan = Plan(optimizer, words, batch, _every(every, steps), warmup, clip is not None, dtype)
     looked = Observables(arch, tuple(observe), held_out)
     grid = _Grid(arch, width, run, plan, text, settings, held_out, looked, progress or Silent())
-    record = grid.all(_at_once(arch, width, plan, memory_mib, len(rates) * len(seeds)))
+    size = _at_once(arch, width, plan, memory_mib, len(rates) * len(seeds))
+    said = run._asdict() | {"width": width, "parametrisation": parametrisation}
+    if checkpoint is not None:
+        if size < len(rates) * len(seeds):
+            raise InputError(
+                f"checkpoint: of {len(rates) * len(seeds)} networks {size} are trained at once; "
+                f"accepted: fewer rates and seeds, or a larger memory_mib"
+            )
+        same = {k: v for k, v in said.items() if k != "steps"}
+        same |= {"every": plan.steps, "held_out": held_out, "observe": list(observe)}
+        grid.checkpoint = Checkpoint(checkpoint, run_of(arch, same, text.digest))
+    record = grid.all(size)
     notes = record.notes | {
-        "settings": run._asdict() | {"width": width, "parametrisation": parametrisation},
+        "settings": said,
         "data": {"name": text.name, "sha256": text.digest, "bytes": len(text.text)},
     }
     return Table(arch.name, arch.parameters, record.rows, "train", notes=notes)
@@ -133,16 +148,20 @@ class _Grid:
         )
         self.held = _held(text, arch.tokens + 1, plan.batch, held_out)
         self.record = Record()
+        self.checkpoint: Checkpoint | None = None
+        self.took: list[tuple[int, float]] = []  # tokens and seconds of every call for steps
 
     def all(self, size: int) -> Record:
         """Train every network, ``size`` at a time."""
         members = [(rate, seed) for rate in self.run.rates for seed in self.run.seeds]
         total = len(members) * self.run.steps * self.plan.batch * self.tokens
         self.progress.start(total, f"training {self.name}")
-        began = time.perf_counter()
         for first in range(0, len(members), size):
             self._some(members[first : first + size], size)
-        self.record.finish(members, total / (time.perf_counter() - began))
+        # the first call compiles
+        later = self.took[1:] or self.took
+        seconds = sum(seconds for _, seconds in later)
+        self.record.finish(members, sum(n for n, _ in later) / seconds if later else math.nan)
         return self.record
 
     def _some(self, members: list[tuple[float, int]], size: int) -> None:
@@ -151,14 +170,33 @@ class _Grid:
         padded = members + members[-1:] * (size - len(members))
         given = self.learning.members(*zip(*padded, strict=True))
         carried = self.start = self.learning.start(given)
-        self._look(members, 0, None, carried)
-        done, alive = 0, True
+        done, carried = self._resumed(carried)
+        alive = self._look(members, 0, None, carried) if not done else True
         while alive and done < self.run.steps:
             count = min(self.plan.steps, self.run.steps - done)
+            began = time.perf_counter()
             carried, losses = self.learning.steps(given, carried, done, count)
+            losses = np.asarray(losses)
+            tokens = len(members) * count * self.plan.batch * self.tokens
+            self.took.append((tokens, time.perf_counter() - began))
             done += count
-            alive = self._look(members, done, np.asarray(losses), carried)
-            self.progress.advance(len(members) * count * self.plan.batch * self.tokens)
+            alive = self._look(members, done, losses, carried)
+            self.progress.advance(tokens)
+            if self.checkpoint is not None:
+                self.checkpoint.save(Kept(done, self.record.rows, leaves_of(carried)))
+
+    def _resumed(self, carried: Carried) -> tuple[int, Carried]:
+        """Return the steps that a checkpoint has, and the networks after them."""
+        kept = None if self.checkpoint is None else self.checkpoint.load()
+        if kept is None:
+            return 0, carried
+        if kept.done > self.run.steps:
+            raise InputError(
+                f"checkpoint: after {kept.done} steps; accepted: steps from {kept.done} on"
+            )
+        self.record.resume(kept.rows)
+        self.progress.advance(kept.done * self.plan.batch * self.tokens)
+        return kept.done, with_leaves(carried, kept.leaves)
 
     def _look(self, members: list[tuple[float, int]], done: int, losses: Any, carried: Any) -> bool:
         """Keep what came of some steps; return whether any network is still finite."""
@@ -166,12 +204,13 @@ class _Grid:
         if self.held is not None:
             held = np.asarray(self.learning.held_out(carried, self.held))
         alive = self.record.add(members, done, losses, held)
-        if self.looked:
+        if self.looked and self.held is not None:
             found = self.looked.values(self.learning, carried, self.start, self.held[0])
             self.record.observe(members, done, self.looked.named, found)
         said = self.record.latest
-        if said is not None and hasattr(self.progress, "say"):
-            self.progress.say(f"training {self.name}: loss {said:.3f}")
+        say = getattr(self.progress, "say", None)
+        if said is not None and say is not None:
+            say(f"training {self.name}: loss {said:.3f}")
         return alive
 
 

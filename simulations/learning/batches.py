@@ -6,7 +6,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, UInt8
+from jax import Array
+from jaxtyping import Int, Key, UInt8
 
 BATCHES = np.uint32(2**31 + 17)
 """Apart from the streams of networks."""

@@ -59,6 +59,16 @@ class Carried(NamedTuple):
     state: Any
 
 
+def leaves_of(carried: Carried) -> list[np.ndarray]:
+    """Return the arrays in an order of their own, for files."""
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(carried)]
+
+
+def with_leaves(carried: Carried, leaves: Sequence[np.ndarray]) -> Carried:
+    """Return the same with these arrays in that order."""
+    return jax.tree.unflatten(jax.tree.structure(carried), [jnp.asarray(leaf) for leaf in leaves])
+
+
 class Learning:
     """Networks of one description, width and plan.
 
@@ -88,7 +98,7 @@ class Learning:
             "scales": trained.scales(arch, width),
             "text": jnp.asarray(text, dtype=jnp.uint8),
             "groups": factors,
-            "spread": network.Variances(*(None if v is None else np.float32(v) for v in spread)),
+            "spread": jax.tree.map(np.float32, spread),
             "clip": np.float32(clip),
         }
 

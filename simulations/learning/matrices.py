@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import Array
+from jaxtyping import Float
 
 from sigprop.description.architecture import Architecture
 from sigprop.simulations.network.matrices import Slots
@@ -60,10 +61,11 @@ class Handed:
     def bias(self, weight: str, slot: Slots) -> Float[Array, "*E n_out"]:
         return self.params[weight][slot]
 
-    def normals(self, *_: Any) -> Any:
+    def normals(self, weight: str, steps: Any, asked: Any) -> Any:
         raise NotImplementedError("matrices that are trained have no twin")
 
-    transposed_normals = normals
+    def transposed_normals(self, weight: str, steps: Any, asked: Any, came: Any) -> Any:
+        raise NotImplementedError("matrices that are trained have no twin")
 
     def pull(self, vjp: Any, cotangents: Any, state: Any) -> Any:
         return jax.vmap(lambda c: vjp((c, state))[0])(cotangents)

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jax import Array
+from jaxtyping import Float, Int, Key
 
 from sigprop.description.architecture import Architecture
 from sigprop.description.structure import READOUT

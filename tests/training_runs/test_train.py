@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import sigprop as sp
+from sigprop.simulations.learning.grid import Plan
+from sigprop.simulations.learning.sizes import member_bytes
 from sigprop.training_runs.corpus import HELD_OUT, corpus, standard_library
 from sigprop.training_runs.record import Record
 
@@ -60,8 +62,10 @@ def test_a_bigram_task_is_learned_to_its_entropy():
 
 
 def test_the_grid_is_the_same_however_it_is_cut():
-    """All at once, or one by one under a ceiling of 1 MiB."""
+    """All at once, or some at a time under a ceiling of 1 MiB."""
     arch, grid = network(), {"rates": (1e-3, 1e-2), "seeds": (0, 1, 2)}
+    plan = Plan("adamw", 256, 2, 2, 0, False, "float32")
+    assert member_bytes(arch, 8, plan) > 2**20 / 5  # so a ceiling of 1 MiB cuts six
     whole, cut = (sp.train(arch, TEXT, **grid, **SHORT, memory_mib=m) for m in (512, 1))
     keys = ("quantity", "rate", "seed", "steps")
     assert [[row[k] for k in keys] for row in whole] == [[row[k] for k in keys] for row in cut]
@@ -199,3 +203,33 @@ def test_what_cannot_be_observed_is_refused():
     ):
         with pytest.raises(sp.InputError, match=message):
             sp.train(network(), TEXT, **(SHORT | given))
+
+
+def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path):
+    """Four steps, then on to eight: the rows are those of eight at once."""
+    path, arch = tmp_path / "run.npz", network()
+    grid = {"rates": (1e-2, 1e8), "observe": ("rms", "change")}
+    sp.train(arch, TEXT, **(SHORT | grid), checkpoint=path)
+    longer = SHORT | grid | {"steps": 8}
+    resumed = sp.train(arch, TEXT, **longer, checkpoint=path)
+    assert resumed.rows == sp.train(arch, TEXT, **longer).rows
+    again = sp.train(arch, TEXT, **longer, checkpoint=path)
+    assert again.rows == resumed.rows
+    assert (again.notes or {})["best"] == (resumed.notes or {})["best"]
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path):
+    path, arch = tmp_path / "run.npz", network()
+    sp.train(arch, TEXT, **SHORT, checkpoint=path)
+    for given, message in (
+        ({"decay": 0.1}, "other settings or data"),
+        ({"steps": 2}, "steps from 4 on"),
+        ({"seeds": range(50), "memory_mib": 1}, "trained at once"),
+    ):
+        with pytest.raises(sp.InputError, match=message):
+            sp.train(arch, TEXT, **(SHORT | given), checkpoint=path)
+    path.write_bytes(b"text")
+    with pytest.raises(sp.InputError, match="no checkpoint"):
+        sp.train(arch, TEXT, **SHORT, checkpoint=path)
+    with pytest.raises(sp.InputError, match="suffix"):
+        sp.train(arch, TEXT, **SHORT, checkpoint=tmp_path / "run.bin")
