@@ -14,6 +14,7 @@ description.
     sp.check(arch)       the coordinate check as a test: real optimiser steps
     sp.read(build, example)  a module of torch, flax or equinox as an architecture, nothing by hand
     sp.inspect(build, example)  such a module measured and judged against its own prediction
+    sp.train(arch)       the network as a language model of bytes, on a grid of rates and seeds
     sp.Study(name, ...)  any of these over a grid of parameters, kept in a file
     sp.costs(arch)       parameters, operations and cache, and what narrow blocks or skipped tokens
                          save
@@ -54,6 +55,7 @@ _WHERE = {
     "sigprop.inspection.prescribed": ("prescribe_model",),
     "sigprop.prescriptions.prescribe": ("prescribe",),
     "sigprop.studies.study": ("Study",),
+    "sigprop.training_runs.run": ("train",),
     "sigprop.prescriptions.prescription": ("Prescription",),
     "sigprop.prescriptions.frameworks": (
         "torch_param_groups",

@@ -56,6 +56,8 @@ QUICK = {
     "--quantity residual_variance",
     "sigprop verify looped-mlp --against residual-mlp": "sigprop verify looped-mlp --against "
     "residual-mlp --quick",
+    "sigprop train looped-transformer --set loops=4 --rate 1e-3,3e-3": "sigprop train "
+    "looped-transformer --set loops=4 --set tokens=8 --rate 1e-3,3e-3 --steps 2 --width 16",
     "sigprop verify looped-mlp --exponents": "sigprop verify mlp --set activation=linear --set "
     "c_b=none --exponents --width 16 --tolerance 0.5",
     'sigprop exponents looped-mlp --set "residual_scale=1/N**0.5"': "sigprop exponents looped-mlp "

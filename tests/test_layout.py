@@ -45,7 +45,7 @@ WITHIN = {
         "fluctuations first_step",
         "derivations exponents",
     ),
-    "simulations": ("network", "observables", "engines", "training measure"),
+    "simulations": ("network", "observables", "engines", "training measure", "learning"),
 }
 MAY_USE = {
     "theory": {"errors", "runtime", "language", "description", "scaling", "tables"},

@@ -31,6 +31,7 @@ from sigprop.cli.output import check_out, show
 from sigprop.cli.prescribe import prescribe
 from sigprop.cli.streams import answer, remark
 from sigprop.cli.study import study
+from sigprop.cli.train import train
 from sigprop.cli.verify import verify
 from sigprop.errors import InputError
 from sigprop.runtime import memory
@@ -57,6 +58,7 @@ app.command(first_step)
 app.command(figures)
 app.command(inspect)
 app.command(study)
+app.command(train)
 
 
 @app.command(name="list")

@@ -36,7 +36,7 @@ def run(
     """The network's forward pass on a stem output [T, n], and what state it leaves the matrices in.
 
     state: ``matrices.start()``; tables: {'kind', 'slots', 'uses', 'numbers'} over applications (and
-    others); key: of dropout's masks.
+    others; 'weights', where matrices ask for them, {weight: [D, ...]}); key: of dropout's masks.
     """
     stem = stem + probes.stem
     first = {name: table[0] for name, table in tables["numbers"].items()}
@@ -66,7 +66,8 @@ def run(
 
 def _given(arch: Architecture, tables: Any, probes: Probes) -> dict[str, Any]:
     """Return what each application is given."""
-    return {name: tables[name] for name in ("kind", "slots", "uses", "numbers")} | {
+    names = ("kind", "slots", "uses", "numbers", *(("weights",) if "weights" in tables else ()))
+    return {name: tables[name] for name in names} | {
         "step": jnp.arange(arch.depth, dtype=jnp.uint32),
         "probes": (probes.outputs, probes.output_grams),
         "state_probe": probes.before,

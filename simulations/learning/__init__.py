@@ -1,0 +1,1 @@
+"""Language models whose body is a description's network, trained over batches."""
