@@ -14,7 +14,6 @@ later than that. Exit code: 0 done, 1 a result is wrong, 3 no accelerator where 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import platform
@@ -23,13 +22,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from gpu_machine import cores, processor, release, said, there
+
 ROOT = Path(__file__).resolve().parents[1]
 HELPERS, TESTS = ROOT / "tests/helpers", ROOT / "tests/simulations/engines/test_matrix_free.py"
-STAND_INS = ROOT / "benchmarks/stand_ins"
 TEST = "test_engines_agree_in_law"
 FLOOR = (0, 10)  # of jax
 NEEDED = ("jaxtyping", "scipy", "sympy", "cyclopts", "rich", "matplotlib", "pytest")
@@ -101,44 +100,6 @@ def device(step: Step) -> int:
         step.add("no accelerator: what follows is a test of the script itself, on the CPU")
         return NO_ACCELERATOR
     return 0
-
-
-def there(name: str) -> bool:
-    """Tell whether a package is installed; one that is stood in for is not."""
-    found = importlib.util.find_spec(name)
-    return found is not None and not str(found.origin).startswith(str(STAND_INS))
-
-
-def said(words: list[str]) -> str | None:
-    """Return what a command prints on its first line; None where it is not there or fails."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return next(iter(done.stdout.splitlines()), None)
-
-
-def release(name: str) -> str | None:
-    """Return the version of a package that is installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def cores() -> int | None:
-    """Return how many of the machine's cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def processor() -> str:
-    """Return the CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def law(step: Step) -> int:
@@ -279,12 +240,12 @@ def same(step: Step) -> int:
     )
     try:
         here = values(step.small)
-        said, _ = beside.communicate(timeout=min(600.0, max(1.0, step.end - time.monotonic())))
+        answer, _ = beside.communicate(timeout=min(600.0, max(1.0, step.end - time.monotonic())))
     finally:
         beside.kill()
     wrong = 0
-    for name, there in json.loads(said.splitlines()[-1]).items():
-        apart = difference(here[name], there)
+    for name, numbers in json.loads(answer.splitlines()[-1]).items():
+        apart = difference(here[name], numbers)
         most = ROUNDING[name.partition(",")[0]]
         wrong = wrong if apart <= most else WRONG
         step.add(
