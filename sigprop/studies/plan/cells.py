@@ -14,7 +14,7 @@ from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError, short
 from sigprop.studies.plan.commands import Command
 from sigprop.studies.plan.expressions import is_range, spread
-from sigprop.studies.plan.owners import Named, resolve
+from sigprop.studies.plan.names import Named, resolve
 from sigprop.studies.plan.samples import points
 
 MOST = 10**6  # cells of a study
