@@ -25,7 +25,7 @@ Where = Annotated[
     Parameter(
         negative="",
         show_default=False,
-        help="Only cells with this value of a varied parameter, as key=value; repeatable.",
+        help="Only this value of a varied parameter, or of a key of rows: key=value; repeatable.",
     ),
 ]
 Kept = Annotated[

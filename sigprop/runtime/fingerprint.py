@@ -170,8 +170,9 @@ def _release(name: str) -> str:
 
 
 NUMBERS = (
-    *("agreement", "architectures", "blocks", "coordinate_check", "description", "language"),
-    *("prescriptions", "registry", "scaling", "simulations", "theory", "verdict"),
+    *("agreement", "architectures", "blocks", "coordinate_check", "description", "jaxmodules"),
+    *("language", "modules", "prescriptions", "reading", "registry", "scaling", "simulations"),
+    *("theory", "verdict"),
 )
 """Folders of the package that numbers come from: what stands elsewhere shows and keeps them."""
 

@@ -3,11 +3,13 @@ much memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sigprop.errors import InputError, NoRule
 from sigprop.studies.plan.plan import Plan
+from sigprop.studies.running.run import check_jobs
 from sigprop.studies.running.watching import duration
 from sigprop.studies.store.schema import DONE
 from sigprop.studies.store.store import Asked, Store
@@ -48,12 +50,15 @@ class Estimate:
 def estimate(plan: Plan, path: Path, jobs: int = 1) -> Estimate:
     """Return what a run of a plan would take, on ``jobs`` processes; raises ``InputError``."""
     asked = plan.units
+    check_jobs(jobs)
     done, mean = _kept(path)
-    missing = [unit for unit in asked if unit.key not in done]
+    missing = [
+        unit for unit in asked if unit.key not in done or (unit.samples or 0) > done[unit.key]
+    ]
     bunches = len({unit.bunch for unit in asked})
     common = (len(asked), bunches, len(missing))
     if plan.document["command"] == "measure" and missing:
-        seconds, size, refused = _sampled(plan, missing)
+        seconds, size, refused = _sampled(plan, missing, done)
         said = "the engines' own"
         return Estimate(*common, seconds / jobs, size * jobs, said, tuple(refused))
     if mean is not None:
@@ -63,19 +68,27 @@ def estimate(plan: Plan, path: Path, jobs: int = 1) -> Estimate:
     return Estimate(*common, None, None, said)
 
 
-def _kept(path: Path) -> tuple[set[str], float | None]:
-    """Return the keys of units that are done, and their mean seconds."""
+def _kept(path: Path) -> tuple[dict[str, int], float | None]:
+    """Return {key: networks that are kept} of units that are done (0 where they do not
+    accumulate), and their mean seconds."""
     if not path.exists():
-        return set(), None
+        return {}, None
     with Store(path) as store:
-        found = store.ask("SELECT key, seconds FROM unit WHERE status = ?", DONE)
-    seconds = [s for _, s in found if s is not None]
-    return {key for key, _ in found}, sum(seconds) / len(seconds) if seconds else None
+        found = store.ask(
+            "SELECT key, coalesce(json_extract(moments, '$.every.count'), 0), seconds FROM unit "
+            "WHERE shared IS NOT NULL AND (status = ? OR moments IS NOT NULL)",
+            DONE,
+        )
+    seconds = [s for *_, s in found if s is not None]
+    mean = sum(seconds) / len(seconds) if seconds else None
+    return {key: int(kept) for key, kept, _ in found}, mean
 
 
-def _sampled(plan: Plan, missing: list[Asked]) -> tuple[float, float, list[str]]:
-    """Return the seconds of all networks, the bytes of the largest batch, and what units that were
-    looked at will fail for."""
+def _sampled(
+    plan: Plan, missing: list[Asked], done: Mapping[str, int]
+) -> tuple[float, float, list[str]]:
+    """Return the seconds of all networks that are not there, the bytes of the largest batch, and
+    what units that were looked at will fail for."""
     from sigprop.reading.named import built
     from sigprop.simulations.measure import estimate as of_engine
     from sigprop.studies.plan.commands import option
@@ -86,7 +99,7 @@ def _sampled(plan: Plan, missing: list[Asked]) -> tuple[float, float, list[str]]
     for unit in probed:
         name, taken = unit.cell["architecture"], dict(unit.cell["options"])
         if unit.samples is not None:
-            taken["samples"] = unit.samples
+            taken["samples"] = max(2, unit.samples - done.get(unit.key, 0))
         try:
             arch = plan.described.get(name) or built(name, unit.cell["parameters"])
             of = {key: option(key, value, arch) for key, value in taken.items()}

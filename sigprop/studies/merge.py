@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sigprop.errors import InputError
+from sigprop.runtime import fingerprint
 from sigprop.studies.plan import document
 from sigprop.studies.store.queue import Outcome, put
 from sigprop.studies.store.schema import DONE, FAILED, RUNNING, WAITING
@@ -63,8 +64,9 @@ def _take(store: Store, part: Path) -> Merged:
     """Take one store's units."""
     taken = both = 0
     with Store(part) as other:
-        if "source" not in store.about():
-            store.say(source=other.about().get("source"))
+        theirs = other.about().get("source")
+        if "source" not in store.about() or theirs == fingerprint.origin():
+            store.say(source=theirs)
         sources = {
             number: store.source(digest)
             for number, digest in other.ask("SELECT id, digest FROM source ORDER BY id")
@@ -91,25 +93,28 @@ def _ended(other: Store) -> Iterator[tuple[int, Asked, Outcome]]:
     of, own = next(rows, (None, iter(())))
     for unit in other.ask(
         "SELECT id, key, source, place, bunch, cell, samples, status, reason, verdict, shared, "
-        "notes, moments, machine, seconds, ended FROM unit WHERE status IN (?, ?) ORDER BY id",
+        "notes, moments, machine, seconds, ended FROM unit WHERE status IN (?, ?) OR shared IS NOT "
+        "NULL ORDER BY id",
         DONE,
         FAILED,
     ):
         number, key, source, place, bunch, cell, samples, status, reason, verdict, *rest = unit
         shared, notes, moments, machine, seconds, ended = rest
-        while of is not None and of < number:  # rows of a unit that waits for more networks
+        while of is not None and of < number:
             of, own = next(rows, (None, iter(())))
         alike = json.loads(shared or "{}")
         found = [
             dict(zip(json.loads(names[columns]), json.loads(text), strict=True)) | alike
             for _, columns, text in (own if of == number else ())
         ]
+        if found and status != DONE and samples is not None:
+            samples = found[0].get("samples", samples)  # of the rows, not what was asked for
         outcome = Outcome(
             found,
             json.loads(notes or "{}"),
             verdict,
             None if moments is None else json.loads(moments),
-            reason if status == FAILED else None,
+            reason if status == FAILED and shared is None else None,
             seconds,
             machines.get(machine, ""),
             ended,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sigprop.errors import InputError, near_miss
 from sigprop.studies.points import Point, mean, point
+from sigprop.tables.document import KEYS as ROWS
 from sigprop.tables.files import check_path, write
 from sigprop.tables.plots import FORMATS, SYMBOLS
 from sigprop.tables.table import Table
@@ -22,7 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Of Okabe and Ito: told apart by all eyes."""
 MARKERS = "osD^vP*"
 SEED = "seed"
-KEYS = ("group", "application_2", "token_2")
+KEYS = tuple(key for key in ROWS if key not in ("quantity", "application", "token"))
 """Of rows, those that tell curves apart; tokens are averaged."""
 MOST, MOST_TICKS = 14, 9  # curves, and values that all have a tick
 WIDE = 20  # times that positive values may span before their axis is logarithmic
@@ -39,8 +40,8 @@ class Axes:
 
 
 def plot(table: Table, axes: Axes, file: str | os.PathLike[str] | None = None) -> Figure:
-    """Draw a study's rows: points with 90 % intervals, theory's lines; means over tokens, whose
-    intervals are at most as wide as is drawn.
+    """Draw a study's rows: points with 90 % intervals (of exponents their stated errors), theory's
+    lines; means over tokens, whose intervals are at most as wide as is drawn.
 
     table: of ``results``; file: .png, .pdf or .svg. Raises ``InputError`` where there is nothing to
     draw.

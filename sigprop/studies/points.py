@@ -22,7 +22,8 @@ def point(row: Mapping[str, Any]) -> Point:
     """Return a row of predict (theory's alone), of measure, verify, exponents or check as a point.
 
     A verdict's bounds are of its deviation, over the row's scale; an exponent is the recursion's
-    limit, with its law's value as theory; a check's slope is held against its reference.
+    limit with its stated error, and its law's value as theory; a check's slope has the bounds of
+    its distance from the reference.
     """
     if "measured" in row:
         theory, scale = row.get("theory"), row.get("scale")
@@ -32,7 +33,11 @@ def point(row: Mapping[str, Any]) -> Point:
         lower, upper = (theory + scale * bound for bound in bounds if bound is not None)
         return Point(row["measured"], lower, upper, theory)
     if "slope" in row:
-        return Point(row["slope"], row.get("lower"), row.get("upper"), row.get("reference"))
+        reference, bounds = row.get("reference"), [row.get("lower"), row.get("upper")]
+        if reference is None or None in bounds:
+            return Point(row["slope"], None, None, reference)
+        lower, upper = (reference + bound for bound in bounds if bound is not None)
+        return Point(row["slope"], lower, upper, reference)
     if "exponent" in row:
         limit, error = row.get("limit"), row.get("limit_error")
         if limit is None or error is None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sigprop.errors import InputError, near_miss
+from sigprop.errors import InputError
 from sigprop.runtime import fingerprint
 from sigprop.studies.running.watching import duration
 from sigprop.studies.store import reading
 from sigprop.studies.store.owners import at_work
 from sigprop.studies.store.store import Counts, Store
-from sigprop.tables.plain import is_collection
+from sigprop.studies.where import Where
 from sigprop.tables.table import Table
 
 SHOWN = 8  # reasons of failures that a status lists
@@ -36,29 +36,46 @@ class Wanted:
 def results(path: Path, wanted: Wanted) -> Table:
     """Return the rows of a store's finished units; raises ``InputError``."""
     with Store(path) as store:
-        study = _study(store)
-        source = reading.newest(store)
-        units = reading.finished(
-            store, _keeps(store, wanted.where), None if wanted.older else source
-        )
+        study, source = _study(store), reading.newest(store)
+        where = Where(store, wanted.where)
+        units = reading.finished(store, where.of_cell, None if wanted.older else source)
+        rows = reading.rows(store, units, wanted.quantity, wanted.application)
+        lines = [(unit, row) for unit, row in rows if where.of_row(row)]
+        names = _shown_as(units, lines)
+        newest = _digest(store, source)
         found = []
-        for unit, row in reading.rows(store, units, wanted.quantity, wanted.application):
-            line = {**units[unit].varied, **row}
+        for unit, row in lines:
+            of = units[unit]
+            line = {names[name]: value for name, value in of.varied.items()} | row
             if wanted.older:
-                line["older"] = units[unit].provenance["source"] != _digest(store, source)
-            found.append(line | (units[unit].provenance if wanted.provenance else {}))
-        varied = list(dict.fromkeys(name for unit in units.values() for name in unit.varied))
+                line["older"] = of.provenance["source"] != newest
+            found.append(line | (of.provenance if wanted.provenance else {}))
         said = remarks(store, source, wanted.older)
-        notes = {"study": study, "varied": varied, "remarks": said}
+    notes = {"study": study, "varied": list(names.values()), "remarks": said}
     fixed = {**study.get("parameters", {}), **study.get("options", {})}
     return Table(_title(study), fixed, found, "study", notes=notes)
+
+
+def _shown_as(
+    units: Mapping[int, reading.Record], lines: Sequence[tuple[int, Mapping[str, Any]]]
+) -> dict[str, str]:
+    """Return the column of everything that is varied: its name, or options.NAME where rows have a
+    column of that name that says something else, as ``slope`` of verify."""
+    names = dict.fromkeys(name for unit in units.values() for name in unit.varied)
+    other = {
+        name
+        for unit, row in lines
+        for name, value in units[unit].varied.items()
+        if name in row and row[name] != value
+    }
+    return {name: f"options.{name}" if name in other else name for name in names}
 
 
 def overview(path: Path, wanted: Wanted) -> Table:
     """Return a row a unit: its cell, its verdict or why it failed, its seconds."""
     with Store(path) as store:
         study, source = _study(store), reading.newest(store)
-        keep, of = _keeps(store, wanted.where), None if wanted.older else source
+        keep, of = Where(store, wanted.where).of_cell, None if wanted.older else source
         done = reading.finished(store, keep, of)
         failed = reading.failed(store, keep, of)
         found = [
@@ -97,21 +114,6 @@ def _digest(store: Store, source: int | None) -> str | None:
     """Return a source's digest."""
     found = store.ask("SELECT digest FROM source WHERE id = ?", source)
     return found[0][0] if found else None
-
-
-def _keeps(store: Store, where: Mapping[str, Any]) -> reading.Keep:
-    """Return whether a cell has the values that are asked for; raises ``InputError`` for a name
-    that no cell varies."""
-    first = store.ask("SELECT json_extract(cell, '$.varied') FROM unit LIMIT 1")
-    known = json.loads(first[0][0]) if first else {}
-    for name in where:
-        if name not in known:
-            raise InputError(f"where: {name!r} is not varied{near_miss(name, known)}")
-    sets = {
-        name: [str(v) for v in (value if is_collection(value) else (value,))]
-        for name, value in where.items()
-    }
-    return lambda varied: all(str(varied.get(name)) in sets[name] for name in sets)
 
 
 def remarks(store: Store, source: int | None, older: bool) -> list[str]:

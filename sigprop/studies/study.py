@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import glob
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sigprop.description.architecture import Architecture
-from sigprop.errors import InputError
+from sigprop.errors import InputError, short
 from sigprop.studies import results as found
 from sigprop.studies.merge import Merged, merge
 from sigprop.studies.plan import document
+from sigprop.studies.plan.content import digests
 from sigprop.studies.plan.plan import Plan, Shard
 from sigprop.studies.store.store import Store, put_aside
 from sigprop.tables.files import write
@@ -63,11 +65,15 @@ class Study:
             described = {architecture.name: architecture}
             architecture = architecture.name
         elif isinstance(architecture, Mapping):
-            described = dict(architecture)
+            described = _described(architecture)
+            if grid is not None and not isinstance(grid, Mapping):
+                raise InputError(f"grid={short(grid)}; accepted: {{name: values}}")
             if not _names_architectures(list):
                 sections["grid"] = {"architecture": [*described], **(grid or {})}
             architecture = None
         given = {"name": name, "command": command, "architecture": architecture, **sections}
+        if described:  # which are known by what they are
+            given["described"] = digests(described)
         self.plan = Plan(document.checked(_listed(given)), described)
         self.path = Path(store) if store is not None else Path(f"{name}{STORE}")
 
@@ -84,6 +90,8 @@ class Study:
                 about = kept.about()
             if "study" not in about:
                 raise InputError(f"store={str(path)!r}: empty; accepted: a study that was run")
+            if store is not None and Path(store) != path:
+                raise InputError(f"store={str(store)!r} with {file}; accepted: one of them")
             study.plan, study.path = Plan(about["study"]), path
         else:
             study.plan = Plan(document.read(path))
@@ -127,7 +135,8 @@ class Study:
     def shards(self) -> Sequence[Path]:
         """Return the stores of shards that stand beside the study's own."""
         pattern = f"{glob.escape(self.path.stem)}.shard-*-of-*{glob.escape(self.path.suffix)}"
-        return sorted(self.path.parent.glob(pattern))
+        found = self.path.parent.glob(pattern)
+        return sorted(path for path in found if re.search(r"\.shard-\d+-of-\d+$", path.stem))
 
     def with_samples(self, samples: int) -> Study:
         """Return the same study with so many networks a cell: those that are kept are continued."""
@@ -229,6 +238,19 @@ def _names_architectures(entries: object) -> bool:
     """Tell if an entry of a list names its architecture; ``cells`` refuses what is no list."""
     tables = entries if isinstance(entries, list | tuple) else ()
     return any("architecture" in entry for entry in tables if isinstance(entry, Mapping))
+
+
+def _described(given: Mapping[Any, Any]) -> dict[str, Architecture]:
+    """Return architectures by name; raises ``InputError`` for others."""
+    for name, arch in given.items():
+        if not isinstance(name, str) or not isinstance(arch, Architecture):
+            raise InputError(
+                f"architecture={{{name!r}: {short(arch)}}}; accepted: names, and an "
+                f"sp.Architecture each"
+            )
+    if not given:
+        raise InputError("architecture={}; accepted: at least one")
+    return dict(given)
 
 
 def _listed(given: Any) -> Any:

@@ -190,14 +190,115 @@ def test_keys_hold_what_determines_the_numbers(tmp_path: Path):
     assert key() != key(parameters={"depth": 2, "c_b": 0.1})
 
 
+def test_what_is_no_longer_asked_for_is_set_apart(tmp_path: Path):
+    """A file that a parameter names has other content: rows of the older one are older rows."""
+    gram, path = tmp_path / "gram.csv", tmp_path / "p.db"
+
+    def study() -> Study:
+        given = {"input_gram": str(gram), "tokens": 2}
+        return predicted(path, parameters=given, grid={"depth": [1]})
+
+    gram.write_text("1,0\n0,1\n")
+    study().run()
+    before = values(study())
+    gram.write_text("2,0\n0,2\n")
+    assert study().run().done == 1
+    now = values(study())
+    assert len(now) == len(before) and now[0]["value"] != before[0]["value"]
+    assert [row["older"] for row in study().results(older=True)].count(True) == len(before)
+    gram.write_text("1,0\n0,1\n")
+    assert study().run().done == 0 and values(study()) == before
+
+
+def test_described_networks_have_no_parameters_and_are_not_mistaken(tmp_path: Path):
+    def of(depth: int, **more: Any) -> Study:
+        arch = sp.architectures.mlp(depth=depth)
+        return Study("own", command="predict", architecture=arch, store=tmp_path / "o.db", **more)
+
+    for wrong in ({"grid": {"depth": [8]}}, {"parameters": {"widht": 3}}):
+        with pytest.raises(InputError, match="an architecture as it stands"):
+            of(2, **wrong).run()
+    of(2).run()
+    with pytest.raises(InputError, match="described.mlp: .* became"):
+        of(3).run()
+    with pytest.raises(InputError, match="'mlp' was described in Python"):
+        Study.load(tmp_path / "o.db").run()
+    assert len(values(Study.load(tmp_path / "o.db"))) == len(values(of(2)))
+    for wrong in ({"a": "mlp"}, {1: sp.architectures.mlp()}, {}):
+        with pytest.raises(InputError, match="architecture="):
+            Study("x", command="predict", architecture=wrong)  # type: ignore[arg-type]
+
+
+def test_an_option_that_rows_have_a_column_of_is_shown_beside_it(tmp_path: Path):
+    study = predicted(
+        tmp_path / "p.db", options={"quantities": ["rms"]}, grid={"error": [0.1, 0.2]},
+        parameters={"depth": 1},
+    )  # fmt: skip
+    study.run()
+    assert [row["options.error"] for row in values(study)] == [0.1] * 2 + [0.2] * 2
+    assert all(row["error"] < 1e-10 for row in values(study))
+
+
+def test_a_function_of_ones_own_is_known_by_what_it_does(tmp_path: Path):
+    import jax.numpy as jnp
+
+    def key(activation: sp.Activation) -> str:
+        return predicted(tmp_path / "x.db", grid={"activation": [activation]}).plan.units[0].key
+
+    assert key  # objects are no text: an activation of one's own is registered, or described
+    with pytest.raises(InputError, match="of Activation; accepted: text"):
+        key(sp.Activation("mine", lambda x: jnp.tanh(x)))
+    from sigprop.studies.plan.units import _code
+
+    one, other = (lambda x: x + 1), (lambda x: x + 2)
+    assert _code(one) != _code(other) and _code(one) == _code(lambda x: x + 1)
+    assert _code(sp.predict) == ""
+
+
+def test_more_networks_are_seen_by_an_estimate(tmp_path: Path):
+    study = _ran(measured(tmp_path / "m.db", 6))
+    assert study.estimate().missing == 0
+    more = study.with_samples(10**5).estimate()
+    assert more.missing == 2 and more.seconds is not None and more.seconds > 1
+    for jobs in (0, "2", True, 1.0):
+        with pytest.raises(InputError, match="jobs="):
+            study.estimate(jobs=jobs)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="jobs="):
+            study.run(jobs=jobs)  # type: ignore[arg-type]
+
+
+def test_a_quantity_without_theory_hides_no_other(tmp_path: Path):
+    options = {"quantities": ["residual_variance", "gradient_exponent"], "width": 8}
+    study = measured(
+        tmp_path / "m.db", seeds=1, options={**options, "samples": 4}, parameters={"depth": 3}
+    )
+    study.run()
+    rows = values(study, quantity="residual_variance")
+    assert rows and all(row["theory"] is not None for row in rows)
+
+
+def test_a_shard_that_was_put_aside_is_no_shard(tmp_path: Path):
+    study = predicted(tmp_path / "p.db")
+    study.run(shard="1/2")
+    assert study.put_aside("1/2") == tmp_path / "p.shard-1-of-2.1.db"
+    study.run(shard="1/2")
+    assert [path.name for path in study.shards()] == ["p.shard-1-of-2.db"]
+
+
 def test_results_of_some_cells(tmp_path: Path):
     study = _ran(predicted(tmp_path / "p.db"))
     assert {row["depth"] for row in values(study, depth=2)} == {2}
     assert len(values(study, depth=[2, 3], activation="tanh")) == 3 + 4
     assert [row["application"] for row in values(study, application="last")] == [2, 2, 3, 3]
     assert {row["application"] for row in values(study, application=1)} == {1}
+    assert len(values(study, depth="2", token=0)) == 2 * 3 and not values(study, token=1)
     with pytest.raises(InputError, match="'dpeth' is not varied; did you mean 'depth'"):
         values(study, dpeth=2)
+    with pytest.raises(InputError, match="depth=99; accepted: 2, 3"):
+        values(study, depth=99)
+    for application in ("2", "zzz", 1.0, True):
+        with pytest.raises(InputError, match="application="):
+            values(study, application=application)
     with pytest.raises(InputError, match="known: residual_variance"):
         values(study, quantity="ntk")
 
@@ -269,7 +370,7 @@ def test_points_of_every_command():
     assert found.upper == pytest.approx(3.645, abs=1e-3)
     verdict = {"measured": 2.1, "theory": 2.0, "scale": 2.0, "lower": -0.1, "upper": 0.2}
     assert point(verdict) == (2.1, 1.8, 2.4, 2.0)
-    check = {"slope": 0.1, "lower": 0.0, "upper": 0.2, "reference": 0.0}
-    assert point(check) == (0.1, 0.0, 0.2, 0.0)
+    check = {"slope": -0.5, "lower": -0.25, "upper": 0.125, "reference": -0.5}
+    assert point(check) == (-0.5, -0.75, -0.375, -0.5)
     assert mean([point(verdict), point(verdict | {"measured": 2.3})]).value == pytest.approx(2.2)
     assert mean([point(verdict), point({"value": None, "se": None})]).value is None

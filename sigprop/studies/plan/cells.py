@@ -152,7 +152,8 @@ def _seeds(given: Any, command: Command) -> list[dict[str, Any]]:
         return [{"options.seed": seed} for seed in range(given)]
     if is_range(given):
         given = spread("seeds", given)
-    if not isinstance(given, list) or not given:
+    whole = isinstance(given, list) and all(type(seed) is int for seed in given)
+    if not whole or not given:
         raise InputError(f"seeds={short(given)}; accepted: how many, from 1, or a list of them")
     return [{"options.seed": seed} for seed in given]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sigprop.description.applications import numbered
 from sigprop.description.architecture import Architecture
+from sigprop.description.rows import askable
 from sigprop.errors import InputError, NoRule, near_miss
 from sigprop.tables.table import Table
 
@@ -140,13 +141,20 @@ def _put_theory(table: Table, arch: Architecture) -> None:
     """Write beside every measured row what theory says of it; None where it has no value."""
     predict = COMMANDS["predict"].function
     keys = ("quantity", "application", "application_2", "token", "token_2", "group")
-    names = tuple(dict.fromkeys(row["quantity"] for row in table))
+    there = askable(arch)
+    names = [name for name in dict.fromkeys(row["quantity"] for row in table) if name in there]
     at = {row[key] for row in table for key in keys[1:3] if row.get(key) is not None}
-    try:
-        found = predict(arch, names, tuple(sorted(at)) or None)
-    except (InputError, NoRule):
-        return
-    known = {tuple(row.get(key) for key in keys): row for row in found}
+    known: dict[tuple[Any, ...], Any] = {}
+    for asked in (names, *([name] for name in names)):  # one that has no rule hides no other
+        if not asked or (asked != names and len(names) == 1):
+            continue
+        try:
+            found = predict(arch, asked, tuple(sorted(at)) or None)
+        except (InputError, NoRule):
+            continue
+        known |= {tuple(row.get(key) for key in keys): row for row in found}
+        if asked == names:
+            break
     for row in table.rows:
         said = known.get(tuple(row.get(key) for key in keys), {})
         row |= {"theory": said.get("value"), "theory_error": said.get("error")}

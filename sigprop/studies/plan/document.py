@@ -11,7 +11,7 @@ from sigprop.errors import InputError, near_miss, short
 from sigprop.registry.toml import load
 
 TABLES = ("parameters", "options", "grid", "random", "sobol")
-KEYS = ("name", "command", "architecture", *TABLES, "list", "seeds")
+KEYS = ("name", "command", "architecture", *TABLES, "list", "seeds", "described")
 """Of a study file, at its top."""
 GROWS = "options.samples"
 """What may change in a file whose store is there: networks are added to those kept."""
@@ -38,14 +38,22 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(found.get(key, {}), Mapping):
             raise InputError(f"study: {key}={short(found[key])}; accepted: a table, [{key}]")
     for key, value in flat(found):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"study: {key}={value}; accepted: a finite number")
-        if not isinstance(value, str | bool | int | float | list | type(None)):
-            raise InputError(
-                f"study: {key}={short(value)} of {type(value).__name__}; accepted: text, numbers, "
-                f"true, false, and lists of these"
-            )
+        _check_plain(key, value)
     return found
+
+
+def _check_plain(key: str, value: Any) -> None:
+    """Raise ``InputError`` for what a study cannot keep as it is."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"study: {key}={value}; accepted: a finite number")
+    if isinstance(value, list):
+        for each in value:
+            _check_plain(key, each)
+    elif not isinstance(value, str | bool | int | float | type(None)):
+        raise InputError(
+            f"study: {key}={short(value)} of {type(value).__name__}; accepted: text, numbers, "
+            f"true, false, and lists of these"
+        )
 
 
 def flat(document: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

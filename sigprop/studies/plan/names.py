@@ -13,7 +13,7 @@ from sigprop.errors import InputError, near_miss
 from sigprop.language.grammar import parse
 from sigprop.reading.named import names_a_model
 from sigprop.registry.entries import Entry
-from sigprop.studies.plan.commands import Command
+from sigprop.studies.plan.commands import THEORY, Command
 from sigprop.studies.plan.expressions import number
 
 NUMBERS = re.compile(r"(?:int|float)(?: \| None)?")
@@ -41,7 +41,8 @@ def resolve(
     """
     given = dict(here)
     name = given.pop("architecture", fixed.architecture)
-    known = None if name in fixed.described else _known(name)
+    own = isinstance(name, str) and name in fixed.described
+    known = None if own else _known(name)
     found = fixed._replace(
         architecture=name, parameters=dict(fixed.parameters), options=dict(fixed.options)
     )
@@ -49,16 +50,30 @@ def resolve(
     places: dict[str, tuple[dict[str, Any], str]] = {}
     for key, value in given.items():
         of_command, bare = _whose(key, known, command)
-        own = found.options if of_command else found.parameters
-        if bare in own:
+        if own and not of_command:
+            raise _no_parameter(name, bare, command)
+        place = found.options if of_command else found.parameters
+        if bare in place:
             raise InputError(f"{bare} is fixed and varied; accepted: one of them")
-        own[bare] = value
-        places[bare if bare not in shown else key] = own, bare
+        if of_command and bare == THEORY:
+            raise InputError(f"{bare} is varied; accepted: once for all cells, in [options]")
+        place[bare] = value
+        places[bare if bare not in shown else key] = place, bare
+    for parameter in found.parameters if own else ():
+        raise _no_parameter(name, parameter, command)
     for option in found.options:
         command.check(option)
     _evaluate(found, known, command)
-    shown |= {key: own[bare] for key, (own, bare) in places.items()}
+    shown |= {key: place[bare] for key, (place, bare) in places.items()}
     return shown, found.architecture, found.parameters, found.options
+
+
+def _no_parameter(name: object, parameter: str, command: Command) -> InputError:
+    """Return the refusal of a parameter of an architecture that was given as an object."""
+    return InputError(
+        f"{parameter!r}: {name} is an architecture as it stands, without parameters, and "
+        f"{command.name} has no such option{near_miss(parameter, command.options)}"
+    )
 
 
 def _known(name: Any) -> Entry | None:
@@ -101,6 +116,8 @@ def _evaluate(found: Named, known: Entry | None, command: Command) -> None:
                 raise InputError(
                     f"{known.name} has no parameter {name!r}{near_miss(name, known.defaults)}"
                 )
+    for own, of in ((found.parameters, known), (found.options, command)):
+        own |= {name: _read(value) for name, value in own.items() if _is_text(of, name, value)}
     pending = [
         (own, name)
         for own, of in ((found.parameters, known), (found.options, command))
@@ -120,6 +137,21 @@ def _evaluate(found: Named, known: Entry | None, command: Command) -> None:
         if trouble is not None and len(left) == len(pending):
             raise trouble
         pending = left
+
+
+def _is_text(of: Entry | Command | None, name: str, value: Any) -> bool:
+    """Tell if a number is written as text."""
+    if not isinstance(value, str) or not _is_number(value) or of is None:
+        return False
+    if isinstance(of, Command):
+        return NUMBERS.fullmatch(of.annotations.get(name, "")) is not None
+    return of.parameters[name].type in (int, float)
+
+
+def _read(text: str) -> int | float:
+    """Return the number that text is."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _is_expression(of: Entry | Command, name: str, text: str) -> bool:

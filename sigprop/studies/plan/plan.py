@@ -52,7 +52,16 @@ class Plan:
 
     @functools.cached_property
     def units(self) -> list[Asked]:
-        """Return its units, in their order."""
+        """Return its units, in their order; raises ``InputError`` of a store alone, whose networks
+        were described in Python."""
+        missing = [
+            name for name in self.document.get("described", ()) if name not in self.described
+        ]
+        if missing:
+            raise InputError(
+                f"study: {missing[0]!r} was described in Python; accepted: the script that made it "
+                f"(status, results, plot, view and export need the store alone)"
+            )
         # theory and engines are imported for these alone
         from sigprop.studies.plan.cells import cells
         from sigprop.studies.plan.commands import command

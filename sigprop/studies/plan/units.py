@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,17 +17,21 @@ from typing import Any
 from sigprop.architectures import entry
 from sigprop.description.architecture import Architecture
 from sigprop.errors import InputError
+from sigprop.language.activation import Activation
 from sigprop.reading.named import names_a_model
 from sigprop.registry.reading import read_parameters
 from sigprop.runtime import fingerprint
 from sigprop.studies.plan.cells import Cell
 from sigprop.studies.plan.commands import Command
+from sigprop.studies.plan.content import content
 from sigprop.studies.store.store import Asked
 
 SAMPLES = "samples"
 VALUES = (SAMPLES, "seed", "tolerance")
 """Options whose values no program is compiled for."""
 LIBRARIES = ("jax", "jaxlib", "numpy", "scipy")
+MODELS = ("torch", "transformers", "flax", "equinox")
+"""Libraries that models by name are built by."""
 
 
 def units(
@@ -68,7 +72,7 @@ def _key(
         "architecture": _architecture(cell, described),
         "options": options,
         "source": source(),
-        "jax": versions()["jax"],
+        "jax": [versions()["jax"], _settings()],
         "platform": _platform(),
     }
     text = json.dumps(said, sort_keys=True, default=repr)
@@ -80,49 +84,52 @@ def _architecture(cell: Cell, described: Mapping[str, Architecture]) -> Any:
     """Return everything that a cell's network is made from; of parameters that are refused, what
     was given: that unit will say why."""
     if cell.architecture in described:
-        return _content(described[cell.architecture])
+        return content(described[cell.architecture])
     if names_a_model(cell.architecture):
-        return cell.architecture, _contents(cell.architecture), dict(cell.parameters)
+        found = _contents(cell.architecture), _releases(MODELS)
+        return cell.architecture, found, dict(cell.parameters)
     known = entry(cell.architecture)
+    builder = _code(known.builder)
     try:
         read = read_parameters(known.name, cell.parameters, known.defaults, known.parameters)
     except InputError:
-        return known.name, dict(cell.parameters)
-    return known.name, {name: _plain(value) for name, value in read.items()}
-
-
-def _content(arch: Architecture) -> str:
-    """Return everything that a described network is, as text; raises ``InputError`` for a function
-    of the user's own in it, of which nothing says what it does."""
-    parts = {
-        part.name: getattr(arch, part.name)
-        for part in fields(arch)
-        if part.name not in ("family", "parameters")
-    }
-    try:
-        return fingerprint.described(parts)
-    except fingerprint.Unknown as error:
-        raise InputError(
-            f"architecture {arch.name!r} holds {error}; accepted: what is registered, or made of "
-            f"the package's own parts, so that its numbers can be kept by what it is"
-        ) from None
+        return known.name, builder, dict(cell.parameters)
+    return known.name, builder, {name: _plain(value) for name, value in read.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Return a checked parameter as text or numbers that stand for it."""
+    """Return a checked parameter as text or numbers that stand for it; of an activation of the
+    user's own also what its function does."""
     if hasattr(value, "tobytes"):
         return [list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, Activation):
+        return value.name, _code(value.function)
     return getattr(value, "name", value)
 
 
-@cache
-def _contents(name: str) -> str:
-    """Return a digest of the file that a model's name points to; of another name nothing."""
-    path = name.partition(":")[0]
-    if not os.path.isfile(path):
+def _code(function: Any) -> str:
+    """Return what a function does, as far as its own code says it; nothing of the package's."""
+    inside = getattr(function, "func", function)  # of a partial one
+    code = getattr(inside, "__code__", None)
+    if code is None or str(getattr(inside, "__module__", "")).startswith("sigprop."):
         return ""
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    cells = [cell.cell_contents for cell in inside.__closure__ or ()]
+    said = (code.co_code, code.co_names, code.co_consts, inside.__defaults__, cells)
+    return hashlib.sha256(re.sub("0x[0-9a-f]+", "", repr(said)).encode()).hexdigest()
+
+
+def _contents(name: str) -> str:
+    """Return a digest of the file that a model's name points to, or of the names, sizes and times
+    of a folder's files; of another name nothing."""
+    path = name if os.path.isdir(name) else name.rpartition(":")[0]
+    if os.path.isdir(path):
+        found = sorted((file.name, file.stat()) for file in os.scandir(path) if file.is_file())
+        said = repr([(file, of.st_size, of.st_mtime_ns) for file, of in found]).encode()
+    elif os.path.isfile(path):
+        said = Path(path).read_bytes()
+    else:
+        return ""
+    return hashlib.sha256(said).hexdigest()
 
 
 def _bunches(found: Sequence[Cell], command: Command) -> list[int]:
@@ -179,13 +186,29 @@ def source() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the releases that numbers come from: of this package, Python, the libraries."""
-    found = {"sigprop": version("sigprop"), "python": platform.python_version()}
-    for name in LIBRARIES:
+    return {"sigprop": version("sigprop"), "python": platform.python_version()} | _releases(
+        LIBRARIES
+    )
+
+
+def _releases(names: Sequence[str]) -> dict[str, str]:
+    """Return the releases of libraries; none of one that is not installed."""
+    found = {}
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
     return found
+
+
+@cache
+def _settings() -> dict[str, Any]:
+    """Return what of jax's configuration decides which networks are drawn."""
+    import jax
+
+    names = ("jax_default_prng_impl", "jax_threefry_partitionable")
+    return {name: getattr(jax.config, name, None) for name in names}
 
 
 @cache

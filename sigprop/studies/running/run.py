@@ -13,6 +13,8 @@ from sigprop.studies.running.here import Work, side_by_side, through
 from sigprop.studies.running.watching import Watch, watched
 from sigprop.studies.store.store import Counts, Store
 
+MOST_JOBS = 256
+
 
 @dataclass(frozen=True)
 class How:
@@ -44,6 +46,7 @@ class Report:
 def run(plan: Plan, path: Path, how: How) -> Report:
     """Run the units of a study that its store has not; raises ``InputError`` for a store of another
     study, or of another form of this one, and for one that cannot be written."""
+    check_jobs(how.jobs)
     if how.shard is not None and how.scheduler is not None:
         raise InputError("shard with scheduler; accepted: one of the two")
     asked = plan.units
@@ -54,7 +57,9 @@ def run(plan: Plan, path: Path, how: How) -> Report:
         store.say(source=units.source())
         number = store.source(units.source())
         store.begin()
-        store.request(asked if how.shard is None else how.shard.of(asked), number, how.retry)
+        asked = asked if how.shard is None else how.shard.of(asked)
+        store.request(asked, number, how.retry)
+        store.supersede(asked, number, units.source())
         interrupts.leaves(store.excuse)
         interrupts.keeps(f"{path} keeps what is done, and the same command continues")
         before = store.counts(number)
@@ -64,6 +69,12 @@ def run(plan: Plan, path: Path, how: How) -> Report:
         interrupts.leaves(None)
         after = store.counts(number)
     return Report(after.done - before.done, after.failed - before.failed, after, watch.seconds)
+
+
+def check_jobs(jobs: object) -> None:
+    """Raise ``InputError`` for a number of processes that is none."""
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
+        raise InputError(f"jobs={jobs!r}; accepted: an integer from 1 to {MOST_JOBS}")
 
 
 def begin(store: Store, plan: Plan, shard: Shard | None) -> None:

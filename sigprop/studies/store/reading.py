@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import numbers
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -93,6 +94,10 @@ def rows(
     """
     names = dict(store.ask("SELECT id, name FROM names"))
     conditions, values = [], []
+    if application not in (None, LAST):
+        if isinstance(application, bool) or not isinstance(application, numbers.Integral):
+            raise InputError(f"application={application!r}; accepted: a number from 0 on, or last")
+        application = int(application)
     if quantity is not None:
         known = {names[number]: number for number in _quantities(store)}
         if quantity not in known:

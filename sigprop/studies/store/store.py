@@ -205,6 +205,20 @@ class Store:
                     (WAITING, FAILED, source),
                 )
 
+    def supersede(self, asked: Sequence[Asked], source: int, digest: str) -> None:
+        """Set units of a source apart that are no longer asked for, as where a file that they were
+        made from has changed: rows of older sources, from now on."""
+        past = self.source(f"{digest}, superseded")
+        with self.change() as connection:
+            connection.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (key TEXT PRIMARY KEY)")
+            connection.execute("DELETE FROM wanted")
+            connection.executemany("INSERT INTO wanted VALUES (?)", [(unit.key,) for unit in asked])
+            connection.execute(
+                "UPDATE unit SET source = ? WHERE source = ? AND key NOT IN (SELECT key FROM "
+                "wanted)",
+                (past, source),
+            )
+
     def bunches(self, source: int) -> list[int]:
         """Return the bunches of units that wait, in order."""
         found = self.ask(
@@ -234,7 +248,8 @@ def request(connection: sqlite3.Connection, asked: Sequence[Asked], source: int)
     """Write units that are asked for, inside a change."""
     connection.executemany(
         "INSERT INTO unit (key, source, place, bunch, cell, status, samples) VALUES "
-        "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, "
+        "(?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET source = excluded.source, "
+        "place = excluded.place, "
         "bunch = excluded.bunch, samples = max(samples, excluded.samples), status = CASE "
         f"WHEN status = {DONE} AND excluded.samples > samples THEN {WAITING} ELSE status END",
         [

@@ -68,6 +68,17 @@ def test_a_name_that_both_have_is_to_be_said():
     assert cell.parameters == {"readout": "mean"}
 
 
+def test_numbers_may_be_text():
+    (cell,) = found("measure", parameters={"depth": "4"}, options={"width": "32*depth"})
+    assert cell.parameters == {"depth": 4} and cell.options == {"width": 128}
+    (cell,) = found("measure", options={"width": "64"})
+    assert cell.options == {"width": 64}
+
+
+def test_whether_theory_is_shown_is_said_once():
+    refused("theory is varied", "measure", grid={"theory": [True, False]})
+
+
 def test_architectures_are_varied_too():
     got = found(grid={"architecture": ["mlp", "residual-mlp"], "depth": [2]}, architecture=None)
     assert [cell.architecture for cell in got] == ["mlp", "residual-mlp"]
@@ -122,7 +133,7 @@ def test_what_is_refused(match: str, sections: dict[str, Any]):
     refused(match, **sections)
 
 
-@pytest.mark.parametrize("seeds", [0, -1, True, [], 1.5, "x"])
+@pytest.mark.parametrize("seeds", [0, -1, True, [], 1.5, "x", ["0"], [1.0], [True]])
 def test_seeds_that_are_none(seeds: object):
     refused("seeds=", "measure", seeds=seeds)
 

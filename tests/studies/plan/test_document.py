@@ -36,8 +36,10 @@ def test_a_file_is_called_as_it_says_or_as_its_file(tmp_path: Path):
         ("architecture = 'mlp'", "command=None"),
         ("command = 3", "command=3"),
         ("command = 'predict'\ngrid = 3", "grid=3; accepted: a table"),
-        ("command = 'predict'\n[grid]\ndepth = [2024-01-01]\n[options]\nerror = inf", "error=inf"),
+        ("command = 'predict'\n[options]\nerror = inf", "error=inf"),
         ("command = 'predict'\n[options]\nerror = 2024-01-01", "of date"),
+        ("command = 'predict'\n[grid]\ndepth = [1, [2024-01-01]]", "of date"),
+        ("command = 'predict'\n[grid]\nc_w = [nan]", "c_w=nan"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, text: str, match: str):
