@@ -104,6 +104,9 @@ DIFFERENT = {
     "brackets": ((1, (2,)), ((1, 2),)),
     "sets": (frozenset({1}), frozenset({1, 2})),
     "a set and a tuple": (frozenset({1}), (1,)),
+    "values of mappings": ({"a": 1}, {"a": 1.0}),
+    "keys of mappings": ({"a": 1}, {"b": 1}),
+    "a mapping and its entries": ({"a": 1}, (("a", 1),)),
     "types of arrays": (GRAM, GRAM.astype(np.float32)),
     "shapes": (GRAM, GRAM.ravel()),
     "entries": (GRAM, GRAM + np.eye(2) * 2.0**-52),
@@ -142,6 +145,7 @@ def test_what_may_differ_differs(name: str) -> None:
 def test_the_order_of_a_set_is_none() -> None:
     names = [f"w{k}" for k in range(20)]
     assert described(frozenset(names)) == described(frozenset(reversed(names)))
+    assert described(dict.fromkeys(names)) == described(dict.fromkeys(reversed(names)))
 
 
 BIG = {"depth": 2}
@@ -175,7 +179,6 @@ UNKNOWN: dict[str, Any] = {
     "an enumeration of somebody else": Colour.RED,
     "an object": object(),
     "a list": [1],
-    "a dictionary": {"a": 1},
     "a module": math,
     "objects in an array": np.array([object()]),
     "a function of another library": math.sin,
