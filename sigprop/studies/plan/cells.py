@@ -152,10 +152,10 @@ def _seeds(given: Any, command: Command) -> list[dict[str, Any]]:
         return [{"options.seed": seed} for seed in range(given)]
     if is_range(given):
         given = spread("seeds", given)
-    whole = isinstance(given, list) and all(type(seed) is int for seed in given)
-    if not whole or not given:
+    seeds = given if isinstance(given, list) else []
+    if not seeds or not all(type(seed) is int for seed in seeds):
         raise InputError(f"seeds={short(given)}; accepted: how many, from 1, or a list of them")
-    return [{"options.seed": seed} for seed in given]
+    return [{"options.seed": seed} for seed in seeds]
 
 
 def _check_apart(axes: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
