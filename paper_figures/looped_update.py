@@ -86,14 +86,15 @@ def slowed(name: str) -> Any:
 
 
 def outputs(table: Any, name: str) -> dict[tuple[str, int], dict[str, float]]:
-    """(variable, size) -> theory at the networks' own width, measured and standard error per
-    unit of base rate."""
+    """(variable, size) -> theory at the networks' own width with half its 99 % interval, measured
+    and standard error per unit of base rate."""
     points = {}
     for p in [p for p in table.notes["points"] if p["quantity"] == "output"]:
         rate = table.notes["rates"][p["variable"]] * RATES[name]
         theory, value = p["theory"] / rate, p["value"] / rate
         points[p["variable"], p["size"]] = {
             "theory": theory,
+            "theory_error": theory * p["relative_error"],
             "scale": theory,
             "measured": value,
             "se": value * p["relative_se"],
