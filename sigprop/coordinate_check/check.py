@@ -68,6 +68,7 @@ def check(
     networks: int = NETWORKS,
     most: int = MOST,
     shape_factor: str | None = None,
+    fine: bool = False,
     progress: Progress | None = None,
 ) -> Table:
     """Test slopes of ln(rms change) in ln(size) for equivalence with the reference slopes within
@@ -82,8 +83,9 @@ def check(
     +-1, or 'squared'; readout: 'random' of the rule's scale, or 'zero'; parts: whether every
     group's effective part and every matrix's propagating part, at 1/4, 1/2, 3/4 and all of its
     applications, are rows; networks, most: of the largest size, at the first look and the last;
-    shape_factor: of muon, as in ``rules``. Raises ``InputError``, ``Diverged``. Source:
-    docs/check.md.
+    shape_factor: of muon, as in ``rules``; fine: theory's samples are four times as
+    many, of four times the points, for references to some tenths of a percent. Raises
+    ``InputError``, ``Diverged``. Source: docs/check.md.
     """
     check_described(arch)
     width = default_width(optimizer) if width is None else width
@@ -95,7 +97,7 @@ def check(
     name, rule = named(parametrisation)
     rule = functools.partial(prescribed, shape_factor=shape_factor) if rule is prescribed else rule
     pairs = _ladders(arch, name == "naive", variables, _Sizes(ladders or {}, width, optimizer))
-    run = Networks(optimizer, rule, steps, loss, seed, factor, parts, readout == "zero")
+    run = Networks(optimizer, rule, steps, loss, seed, factor, parts, readout == "zero", fine)
     changes = all_changes(run, pairs, (networks, most), progress or Silent())
     return _table(arch, name, run, changes)
 

@@ -85,7 +85,9 @@ def _first_steps(ladder: Sequence[Rung], run: Networks, rule: Parametrisation) -
     try:
         for rung in ladder:
             rates, parts = run.rates(rung, rule), run.parts(rung.arch)
-            logs = first_step(rung.arch, rung.width, run.optimizer, rates, run.shape_factor, parts)
+            logs = first_step(
+                rung.arch, rung.width, run.optimizer, rates, run.shape_factor, parts, run.fine
+            )
             if logs is None:
                 return None
             found.append(logs)

@@ -38,10 +38,11 @@ def first_step(
     rule: Rule,
     shape_factor: str = "original",
     parts: tuple[Part, ...] = (),
+    fine: bool = False,
 ) -> list[Known] | None:
     """ln of the rms change of each of ``OBSERVABLES``, then of the parts, after one step of base
     rate 1, decay and epsilon apart, and its error; -inf where nothing changes to first order; None
-    where theory has no first step. shape_factor: of Muon.
+    where theory has no first step. shape_factor: of Muon; fine: of ``wide_limit.squares``.
 
     Of a read-out that starts at zero nothing comes back in the first step: only theta moves.
     """
@@ -58,7 +59,7 @@ def first_step(
             group: rate * over_original(arch, group, width, shape_factor)
             for group, rate in rates.items()
         }
-    squares = _squares(arch, RULES[optimizer], tuple(rates.items()), scale, parts)
+    squares = _squares(arch, RULES[optimizer], tuple(rates.items()), scale, parts, fine)
     if squares is None:
         return None
     return [
@@ -86,13 +87,14 @@ def _squares(
     rates: tuple[tuple[str, float], ...],
     scale: float,
     parts: tuple[Part, ...],
+    fine: bool,
 ) -> tuple[tuple[float, float], ...] | None:
     """Return the mean squared change of each of ``OBSERVABLES``, and of the parts, each with its
     error."""
     from sigprop.coordinate_check.wide_limit import Step, squares
 
     try:
-        found = squares(arch, Step(optimizer, dict(rates), scale), parts)
+        found = squares(arch, Step(optimizer, dict(rates), scale), parts, fine)
     except (NoRule, InputError):
         return None
     assert len(found) == len(OBSERVABLES) + len(parts)

@@ -40,7 +40,8 @@ RESTING = 1e-30
 class Networks:
     """What stays the same on all rungs: the optimiser, how its rates depend on size, after how
     many steps to look, the loss, the seed, Muon's shape factor; detailed: whether both parts of
-    every weight are looked at; zero: whether the read-out starts at zero."""
+    every weight are looked at; zero: whether the read-out starts at zero; fine: whether
+    theory's samples are more and larger."""
 
     optimizer: str
     rule: Parametrisation
@@ -50,6 +51,7 @@ class Networks:
     shape_factor: str = "original"
     detailed: bool = False
     zero: bool = False
+    fine: bool = False
     programs: dict[tuple[int, int], Training] = field(default_factory=dict)
 
     @property

@@ -30,6 +30,7 @@ from sigprop.theory.first_step.tangents import Changes, Tangents
 
 WIDE, MORE = 0.03, 4
 """Of half a 99 % interval of ln rms: beyond it so many times the samples are taken."""
+FINER = 4
 
 
 class Step(NamedTuple):
@@ -42,16 +43,19 @@ class Step(NamedTuple):
 
 
 def squares(
-    arch: Architecture, step: Step, parts: tuple[Part, ...]
+    arch: Architecture, step: Step, parts: tuple[Part, ...], fine: bool = False
 ) -> tuple[tuple[float, float], ...]:
     """Return mean squares, of the output, of the states, of the parts, each with half its 99 %
-    interval: more samples are taken where the output's or a state's is wide. Raises as
-    ``theory.first_step.response`` does."""
+    interval: more samples are taken where the output's or a state's is wide. fine: of ``FINER``
+    times the points, as many times the samples. Raises as ``theory.first_step.response`` does."""
     given = step._replace(rates=checked_rates(arch, step.rates))
     every = patterns(arch.tokens)
-    each = max(2, REPLICATES // len(every))
+    finer = FINER if fine else 1
+    each = max(2, finer * REPLICATES // len(every))
     samples = [
-        Samples(arch, (step.optimizer, {}), cotangent_of(arch, labels), 0, (POINTS // 2, each))
+        Samples(
+            arch, (step.optimizer, {}), cotangent_of(arch, labels), 0, (finer * POINTS // 2, each)
+        )
         for labels in every
     ]
     found = [_replicates(one, given, parts, range(each)) for one in samples]
