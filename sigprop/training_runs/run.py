@@ -70,7 +70,7 @@ def train(
     Rows are (rate, seed, steps): ``loss``, the mean over the steps since the row before, and
     ``held_out_loss``, in nats a byte. A network whose loss is not finite is a row ``diverged`` with
     the step, and rows before it stay. Learned modulators and routers are not trained. Raises
-    ``InputError``.
+    ``InputError``. Source: docs/training.md; tests/simulations/learning (networks by hand).
     """
     check_described(arch)
     run = checked(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,8 +178,3 @@ def _check_once(found: Sequence[Cell]) -> None:
         if text in seen:
             raise InputError(f"the cell {cell} occurs twice; accepted: each once")
         seen[text] = cell
-
-
-def varied(found: Sequence[Cell]) -> Iterator[str]:
-    """Yield the names that some cell varies, in order."""
-    yield from dict.fromkeys(name for cell in found for name in cell.varied)

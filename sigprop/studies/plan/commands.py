@@ -6,12 +6,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sigprop.description.applications import numbered
 from sigprop.description.architecture import Architecture
 from sigprop.description.rows import askable
+from sigprop.description.shapes import Row
 from sigprop.errors import InputError, NoRule, near_miss
 from sigprop.tables.table import Table
 
@@ -140,10 +141,15 @@ def option(name: str, value: Any, arch: Architecture) -> Any:
 def _put_theory(table: Table, arch: Architecture) -> None:
     """Write beside every measured row what theory says of it; None where it has no value."""
     predict = COMMANDS["predict"].function
-    keys = ("quantity", "application", "application_2", "token", "token_2", "group")
+    keys = tuple(key.name for key in fields(Row))
     there = askable(arch)
     names = [name for name in dict.fromkeys(row["quantity"] for row in table) if name in there]
-    at = {row[key] for row in table for key in keys[1:3] if row.get(key) is not None}
+    at = {
+        row[key]
+        for row in table
+        for key in ("application", "application_2")
+        if row.get(key) is not None
+    }
     known: dict[tuple[Any, ...], Any] = {}
     for asked in (names, *([name] for name in names)):  # one that has no rule hides no other
         if not asked or (asked != names and len(names) == 1):

@@ -4,6 +4,7 @@ share compiled programs."""
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import platform
@@ -108,14 +109,27 @@ def _plain(value: Any) -> Any:
 
 
 def _code(function: Any) -> str:
-    """Return what a function does, as far as its own code says it; nothing of the package's."""
-    inside = getattr(function, "func", function)  # of a partial one
-    code = getattr(inside, "__code__", None)
-    if code is None or str(getattr(inside, "__module__", "")).startswith("sigprop."):
+    """Return what a function of the user's own does: its code, what it closes over, and the file
+    that it is written in; nothing of the package's and of jax, which the key holds otherwise.
+
+    Raises ``InputError`` for one that nothing is known of.
+    """
+    inside = inspect.unwrap(getattr(function, "func", function))  # of a partial one
+    if str(getattr(inside, "__module__", "")).partition(".")[0] in ("sigprop", "jax", "numpy"):
         return ""
+    code = getattr(inside, "__code__", None)
+    try:
+        file = Path(inspect.getsourcefile(inside) or "").read_bytes()
+    except (TypeError, OSError):
+        code = None
+    if code is None:
+        raise InputError(
+            f"{getattr(inside, '__name__', inside)!r}: a function whose source is not there; "
+            f"accepted: one that is written in a file, so that its numbers can be kept by it"
+        )
     cells = [cell.cell_contents for cell in inside.__closure__ or ()]
-    said = (code.co_code, code.co_names, code.co_consts, inside.__defaults__, cells)
-    return hashlib.sha256(re.sub("0x[0-9a-f]+", "", repr(said)).encode()).hexdigest()
+    said = repr((code.co_code, code.co_names, code.co_consts, inside.__defaults__, cells))
+    return hashlib.sha256(re.sub("0x[0-9a-f]+", "", said).encode() + file).hexdigest()
 
 
 def _contents(name: str) -> str:

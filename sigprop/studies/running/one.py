@@ -14,9 +14,6 @@ from sigprop.studies.store.queue import Outcome
 from sigprop.studies.store.store import Unit
 from sigprop.tables.plain import plain
 
-NO_NOTES = ("remarks",)
-"""Of a table's notes, those that are said of rows as they are shown, not kept."""
-
 
 def run(command: str, unit: Unit, described: Mapping[str, Architecture]) -> Outcome:
     """Run one unit and return what came of it; nothing that the unit raises goes further.

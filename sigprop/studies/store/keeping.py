@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sigprop.studies.store.queue import Outcome, _put
+from sigprop.studies.store.queue import Outcome, write_outcome
 from sigprop.studies.store.schema import DONE
 from sigprop.studies.store.store import Asked, Store, request
 
@@ -31,7 +31,7 @@ def keep(store: Store, source: int, asked: Asked, outcome: Outcome) -> bool:
             return False
         request(connection, [asked], source)
         ((unit,),) = store.ask("SELECT id FROM unit WHERE key = ?", asked.key)
-        _put(connection, unit, outcome)
+        write_outcome(connection, unit, outcome)
     return True
 
 

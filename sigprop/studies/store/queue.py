@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sigprop.studies.store.schema import DONE, FAILED, NOWHERE, RUNNING, WAITING
-from sigprop.studies.store.store import Store, Unit, _text
+from sigprop.studies.store.store import Store, Unit, as_text
 
 FREE = (
     "SELECT bunch FROM unit u WHERE source = :source AND status = :waiting AND bunch >= :bunch AND "
@@ -68,7 +68,7 @@ def put(store: Store, unit: int, outcome: Outcome, *, taken: bool = True) -> Non
     _weigh(store, outcome.seconds)
     with store.change() as connection:
         if not taken or _mine(connection, store, unit):
-            _put(connection, unit, outcome)
+            write_outcome(connection, unit, outcome)
 
 
 def _weigh(store: Store, seconds: float) -> None:
@@ -91,7 +91,7 @@ def exchange(store: Store, source: int, done: Unit, outcome: Outcome) -> Unit | 
     _weigh(store, outcome.seconds)
     with store.change() as connection:
         if _mine(connection, store, done.id):
-            _put(connection, done.id, outcome)
+            write_outcome(connection, done.id, outcome)
         return next(iter(_taken(connection, store, source, done.bunch, 1)), None)
 
 
@@ -126,7 +126,7 @@ def _same(connection: sqlite3.Connection, at: Mapping[str, int], count: int) -> 
     ).fetchall()
 
 
-def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
+def write_outcome(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
     """Write a unit's rows and what is said of them; of one that failed the line, beside the rows
     that a smaller measurement left."""
     connection.execute("INSERT OR IGNORE INTO machine (said) VALUES (?)", (outcome.machine,))
@@ -147,16 +147,16 @@ def _put(connection: sqlite3.Connection, unit: int, outcome: Outcome) -> None:
                 NOWHERE if row.get("application") is None else row["application"],
                 unit,
                 number,
-                _name(connection, _text(names)),
-                _text(values),
+                _name(connection, as_text(names)),
+                as_text(values),
             )
             for number, (row, names, values) in enumerate(
                 zip(outcome.rows, columns, own, strict=True)
             )
         ],
     )
-    said = (outcome.verdict, _text(shared), _text(outcome.notes))
-    moments = None if outcome.moments is None else _text(outcome.moments)
+    said = (outcome.verdict, as_text(shared), as_text(outcome.notes))
+    moments = None if outcome.moments is None else as_text(outcome.moments)
     connection.execute(
         # one that was asked for more networks meanwhile goes on
         "UPDATE unit SET status = CASE WHEN samples > ? THEN ? ELSE ? END, owner = NULL, attempts "

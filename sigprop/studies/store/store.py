@@ -240,7 +240,7 @@ def say(connection: sqlite3.Connection, about: Mapping[str, Any]) -> None:
     """Write what a store says of itself, inside a change."""
     connection.executemany(
         "INSERT OR REPLACE INTO about VALUES (?, ?)",
-        [(name, _text(value)) for name, value in about.items()],
+        [(name, as_text(value)) for name, value in about.items()],
     )
 
 
@@ -253,7 +253,7 @@ def request(connection: sqlite3.Connection, asked: Sequence[Asked], source: int)
         "bunch = excluded.bunch, samples = max(samples, excluded.samples), status = CASE "
         f"WHEN status = {DONE} AND excluded.samples > samples THEN {WAITING} ELSE status END",
         [
-            (unit.key, source, unit.place, unit.bunch, _text(unit.cell), WAITING, unit.samples)
+            (unit.key, source, unit.place, unit.bunch, as_text(unit.cell), WAITING, unit.samples)
             for unit in asked
         ],
     )
@@ -278,6 +278,6 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Write plain data as JSON, shortly and exactly."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
